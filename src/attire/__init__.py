@@ -1,0 +1,1 @@
+"""attire: product photos in, catalog attributes out, with a confidence a team can act on."""

@@ -1,0 +1,114 @@
+"""Recipes: everything that decides how a model is trained, in one frozen, checked, serialisable object.
+
+Defaults, a TOML file and command-line flags merge in that order. A run records its resolved recipe in the bundle.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from attire.errors import ConfigError, did_you_mean
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Decision(_Frozen):
+    """How probabilities become answers.
+
+    `typed`: a key is answered where the categories to which it applies hold more than half of the category
+    probability; softmax and the likeliest value for arity `one`, sigmoid above `threshold` for arity `many`.
+    `threshold`: every value whose sigmoid exceeds `threshold`, whatever the category (the original method).
+    """
+
+    rule: Literal["typed", "threshold"] = "typed"
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+
+
+class Stage(_Frozen):
+    """Length and peak learning rate of one training stage."""
+
+    epochs: int = Field(ge=0)
+    lr: float = Field(gt=0)
+
+
+class Recipe(_Frozen):
+    """One way of training. The files in `attire/training/recipes` are instances, with a comment for each choice."""
+
+    name: str
+    backbone: str = "resnext50_32x4d"
+    size_px: tuple[int, int] = (224, 224)  # height, width
+    fit: Literal["pad", "squash", "crop"] = "pad"
+    augment: Literal["none", "light"] = "none"
+    batch_size: int = Field(default=64, ge=1)
+    train_backbone: bool = True  # False: heads on embeddings that are computed once
+    shared: bool = True  # one network answers category and attributes; False: two networks
+    hidden: int = Field(default=256, ge=1)  # width of each key's head
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["plateau", "cosine"] = "cosine"
+    warmup: float = Field(default=0.0, ge=0, lt=1)  # share of the stage's steps
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)  # 0: no averaging
+    loss: str = "softmax"
+    decision: Decision = Decision()
+    category: Stage
+    attributes: Stage
+    seed: int = 0
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with attire."""
+    return sorted(
+        f.name.removesuffix(".toml")
+        for f in resources.files("attire.training").joinpath("recipes").iterdir()
+        if f.name.endswith(".toml")
+    )
+
+
+def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe of that name or in that TOML file, with `overrides` on top (nested fields as nested mappings).
+
+    Raises `ConfigError` naming each wrong field, where it stands and what would be right.
+    """
+    if str(recipe) in recipe_names():
+        text = resources.files("attire.training").joinpath("recipes", f"{recipe}.toml").read_text(encoding="utf-8")
+    elif Path(recipe).suffix == ".toml":
+        try:
+            text = Path(recipe).read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot read the recipe {recipe}: {error.strerror}.") from None
+    else:
+        hint = did_you_mean(str(recipe), recipe_names())
+        raise ConfigError(f"'{recipe}' is neither a recipe ({', '.join(recipe_names())}) nor a .toml file{hint}")
+    try:
+        content = {"name": Path(recipe).stem} | tomllib.loads(text)
+        return Recipe.model_validate(_merge(content, overrides or {}))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{recipe} is not valid TOML: {error}.") from None
+    except ValidationError as error:
+        raise ConfigError(f"recipe {recipe}:\n  " + "\n  ".join(_explain(e) for e in error.errors())) from None
+
+
+def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in top.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = _merge(merged[name], value) if nested else value
+    return merged
+
+
+def _explain(error: Mapping[str, Any]) -> str:
+    where = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        fields = [*Recipe.model_fields, *Stage.model_fields, *Decision.model_fields]
+        return f"{where} is not a field{did_you_mean(str(error['loc'][-1]), fields)}"
+    return f"{where}={error['input']!r}: {error['msg']}."

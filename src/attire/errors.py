@@ -1,0 +1,64 @@
+"""Every error that attire raises on purpose.
+
+A message says what was expected, what came, and what to do. The command line prints the message alone; a traceback
+means a bug in attire.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class AttireError(Exception):
+    """Base of all errors below: catch this one to catch them all."""
+
+
+class TaxonomyError(AttireError):
+    """A taxonomy contradicts itself, or a word is not in it."""
+
+
+class FeedError(AttireError):
+    """A feed cannot be read, or some of its rows are wrong. `problems` holds one line per bad row."""
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class PhotoError(AttireError):
+    """A photo cannot be used; the message is the reason alone, without the photo's name."""
+
+
+class CatalogError(AttireError):
+    """A catalog directory is missing, unfinished, or not what its manifest says."""
+
+
+class ConfigError(AttireError):
+    """A recipe, option or configuration file is wrong."""
+
+
+class WeightsError(AttireError):
+    """Pretrained weights cannot be found, fetched or fitted to the backbone."""
+
+
+class BundleError(AttireError):
+    """A model bundle is damaged, unfinished, or does not compute what it computed when it was saved."""
+
+
+class MissingExtraError(AttireError):
+    """A verb needs an optional dependency."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the extra '{extra}': pip install 'attire[{extra}]'")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of an error's sentence: `; did you mean 'x'?` for the closest of `known`, or `.` where nothing is close.
+
+    >>> did_you_mean("recepi", ["recipe", "epochs"])
+    "; did you mean 'recipe'?"
+    """
+    by_fold = {k.casefold(): k for k in known}
+    close = difflib.get_close_matches(word.casefold(), by_fold, n=1, cutoff=0.6)
+    return f"; did you mean '{by_fold[close[0]]}'?" if close else "."

@@ -1,0 +1,92 @@
+"""What is known of a product's attributes, and the arrays that training and scoring read.
+
+The label of one (product, key) is `Known`, `Unknown` (nobody said: no loss, no score) or `NotApplicable` (the category
+rules the key out: never a class). "No collar" is an ordinary value: observed absence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attire.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Somebody said: these values (one or more)."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nobody said."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotApplicable:
+    """The product's category rules the key out."""
+
+
+Label = Known | Unknown | NotApplicable
+
+
+class State(IntEnum):
+    """The same three cases as a number, for `Targets.state`."""
+
+    UNKNOWN = 0
+    KNOWN = 1
+    NOT_APPLICABLE = 2
+
+
+class Targets(NamedTuple):
+    """Labels of B products as arrays (numpy or torch).
+
+    category: int64[B], index of the category, -1 where it is not known
+    hot:      bool[B, K], True at each value that somebody stated (also on keys that the category rules out)
+    state:    int8[B, A], a `State` per key
+    """
+
+    category: Any
+    hot: Any
+    state: Any
+
+
+def label(taxonomy: Taxonomy, key: str, category: str | None, values: Sequence[str]) -> Label:
+    """The label of one (product, key)."""
+    if category is not None and category not in taxonomy.keys[key].categories:
+        return NotApplicable()
+    return Known(tuple(values)) if values else Unknown()
+
+
+def encode(
+    taxonomy: Taxonomy, categories: Sequence[str | None], labels: Sequence[Mapping[str, Sequence[str]]]
+) -> Targets:
+    """Labels of N products, in the taxonomy's own words, as numpy arrays; raises `KeyError` on any other word."""
+    category = np.array([-1 if c is None else taxonomy.category_index[c] for c in categories], dtype=np.int64)
+    hot = np.zeros((len(labels), taxonomy.width), dtype=bool)
+    cells = [
+        (row, taxonomy.column_index[key, value])
+        for row, attributes in enumerate(labels)
+        for key, values in attributes.items()
+        for value in values
+    ]
+    if cells:
+        hot[tuple(np.array(cells).T)] = True
+    state = np.where(labelled(taxonomy, hot), State.KNOWN, State.UNKNOWN).astype(np.int8)
+    with_category = category >= 0
+    state[with_category] = np.where(
+        taxonomy.applies[category[with_category]], state[with_category], np.int8(State.NOT_APPLICABLE)
+    )
+    return Targets(category, hot, state)
+
+
+def labelled(taxonomy: Taxonomy, hot: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """bool[N, A]: whether any value of each key is set in `hot` (bool[N, K])."""
+    return np.logical_or.reduceat(hot, taxonomy.starts, axis=1) if taxonomy.keys else np.zeros((len(hot), 0), bool)
