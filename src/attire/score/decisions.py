@@ -1,0 +1,114 @@
+"""From logits to answers: which category, which keys apply, which values are chosen, and how sure each of them is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attire.config import Decision
+from attire.prediction import Abstained, Alternative, Answer, Prediction
+from attire.taxonomy import Taxonomy
+
+ALTERNATIVES = 3  # how many other values (or categories) a prediction mentions
+
+
+class Decisions(NamedTuple):
+    """Answers for N products.
+
+    category:             int64[N], index of the category; -1 for a product without an answer
+    category_probability: float32[N, C], sums to 1 over the categories
+    probability:          float32[N, K], of each value given that its key applies
+    chosen:               bool[N, K], the values answered
+    applies:              bool[N, A], the keys that get an answer or an abstention
+    """
+
+    category: NDArray[np.int64]
+    category_probability: NDArray[np.float32]
+    probability: NDArray[np.float32]
+    chosen: NDArray[np.bool_]
+    applies: NDArray[np.bool_]
+
+
+def decide(
+    taxonomy: Taxonomy,
+    rule: Decision,
+    category_logits: NDArray[np.float32],
+    logits: NDArray[np.float32],
+    known_category: NDArray[np.int64] | None = None,
+) -> Decisions:
+    """Apply `rule` to category_logits (float32[N, C]) and logits (float32[N, K]).
+
+    `known_category` (int64[N]) overrules the category logits wherever it is not -1.
+    """
+    category_probability = _softmax(category_logits)
+    if known_category is not None:
+        known = known_category >= 0
+        category_probability[known] = np.eye(len(taxonomy.categories), dtype=np.float32)[known_category[known]]
+    sigmoid = np.exp(-np.logaddexp(0, -logits))
+    if rule.rule == "threshold":
+        probability = sigmoid
+        chosen = sigmoid > rule.threshold
+        applies = np.ones((len(logits), len(taxonomy.keys)), dtype=bool)
+    else:
+        one = taxonomy.one[taxonomy.key_of_column]
+        probability = np.where(one, _softmax_within_keys(taxonomy, logits), sigmoid)
+        applies = category_probability @ taxonomy.applies.astype(np.float32) > 0.5
+        chosen = np.where(one, likeliest(taxonomy, logits), sigmoid > rule.threshold)
+        chosen &= applies[:, taxonomy.key_of_column]
+    return Decisions(category_probability.argmax(axis=1), category_probability, probability, chosen, applies)
+
+
+def likeliest(taxonomy: Taxonomy, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """bool[N, K]: the value with the highest score of each key, the first of them on a tie. scores: [N, K], finite."""
+    best = np.maximum.reduceat(scores, taxonomy.starts, axis=1)[:, taxonomy.key_of_column]
+    column = np.where(scores == best, np.arange(taxonomy.width), taxonomy.width)
+    chosen = np.zeros(scores.shape, dtype=bool)
+    np.put_along_axis(chosen, np.minimum.reduceat(column, taxonomy.starts, axis=1), True, axis=1)
+    return chosen
+
+
+def prediction(taxonomy: Taxonomy, decisions: Decisions, row: int, id: str, bundle: str) -> Prediction:
+    """The answers in `row` in the taxonomy's words, for the product `id`; `bundle` is the digest of the model."""
+    category = int(decisions.category[row])
+    category_probability = decisions.category_probability[row]
+    attributes: dict[str, Answer | Abstained] = {}
+    for key, applies in zip(taxonomy.keys, decisions.applies[row], strict=True):
+        if not applies:
+            continue
+        columns, values = taxonomy.columns[key], taxonomy.keys[key].values
+        probability, chosen = decisions.probability[row, columns], decisions.chosen[row, columns]
+        alternatives = _alternatives(values, probability, ~chosen)
+        if chosen.any():
+            answered = tuple(value for value, is_chosen in zip(values, chosen, strict=True) if is_chosen)
+            attributes[key] = Answer(answered, float(probability[chosen].min()), alternatives)
+        else:
+            attributes[key] = Abstained("no value is likely enough", alternatives)
+    others = np.arange(len(taxonomy.categories)) != category
+    return Prediction(
+        id=id,
+        category=taxonomy.categories[category],
+        category_confidence=float(category_probability[category]),
+        category_alternatives=_alternatives(taxonomy.categories, category_probability, others),
+        attributes=attributes,
+        bundle=bundle,
+    )
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exp / exp.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def _softmax_within_keys(taxonomy: Taxonomy, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    key = taxonomy.key_of_column
+    exp = np.exp(logits - np.maximum.reduceat(logits, taxonomy.starts, axis=1)[:, key])
+    return np.asarray(exp / np.add.reduceat(exp, taxonomy.starts, axis=1)[:, key], dtype=np.float32)
+
+
+def _alternatives(
+    words: tuple[str, ...], probability: NDArray[np.float32], eligible: NDArray[np.bool_]
+) -> tuple[Alternative, ...]:
+    order = np.argsort(-probability, kind="stable")
+    return tuple(Alternative(words[i], float(probability[i])) for i in order[eligible[order]][:ALTERNATIVES])

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from attire.config import Decision
+from attire.prediction import Abstained, Answer
+from attire.score.decisions import decide, likeliest, prediction
+from attire.taxonomy import Key, Taxonomy
+
+TAXONOMY = Taxonomy(
+    categories=("Shirts", "Jeans", "Belts"),
+    keys={
+        "colour": Key(categories=("Shirts", "Jeans", "Belts"), values=("Red", "Blue", "Green")),
+        "neck": Key(categories=("Shirts",), values=("Round", "Polo")),
+        "style": Key(arity="many", categories=("Shirts", "Jeans"), values=("Casual", "Formal", "Sports", "Party")),
+    },
+)
+TYPED, THRESHOLD = Decision(), Decision(rule="threshold", threshold=0.8)
+
+
+def _logits(seed: int = 0, n: int = 50) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    rng = np.random.default_rng(seed)
+    return (rng.normal(0, 2, (n, 3)).astype(np.float32), rng.normal(0, 2, (n, 9)).astype(np.float32))
+
+
+def _softmax(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    exp = np.exp(x)
+    return np.asarray(exp / exp.sum(), dtype=np.float32)
+
+
+def test_typed_equals_a_plain_loop() -> None:
+    category_logits, logits = _logits()
+    found = decide(TAXONOMY, TYPED, category_logits, logits)
+    for row in range(len(logits)):
+        p = _softmax(category_logits[row])
+        assert found.category[row] == p.argmax()
+        np.testing.assert_allclose(found.category_probability[row], p, rtol=1e-5)
+        for a, (name, key) in enumerate(TAXONOMY.keys.items()):
+            columns = TAXONOMY.columns[name]
+            applies = sum(p[TAXONOMY.category_index[c]] for c in key.categories) > 0.5
+            assert found.applies[row, a] == applies
+            x = logits[row, columns]
+            expected = _softmax(x) if key.arity == "one" else 1 / (1 + np.exp(-x))
+            np.testing.assert_allclose(found.probability[row, columns], expected, rtol=1e-5)
+            chosen = np.arange(len(x)) == x.argmax() if key.arity == "one" else expected > 0.5
+            np.testing.assert_array_equal(found.chosen[row, columns], chosen & applies)
+
+
+def test_threshold_knows_no_gate() -> None:
+    category_logits, logits = _logits(1)
+    found = decide(TAXONOMY, THRESHOLD, category_logits, logits)
+    assert found.applies.all()
+    np.testing.assert_array_equal(found.chosen, logits > np.log(0.8 / 0.2))
+
+
+def test_a_key_applies_by_the_mass_of_its_categories_not_by_the_first() -> None:
+    category_logits = np.log(np.array([[0.3, 0.3, 0.4]], dtype=np.float32))
+    found = decide(TAXONOMY, TYPED, category_logits, np.zeros((1, 9), np.float32))
+    assert found.category[0] == 2
+    assert found.applies[0].tolist() == [True, False, True]
+
+
+def test_known_category_overrules_the_logits() -> None:
+    category_logits, logits = _logits(2, n=3)
+    found = decide(TAXONOMY, TYPED, category_logits, logits, known_category=np.array([0, -1, 2]))
+    free = decide(TAXONOMY, TYPED, category_logits, logits)
+    assert found.category[[0, 2]].tolist() == [0, 2]
+    assert found.category_probability[2].tolist() == [0, 0, 1]
+    np.testing.assert_array_equal(found.category_probability[1], free.category_probability[1])
+    assert found.applies[2].tolist() == [True, False, False]
+
+
+def test_extreme_logits_stay_finite() -> None:
+    logits = np.array([[1e4, -1e4, 0, 1e4, 1e4, -1e4, 1e4, 0, 3]], dtype=np.float32)
+    with np.errstate(over="raise", invalid="raise"):
+        found = decide(TAXONOMY, TYPED, np.array([[1e4, 0, -1e4]], np.float32), logits)
+    assert np.isfinite(found.probability).all()
+    assert found.chosen[0].tolist() == [True, False, False, True, False, False, True, False, True]
+
+
+def test_likeliest_takes_the_first_of_a_tie() -> None:
+    scores = np.array([[0, 1, 1, 2, 2, 0, 0, 0, 0]], dtype=np.float32)
+    assert np.flatnonzero(likeliest(TAXONOMY, scores)).tolist() == [1, 3, 5]
+
+
+def test_no_products() -> None:
+    found = decide(TAXONOMY, TYPED, np.zeros((0, 3), np.float32), np.zeros((0, 9), np.float32))
+    assert found.chosen.shape == (0, 9)
+
+
+def test_a_taxonomy_without_keys_still_gets_categories() -> None:
+    found = decide(
+        Taxonomy(categories=("a", "b"), keys={}), TYPED, np.eye(2, dtype=np.float32), np.zeros((2, 0), np.float32)
+    )
+    assert found.category.tolist() == [0, 1]
+    assert found.chosen.shape == (2, 0)
+
+
+def test_prediction_in_words() -> None:
+    logits = np.array([[0, 2, 1, 0, 0, 3, 1, -5, -6]], dtype=np.float32)
+    shirt = prediction(TAXONOMY, decide(TAXONOMY, TYPED, np.array([[3, 1, 0]], np.float32), logits), 0, "p1", "abc")
+    assert (shirt.id, shirt.category, shirt.bundle) == ("p1", "Shirts", "abc")
+    assert [c.value for c in shirt.category_alternatives] == ["Jeans", "Belts"]
+    colour, style = shirt["colour"], shirt["style"]
+    assert isinstance(colour, Answer)
+    assert colour.values == ("Blue",)
+    assert [a.value for a in colour.alternatives] == ["Green", "Red"]
+    assert isinstance(style, Answer)
+    assert style.values == ("Casual", "Formal")
+    assert style.confidence == pytest.approx(1 / (1 + np.exp(-1)), rel=1e-5)  # the least sure of the two
+    assert [a.value for a in style.alternatives] == ["Sports", "Party"]
+
+
+def test_prediction_leaves_out_keys_that_do_not_apply_and_abstains_where_nothing_is_likely() -> None:
+    logits = np.full((1, 9), -3, dtype=np.float32)
+    jeans = prediction(TAXONOMY, decide(TAXONOMY, TYPED, np.array([[0, 9, 0]], np.float32), logits), 0, "p2", "abc")
+    assert list(jeans.attributes) == ["colour", "style"]
+    assert isinstance(jeans["style"], Abstained)
+    assert len(jeans["style"].alternatives) == 3
