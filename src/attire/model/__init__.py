@@ -1,0 +1,1 @@
+"""Backbone, heads and losses: `backbone` -> `heads` -> `network`; `losses` says what training minimises."""

@@ -1,0 +1,90 @@
+"""Any timm model as a feature extractor, with pretrained weights from timm's hub or from a safetensors file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from attire.errors import ConfigError, WeightsError, did_you_mean
+from attire.pixels import ops  # noqa: F401
+
+import timm  # isort: skip  (after ops)
+from timm.data import resolve_model_data_config  # isort: skip
+
+SCRATCH = "none"  # the word for `weights` that means: start from random weights
+
+
+def create_backbone(name: str, weights: str | Path | None = SCRATCH) -> nn.Module:
+    """A timm model without its classifier: float32[B, 3, H, W] -> float32[B, F]; F is its `num_features`.
+
+    `weights`: None for timm's pretrained weights (downloaded once), "none" for random ones, else a safetensors file.
+    Raises `ConfigError` for an unknown name and `WeightsError` for weights that cannot be had or do not fit.
+    """
+    if not timm.is_model(name):
+        raise ConfigError(f"'{name}' is not a timm model{did_you_mean(name, timm.list_models())}")
+    if weights is None:
+        return _pretrained(name)
+    backbone: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
+    if str(weights) != SCRATCH:
+        _load(backbone, name, Path(weights))
+    return backbone
+
+
+def data_config(backbone: nn.Module) -> dict[str, Any]:
+    """timm's normalisation and interpolation for the backbone."""
+    config: dict[str, Any] = resolve_model_data_config(backbone)  # type: ignore[no-untyped-call]
+    return config
+
+
+def _pretrained(name: str) -> nn.Module:
+    try:
+        backbone: nn.Module = timm.create_model(name, pretrained=True, num_classes=0)
+    except Exception as error:  # the hub's client raises a different family of errors for each way of being offline
+        reason = str(error).partition(". ")[0].strip() or type(error).__name__
+        raise WeightsError(
+            f"cannot fetch pretrained weights of '{name}' ({reason}).\n"
+            f"  On a machine without a hub: --weights FILE.safetensors (timm's parameter names, cast to float32),\n"
+            f"  or fetch them elsewhere and copy that machine's Hugging Face cache,\n"
+            f"  or --weights none to start from random weights (needs far more photos and epochs)."
+        ) from error
+    return backbone
+
+
+def _load(backbone: nn.Module, name: str, path: Path) -> None:
+    """Fill `backbone` from `path`; a classifier in the file is left out, anything else must fit."""
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot read the weights {path}: {error}. Expected a safetensors file.") from None
+    own = backbone.state_dict()
+    classifier = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
+    classifiers = [classifier] if isinstance(classifier, str) else list(classifier)
+    extra = {k for k in state.keys() - own.keys() if k.rpartition(".")[0] not in classifiers}
+    missing = own.keys() - state.keys()
+    wrong = {k for k in own.keys() & state.keys() if own[k].shape != state[k].shape}
+    if extra or missing or wrong:
+        shown = [f"  missing: {k}" for k in sorted(missing)[:3]] + [
+            f"  not in '{name}': {k}" for k in sorted(extra)[:3]
+        ]
+        shown += [f"  {k}: {tuple(state[k].shape)}, expected {tuple(own[k].shape)}" for k in sorted(wrong)[:3]]
+        raise WeightsError(
+            f"{path} does not fit '{name}': {len(missing)} parameters missing, {len(extra)} unknown, "
+            f"{len(wrong)} of another shape. Is it the file of another architecture?\n" + "\n".join(shown)
+        )
+    backbone.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items() if k in own})
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of trainable numbers."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def fastest_precision() -> str:
+    """Lightning's precision for this machine: bf16 where the hardware multiplies it natively, else float32."""
+    native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if native else "32-true"

@@ -1,0 +1,119 @@
+"""Products as training examples: one photo (or cached embedding) of a product per epoch, with its targets.
+
+Randomness is a function of (seed, epoch, product) alone, so that neither the number of workers nor a resumed run
+changes what is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from attire.catalog.images import open_photo
+from attire.errors import PhotoError
+from attire.labels import Targets
+from attire.pixels.augment import Augment
+from attire.pixels.preprocess import Preprocess
+
+
+class Draw(NamedTuple):
+    """Which product to load, and the seed of its randomness; `None`: the first photo, not augmented."""
+
+    product: int
+    seed: int | None
+
+
+class DrawSampler(Sampler[Draw]):
+    """Draws of one process: every product once per epoch, shuffled and split evenly over `world` processes.
+
+    Each process gets as many draws as any other (the last ones are filled from the front), as DDP requires. With
+    `seed=None` the order is fixed and nothing is random.
+    """
+
+    def __init__(self, size: int, seed: int | None, rank: int = 0, world: int = 1) -> None:
+        self.size, self.seed, self.rank, self.world = size, seed, rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.size // self.world)
+
+    def __iter__(self) -> Iterator[Draw]:
+        order = np.arange(self.size)
+        if self.seed is not None:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
+        for product in np.resize(order, len(self) * self.world)[self.rank :: self.world].tolist():
+            seed = None if self.seed is None else hash((self.seed, self.epoch, product)) & 0x7FFFFFFF
+            yield Draw(product, seed)
+
+
+class _Products(Dataset[tuple[Tensor, Targets]]):
+    """What the datasets below share: several views of each product laid end to end, and the targets."""
+
+    def __init__(self, counts: Sequence[int], targets: Targets) -> None:
+        if 0 in counts:
+            raise ValueError("a product without a photo cannot be an example; leave it out")
+        self.stops = np.cumsum(counts)
+        self.counts = np.asarray(counts)
+        self.targets = Targets(*(torch.from_numpy(np.ascontiguousarray(t)) for t in targets))
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def _view(self, draw: Draw) -> int:
+        """The position of the drawn view among all views."""
+        product, seed = draw
+        return int(self.stops[product] - self.counts[product] + (0 if seed is None else seed % self.counts[product]))
+
+    def _targets(self, product: int) -> Targets:
+        return Targets(*(t[product] for t in self.targets))
+
+
+class PhotoDataset(_Products):
+    """Examples decoded from photos: float32[3, H, W], normalised, and `Targets` of one product.
+
+    Raises `PhotoError` with the photo's name if it has become unreadable since ingest.
+    """
+
+    def __init__(
+        self, photos: Sequence[Sequence[Path]], targets: Targets, preprocess: Preprocess, augment: Augment
+    ) -> None:
+        super().__init__([len(p) for p in photos], targets)
+        # One numpy array instead of many str objects: forked workers would copy every page that holds a refcount.
+        self.paths = np.array([str(path).encode() for views in photos for path in views])
+        self.preprocess, self.augment = preprocess, augment
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Targets]:
+        path = self.paths[self._view(draw)].decode()
+        try:
+            photo = open_photo(Path(path), target_px=self.preprocess.size_px)
+        except PhotoError as error:
+            raise PhotoError(f"{path}: {error}. It was readable at ingest; run attire ingest again.") from None
+        if draw.seed is None:
+            pixels = self.preprocess.resize(photo)
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(draw.seed)
+                pixels = self.augment(photo)
+        return torch.from_numpy(self.preprocess.normalise(pixels)), self._targets(draw.product)
+
+
+class EmbeddingDataset(_Products):
+    """Examples from cached embeddings: float32[F] and `Targets` of one product."""
+
+    def __init__(self, embeddings: NDArray[np.float32], counts: Sequence[int], targets: Targets) -> None:
+        super().__init__(counts, targets)
+        self.embeddings = torch.from_numpy(embeddings)
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Targets]:
+        return self.embeddings[self._view(draw)], self._targets(draw.product)

@@ -1,0 +1,66 @@
+"""From an upright RGB photo to a network's pixels. Travels with the weights: the only place with a mean or a size."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from pydantic import BaseModel, ConfigDict
+
+WHITE = (255, 255, 255)  # product photos stand on white, so padding should too
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+class Preprocess(BaseModel):
+    """Frames, resizes and normalises a photo.
+
+    `fit` brings the photo to the aspect ratio of `size_px` (height, width): `pad` adds white, `crop` cuts the ends off,
+    `squash` distorts. `mean` and `std` are per RGB channel, for pixels in [0, 1].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size_px: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    fit: Literal["pad", "squash", "crop"] = "pad"
+
+    @classmethod
+    def for_backbone(
+        cls, config: dict[str, Any], size_px: tuple[int, int], fit: Literal["pad", "squash", "crop"]
+    ) -> Preprocess:
+        """With the normalisation of a timm data config (`timm.data.resolve_model_data_config`)."""
+        interpolation: Literal["bilinear", "bicubic"] = (
+            "bilinear" if config["interpolation"] == "bilinear" else "bicubic"
+        )
+        return cls(size_px=size_px, mean=config["mean"], std=config["std"], interpolation=interpolation, fit=fit)
+
+    def frame(self, photo: Image.Image) -> Image.Image:
+        """The photo at the target's aspect ratio (up to rounding), not yet resized."""
+        if self.fit == "squash":
+            return photo
+        (height, width), (w, h) = self.size_px, photo.size
+        if self.fit == "pad":
+            framed = (max(w, round(h * width / height)), max(h, round(w * height / width)))
+            return photo if framed == photo.size else ImageOps.pad(photo, framed, color=WHITE)
+        framed = (min(w, round(h * width / height)) or 1, min(h, round(w * height / width)) or 1)
+        return photo if framed == photo.size else ImageOps.fit(photo, framed)
+
+    def resize(self, photo: Image.Image) -> NDArray[np.uint8]:
+        """uint8[3, H, W], framed and resized."""
+        height, width = self.size_px
+        resized = self.frame(photo).resize((width, height), _FILTERS[self.interpolation])
+        return np.ascontiguousarray(np.asarray(resized, dtype=np.uint8).transpose(2, 0, 1))
+
+    def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """float32 of the same shape [..., 3, H, W], from uint8."""
+        scale = (1 / (255 * np.array(self.std, dtype=np.float64))).astype(np.float32)[:, None, None]
+        shift = (np.array(self.mean) / np.array(self.std)).astype(np.float32)[:, None, None]
+        return np.asarray(pixels.astype(np.float32) * scale - shift)
+
+    def __call__(self, photo: Image.Image) -> NDArray[np.float32]:
+        """float32[3, H, W], framed, resized and normalised."""
+        return self.normalise(self.resize(photo))
