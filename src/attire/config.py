@@ -58,7 +58,8 @@ class Recipe(_Frozen):
     schedule: Literal["plateau", "cosine"] = "cosine"
     warmup: float = Field(default=0.0, ge=0, lt=1)  # share of the stage's steps
     ema_decay: float = Field(default=0.0, ge=0, lt=1)  # 0: no averaging
-    loss: str = "softmax"
+    loss: Literal["softmax", "bce"] = "softmax"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16 where the hardware multiplies it natively
     decision: Decision = Decision()
     category: Stage
     attributes: Stage

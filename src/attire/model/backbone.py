@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -16,6 +18,7 @@ from attire.pixels import ops  # noqa: F401
 import timm  # isort: skip  (after ops)
 from timm.data import resolve_model_data_config  # isort: skip
 
+logger = logging.getLogger(__name__)
 SCRATCH = "none"  # the word for `weights` that means: start from random weights
 
 
@@ -76,6 +79,8 @@ def _load(backbone: nn.Module, name: str, path: Path) -> None:
             f"{path} does not fit '{name}': {len(missing)} parameters missing, {len(extra)} unknown, "
             f"{len(wrong)} of another shape. Is it the file of another architecture?\n" + "\n".join(shown)
         )
+    if left_out := sorted(state.keys() - own.keys()):
+        logger.info("%s: left out its classifier (%s)", path.name, ", ".join(left_out))
     backbone.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items() if k in own})
 
 
@@ -84,7 +89,16 @@ def parameter_count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def fastest_precision() -> str:
+def fastest_precision() -> Literal["bf16-mixed", "32-true"]:
     """Lightning's precision for this machine: bf16 where the hardware multiplies it natively, else float32."""
     native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
     return "bf16-mixed" if native else "32-true"
+
+
+def weights_digest(module: nn.Module) -> str:
+    """SHA-256 over names and values of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

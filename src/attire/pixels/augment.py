@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +38,11 @@ def light(preprocess: Preprocess) -> Augment:
         ]
     )
 
-    def augment(photo: Image.Image) -> NDArray[np.uint8]:
-        return np.ascontiguousarray(np.asarray(view(preprocess.frame(photo)), dtype=np.uint8).transpose(2, 0, 1))
+    return partial(_view, preprocess, view)
 
-    return augment
+
+def _view(preprocess: Preprocess, view: v2.Transform, photo: Image.Image) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(np.asarray(view(preprocess.frame(photo)), dtype=np.uint8).transpose(2, 0, 1))
 
 
 AUGMENTS: dict[str, Callable[[Preprocess], Augment]] = {"light": light, "none": none}

@@ -1,0 +1,34 @@
+"""Embeddings computed once and kept beside the catalog, a file for each (content, backbone, preprocessing)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attire.catalog.store import Catalog
+from attire.pixels.preprocess import Preprocess
+
+
+class EmbeddingCache:
+    """The file of one set of embeddings: float32[N, F], every photo of the catalog's products end to end."""
+
+    def __init__(self, catalog: Catalog, backbone: str, preprocess: Preprocess) -> None:
+        """`backbone` identifies architecture and weights."""
+        content = json.dumps([catalog.digest, backbone, preprocess.model_dump()])
+        self.path = catalog.path / "cache" / f"embeddings-{hashlib.sha256(content.encode()).hexdigest()[:16]}.npy"
+
+    def read(self) -> NDArray[np.float32] | None:
+        """The embeddings, mapped read-only from disk, or None where they are yet to be computed."""
+        return np.load(self.path, mmap_mode="c", allow_pickle=False) if self.path.exists() else None
+
+    def write(self, embeddings: NDArray[np.float32]) -> None:
+        """Keep `embeddings`, whole or not at all."""
+        self.path.parent.mkdir(exist_ok=True)
+        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
+        with temporary.open("wb") as file:
+            np.save(file, embeddings, allow_pickle=False)
+        temporary.replace(self.path)

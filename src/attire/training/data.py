@@ -1,0 +1,82 @@
+"""What a stage trains on: products of the train and val split that have a readable photo, as seeded batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from attire.catalog.store import Catalog
+from attire.config import Recipe
+from attire.errors import CatalogError
+from attire.labels import Targets
+from attire.pixels import ops  # noqa: F401
+from attire.pixels.augment import AUGMENTS
+from attire.pixels.dataset import Draw, DrawSampler, EmbeddingDataset, PhotoDataset
+from attire.pixels.preprocess import Preprocess
+
+import lightning as L  # isort: skip  (after ops)
+
+Examples = PhotoDataset | EmbeddingDataset
+Batch = tuple[torch.Tensor, Targets]
+
+
+class Part:
+    """The products of one split that can be trained on, row by row.
+
+    photos: the photos of each product; views: int64, their positions among all photos of the catalog end to end;
+    targets: `Targets` of each product
+    """
+
+    def __init__(self, catalog: Catalog, ids: Sequence[str], name: str) -> None:
+        """Raises `CatalogError` where none of `ids` has a readable photo."""
+        photos = catalog.photo_paths()
+        rows = np.array([row for row in catalog.rows_of(ids).tolist() if photos[row]], dtype=np.int64)
+        if not len(rows):
+            raise CatalogError(
+                f"{catalog.path}: the {name} split has no product with a readable photo. Split it again."
+            )
+        self.photos: list[tuple[Path, ...]] = [photos[row] for row in rows.tolist()]
+        stops = np.cumsum([len(views) for views in photos])
+        self.views = np.concatenate([np.arange(stops[row] - len(photos[row]), stops[row]) for row in rows.tolist()])
+        self.targets = Targets(*(column[rows] for column in catalog.targets()))
+
+    def photo_examples(self, preprocess: Preprocess, augment: str) -> PhotoDataset:
+        """Examples decoded from the photos."""
+        return PhotoDataset(self.photos, self.targets, preprocess, AUGMENTS[augment](preprocess))
+
+    def embedding_examples(self, embeddings: NDArray[np.float32]) -> EmbeddingDataset:
+        """Examples from the `embeddings` of all photos of the catalog (`catalog_embeddings`)."""
+        return EmbeddingDataset(embeddings[self.views], [len(views) for views in self.photos], self.targets)
+
+
+class StageData(L.LightningDataModule):
+    """Train batches drawn at random, val batches in order; each process gets its share of both."""
+
+    def __init__(self, train: Examples, val: Examples, recipe: Recipe, workers: int) -> None:
+        super().__init__()
+        self.train, self.val, self.recipe, self.workers = train, val, recipe, workers
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(self.train, self.recipe.seed)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(self.val, None)
+
+    def _loader(self, examples: Examples, seed: int | None) -> DataLoader[Batch]:
+        world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        workers = 0 if isinstance(examples, EmbeddingDataset) else self.workers  # a lookup is cheaper than a message
+        sampler: torch.utils.data.Sampler[Draw] = DrawSampler(len(examples), seed, rank, world)
+        return DataLoader(
+            examples,
+            batch_size=max(1, self.recipe.batch_size // world),
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            drop_last=False,
+        )

@@ -1,0 +1,44 @@
+"""Embeddings of a catalog's photos by a backbone that does not move, computed once and cached beside the catalog."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+from torch import nn
+from torch.utils.data import DataLoader
+
+from attire.catalog.store import Catalog
+from attire.labels import Targets
+from attire.model.backbone import weights_digest
+from attire.pixels.augment import AUGMENTS
+from attire.pixels.cache import EmbeddingCache
+from attire.pixels.dataset import DrawSampler, PhotoDataset
+from attire.pixels.preprocess import Preprocess
+
+BATCH = 32
+
+
+def catalog_embeddings(
+    catalog: Catalog, backbone: nn.Module, name: str, preprocess: Preprocess, workers: int
+) -> NDArray[np.float32]:
+    """float32[N, F]: every photo of the catalog's products end to end; `name` is the backbone's timm name."""
+    cache = EmbeddingCache(catalog, f"{name} {weights_digest(backbone)}", preprocess)
+    found = cache.read()
+    if found is not None:
+        return found
+    photos = [[path] for views in catalog.photo_paths() for path in views]
+    nothing = Targets(*(np.zeros((len(photos), 0), dtype) for dtype in (np.int64, np.bool_, np.int8)))
+    examples = PhotoDataset(photos, nothing, preprocess, AUGMENTS["none"](preprocess))
+    loader = DataLoader(examples, BATCH, sampler=DrawSampler(len(examples), None), num_workers=workers)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    rows = []
+    with torch.inference_mode():
+        for pixels, _ in track(loader, description=f"embedding {len(photos):,} photos with {name}"):
+            rows.append(network(pixels.to(device, memory_format=torch.channels_last)).float().cpu().numpy())
+    cache.write(np.concatenate(rows))
+    embeddings = cache.read()
+    assert embeddings is not None
+    return embeddings

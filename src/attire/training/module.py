@@ -1,0 +1,136 @@
+"""One training stage as a Lightning module: losses, optimiser, schedule, and the figures on val after each epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attire.config import Recipe, Stage
+from attire.labels import Targets
+from attire.model.losses import LOSSES, category_loss
+from attire.model.network import Heads, Logits
+from attire.pixels import ops  # noqa: F401
+from attire.score.decisions import decide
+from attire.score.metrics import headline, match
+from attire.taxonomy import Taxonomy
+
+import lightning as L  # isort: skip  (after ops)
+from lightning.pytorch.utilities.types import OptimizerLRScheduler  # isort: skip
+from timm.optim import param_groups_weight_decay  # isort: skip
+
+StageName = Literal["category", "attributes"]
+PLATEAU_PATIENCE = 1  # epochs without a better validation loss before the learning rate is halved
+
+
+class StageModule(L.LightningModule):
+    """Trains `model` (inputs -> `Logits`) for one stage of `recipe`.
+
+    In stage `category` the loss is the class-weighted cross entropy of the category. In stage `attributes` it is the
+    recipe's attribute loss, plus the former where one network answers both.
+    """
+
+    def __init__(
+        self, model: nn.Module, heads: Heads, taxonomy: Taxonomy, recipe: Recipe, stage: StageName, class_weight: Tensor
+    ) -> None:
+        """`heads` is the part of `model` that holds the category layer and the attribute heads."""
+        super().__init__()
+        self.model, self.taxonomy, self.recipe, self.stage = model, taxonomy, recipe, stage
+        self.layout = heads.attributes.layout
+        self.learns_category = stage == "category" or recipe.shared
+        self.learns_attributes = stage == "attributes"
+        heads.category.requires_grad_(self.learns_category)
+        heads.attributes.requires_grad_(self.learns_attributes)
+        self.figures = ["category_accuracy", "category_f1"] if self.learns_category else []
+        self.figures += ["attribute_iou", "macro_iou", "spurious_rate", "map"] if self.learns_attributes else []
+        self.register_buffer("class_weight", class_weight, persistent=False)
+        self.class_weight: Tensor
+        self._validated: list[tuple[Logits, Targets]] = []
+        self._images, self._since = 0, 0.0
+
+    @property
+    def schedule(self) -> Stage:
+        """Length and learning rate of this stage."""
+        stage: Stage = getattr(self.recipe, self.stage)
+        return stage
+
+    def loss(self, logits: Logits, targets: Targets) -> Tensor:
+        """The stage's scalar loss."""
+        loss = torch.zeros((), device=logits.category.device)
+        if self.learns_category:
+            loss = loss + category_loss(logits.category, targets.category, self.class_weight)
+        if self.learns_attributes:
+            loss = loss + LOSSES[self.recipe.loss](logits.attributes, targets, self.layout)
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        # Dropout draws from the global generator: seeded per epoch, a resumed run drops what an uninterrupted one does.
+        torch.manual_seed(hash((self.recipe.seed, self.current_epoch, self.global_rank)))
+        self._images, self._since = 0, time.perf_counter()
+
+    def training_step(self, batch: tuple[Tensor, Targets], _index: int) -> Tensor:
+        inputs, targets = batch
+        loss = self.loss(self.model(_channels_last(inputs)), targets)
+        self._images += len(inputs) * self.trainer.world_size
+        self.log("loss", loss.detach(), prog_bar=True)
+        self.log("images_per_s", self._images / (time.perf_counter() - self._since), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Targets], _index: int) -> None:
+        inputs, targets = batch
+        logits: Logits = self.model(_channels_last(inputs))
+        self.log("val_loss", self.loss(logits, targets), batch_size=len(inputs), prog_bar=True, sync_dist=True)
+        self._validated.append((Logits(*(x.float().cpu() for x in logits)), Targets(*(t.cpu() for t in targets))))
+
+    def on_validation_epoch_end(self) -> None:
+        logits, targets = (
+            [np.concatenate(part) for part in zip(*side, strict=True)] for side in zip(*self._validated, strict=True)
+        )
+        self._validated.clear()
+        truth = Targets(*targets)
+        decisions = decide(self.taxonomy, self.recipe.decision, *logits)
+        figures = headline(match(self.taxonomy, truth, decisions))
+        self.log_dict({name: torch.tensor(figures[name], dtype=torch.float32) for name in self.figures}, sync_dist=True)
+        if self.recipe.schedule == "plateau":
+            scheduler = self.lr_schedulers()
+            assert isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+            scheduler.step(self.trainer.callback_metrics["val_loss"])
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+        groups = param_groups_weight_decay(self.model, self.recipe.weight_decay)  # norms and biases do not decay
+        optimizer = kinds[self.recipe.optimizer](groups, lr=self.schedule.lr, betas=self.recipe.betas, fused=True)
+        if self.recipe.schedule == "plateau":
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=PLATEAU_PATIENCE)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss"}}
+        steps = int(self.trainer.estimated_stepping_batches)
+        warmup = round(self.recipe.warmup * steps)
+        cosine = torch.optim.lr_scheduler.LambdaLR(optimizer, _WarmupCosine(warmup, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+
+    def lr_scheduler_step(self, scheduler: Any, _metric: Any | None) -> None:
+        # Lightning steps a plateau scheduler after it has saved the epoch's checkpoint, which a resumed run would miss:
+        # `on_validation_epoch_end` does it in time.
+        if self.recipe.schedule == "cosine":
+            scheduler.step()
+
+
+class _WarmupCosine:
+    """Factor of the peak learning rate: a linear rise over `warmup` steps, then half a cosine down to zero."""
+
+    def __init__(self, warmup: int, steps: int) -> None:
+        self.warmup, self.steps = warmup, steps
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / max(1, self.steps - self.warmup)))
+
+
+def _channels_last(inputs: Tensor) -> Tensor:
+    """Photos in the memory format in which convolutions are fastest; embeddings as they are."""
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs

@@ -1,0 +1,203 @@
+"""A training run as a directory: one stage after the other, resumable at any point, ending in a bundle.
+
+RUN/STAGE/stage.json             what is being trained, on what; checked when the run is resumed
+RUN/STAGE/checkpoints/last.ckpt  after each epoch
+RUN/STAGE/logs/                  metrics.csv, TensorBoard events
+RUN/STAGE/network.safetensors    the stage's result; its presence says that the stage is finished
+RUN/bundle/                      the model
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from attire.bundle import ModelBundle, NetworkSpec
+from attire.catalog.splits import Splits
+from attire.catalog.store import Catalog
+from attire.config import Recipe, load_recipe
+from attire.errors import ConfigError
+from attire.model.backbone import SCRATCH, create_backbone, data_config, weights_digest
+from attire.model.losses import balanced_weight
+from attire.model.network import Heads, Network
+from attire.pixels.preprocess import Preprocess
+from attire.taxonomy import Taxonomy
+from attire.training.data import Part, StageData
+from attire.training.embeddings import catalog_embeddings
+from attire.training.module import StageModule, StageName
+from attire.training.trainer import CHECKPOINT, create_trainer, first_process
+
+STAGES: tuple[StageName, ...] = ("category", "attributes")
+RESULT = "network.safetensors"
+
+
+def train(
+    catalog: Catalog,
+    splits: Splits,
+    *,
+    recipe: str | Path | Recipe = "base",
+    out: str | Path,
+    stage: Literal["category", "attributes", "both"] = "both",
+    weights: str | Path | None = None,
+    resume: bool = False,
+    workers: int | None = None,
+) -> ModelBundle:
+    """Train `recipe` on the train split and return the bundle, which stands in `out`/bundle.
+
+    `weights`: None for timm's pretrained ones, "none" for random ones, or a safetensors file. `stage="category"` stops
+    after the first stage, with a bundle that knows no keys; `stage="attributes"` goes on from there. `resume` continues
+    an interrupted run as if it had not been interrupted. `workers` decode photos, half the cores unless given.
+    Raises `ConfigError` where `out` holds another run, `CatalogError` where there is nothing to train on.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    workers = max(1, (os.cpu_count() or 1) // 2) if workers is None else workers
+    out = Path(out)
+    torch.manual_seed(recipe.seed)
+    backbone = create_backbone(recipe.backbone, weights)
+    provenance = {
+        "recipe": recipe.model_dump(mode="json"),
+        "weights": "timm's pretrained" if weights is None else Path(weights).name,
+        "weights_sha256": weights_digest(backbone),
+        "catalog": catalog.digest,
+        "splits": splits.digest,
+        "products": len(catalog),
+    }
+    preprocess = Preprocess.for_backbone(data_config(backbone), recipe.size_px, recipe.fit)
+    features = int(backbone.num_features)  # type: ignore[arg-type]
+    network = Network(backbone, Heads(features, catalog.taxonomy, recipe.hidden, recipe.dropout))
+    stages = [name for name in STAGES if stage in (name, "both") and getattr(recipe, name).epochs]
+    todo = _open(out, stages, provenance, resume)
+    if todo:
+        data = _data(catalog, splits, recipe, network, preprocess, workers)
+    scores: dict[str, float] = {}
+    for name in STAGES:
+        if name in todo:
+            _train_stage(name, network, data, catalog.taxonomy, recipe, out)
+        if (out / name / RESULT).is_file():
+            scores |= _load_result(out / name, network)
+    taxonomy = catalog.taxonomy
+    if stage == "category":
+        network, taxonomy = _without_keys(network, taxonomy)
+    elif not recipe.shared:
+        network.category_backbone = create_backbone(recipe.backbone, SCRATCH)
+        _load_part(out / "category" / RESULT, "backbone.", network.category_backbone)
+    if first_process():
+        spec = NetworkSpec(backbone=recipe.backbone, hidden=recipe.hidden, shared=network.category_backbone is None)
+        ModelBundle.save(
+            out / "bundle",
+            network,
+            spec,
+            taxonomy=taxonomy,
+            preprocess=preprocess,
+            decision=recipe.decision,
+            provenance=provenance | {"scored_on": f"{len(splits.val):,} products of the val split, one photo each"},
+            scores=scores,
+        )
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()  # nobody loads a bundle that the first process is still writing
+    return ModelBundle.load(out / "bundle")
+
+
+def _open(out: Path, stages: list[StageName], provenance: Mapping[str, Any], resume: bool) -> list[StageName]:
+    """Record what each stage is going to train; returns the stages that are not finished.
+
+    Raises `ConfigError` where `out` already holds the stage and we are not resuming, or holds it of another run.
+    """
+    if (
+        stages == ["attributes"]
+        and provenance["recipe"]["category"]["epochs"]
+        and not (out / "category" / RESULT).is_file()
+    ):
+        raise ConfigError(
+            f"{out} has no finished stage 'category' to go on from: run --stage category (or both) first."
+        )
+    for name in stages:
+        record = out / name / "stage.json"
+        if record.is_file() and not resume:
+            raise ConfigError(f"{out} already holds a run: --resume continues it, another --out starts a new one.")
+        if record.is_file():
+            before = json.loads(record.read_text(encoding="utf-8"))
+            changed = [
+                f"  {field}: {before.get(field)} is now {value}"
+                for field, value in provenance.items()
+                if before.get(field) != value
+            ]
+            if changed:
+                raise ConfigError(
+                    f"{out} cannot be resumed, for it was started differently:\n" + "\n".join(changed) + "\n"
+                    "  Give the options it was started with, or another --out."
+                )
+        elif first_process():
+            try:
+                record.parent.mkdir(parents=True, exist_ok=True)
+                record.write_text(json.dumps(provenance, indent=1), encoding="utf-8")
+            except OSError as error:
+                raise ConfigError(f"cannot write to {out}: {error.strerror}. Choose another --out.") from None
+    return [name for name in stages if not (out / name / RESULT).is_file()]
+
+
+def _data(
+    catalog: Catalog, splits: Splits, recipe: Recipe, network: Network, preprocess: Preprocess, workers: int
+) -> StageData:
+    train, val = Part(catalog, splits.train, "train"), Part(catalog, splits.val, "val")
+    if recipe.train_backbone:
+        examples = (train.photo_examples(preprocess, recipe.augment), val.photo_examples(preprocess, "none"))
+        return StageData(*examples, recipe, workers)
+    embeddings = catalog_embeddings(catalog, network.backbone, recipe.backbone, preprocess, workers)
+    return StageData(train.embedding_examples(embeddings), val.embedding_examples(embeddings), recipe, workers)
+
+
+def _train_stage(
+    name: StageName, network: Network, data: StageData, taxonomy: Taxonomy, recipe: Recipe, out: Path
+) -> None:
+    """Fit `network` in place, from the last checkpoint if there is one, and write the stage's result."""
+    model: nn.Module = network if recipe.train_backbone else network.heads
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    class_weight = balanced_weight(data.train.targets.category, len(taxonomy.categories))
+    module = StageModule(model, network.heads, taxonomy, recipe, name, class_weight)
+    trainer = create_trainer(recipe, module.schedule.epochs, out / name)
+    checkpoint = out / name / "checkpoints" / CHECKPOINT
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if first_process():
+        scores = {
+            figure: float(value) for figure, value in trainer.callback_metrics.items() if figure in module.figures
+        }
+        temporary = out / name / f"{RESULT}.tmp"
+        state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
+        save_file(state, temporary, metadata={"scores": json.dumps(scores)})
+        temporary.replace(out / name / RESULT)
+    trainer.strategy.barrier()
+
+
+def _load_result(folder: Path, network: Network) -> dict[str, float]:
+    """Fill `network` with what the stage in `folder` arrived at; returns its figures on val."""
+    _load_part(folder / RESULT, "", network)
+    with safe_open(folder / RESULT, framework="pt") as file:
+        scores: dict[str, float] = json.loads(file.metadata()["scores"])
+    return scores
+
+
+def _load_part(result: Path, prefix: str, module: nn.Module) -> None:
+    state = {key.removeprefix(prefix): value for key, value in load_file(result).items() if key.startswith(prefix)}
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise ConfigError(f"{result} is of another network than this recipe and catalog make: {error}") from None
+
+
+def _without_keys(network: Network, taxonomy: Taxonomy) -> tuple[Network, Taxonomy]:
+    """A network that has learned categories only, and a taxonomy that asks it for nothing else."""
+    no_keys = Taxonomy(categories=taxonomy.categories, category_aliases=taxonomy.category_aliases, keys={})
+    heads = Heads(network.heads.category.in_features, no_keys, network.heads.attributes.weight.shape[1])
+    heads.category = network.heads.category
+    return Network(network.backbone, heads), no_keys

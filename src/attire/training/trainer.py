@@ -1,0 +1,69 @@
+"""Lightning's Trainer as attire uses it: where it runs, what it logs, what it shows, what it keeps."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from attire.config import Recipe
+from attire.model.backbone import fastest_precision
+from attire.pixels import ops  # noqa: F401
+
+import lightning as L  # isort: skip  (after ops)
+from lightning.pytorch.callbacks import (  # isort: skip
+    Callback,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    RichProgressBar,
+)
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger  # isort: skip
+from lightning.pytorch.utilities import rank_zero_only  # isort: skip
+
+CHECKPOINT = "last.ckpt"
+
+
+def create_trainer(recipe: Recipe, epochs: int, folder: Path) -> L.Trainer:
+    """A Trainer for one stage that logs and checkpoints below `folder`, on whatever this machine has.
+
+    Started by `torchrun` (or SLURM, or by Lightning itself on several GPUs) it joins the other processes.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for noise in (".*does not have many workers.*", ".*is smaller than the logging interval.*", ".*LeafSpec.*"):
+        warnings.filterwarnings("ignore", message=noise)
+    # Every epoch replaces the one checkpoint, after validation and before the next epoch: where a resumed run goes on.
+    callbacks: list[Callback] = [
+        ModelCheckpoint(folder / "checkpoints", "last", save_on_train_epoch_end=True, enable_version_counter=False),
+        RichProgressBar(leave=True),
+    ]
+    if recipe.ema_decay:
+        # Batch-norm statistics are averages already, and averaging would truncate whole-numbered buffers.
+        callbacks.append(EMAWeightAveraging(decay=recipe.ema_decay, use_buffers=False))
+    return L.Trainer(
+        max_epochs=epochs,
+        precision=fastest_precision() if recipe.precision == "auto" else recipe.precision,
+        callbacks=callbacks,
+        logger=[CSVLogger(folder, "logs", version=""), TensorBoardLogger(folder, "logs", version="")],
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # DrawSampler shares out the work itself
+        enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty() or sys.stdout.isatty() or "CI" not in os.environ,
+        **_processes(),
+    )
+
+
+def first_process() -> bool:
+    """Whether this is the only process or the one that writes files."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _processes() -> dict[str, Any]:
+    """Where torchrun says how many processes there are, Lightning must be told so; elsewhere it finds out."""
+    if "LOCAL_WORLD_SIZE" not in os.environ:
+        return {}
+    local = int(os.environ["LOCAL_WORLD_SIZE"])
+    return {"strategy": "ddp", "devices": local, "num_nodes": int(os.environ["WORLD_SIZE"]) // local}
