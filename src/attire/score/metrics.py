@@ -1,0 +1,182 @@
+"""How good answers are. A figure is nan where there is no evidence for it, never 0.
+
+A (product, key) pair is known if somebody stated a value, even on a key that the product's category rules out. The IoU
+of a known pair is |chosen and stated| / |chosen or stated|, so 0 where the key was gated away or left open.
+
+Every figure takes a weight per product, and a bootstrap resample is just another set of weights: 1 is the plain figure.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attire.labels import Targets, labelled
+from attire.score.decisions import Decisions
+from attire.taxonomy import Taxonomy
+
+MIN_LABELS = 10  # known pairs that a key needs to count in macro IoU
+MIN_POSITIVES = 5  # products that a value needs to count in mAP
+
+FIGURES = {
+    "category_accuracy": "share of products whose category is right",
+    "category_f1": "F1 of each category that occurs, averaged over categories",
+    "attribute_iou": "IoU averaged over known (product, key) pairs",
+    "macro_iou": f"IoU of each key with at least {MIN_LABELS} known pairs, averaged over keys",
+    "original_iou": "per product, the IoU summed over keys both stated and predicted, by the number of keys predicted",
+    "spurious_rate": "share of predicted (product, key) pairs whose key does not apply to the product's category",
+    "map": f"average precision of each value with at least {MIN_POSITIVES} products, averaged over values",
+}
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+class Ranking(NamedTuple):
+    """Products whose key is known, from the highest probability of one value to the lowest."""
+
+    column: int
+    rows: NDArray[np.int64]
+    hits: Bools  # whether the value was stated
+    ends: NDArray[np.int64]  # the last position of each run of equal probabilities
+
+
+class Matches(NamedTuple):
+    """Answers laid beside the truth, product by product: all that any figure needs."""
+
+    true_category: Bools  # [N, C], a row of False where the category is not known
+    category: Bools  # [N, C], the predicted one; a row of False where the true one is not known
+    known: Bools  # [N, A]
+    predicted: Bools  # [N, A]
+    iou: Floats  # [N, A], 0 where not known
+    exact: Bools  # [N, A], known, and chosen are the stated values and no others
+    spurious: Bools  # [N, A], predicted, but the true category rules the key out
+    rankings: tuple[Ranking, ...]
+
+
+def match(taxonomy: Taxonomy, truth: Targets, decisions: Decisions) -> Matches:
+    """Compare the decisions on N products with what is known of them."""
+    hot, chosen = np.asarray(truth.hot, dtype=bool), decisions.chosen
+    known, predicted = labelled(taxonomy, hot), labelled(taxonomy, chosen)
+    both, either = _count(taxonomy, hot & chosen), _count(taxonomy, hot | chosen)
+    iou = np.where(known, both / np.maximum(either, 1), 0)
+    categories = np.arange(len(taxonomy.categories))
+    has_category = truth.category >= 0
+    rules_out = np.zeros(known.shape, dtype=bool)
+    rules_out[has_category] = ~taxonomy.applies[truth.category[has_category]]
+    return Matches(
+        true_category=truth.category[:, None] == categories,
+        category=(decisions.category[:, None] == categories) & has_category[:, None],
+        known=known,
+        predicted=predicted,
+        iou=iou,
+        exact=known & (both == either),
+        spurious=predicted & rules_out,
+        rankings=tuple(
+            _rank(column, np.flatnonzero(known[:, taxonomy.key_of_column[column]]), hot, decisions.probability)
+            for column in np.flatnonzero(hot.sum(axis=0) >= MIN_POSITIVES)
+        ),
+    )
+
+
+def headline(matches: Matches) -> dict[str, float]:
+    """Each of `FIGURES`."""
+    return {name: float(value[0]) for name, value in weighted(matches, _ones(matches)).items()}
+
+
+def weighted(matches: Matches, weights: NDArray[np.floating]) -> dict[str, Floats]:
+    """Each of `FIGURES` as float64[R], for R sets of product weights (float[N, R]).
+
+    Which keys and values count is decided on the products as they are, whatever their weights.
+    """
+    m = matches
+    true, right = m.true_category.T @ weights, (m.true_category & m.category).T @ weights
+    f1 = _ratio(2 * right, np.where(true > 0, true + m.category.T @ weights, 0))
+    counted = m.known.sum(axis=0) >= MIN_LABELS
+    agreed = np.where(m.predicted, m.iou, 0).sum(axis=1) / np.maximum(m.predicted.sum(axis=1), 1)
+    with_label, with_category = m.known.any(axis=1), m.true_category.any(axis=1)
+    judged = np.where(with_category, m.predicted.sum(axis=1), 0)
+    return {
+        "category_accuracy": _ratio(right.sum(axis=0), true.sum(axis=0)),
+        "category_f1": _mean(f1),
+        "attribute_iou": _ratio(m.iou.sum(axis=1) @ weights, m.known.sum(axis=1) @ weights),
+        "macro_iou": _mean(_ratio(m.iou[:, counted].T @ weights, m.known[:, counted].T @ weights)),
+        "original_iou": _ratio(np.where(with_label, agreed, 0) @ weights, with_label @ weights),
+        "spurious_rate": _ratio(m.spurious.sum(axis=1) @ weights, judged @ weights),
+        "map": _mean(_average_precisions(m, weights)),
+    }
+
+
+def per_key(taxonomy: Taxonomy, matches: Matches) -> dict[str, NDArray[Any]]:
+    """Columns of length A: known and predicted pairs, iou, accuracy (exactly the stated values), spurious rate, map."""
+    m = matches
+    known, predicted = m.known.sum(axis=0), m.predicted.sum(axis=0)
+    judged = m.predicted[m.true_category.any(axis=1)].sum(axis=0)
+    key_of_ranking = taxonomy.key_of_column[np.array([r.column for r in m.rankings], dtype=np.int64)]
+    ap = _average_precisions(m, _ones(m))[:, 0]
+    return {
+        "known": known,
+        "predicted": predicted,
+        "iou": _ratio(m.iou.sum(axis=0), known),
+        "accuracy": _ratio(m.exact.sum(axis=0), known),
+        "spurious_rate": _ratio(m.spurious.sum(axis=0), judged),
+        "map": np.array([_mean(ap[key_of_ranking == key]) for key in range(len(taxonomy.keys))]),
+    }
+
+
+def per_category(matches: Matches) -> dict[str, NDArray[Any]]:
+    """Columns of length C: products of and predicted as the category, precision, recall, f1; then of the attributes of
+    its products: known pairs, iou, spurious rate."""
+    m = matches
+    true, predicted, right = m.true_category.sum(axis=0), m.category.sum(axis=0), (m.true_category & m.category).sum(0)
+    known = m.known.sum(axis=1) @ m.true_category
+    return {
+        "products": true,
+        "predicted": predicted,
+        "precision": _ratio(right, predicted),
+        "recall": _ratio(right, true),
+        "f1": _ratio(2 * right, np.where(true > 0, true + predicted, 0)),
+        "known": known,
+        "iou": _ratio(m.iou.sum(axis=1) @ m.true_category, known),
+        "spurious_rate": _ratio(m.spurious.sum(axis=1) @ m.true_category, m.predicted.sum(axis=1) @ m.true_category),
+    }
+
+
+def _rank(column: np.integer, rows: NDArray[np.int64], hot: Bools, probability: NDArray[np.float32]) -> Ranking:
+    rows = rows[np.argsort(-probability[rows, column], kind="stable")]
+    ends = np.flatnonzero(np.append(np.diff(probability[rows, column]) != 0, True))
+    return Ranking(int(column), rows, hot[rows, column], ends)
+
+
+def _average_precisions(matches: Matches, weights: NDArray[np.floating]) -> Floats:
+    """float64[values, R]: sum over distinct probabilities of (rise in recall) x precision, as scikit-learn has it."""
+    found = np.full((len(matches.rankings), weights.shape[1]), np.nan)
+    for i, (_, rows, hits, ends) in enumerate(matches.rankings):
+        weight = weights[rows]
+        above = weight.cumsum(axis=0)[ends]
+        right = (weight * hits[:, None]).cumsum(axis=0)[ends]
+        precision = right / np.where(above > 0, above, 1)
+        found[i] = _ratio((np.diff(right, axis=0, prepend=0) * precision).sum(axis=0), right[-1])
+    return found
+
+
+def _count(taxonomy: Taxonomy, marks: Bools) -> NDArray[np.int64]:
+    """int64[N, A]: how many values of each key are marked in bool[N, K]."""
+    return np.add.reduceat(marks, taxonomy.starts, axis=1, dtype=np.int64)
+
+
+def _ones(matches: Matches) -> Floats:
+    return np.ones((len(matches.known), 1))
+
+
+def _ratio(part: NDArray[np.number], whole: NDArray[np.number]) -> Floats:
+    there = np.asarray(whole) > 0
+    return np.where(there, part, np.nan) / np.where(there, whole, 1)
+
+
+def _mean(values: Floats) -> Floats:
+    """Mean over the first axis of the values that are not nan."""
+    there = ~np.isnan(values)
+    return _ratio(np.where(there, values, 0).sum(axis=0), there.sum(axis=0))

@@ -1,0 +1,184 @@
+"""Every figure against scikit-learn or a plain loop over products."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    jaccard_score,
+    precision_recall_fscore_support,
+)
+
+from attire.config import Decision
+from attire.labels import Targets, encode, labelled
+from attire.score.decisions import Decisions, decide
+from attire.score.metrics import FIGURES, MIN_LABELS, MIN_POSITIVES, headline, match, per_category, per_key, weighted
+from attire.taxonomy import Key, Taxonomy
+
+CATEGORIES = ("Shirts", "Jeans", "Belts", "Hats")
+TAXONOMY = Taxonomy(
+    categories=CATEGORIES,
+    keys={
+        "colour": Key(categories=CATEGORIES, values=("Red", "Blue", "Green")),
+        "neck": Key(categories=("Shirts",), values=("Round", "Polo")),
+        "style": Key(arity="many", categories=("Shirts", "Jeans"), values=("Casual", "Formal", "Sports", "Party")),
+        "rare": Key(categories=CATEGORIES, values=("Yes", "No")),
+    },
+)
+N = 300
+
+
+def _case(seed: int, rule: Decision) -> tuple[Targets, Decisions]:
+    """Random labels with gaps (also on keys that do not apply, and products without a category), noisy answers."""
+    rng = np.random.default_rng(seed)
+    categories = [None if rng.random() < 0.05 else CATEGORIES[rng.choice(4, p=[0.5, 0.3, 0.2, 0])] for _ in range(N)]
+    labels = []
+    for row in range(N):
+        stated: dict[str, tuple[str, ...]] = {}
+        for name, key in TAXONOMY.keys.items():
+            if row >= 7 if name == "rare" else rng.random() < 0.4:
+                continue
+            count = 1 if key.arity == "one" else int(rng.integers(1, 4))
+            stated[name] = tuple(rng.choice(key.values, count, replace=False))
+        labels.append(stated)
+    truth = encode(TAXONOMY, categories, labels)
+    one_hot = truth.category[:, None] == np.arange(4)
+    category_logits = rng.normal(0, 1, (N, 4)) + 2 * one_hot
+    logits = (rng.normal(0, 1, truth.hot.shape) + 1.5 * truth.hot).round(1)  # rounded, so that there are ties
+    return truth, decide(TAXONOMY, rule, category_logits.astype(np.float32), logits.astype(np.float32))
+
+
+CASES = [_case(0, Decision()), _case(1, Decision()), _case(2, Decision(rule="threshold", threshold=0.8))]
+
+
+@pytest.mark.parametrize(("truth", "decisions"), CASES)
+def test_category_figures_equal_scikit_learn(truth: Targets, decisions: Decisions) -> None:
+    matches = match(TAXONOMY, truth, decisions)
+    figures, table = headline(matches), per_category(matches)
+    there = truth.category >= 0
+    true, predicted = truth.category[there], decisions.category[there]
+    occur = np.unique(true)
+    assert figures["category_accuracy"] == pytest.approx(accuracy_score(true, predicted))
+    assert figures["category_f1"] == pytest.approx(f1_score(true, predicted, labels=occur, average="macro"))
+    precision, recall, f1, support = precision_recall_fscore_support(true, predicted, labels=occur)
+    np.testing.assert_allclose(table["precision"][occur], precision)
+    np.testing.assert_allclose(table["recall"][occur], recall)
+    np.testing.assert_allclose(table["f1"][occur], f1)
+    np.testing.assert_array_equal(table["products"][occur], support)
+    assert table["predicted"].sum() == there.sum()
+
+
+@pytest.mark.parametrize(("truth", "decisions"), CASES)
+def test_iou_equals_scikit_learn(truth: Targets, decisions: Decisions) -> None:
+    known = labelled(TAXONOMY, truth.hot)
+    of_key, totals = {}, []
+    for a, (name, columns) in enumerate(TAXONOMY.columns.items()):
+        rows = known[:, a]
+        true, chosen = truth.hot[rows, columns], decisions.chosen[rows, columns]
+        of_key[name] = jaccard_score(true, chosen, average="samples", zero_division=0)
+        totals += [of_key[name]] * int(rows.sum())
+    matches = match(TAXONOMY, truth, decisions)
+    figures, table = headline(matches), per_key(TAXONOMY, matches)
+    assert figures["attribute_iou"] == pytest.approx(np.mean(totals))
+    assert table["known"].tolist() == known.sum(axis=0).tolist()
+    assert known[:, 3].sum() < MIN_LABELS  # so "rare" has a row in the table and no part in the macro average
+    np.testing.assert_allclose(table["iou"], list(of_key.values()))
+    assert figures["macro_iou"] == pytest.approx(np.mean([of_key[k] for k in ("colour", "neck", "style")]))
+    same = truth.hot == decisions.chosen
+    exact = [same[known[:, a], columns].all(axis=1).mean() for a, columns in enumerate(TAXONOMY.columns.values())]
+    np.testing.assert_allclose(table["accuracy"], exact)
+
+
+@pytest.mark.parametrize(("truth", "decisions"), CASES)
+def test_map_equals_scikit_learn(truth: Targets, decisions: Decisions) -> None:
+    known = labelled(TAXONOMY, truth.hot)
+    precisions = {}
+    for (key, value), column in TAXONOMY.column_index.items():
+        rows = known[:, list(TAXONOMY.keys).index(key)]
+        if truth.hot[rows, column].sum() >= MIN_POSITIVES:
+            precisions[key, value] = average_precision_score(
+                truth.hot[rows, column], decisions.probability[rows, column]
+            )
+    matches = match(TAXONOMY, truth, decisions)
+    assert headline(matches)["map"] == pytest.approx(np.mean(list(precisions.values())))
+    for a, name in enumerate(TAXONOMY.keys):
+        of_key = [p for (key, _), p in precisions.items() if key == name]
+        expected = np.mean(of_key) if of_key else np.nan
+        assert per_key(TAXONOMY, matches)["map"][a] == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize(("truth", "decisions"), CASES)
+def test_original_iou_and_spurious_rate_equal_a_loop_over_dictionaries(truth: Targets, decisions: Decisions) -> None:
+    def dictionary(row: NDArray[np.bool_]) -> dict[str, set[int]]:
+        return {k: set(np.flatnonzero(row[c])) for k, c in TAXONOMY.columns.items() if row[c].any()}
+
+    scores, spurious = [], []
+    for row in range(N):
+        true, predicted = dictionary(truth.hot[row]), dictionary(decisions.chosen[row])
+        if true:
+            both = true.keys() & predicted.keys()
+            total = sum(len(true[k] & predicted[k]) / len(true[k] | predicted[k]) for k in both)
+            scores.append(total / len(predicted) if predicted else 0)
+        if truth.category[row] >= 0:
+            category = CATEGORIES[truth.category[row]]
+            spurious += [category not in TAXONOMY.keys[k].categories for k in predicted]
+    figures = headline(match(TAXONOMY, truth, decisions))
+    assert figures["original_iou"] == pytest.approx(np.mean(scores))
+    assert figures["spurious_rate"] == pytest.approx(np.mean(spurious))
+
+
+def test_a_stated_value_on_a_key_that_does_not_apply_is_known_and_scores_0_when_gated_away() -> None:
+    truth = encode(TAXONOMY, ["Belts"], [{"neck": ("Polo",), "colour": ("Red",)}])
+    logits = np.array([[9, 0, 0, 0, 9, 0, 0, 0, 0, 9, 0]], dtype=np.float32)
+    decisions = decide(TAXONOMY, Decision(), np.array([[0, 0, 9, 0]], np.float32), logits)
+    matches = match(TAXONOMY, truth, decisions)
+    assert per_key(TAXONOMY, matches)["known"].tolist() == [1, 1, 0, 0]
+    assert headline(matches)["attribute_iou"] == 0.5
+
+
+def test_no_evidence_is_nan_never_0() -> None:
+    truth = encode(TAXONOMY, [None], [{}])
+    decisions = decide(TAXONOMY, Decision(), np.zeros((1, 4), np.float32), np.zeros((1, 11), np.float32))
+    matches = match(TAXONOMY, truth, decisions)
+    assert all(np.isnan(value) for value in headline(matches).values())
+    assert np.isnan(per_key(TAXONOMY, matches)["iou"]).all()
+    assert np.isnan(per_category(matches)["f1"]).all()
+
+
+def test_a_product_without_answers_scores_0() -> None:
+    truth = encode(TAXONOMY, ["Shirts"], [{"neck": ("Polo",)}])
+    nothing = Decisions(
+        np.array([-1]),
+        np.zeros((1, 4), np.float32),
+        np.zeros((1, 11), np.float32),
+        np.zeros((1, 11), bool),
+        np.zeros((1, 4), bool),
+    )
+    figures = headline(match(TAXONOMY, truth, nothing))
+    assert [figures[f] for f in ("category_accuracy", "category_f1", "attribute_iou", "original_iou")] == [0, 0, 0, 0]
+    assert np.isnan(figures["spurious_rate"])  # nothing predicted, so no share of it
+
+
+@pytest.mark.parametrize(("truth", "decisions"), CASES)
+def test_weights_count_products_as_often_as_repeating_them(truth: Targets, decisions: Decisions) -> None:
+    times = np.random.default_rng(0).integers(0, 4, N)
+    rows = np.repeat(np.arange(N), times)
+    repeated = headline(
+        match(TAXONOMY, Targets._make(x[rows] for x in truth), Decisions._make(x[rows] for x in decisions))
+    )
+    plain = match(TAXONOMY, truth, decisions)
+    got = weighted(plain, np.stack([times, np.ones(N)], axis=1))
+    assert got.keys() == FIGURES.keys()
+    for name, value in headline(plain).items():
+        assert got[name][1] == pytest.approx(value)
+        if name not in ("macro_iou", "map"):  # which keys and values count is decided on the products as they are
+            assert got[name][0] == pytest.approx(repeated[name])
+    precisions = [
+        average_precision_score(r.hits, decisions.probability[r.rows, r.column], sample_weight=times[r.rows])
+        for r in plain.rankings
+    ]
+    assert got["map"][0] == pytest.approx(np.mean(precisions))
