@@ -1,1 +1,81 @@
-"""attire: product photos in, catalog attributes out, with a confidence a team can act on."""
+"""attire: product photos in, catalog attributes out, with a confidence a team can act on.
+
+    import attire
+
+    catalog = attire.ingest("feed.csv", images="photos/", out="catalog/")
+    splits = attire.split(catalog, val=0.25, seed=7)
+    bundle = attire.train(catalog, splits, recipe="base", out="runs/a")
+    report = attire.evaluate(bundle, catalog, splits.val)
+    predict = attire.Predictor(bundle)
+    shirt = predict(["front.jpg", "back.jpg"])
+    shirt.category, shirt["sleeve_length"]
+
+Names are imported when they are first used, so that `import attire` does not load torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attire.bundle import ModelBundle
+    from attire.catalog.ingest import ingest
+    from attire.catalog.splits import Splits, split
+    from attire.catalog.store import Catalog
+    from attire.config import Recipe, load_recipe
+    from attire.errors import AttireError
+    from attire.evaluation.evaluate import evaluate
+    from attire.predict.bulk import predict
+    from attire.predict.predictor import Predictor
+    from attire.prediction import Abstained, Answer, Prediction
+    from attire.taxonomy import Taxonomy
+    from attire.training.run import train
+
+_HOMES = {
+    "Abstained": "attire.prediction",
+    "Answer": "attire.prediction",
+    "AttireError": "attire.errors",
+    "Catalog": "attire.catalog.store",
+    "ModelBundle": "attire.bundle",
+    "Prediction": "attire.prediction",
+    "Predictor": "attire.predict.predictor",
+    "Recipe": "attire.config",
+    "Splits": "attire.catalog.splits",
+    "Taxonomy": "attire.taxonomy",
+    "evaluate": "attire.evaluation.evaluate",
+    "ingest": "attire.catalog.ingest",
+    "load_recipe": "attire.config",
+    "predict": "attire.predict.bulk",
+    "split": "attire.catalog.splits",
+    "train": "attire.training.run",
+}
+
+__all__ = [
+    "Abstained",
+    "Answer",
+    "AttireError",
+    "Catalog",
+    "ModelBundle",
+    "Prediction",
+    "Predictor",
+    "Recipe",
+    "Splits",
+    "Taxonomy",
+    "evaluate",
+    "ingest",
+    "load_recipe",
+    "predict",
+    "split",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'attire' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -33,10 +33,10 @@ class Decision(_Frozen):
 
 
 class Stage(_Frozen):
-    """Length and peak learning rate of one training stage."""
+    """Length and peak learning rate of one training stage; without epochs it is left out."""
 
-    epochs: int = Field(ge=0)
-    lr: float = Field(gt=0)
+    epochs: int = Field(default=0, ge=0)
+    lr: float = Field(default=1e-3, gt=0)
 
 
 class Recipe(_Frozen):
@@ -61,8 +61,8 @@ class Recipe(_Frozen):
     loss: Literal["softmax", "bce"] = "softmax"
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16 where the hardware multiplies it natively
     decision: Decision = Decision()
-    category: Stage
-    attributes: Stage
+    category: Stage = Stage()
+    attributes: Stage = Stage()
     seed: int = 0
 
 

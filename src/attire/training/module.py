@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Any, Literal
 
 import numpy as np
@@ -50,7 +49,6 @@ class StageModule(L.LightningModule):
         self.register_buffer("class_weight", class_weight, persistent=False)
         self.class_weight: Tensor
         self._validated: list[tuple[Logits, Targets]] = []
-        self._images, self._since = 0, 0.0
 
     @property
     def schedule(self) -> Stage:
@@ -70,20 +68,17 @@ class StageModule(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         # Dropout draws from the global generator: seeded per epoch, a resumed run drops what an uninterrupted one does.
         torch.manual_seed(hash((self.recipe.seed, self.current_epoch, self.global_rank)))
-        self._images, self._since = 0, time.perf_counter()
 
     def training_step(self, batch: tuple[Tensor, Targets], _index: int) -> Tensor:
         inputs, targets = batch
         loss = self.loss(self.model(_channels_last(inputs)), targets)
-        self._images += len(inputs) * self.trainer.world_size
-        self.log("loss", loss.detach(), prog_bar=True)
-        self.log("images_per_s", self._images / (time.perf_counter() - self._since), prog_bar=True)
+        self.log("loss", loss.detach())
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Targets], _index: int) -> None:
         inputs, targets = batch
         logits: Logits = self.model(_channels_last(inputs))
-        self.log("val_loss", self.loss(logits, targets), batch_size=len(inputs), prog_bar=True, sync_dist=True)
+        self.log("val_loss", self.loss(logits, targets), batch_size=len(inputs), sync_dist=True)
         self._validated.append((Logits(*(x.float().cpu() for x in logits)), Targets(*(t.cpu() for t in targets))))
 
     def on_validation_epoch_end(self) -> None:

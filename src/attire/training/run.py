@@ -163,7 +163,7 @@ def _train_stage(
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     class_weight = balanced_weight(data.train.targets.category, len(taxonomy.categories))
     module = StageModule(model, network.heads, taxonomy, recipe, name, class_weight)
-    trainer = create_trainer(recipe, module.schedule.epochs, out / name)
+    trainer = create_trainer(recipe, name, module.schedule.epochs, out / name)
     checkpoint = out / name / "checkpoints" / CHECKPOINT
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True)
     if trainer.interrupted:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ from typing import Any
 from attire.config import Recipe
 from attire.model.backbone import fastest_precision
 from attire.pixels import ops  # noqa: F401
+from attire.training.progress import StageProgress
 
 import lightning as L  # isort: skip  (after ops)
 from lightning.pytorch.callbacks import (  # isort: skip
     Callback,
     EMAWeightAveraging,
     ModelCheckpoint,
-    RichProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger  # isort: skip
 from lightning.pytorch.utilities import rank_zero_only  # isort: skip
@@ -26,7 +25,7 @@ from lightning.pytorch.utilities import rank_zero_only  # isort: skip
 CHECKPOINT = "last.ckpt"
 
 
-def create_trainer(recipe: Recipe, epochs: int, folder: Path) -> L.Trainer:
+def create_trainer(recipe: Recipe, title: str, epochs: int, folder: Path) -> L.Trainer:
     """A Trainer for one stage that logs and checkpoints below `folder`, on whatever this machine has.
 
     Started by `torchrun` (or SLURM, or by Lightning itself on several GPUs) it joins the other processes.
@@ -37,7 +36,7 @@ def create_trainer(recipe: Recipe, epochs: int, folder: Path) -> L.Trainer:
     # Every epoch replaces the one checkpoint, after validation and before the next epoch: where a resumed run goes on.
     callbacks: list[Callback] = [
         ModelCheckpoint(folder / "checkpoints", "last", save_on_train_epoch_end=True, enable_version_counter=False),
-        RichProgressBar(leave=True),
+        StageProgress(title, recipe.batch_size),
     ]
     if recipe.ema_decay:
         # Batch-norm statistics are averages already, and averaging would truncate whole-numbered buffers.
@@ -51,7 +50,6 @@ def create_trainer(recipe: Recipe, epochs: int, folder: Path) -> L.Trainer:
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # DrawSampler shares out the work itself
         enable_model_summary=False,
-        enable_progress_bar=sys.stderr.isatty() or sys.stdout.isatty() or "CI" not in os.environ,
         **_processes(),
     )
 
