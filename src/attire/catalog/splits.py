@@ -1,0 +1,198 @@
+"""Train, val and test parts of a catalog: no group on two sides, the same mix of categories and values in each part.
+
+The parts are kept in the catalog's directory as `splits.parquet` (id, split) and `splits.json`, which is written last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from iterstrat.ml_stratifiers import IterativeStratification
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
+
+from attire.catalog.store import Catalog
+from attire.errors import CatalogError, ConfigError, did_you_mean
+from attire.taxonomy import Taxonomy
+
+PARTS = ("train", "val", "test")
+TABLE, MANIFEST = "splits.parquet", "splits.json"
+RARE = 20  # with fewer products than this, a deviation says more about rounding than about the split
+
+
+class _Manifest(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    seed: int
+    shares: dict[str, float]
+    catalog: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Product ids of each part, sorted; `shares` are the target shares; `digest` is the SHA-256 of the assignment."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+    seed: int
+    shares: Mapping[str, float]
+    digest: str
+
+    def __getitem__(self, part: str) -> tuple[str, ...]:
+        """The ids of one part; raises `CatalogError` if there is no such part or nothing in it."""
+        if part not in PARTS:
+            raise CatalogError(f"'{part}' is not a part of a split ({', '.join(PARTS)}){did_you_mean(part, PARTS)}")
+        ids: tuple[str, ...] = getattr(self, part)
+        if not ids:
+            raise CatalogError(f"the split has no {part} products; run 'attire split' with --{part} above 0.")
+        return ids
+
+    @classmethod
+    def read(cls, catalog: Catalog) -> Splits:
+        """The saved split of `catalog`; raises `CatalogError` if there is none or the catalog has changed since."""
+        again = f"run 'attire split {catalog.path}'"
+        try:
+            manifest = _Manifest.model_validate_json((catalog.path / MANIFEST).read_bytes())
+            table = pl.read_parquet(catalog.path / TABLE)
+            ids, parts = table["id"].to_list(), table["split"].to_list()
+        except FileNotFoundError:
+            raise CatalogError(f"{catalog.path} is not split yet; {again}.") from None
+        except (OSError, ValidationError, pl.exceptions.PolarsError) as error:
+            raise CatalogError(f"the split of {catalog.path} cannot be read ({error}); {again} again.") from None
+        if manifest.catalog != catalog.digest:
+            raise CatalogError(f"{catalog.path} has changed since it was split; {again} again.")
+        if manifest.digest != _digest(ids, parts):
+            raise CatalogError(f"{TABLE} in {catalog.path} is not the table that {MANIFEST} describes; {again} again.")
+        return _splits(ids, parts, manifest.seed, manifest.shares)
+
+
+def split(catalog: Catalog, val: float = 0.25, test: float = 0.0, seed: int = 0) -> Splits:
+    """Split `catalog` into parts that hold about the shares `val`, `test` and the rest of its products, and save it.
+
+    Equal catalogs, shares and seeds give equal splits. A category or value found in one or two groups stays in train.
+    Raises `ConfigError` on impossible shares, `CatalogError` if the groups are too few or too large to fill a part.
+    """
+    if val < 0 or test < 0 or not 0 < val + test < 1 or not 0 <= seed < 2**32:
+        raise ConfigError(
+            f"cannot split with val={val}, test={test}, seed={seed}: shares must not be negative and must leave a "
+            "part for train (0 < val + test < 1), and the seed must be in [0, 2^32)."
+        )
+    shares = {"train": 1 - val - test, "val": val, "test": test}
+    groups, group_of_product = np.unique(catalog.products["group"].to_numpy(), return_inverse=True)
+    product, mark = np.nonzero(_marks(catalog))
+    marks = np.zeros((len(groups), len(_names(catalog.taxonomy))), dtype=bool)
+    marks[group_of_product[product], mark] = True
+    sizes = np.bincount(group_of_product, minlength=len(groups))
+    part = _assign(marks, sizes, np.array([shares[name] for name in PARTS]), seed)[group_of_product]
+    empty = [name for i, name in enumerate(PARTS) if shares[name] > 0 and i not in part]
+    if empty:
+        raise CatalogError(
+            f"{len(catalog)} products in {len(groups)} groups (the largest has {sizes.max(initial=0)}) cannot be "
+            f"split: {' and '.join(empty)} would be empty. Use other shares, or check the groups in the feed."
+        )
+    return _save(catalog, [PARTS[i] for i in part], seed, shares)
+
+
+def balance(catalog: Catalog, splits: Splits) -> pl.DataFrame:
+    """How far each part is from its share: one row per part other than train and per category or value in the catalog.
+
+    Columns: split, key ("category" for categories), value, count (products in the whole catalog), share (of them, in
+    this part), deviation (share minus the part's target share).
+    """
+    marks, names = _marks(catalog), _names(catalog.taxonomy)
+    count = marks.sum(axis=0)
+    tables = []
+    for part in PARTS[1:]:
+        if getattr(splits, part):
+            share = marks[catalog.rows_of(splits[part])].sum(axis=0) / np.maximum(count, 1)
+            columns = {"count": count, "share": share, "deviation": share - splits.shares[part]}
+            tables.append(
+                pl.DataFrame(names, schema=["key", "value"], orient="row").with_columns(
+                    pl.lit(part).alias("split"), **{name: pl.Series(column) for name, column in columns.items()}
+                )
+            )
+    return pl.concat(tables).filter(pl.col("count") > 0).select("split", "key", "value", "count", "share", "deviation")
+
+
+def deviations(table: pl.DataFrame) -> pl.DataFrame:
+    """`balance` in brief: per part, for categories and for values with at least `RARE` products, how many there are and
+    their mean and largest absolute deviation (`things`, `mean`, `largest`)."""
+    kind = pl.when(pl.col("key") == "category").then(pl.lit("categories")).otherwise(pl.lit("values"))
+    deviation = pl.col("deviation").abs()
+    return (
+        table.filter(pl.col("count") >= RARE)
+        .group_by("split", kind.alias("kind"), maintain_order=True)
+        .agg(pl.len().alias("things"), deviation.mean().alias("mean"), deviation.max().alias("largest"))
+    )
+
+
+def _names(taxonomy: Taxonomy) -> list[tuple[str, str]]:
+    return [*(("category", c) for c in taxonomy.categories), *taxonomy.column_index]
+
+
+def _marks(catalog: Catalog) -> NDArray[np.bool_]:
+    """bool[N, C + K]: each product's category and stated values, what a split is to spread evenly."""
+    targets = catalog.targets()
+    category = targets.category[:, None] == np.arange(len(catalog.taxonomy.categories))
+    return np.concatenate([category, targets.hot], axis=1)
+
+
+def _assign(
+    marks: NDArray[np.bool_], sizes: NDArray[np.int64], shares: NDArray[np.float64], seed: int
+) -> NDArray[np.int64]:
+    """int64[G]: the part of each group. marks: bool[G, M]; sizes: int64[G], products; shares: float64[parts].
+
+    Iterative stratification (Sechidis et al., 2011) counts groups, not products. So groups that would fill a tenth of a
+    part are placed first, each where most room is left, and the size of the others is one more mark to spread.
+    About 45 s for a million groups.
+    """
+    rng = np.random.RandomState(seed)
+    used = np.flatnonzero(shares)
+    room = shares[used] * sizes.sum()
+    order = rng.permutation(len(sizes))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    large = np.count_nonzero(sizes > max(1, 0.1 * room.min()))
+    part = np.zeros(len(sizes), dtype=np.int64)
+    for group in order[:large]:
+        part[group] = room.argmax()
+        room[part[group]] -= sizes[group]
+    rest = order[large:]
+    room = room.clip(min=0)
+    if len(rest):
+        size_marks = sizes[rest, None] >= 2 ** np.arange(1, int(sizes[rest].max()).bit_length())
+        console, columns = Console(stderr=True), (SpinnerColumn(), "splitting", TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            progress.add_task("")
+            part[rest] = IterativeStratification(np.hstack([marks[rest], size_marks]), room / room.sum(), rng)
+    return used[part]
+
+
+def _save(catalog: Catalog, parts: list[str], seed: int, shares: Mapping[str, float]) -> Splits:
+    splits = _splits(catalog.ids, parts, seed, shares)
+    manifest = _Manifest(seed=seed, shares=dict(shares), catalog=catalog.digest, digest=splits.digest)
+    files = [catalog.path / TABLE, catalog.path / MANIFEST]
+    temporary = [file.with_name(f"{file.name}.tmp") for file in files]
+    pl.DataFrame({"id": catalog.ids, "split": parts}).write_parquet(temporary[0])
+    temporary[1].write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+    for source, target in zip(temporary, files, strict=True):
+        source.replace(target)  # a kill between the two is found out: the manifest holds the table's digest
+    return splits
+
+
+def _splits(ids: list[str], parts: list[str], seed: int, shares: Mapping[str, float]) -> Splits:
+    of_part = {name: tuple(sorted(i for i, part in zip(ids, parts, strict=True) if part == name)) for name in PARTS}
+    return Splits(**of_part, seed=seed, shares=shares, digest=_digest(ids, parts))
+
+
+def _digest(ids: list[str], parts: list[str]) -> str:
+    return hashlib.sha256("\n".join(f"{i}\t{p}" for i, p in sorted(zip(ids, parts, strict=True))).encode()).hexdigest()
