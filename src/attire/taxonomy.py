@@ -92,6 +92,13 @@ class Taxonomy(BaseModel):
             raise ValueError("\n  ".join(problems))
         return self
 
+    def __eq__(self, other: object) -> bool:
+        # pydantic would compare the cached arrays below, and an array has no truth value.
+        return isinstance(other, Taxonomy) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
     @cached_property
     def columns(self) -> dict[str, slice]:
         """Each key's slice of the flat value axis."""

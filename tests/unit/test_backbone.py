@@ -1,0 +1,58 @@
+"""Backbones by timm name, with weights from a file: what fits loads, what does not says why."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from attire.errors import ConfigError, WeightsError
+from attire.model.backbone import create_backbone, data_config, weights_digest
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier as timm would publish it, in float16."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "resnet10t.safetensors"
+    model = timm.create_model("resnet10t", pretrained=False)
+    save_file({k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}, path)
+    return path
+
+
+def test_weights_of_a_file_load_and_its_classifier_is_left_out_aloud(
+    weights: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="attire"):
+        backbone = create_backbone("resnet10t", weights)
+    assert "left out its classifier (fc.bias, fc.weight)" in caplog.text
+    again = create_backbone("resnet10t", weights)
+    assert weights_digest(backbone) == weights_digest(again) != weights_digest(create_backbone("resnet10t"))
+    assert all(p.dtype == torch.float32 for p in backbone.parameters())
+    assert backbone(torch.zeros(1, 3, 64, 48)).shape == (1, backbone.num_features)
+    assert len(data_config(backbone)["mean"]) == 3
+
+
+def test_what_does_not_fit_is_told(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"does not fit 'resnet18': .* Is it the file of another architecture"):
+        create_backbone("resnet18", weights)
+    with pytest.raises(WeightsError, match="cannot read the weights"):
+        create_backbone("resnet10t", tmp_path / "none.safetensors")
+    (tmp_path / "pickle.safetensors").write_bytes(b"\x80\x04not a safetensors file")
+    with pytest.raises(WeightsError, match="Expected a safetensors file"):
+        create_backbone("resnet10t", tmp_path / "pickle.safetensors")
+    with pytest.raises(ConfigError, match="'resnet_10t' is not a timm model; did you mean 'resnet10t'"):
+        create_backbone("resnet_10t")
+
+
+def test_without_a_hub_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_args: object, **_options: object) -> None:
+        raise OSError("cannot reach the hub. Check your connection.")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(WeightsError, match=r"(?s)cannot reach the hub\).*--weights FILE\.safetensors.*--weights none"):
+        create_backbone("resnet10t", None)

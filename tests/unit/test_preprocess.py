@@ -1,0 +1,74 @@
+"""Preprocessing: size, aspect, white padding, and timm's own normalisation as the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from attire.pixels.augment import AUGMENTS
+from attire.pixels.preprocess import Preprocess
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def preprocess(size_px: tuple[int, int], fit: str) -> Preprocess:
+    return Preprocess.model_validate({"size_px": size_px, "mean": MEAN, "std": STD, "fit": fit})
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash", "crop"])
+@pytest.mark.parametrize("photo_size", [(168, 224), (300, 20), (1, 500), (64, 48), (1, 1)])
+@pytest.mark.parametrize("size_px", [(64, 48), (48, 64), (32, 32)])
+def test_every_photo_gets_the_size(fit: str, photo_size: tuple[int, int], size_px: tuple[int, int]) -> None:
+    pixels = preprocess(size_px, fit)(Image.new("RGB", photo_size, (9, 99, 199)))
+    assert pixels.shape == (3, *size_px)
+    assert pixels.dtype == np.float32
+
+
+def test_padding_is_white_and_keeps_proportions() -> None:
+    pixels = preprocess((40, 40), "pad").resize(Image.new("RGB", (10, 40), (0, 0, 0)))
+    black = (pixels == 0).all(axis=0)
+    assert black[:, 17:23].all()
+    assert (pixels[:, :, :14] == 255).all()
+    assert (pixels[:, :, 26:] == 255).all()
+
+
+def test_cropping_keeps_the_middle() -> None:
+    photo = Image.new("RGB", (40, 10), (255, 0, 0))
+    photo.paste((0, 0, 255), (15, 0, 25, 10))
+    pixels = preprocess((20, 20), "crop").resize(photo)
+    assert (pixels[2] > 250).all()
+
+
+def test_normalisation_is_torchvisions() -> None:
+    from torchvision.transforms import v2
+
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8))
+    chain = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
+    np.testing.assert_allclose(preprocess((64, 48), "pad")(photo), chain(photo).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(AUGMENTS))
+def test_every_augmentation_keeps_size_type_and_hue(name: str) -> None:
+    torch.manual_seed(0)
+    augment = AUGMENTS[name](preprocess((64, 48), "pad"))
+    photo = Image.new("RGB", (60, 90), (200, 30, 30))
+    for _ in range(20):
+        pixels = augment(photo)
+        assert pixels.shape == (3, 64, 48)
+        assert pixels.dtype == np.uint8
+        red, green, blue = (int(x) for x in pixels[:, 32, 24])
+        assert red > 2 * green
+        assert abs(green - blue) <= 2, "colour is an attribute: its hue may not move"
+
+
+def test_light_augmentation_varies_and_repeats_under_a_seed() -> None:
+    augment = AUGMENTS["light"](preprocess((64, 48), "pad"))
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 60, 3), dtype=np.uint8))
+    views = []
+    for seed in (1, 2, 1):
+        torch.manual_seed(seed)
+        views.append(augment(photo))
+    assert (views[0] == views[2]).all()
+    assert (views[0] != views[1]).any()
