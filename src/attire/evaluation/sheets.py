@@ -1,0 +1,106 @@
+"""A report as tables of words, the same ones for the terminal and for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from rich.table import Table
+
+from attire.evaluation.baselines import MODE_WITHIN_CATEGORY
+from attire.evaluation.report import CategoryScores, KeyScores, Report
+
+FIGURE_TITLES = {
+    "category_accuracy": "category accuracy",
+    "category_f1": "category macro F1",
+    "attribute_iou": "attribute IoU",
+    "macro_iou": "macro IoU",
+    "original_iou": "original IoU",
+    "spurious_rate": "spurious rate",
+    "map": "mAP",
+}
+BASELINE_TITLES = {"mode": "most frequent value", MODE_WITHIN_CATEGORY: "most frequent within true category"}
+KEY_TITLES = {
+    "key": "key",
+    "known": "known",
+    "predicted": "predicted",
+    "iou": "IoU",
+    "mode_iou": "IoU of mode",
+    "accuracy": "accuracy",
+    "spurious_rate": "spurious",
+    "map": "mAP",
+}
+CATEGORY_TITLES = {
+    "category": "category",
+    "products": "products",
+    "predicted": "predicted",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "known": "known labels",
+    "iou": "IoU",
+    "mode_iou": "IoU of mode",
+    "spurious_rate": "spurious",
+}
+
+
+class Sheet(NamedTuple):
+    """A table of text: the first column names the row, the others hold numbers."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def table(self) -> Table:
+        """For the terminal."""
+        table = Table(title=self.title, title_justify="left")
+        for i, name in enumerate(self.header):
+            table.add_column(name, justify="right" if i else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
+def sheets(report: Report) -> tuple[Sheet, Sheet, Sheet]:
+    """The headline figures beside the baselines, the keys, the categories."""
+    names = list(report.baselines)
+    return (
+        Sheet(
+            "Figures",
+            ("figure", "value", "95% interval", *(BASELINE_TITLES[name] for name in names)),
+            tuple(
+                (
+                    FIGURE_TITLES[figure],
+                    number(score.value),
+                    f"{number(score.low)}–{number(score.high)}",
+                    *(number(report.baselines[name][figure]) for name in names),
+                )
+                for figure, score in report.figures.items()
+            ),
+        ),
+        Sheet("Per key", tuple(KEY_TITLES.values()), _cells(report.keys, KEY_TITLES)),
+        Sheet("Per category", tuple(CATEGORY_TITLES.values()), _cells(report.categories, CATEGORY_TITLES)),
+    )
+
+
+def verdict(report: Report) -> str:
+    """One sentence: whether the model beats the baseline that knows the category."""
+    iou, mode = report.figures["attribute_iou"], report.baselines.get(MODE_WITHIN_CATEGORY, {}).get("attribute_iou")
+    found = f"Attribute IoU is {number(iou.value)} ({number(iou.low)} to {number(iou.high)})"
+    if mode is None:
+        return f"{found}; without a train part there is no baseline to compare it with."
+    relation = "above" if iou.low > mode else "below" if iou.high < mode else "no different from"
+    return f"{found}: {relation} the {number(mode)} of the most frequent value within the true category."
+
+
+def number(value: float) -> str:
+    """Counts with separators, figures with three digits, a dash where there is no evidence."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "–" if np.isnan(value) else f"{value:.3f}"
+
+
+def _cells(rows: Sequence[KeyScores] | Sequence[CategoryScores], fields: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    values = [[getattr(row, field) for field in fields] for row in rows]
+    return tuple(tuple(value if isinstance(value, str) else number(value) for value in row) for row in values)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, baselines
+from attire.labels import Targets, encode
+from attire.score.decisions import Decisions
+from attire.score.metrics import headline, match
+from attire.taxonomy import Key, Taxonomy
+
+TAXONOMY = Taxonomy(
+    categories=("Shirts", "Jeans", "Hats"),
+    keys={
+        "colour": Key(categories=("Shirts", "Jeans", "Hats"), values=("Red", "Blue", "Green")),
+        "neck": Key(categories=("Shirts",), values=("Round", "Polo")),
+        "fit": Key(categories=("Shirts", "Jeans"), values=("Slim", "Loose")),
+    },
+)
+TRAIN = encode(
+    TAXONOMY,
+    ["Shirts", "Shirts", "Shirts", "Jeans", "Jeans", None],
+    [
+        {"colour": ("Red",), "neck": ("Polo",)},
+        {"colour": ("Red",)},
+        {"colour": ("Green",)},
+        *[{"colour": ("Blue",)}] * 3,
+    ],
+)
+TRUTH = encode(TAXONOMY, ["Shirts", "Jeans", "Hats", None], [{}, {}, {}, {}])
+SHARED = Path(__file__).parents[2].parent / "shared" / "benchmarks" / "myntra26"
+
+
+def _words(decisions: Decisions) -> list[list[str]]:
+    words = [value for _, value in TAXONOMY.column_index]
+    return [[words[i] for i in np.flatnonzero(row)] for row in decisions.chosen]
+
+
+def test_mode_is_the_same_for_every_product_and_silent_on_keys_without_labels() -> None:
+    found = baselines(TAXONOMY, TRAIN, TRUTH)[MODE]
+    assert _words(found) == [["Blue", "Polo"]] * 4
+    assert found.category.tolist() == [0, 0, 0, 0]
+    assert found.probability[0].tolist() == pytest.approx([2 / 6, 3 / 6, 1 / 6, 0, 1, 0, 0])
+
+
+def test_mode_within_category_follows_the_true_category_and_falls_back_to_the_overall_mode() -> None:
+    found = baselines(TAXONOMY, TRAIN, TRUTH)[MODE_WITHIN_CATEGORY]
+    # Shirts: their own. Jeans: no neck. Hats: never seen, so the overall colour. No category: the overall mode.
+    assert _words(found) == [["Red", "Polo"], ["Blue"], ["Blue"], ["Blue", "Polo"]]
+    assert found.category.tolist() == TRUTH.category.tolist()
+    assert found.probability[0, :3].tolist() == pytest.approx([2 / 3, 0, 1 / 3])
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the myntra26 labels in ../shared")
+def test_the_known_level_on_myntra26() -> None:
+    keys = json.loads((SHARED / "keys.json").read_text())
+    with (SHARED / "public.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    taxonomy = Taxonomy(
+        categories=tuple(sorted({row["category"] for row in rows})),
+        keys={name: Key(categories=tuple(k["categories"]), values=tuple(k["values"])) for name, k in keys.items()},
+    )
+
+    def targets(part: list[dict[str, str]]) -> Targets:
+        labels = [{k: (row[k],) for k in keys if row[k]} for row in part]
+        return encode(taxonomy, [row["category"] for row in part], labels)
+
+    in_val = [int(row["group"], 16) % 4 == 0 for row in rows]
+    train = targets([row for row, val in zip(rows, in_val, strict=True) if not val])
+    truth = targets([row for row, val in zip(rows, in_val, strict=True) if val])
+    figures = headline(match(taxonomy, truth, baselines(taxonomy, train, truth)[MODE_WITHIN_CATEGORY]))
+    assert figures["attribute_iou"] == pytest.approx(0.72, abs=0.02)
+    assert figures["spurious_rate"] == 0
