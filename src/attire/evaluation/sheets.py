@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from rich.table import Table
 
-from attire.evaluation.baselines import MODE_WITHIN_CATEGORY
+from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY
 from attire.evaluation.report import CategoryScores, KeyScores, Report
 
 FIGURE_TITLES = {
@@ -20,7 +20,7 @@ FIGURE_TITLES = {
     "spurious_rate": "spurious rate",
     "map": "mAP",
 }
-BASELINE_TITLES = {"mode": "most frequent value", MODE_WITHIN_CATEGORY: "most frequent within true category"}
+BASELINE_TITLES = {MODE: "mode", MODE_WITHIN_CATEGORY: "mode in true category"}
 KEY_TITLES = {
     "key": "key",
     "known": "known",
