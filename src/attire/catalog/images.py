@@ -1,0 +1,86 @@
+"""Opening a product photo, whatever its format and faults, as an upright RGB image; or saying why it cannot be used."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from attire.errors import PhotoError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_PIXELS = 100_000_000  # decoded at once: 300 MB of RGB
+
+
+def open_photo(source: Path | bytes, target_px: tuple[int, int] | None = None) -> Image.Image:
+    """The photo, fully decoded: RGB, upright by its EXIF, transparency on white, the first frame of an animation.
+
+    `target_px` (height, width) lets a JPEG decode at a reduced scale, never below that size.
+    Raises `PhotoError` with the reason alone.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of sizes and EXIF that are judged here
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as photo:
+                return _decode(photo, target_px)
+    except UnidentifiedImageError:
+        raise PhotoError(_unidentified(source)) from None
+    except FileNotFoundError:
+        raise PhotoError("not found") from None
+    except Image.DecompressionBombError:
+        raise PhotoError(f"too large: more than {MAX_PIXELS / 1e6:.0f} megapixels") from None
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+        # Pillow says "image file is truncated", "broken data stream", "Truncated File Read", by format.
+        cut = any(word in str(error).lower() for word in ("truncated", "broken data", "unexpected end"))
+        raise PhotoError("truncated: the file ends too early" if cut else f"damaged: {error}") from None
+
+
+def _decode(photo: Image.Image, target_px: tuple[int, int] | None) -> Image.Image:
+    if target_px is not None:
+        upright = photo.getexif().get(0x0112, 1) < 5  # orientations 5 to 8 swap width and height
+        height, width = target_px if upright else target_px[::-1]
+        photo.draft("RGB" if photo.mode == "YCbCr" else photo.mode, (width, height))
+    if photo.width * photo.height > MAX_PIXELS:
+        size = f"{photo.width:,} x {photo.height:,} px"
+        raise PhotoError(f"too large: {size}, at most {MAX_PIXELS / 1e6:.0f} megapixels are decoded")
+    photo.load()
+    return _rgb(_upright(photo))
+
+
+def _upright(photo: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(photo)
+    except (OSError, ValueError, SyntaxError, KeyError, TypeError, ZeroDivisionError):
+        return photo  # an EXIF block that cannot be read says nothing about the orientation
+
+
+def _rgb(photo: Image.Image) -> Image.Image:
+    if photo.mode.startswith(("I", "F")):
+        return _from_deep(photo)
+    if photo.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in photo.info:
+        layer = photo.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return photo.convert("RGB")
+
+
+def _from_deep(photo: Image.Image) -> Image.Image:
+    """16-bit integers keep their scale; floats and 32-bit integers have none, so they are stretched to theirs."""
+    values = np.asarray(photo, dtype=np.float64)
+    if photo.mode.startswith("I;16") or (photo.mode == "I" and values.min() >= 0 and 255 < values.max() < 65536):
+        low, high = 0.0, 65535.0
+    else:
+        low, high = float(values.min()), float(values.max())
+    scaled = (values - low) * (255 / (high - low if high > low else 1))
+    return Image.fromarray(np.clip(scaled.round(), 0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _unidentified(source: Path | bytes) -> str:
+    head = source[:64] if isinstance(source, bytes) else source.read_bytes()[:64]
+    if not head:
+        return "empty: 0 bytes"
+    kind = "text" if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head) else "not a photo"
+    return f"{kind}: expected one of {', '.join(FORMATS)}"
