@@ -13,6 +13,7 @@ from attire.errors import PhotoError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 100_000_000  # decoded at once: 300 MB of RGB
+ORIENTATION, SIDEWAYS = 0x0112, 5  # the EXIF tag; from this value on, width and height are swapped
 
 
 def open_photo(source: Path | bytes, target_px: tuple[int, int] | None = None) -> Image.Image:
@@ -40,8 +41,8 @@ def open_photo(source: Path | bytes, target_px: tuple[int, int] | None = None) -
 
 def _decode(photo: Image.Image, target_px: tuple[int, int] | None) -> Image.Image:
     if target_px is not None:
-        upright = photo.getexif().get(0x0112, 1) < 5  # orientations 5 to 8 swap width and height
-        height, width = target_px if upright else target_px[::-1]
+        sideways = photo.getexif().get(ORIENTATION, 1) >= SIDEWAYS
+        height, width = target_px[::-1] if sideways else target_px
         photo.draft("RGB" if photo.mode == "YCbCr" else photo.mode, (width, height))
     if photo.width * photo.height > MAX_PIXELS:
         size = f"{photo.width:,} x {photo.height:,} px"
@@ -84,3 +85,13 @@ def _unidentified(source: Path | bytes) -> str:
         return "empty: 0 bytes"
     kind = "text" if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head) else "not a photo"
     return f"{kind}: expected one of {', '.join(FORMATS)}"
+
+
+def photo_header(content: bytes) -> tuple[str, int, int]:
+    """(format, width, height in px, upright) of a photo that `open_photo` can open, without decoding it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(content), formats=FORMATS) as photo:
+            sideways = photo.getexif().get(ORIENTATION, 1) >= SIDEWAYS
+            width, height = photo.size[::-1] if sideways else photo.size
+            return str(photo.format), width, height

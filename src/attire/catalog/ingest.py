@@ -1,0 +1,173 @@
+"""From a feed and photos to a catalog on disk: read, check, open every photo, group, write."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from attire.catalog.archives import PhotoIndex, find_photos
+from attire.catalog.check import Checked, CheckedProduct, check, summarise
+from attire.catalog.draft import draft_taxonomy
+from attire.catalog.duplicates import near_duplicates, tie
+from attire.catalog.photos import Facts, PhotoFacts
+from attire.catalog.rows import Row
+from attire.catalog.sources import SOURCES, SourceOptions
+from attire.catalog.store import TABLES, TAXONOMY, Catalog, read_manifest, write_catalog
+from attire.errors import CatalogError, ConfigError, FeedError, PhotoError, did_you_mean
+from attire.taxonomy import Taxonomy
+
+PHOTOS, WORK = "photos", ".work"
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """The words to check a feed against: as given, as edited by hand, or as drafted from the feed itself."""
+
+    taxonomy: Taxonomy
+    toml: str
+    drafted: bool
+
+
+def ingest(
+    feed: str | Path,
+    images: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    source: str = "table",
+    taxonomy: str | Path | None = None,
+    options: SourceOptions | None = None,
+    bad_rows: Literal["refuse", "quarantine"] = "refuse",
+) -> Catalog:
+    """Read `feed`, open every photo it names in `images` (folders, tar and zip archives) and write a catalog to `out`.
+
+    Without `taxonomy` one is drafted from the feed into `out`/taxonomy.toml; once that file was edited it is used as
+    it stands. A second run opens only photos that are new or changed. Photos that cannot be used are listed in the
+    quarantine with the reason, and never replaced by others.
+
+    Raises `FeedError` with every bad row (or quarantines them, with `bad_rows="quarantine"`), `TaxonomyError` for a
+    faulty taxonomy, and `CatalogError` where photos cannot be looked for or `out` cannot be written.
+    """
+    out, folders = Path(out).absolute(), [images] if isinstance(images, str | Path) else images
+    if source not in SOURCES:
+        raise ConfigError(f"'{source}' is not a source ({', '.join(SOURCES)}){did_you_mean(source, SOURCES)}")
+    rows = SOURCES[source](Path(feed), options or SourceOptions())
+    words = _words(rows, taxonomy, out, feed)
+    checked = check(rows, words.taxonomy)
+    if checked.problems and bad_rows == "refuse":
+        raise FeedError(
+            f"{feed}: {len(checked.problems)} problems; nothing was written.\n{summarise(checked.problems)}\n"
+            "Mend the feed or the taxonomy, or leave those rows out with --bad-rows quarantine.",
+            [str(problem) for problem in checked.problems],
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        index = find_photos(folders, out / PHOTOS)
+        earlier = out / "photos.parquet"
+        facts = PhotoFacts(out / WORK, pl.read_parquet(earlier) if earlier.is_file() else None)
+        tables = _tables(checked, index, facts, out)
+        made_from = {
+            "feed": str(feed),
+            "source": source,
+            "images": [str(folder) for folder in folders],
+            "drafted_taxonomy": words.taxonomy.digest if words.drafted else None,
+            "unused_photos": len(index.photos) - len(tables["photos"]),
+            "stray_labels": dict(checked.stray),
+        }
+        catalog = write_catalog(out, words.taxonomy, words.toml, tables, made_from)
+        facts.forget()
+        return catalog
+    except OSError as error:
+        raise CatalogError(
+            f"cannot write the catalog {out}: {error.strerror or error}. Free space or choose another --out; "
+            "what was done is kept, and the same command goes on from there."
+        ) from error
+
+
+def _words(rows: Sequence[Row], given: str | Path | None, out: Path, feed: str | Path) -> Drafted:
+    own = out / TAXONOMY
+    path = Path(given) if given is not None else own if _edited(own) else None
+    if path is not None:
+        return Drafted(Taxonomy.read(path), path.read_text(encoding="utf-8"), drafted=False)
+    draft = draft_taxonomy(rows)
+    heading = (
+        f"Drafted by attire from {Path(feed).name}. Edit it (aliases, titles, where a key applies), then ingest again."
+    )
+    return Drafted(draft.taxonomy, draft.taxonomy.to_toml(heading, draft.counts), drafted=True)
+
+
+def _edited(path: Path) -> bool:
+    """Whether a taxonomy stands there that is not just an earlier draft of ours."""
+    manifest = read_manifest(path.parent)
+    return path.is_file() and (
+        manifest is None or manifest["source"].get("drafted_taxonomy") != Taxonomy.read(path).digest
+    )
+
+
+def _tables(checked: Checked, index: PhotoIndex, known: PhotoFacts, out: Path) -> dict[str, pl.DataFrame]:
+    found, faults = _look_up(checked.products, index)
+    facts, unreadable = known.gather(found, out)
+    faults |= unreadable
+    readable = {fact["name"] for fact in facts}
+    products = sorted(checked.products, key=lambda product: product.id)
+    images = [[name for name in product.images if name in readable] for product in products]
+    quarantine: list[dict[str, Any]] = [
+        {"kind": "row", "name": "", "row": problem.row, "reason": problem.message} for problem in checked.problems
+    ]
+    for product, names in zip(products, images, strict=True):
+        quarantine += [
+            {"kind": "photo", "name": name, "row": product.row, "reason": faults[name]}
+            for name in product.images
+            if name in faults
+        ]
+        if not names:
+            quarantine.append(
+                {"kind": "product", "name": product.id, "row": product.row, "reason": "no readable photo"}
+            )
+    contents: dict[str, list[Any]] = {
+        "products": [
+            {"id": p.id, "group": group, "category": p.category, "title": p.title, "images": names}
+            for p, group, names in zip(products, _groups(products, images, facts), images, strict=True)
+        ],
+        "labels": [
+            {"id": p.id, "key": key, "value": value}
+            for p in products
+            for key, values in p.labels.items()
+            for value in values
+        ],
+        "photos": sorted(facts, key=lambda fact: str(fact["name"])),
+        "quarantine": quarantine,
+    }
+    return {name: pl.DataFrame(rows, schema=TABLES[name]) for name, rows in contents.items()}
+
+
+def _look_up(products: Iterable[CheckedProduct], index: PhotoIndex) -> tuple[dict[str, Path], dict[str, str]]:
+    """The file of each photo that the feed names, and the reason of each one without."""
+    found, faults = {}, {}
+    for name in dict.fromkeys(name for product in products for name in product.images):
+        try:
+            found[name] = index[name]
+        except PhotoError as error:
+            faults[name] = str(error)
+    return found, faults
+
+
+def _groups(products: Sequence[CheckedProduct], images: Sequence[Sequence[str]], facts: Sequence[Facts]) -> list[str]:
+    """The group of each product: the smallest id among those that share a feed group or (nearly) a photo."""
+    owners: Mapping[str, list[int]] = defaultdict(list)
+    for row, (product, names) in enumerate(zip(products, images, strict=True)):
+        if product.group:
+            owners[f"group {product.group}"].append(row)
+        for name in names:
+            owners[f"photo {name}"].append(row)
+    for fact in facts:
+        owners[f"bytes {fact['sha256']}"].extend(owners[f"photo {fact['name']}"])
+    links = [(rows[0], other) for rows in owners.values() for other in rows[1:]]
+    pairs = near_duplicates([fact["phash"] for fact in facts], [fact["thumb"] for fact in facts])
+    for left, right in pairs.tolist():
+        links.append((owners[f"photo {facts[left]['name']}"][0], owners[f"photo {facts[right]['name']}"][0]))
+    return [products[root].id for root in tie(len(products), links).tolist()]

@@ -1,0 +1,131 @@
+"""Opening, verifying and hashing every photo of a feed, in parallel, once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from attire.catalog.duplicates import fingerprint
+from attire.catalog.images import open_photo, photo_header
+from attire.catalog.store import TABLES
+from attire.errors import PhotoError
+
+DECODE_PX = (256, 256)  # enough to verify the whole file and to hash what it shows
+CHUNK = 1000  # photos between two saves: what a killed ingest loses at most
+
+Facts = dict[str, Any]  # a row of the photos table
+
+
+class PhotoFacts:
+    """Facts of photos by path, kept in `folder` while an ingest runs, so that no photo is opened twice.
+
+    A photo counts as known while its size and modification time are what they were.
+    """
+
+    def __init__(self, folder: Path, known: pl.DataFrame | None) -> None:
+        self.folder = folder
+        parts = [pl.read_parquet(part) for part in sorted(folder.glob("photos-*.parquet"))]
+        tables = [*parts, *([] if known is None else [known])]
+        self._known = {row["path"]: row for table in tables for row in table.iter_rows(named=True)}
+        self._next = len(parts)
+
+    def gather(self, photos: Mapping[str, Path], root: Path) -> tuple[list[Facts], dict[str, str]]:
+        """Facts of every readable photo of `photos` (name -> file), and the reason of every other one.
+
+        Paths are kept relative to `root` where the photo lies below it.
+        """
+        facts: list[Facts] = []
+        faults: dict[str, str] = {}
+        new: dict[str, Path] = {}
+        for name, path in photos.items():
+            stored = relative_path(path, root)
+            before = self._known.get(stored)
+            if before is not None and (before["bytes"], before["modified_ns"]) == _stamp(path):
+                facts.append({**before, "name": name})
+            else:
+                new[name] = path
+        for chunk in _opened(new, root):
+            good = [result for result in chunk.values() if isinstance(result, dict)]
+            self._save(good)
+            facts += good
+            faults |= {name: result for name, result in chunk.items() if isinstance(result, str)}
+        return facts, faults
+
+    def forget(self) -> None:
+        """Remove the intermediate files: the catalog has it all now."""
+        for part in self.folder.glob("photos-*.parquet"):
+            part.unlink()
+        if self.folder.is_dir():
+            self.folder.rmdir()
+
+    def _save(self, facts: Sequence[Facts]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / f"photos-{self._next:05d}.parquet"
+        temporary = part.with_suffix(".tmp")
+        pl.DataFrame(list(facts), schema=TABLES["photos"]).write_parquet(temporary)
+        temporary.replace(part)
+        self._next += 1
+
+
+def _opened(photos: Mapping[str, Path], root: Path) -> Iterator[dict[str, Facts | str]]:
+    """Facts, or the reason, of each photo, a chunk at a time. Threads suffice: Pillow decodes outside Python's lock."""
+    jobs = [(name, path, root) for name, path in photos.items()]
+    columns = (TextColumn("opening photos"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
+    progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not jobs)
+    with progress, ThreadPoolExecutor(os.cpu_count()) as pool:
+        task = progress.add_task("", total=len(jobs), speed="")
+        for start in range(0, len(jobs), CHUNK):
+            chunk = {}
+            for name, result in pool.map(_facts_or_reason, jobs[start : start + CHUNK]):
+                chunk[name] = result
+                speed = progress.tasks[task].speed
+                progress.update(task, advance=1, speed=f"{speed:,.0f} photos/s" if speed else "")
+            yield chunk
+
+
+def _facts_or_reason(job: tuple[str, Path, Path]) -> tuple[str, Facts | str]:
+    name, path, root = job
+    try:
+        return name, _facts(name, path, root)
+    except PhotoError as error:
+        return name, str(error)
+    except OSError as error:
+        return name, f"cannot be read: {error.strerror}"
+
+
+def _facts(name: str, path: Path, root: Path) -> Facts:
+    size, modified = _stamp(path)
+    content = path.read_bytes()
+    phash, thumb = fingerprint(open_photo(content, target_px=DECODE_PX))
+    format, width, height = photo_header(content)
+    return {
+        "name": name,
+        "path": relative_path(path, root),
+        "bytes": size,
+        "modified_ns": modified,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "format": format,
+        "width": width,
+        "height": height,
+        "phash": phash,
+        "thumb": thumb,
+    }
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and modification time: equal stamps, same photo."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def relative_path(path: Path, root: Path) -> str:
+    """Relative to the catalog where the photo lies in it, so that a catalog can be moved; else absolute."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path.absolute())

@@ -1,0 +1,203 @@
+"""A catalog on disk: products, labels and photos as Parquet, with a manifest that is written last.
+
+manifest.json        digests of everything below; its presence says that the catalog is complete
+taxonomy.toml        the words, for people to edit (then run ingest again)
+products.parquet     id, group, category, title, images
+labels.parquet       id, key, value: one row for each stated value
+photos.parquet       name, path, sha256, width, height, ...: the readable photos
+quarantine.parquet   kind, name, row, reason: what could not be used
+photos/              photos that came out of archives
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from attire.errors import CatalogError, did_you_mean
+from attire.labels import Targets, encode
+from attire.taxonomy import Taxonomy
+
+MANIFEST, TAXONOMY = "manifest.json", "taxonomy.toml"
+TABLES: dict[str, dict[str, Any]] = {
+    "products": {
+        "id": pl.String,
+        "group": pl.String,
+        "category": pl.String,
+        "title": pl.String,
+        "images": pl.List(pl.String),
+    },
+    "labels": {"id": pl.String, "key": pl.String, "value": pl.String},
+    "photos": {
+        "name": pl.String,
+        "path": pl.String,
+        "bytes": pl.Int64,
+        "modified_ns": pl.Int64,
+        "sha256": pl.String,
+        "format": pl.String,
+        "width": pl.Int32,
+        "height": pl.Int32,
+        "phash": pl.Binary,
+        "thumb": pl.Binary,
+    },
+    "quarantine": {"kind": pl.String, "name": pl.String, "row": pl.Int64, "reason": pl.String},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One product: `labels` in the taxonomy's words, `images` the names of its readable photos."""
+
+    id: str
+    group: str
+    category: str | None
+    labels: dict[str, tuple[str, ...]]
+    images: tuple[str, ...]
+    title: str
+
+
+class Catalog:
+    """A complete catalog, opened for reading. Products are in the order of their ids."""
+
+    def __init__(self, path: Path, taxonomy: Taxonomy, tables: Mapping[str, pl.DataFrame], digest: str) -> None:
+        self.path, self.taxonomy, self.digest = path, taxonomy, digest
+        self.products, self.labels = tables["products"], tables["labels"]
+        self.photos, self.quarantine = tables["photos"], tables["quarantine"]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Catalog:
+        """Read and verify the catalog at `path`; raises `CatalogError` where it is missing, unfinished or changed."""
+        path = Path(path)
+        again = "run 'attire ingest' again"
+        manifest = read_manifest(path)
+        if manifest is None:
+            what = "holds no finished catalog" if path.is_dir() else "does not exist"
+            raise CatalogError(f"{path} {what}: {again} (it goes on where it stopped).")
+        taxonomy = Taxonomy.read(path / TAXONOMY)
+        if taxonomy.digest != manifest["taxonomy"]:
+            raise CatalogError(f"{path / TAXONOMY} was edited after ingest: {again} to apply it.")
+        tables = {}
+        for name in TABLES:
+            file = path / f"{name}.parquet"
+            if not file.is_file() or _sha256(file) != manifest["tables"][name]:
+                raise CatalogError(f"{file} is missing or not what ingest wrote: {again}.")
+            tables[name] = pl.read_parquet(file)
+        return cls(path, taxonomy, tables, manifest["digest"])
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Product ids, sorted."""
+        return self.products["id"].to_list()
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {id: row for row, id in enumerate(self.ids)}
+
+    @cached_property
+    def _labels_of(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        found: dict[str, dict[str, tuple[str, ...]]] = {}
+        for id, key, value in self.labels.iter_rows():
+            labels = found.setdefault(id, {})
+            labels[key] = (*labels.get(key, ()), value)
+        return found
+
+    @cached_property
+    def _path_of(self) -> dict[str, Path]:
+        names, paths = self.photos["name"].to_list(), self.photos["path"].to_list()
+        return {name: self.path / path for name, path in zip(names, paths, strict=True)}
+
+    def rows_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """int64: the position of each id; raises `CatalogError` for an id that is not there."""
+        unknown = [id for id in ids if id not in self._rows]
+        if unknown:
+            raise CatalogError(f"{self.path} has no product '{unknown[0]}'{did_you_mean(unknown[0], self.ids[:10000])}")
+        return np.array([self._rows[id] for id in ids], dtype=np.int64)
+
+    def targets(self) -> Targets:
+        """What is known of every product, as numpy arrays in the order of `ids`."""
+        labels = self._labels_of
+        return encode(self.taxonomy, self.products["category"].to_list(), [labels.get(id, {}) for id in self.ids])
+
+    def photo_paths(self) -> list[tuple[Path, ...]]:
+        """The readable photos of every product, in the order of `ids`; empty where there are none."""
+        return [tuple(self._path_of[name] for name in images) for images in self.products["images"].to_list()]
+
+    def __len__(self) -> int:
+        return len(self.products)
+
+    def __getitem__(self, id: str) -> Product:
+        row = self.products.row(int(self.rows_of([id])[0]), named=True)
+        return Product(**{**row, "images": tuple(row["images"]), "labels": self._labels_of.get(id, {})})
+
+    def __iter__(self) -> Iterator[Product]:
+        return (self[id] for id in self.ids)
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest of a finished catalog, None where there is none; raises `CatalogError` where it cannot be read."""
+    try:
+        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise CatalogError(f"{path / MANIFEST} cannot be read ({error}): run 'attire ingest' again.") from None
+    if manifest.get("format") != 1:
+        raise CatalogError(f"{path} has catalog format {manifest.get('format')!r}, expected 1: update attire.")
+    return manifest
+
+
+def write_catalog(
+    path: Path, taxonomy: Taxonomy, taxonomy_toml: str, tables: Mapping[str, pl.DataFrame], source: Mapping[str, Any]
+) -> Catalog:
+    """Write a whole catalog, its manifest last, and open it. `source` records what it was made from."""
+    (path / MANIFEST).unlink(missing_ok=True)
+    replace_text(path / TAXONOMY, taxonomy_toml)
+    for name, table in tables.items():
+        temporary = path / f"{name}.parquet.tmp"
+        table.write_parquet(temporary)
+        temporary.replace(path / f"{name}.parquet")
+    manifest = {
+        "format": 1,
+        "attire": version("attire"),
+        "digest": _digest(taxonomy, tables),
+        "taxonomy": taxonomy.digest,
+        "tables": {name: _sha256(path / f"{name}.parquet") for name in tables},
+        "rows": {name: len(table) for name, table in tables.items()},
+        "source": dict(source),
+    }
+    replace_text(path / MANIFEST, json.dumps(manifest, indent=1))
+    return Catalog.open(path)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _digest(taxonomy: Taxonomy, tables: Mapping[str, pl.DataFrame]) -> str:
+    """SHA-256 of the content, in the order of ids and names: not of paths."""
+    content = hashlib.sha256(taxonomy.digest.encode())
+    for name, columns in (
+        ("products", [*TABLES["products"]]),
+        ("labels", [*TABLES["labels"]]),
+        ("photos", ["name", "sha256"]),
+    ):
+        content.update(tables[name].select(columns).write_json().encode())
+    return content.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
