@@ -1,0 +1,19 @@
+"""Feeds as rows: one module per format, each a function `read(feed, options) -> list[Row]`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from attire.catalog.rows import Row
+from attire.catalog.sources import flipkart, imagefolder, myntra, table
+from attire.catalog.sources.options import SourceOptions
+
+SOURCES: dict[str, Callable[[Path, SourceOptions], list[Row]]] = {
+    "flipkart": flipkart.read,
+    "imagefolder": imagefolder.read,
+    "myntra": myntra.read,
+    "table": table.read,
+}
+
+__all__ = ["SOURCES", "SourceOptions"]
