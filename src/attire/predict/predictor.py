@@ -1,0 +1,41 @@
+"""One product at a time, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from attire.bundle import ModelBundle
+from attire.errors import PhotoError
+from attire.predict.engines import Engine, TorchEngine
+from attire.predict.logits import Photo, ProductPhotos, stream
+from attire.prediction import Prediction
+from attire.score.decisions import decide, prediction
+
+
+class Predictor:
+    """Says category and attributes of a product from its photos."""
+
+    def __init__(self, bundle: ModelBundle | str | Path, engine: Engine | None = None) -> None:
+        self.bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
+        self.engine = engine or TorchEngine(self.bundle)
+
+    def __call__(
+        self, photos: str | Photo | Sequence[str | Photo], *, id: str = "", category: str | None = None
+    ) -> Prediction:
+        """Answer for one product with one or several photos (paths, encoded bytes or Pillow images).
+
+        A known `category` overrules the network's. Raises `PhotoError` naming every photo if one cannot be read, and
+        `TaxonomyError` for a category that is not in the taxonomy.
+        """
+        several = [photos] if isinstance(photos, str | Photo) else photos
+        product = ProductPhotos(id, [Path(photo) if isinstance(photo, str) else photo for photo in several])
+        taxonomy = self.bundle.taxonomy
+        known = None if category is None else np.array([taxonomy.category_index[taxonomy.category(category)]])
+        (found,) = stream(self.engine, self.bundle.preprocess, [product])
+        if found.faults or found.category is None or found.attributes is None:
+            raise PhotoError("; ".join(found.faults) or "expected at least one photo")
+        decisions = decide(taxonomy, self.bundle.decision, found.category[None], found.attributes[None], known)
+        return prediction(taxonomy, decisions, 0, id, self.bundle.digest)
