@@ -116,18 +116,16 @@ def _tables(checked: Checked, index: PhotoIndex, known: PhotoFacts, out: Path) -
     products = sorted(checked.products, key=lambda product: product.id)
     images = [[name for name in product.images if name in readable] for product in products]
     quarantine: list[dict[str, Any]] = [
-        {"kind": "row", "name": "", "row": problem.row, "reason": problem.message} for problem in checked.problems
+        {"kind": "row", "row": problem.row, "reason": problem.message} for problem in checked.problems
     ]
     for product, names in zip(products, images, strict=True):
         quarantine += [
-            {"kind": "photo", "name": name, "row": product.row, "reason": faults[name]}
+            {"kind": "photo", "id": product.id, "name": name, "row": product.row, "reason": faults[name]}
             for name in product.images
             if name in faults
         ]
         if not names:
-            quarantine.append(
-                {"kind": "product", "name": product.id, "row": product.row, "reason": "no readable photo"}
-            )
+            quarantine.append({"kind": "product", "id": product.id, "row": product.row, "reason": "no readable photo"})
     contents: dict[str, list[Any]] = {
         "products": [
             {"id": p.id, "group": group, "category": p.category, "title": p.title, "images": names}

@@ -5,7 +5,7 @@ taxonomy.toml        the words, for people to edit (then run ingest again)
 products.parquet     id, group, category, title, images
 labels.parquet       id, key, value: one row for each stated value
 photos.parquet       name, path, sha256, width, height, ...: the readable photos
-quarantine.parquet   kind, name, row, reason: what could not be used
+quarantine.parquet   kind (row, photo, product), id, name, row, reason: what could not be used
 photos/              photos that came out of archives
 """
 
@@ -50,7 +50,7 @@ TABLES: dict[str, dict[str, Any]] = {
         "phash": pl.Binary,
         "thumb": pl.Binary,
     },
-    "quarantine": {"kind": pl.String, "name": pl.String, "row": pl.Int64, "reason": pl.String},
+    "quarantine": {"kind": pl.String, "id": pl.String, "name": pl.String, "row": pl.Int64, "reason": pl.String},
 }
 
 

@@ -1,0 +1,270 @@
+"""The command line: each verb parses its options, calls one function, and prints what came of it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import polars as pl
+from cyclopts import App, Parameter
+from cyclopts.config import Toml
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from attire.catalog.sources import SourceOptions
+from attire.errors import AttireError
+
+app = App(
+    name="attire",
+    help="Product photos in, catalog attributes out, with a confidence a team can act on.\n\n"
+    "Options may also stand in ./attire.toml, in a table named after the verb; flags win.",
+    config=Toml("attire.toml"),
+)
+Paths = Annotated[list[Path], Parameter(consume_multiple=True, negative="")]
+Options = Annotated[SourceOptions, Parameter(name="*", negative="")]
+DEFAULTS = SourceOptions()
+console = Console()
+
+
+@app.command
+def ingest(
+    feed: Path,
+    /,
+    *,
+    images: Paths,
+    out: Path,
+    source: str = "table",
+    taxonomy: Path | None = None,
+    bad_rows: Literal["refuse", "quarantine"] = "refuse",
+    options: Options = DEFAULTS,
+) -> None:
+    """Read a feed and its photos into a catalog; drafts taxonomy.toml unless one is given.
+
+    Parameters
+    ----------
+    feed
+        CSV, TSV, JSON Lines or Parquet; or what --source reads.
+    images
+        Folders, tar and zip archives that hold the photos.
+    out
+        The catalog's directory. Running again opens only what is new.
+    source
+        table, flipkart, myntra or imagefolder.
+    taxonomy
+        taxonomy.toml to check every word against.
+    bad_rows
+        What to do with rows that have a problem.
+    """
+    from attire.catalog.ingest import ingest as run
+
+    catalog = run(feed, images, out, source=source, taxonomy=taxonomy, options=options, bad_rows=bad_rows)
+    grid = _grid()
+    grid.add_row("products", f"{len(catalog):,} in {catalog.products['group'].n_unique():,} groups")
+    grid.add_row("photos", f"{len(catalog.photos):,}")
+    words = catalog.taxonomy
+    grid.add_row("taxonomy", f"{len(words.categories)} categories, {len(words.keys)} keys, {words.width} values")
+    grid.add_row("labels", f"{len(catalog.labels):,}")
+    grid.add_row("without category", f"{catalog.products['category'].null_count():,}")
+    grid.add_row("quarantined", f"{len(catalog.quarantine):,}")
+    console.print(grid)
+    if len(catalog.quarantine):
+        kinds = catalog.quarantine.with_columns(pl.col("reason").str.replace_all(r"\d[\d,]*", "N"))
+        console.print(_table(kinds.group_by("kind", "reason").len("times").sort("times", descending=True).head(10)))
+    console.print(f"{catalog.path}  (edit {catalog.path / 'taxonomy.toml'} and ingest again to change its words)")
+
+
+@app.command
+def split(catalog: Path, /, *, val: float = 0.25, test: float = 0.0, seed: int = 0) -> None:
+    """Divide a catalog into train, val and test, with no group on two sides and the same mix everywhere.
+
+    Parameters
+    ----------
+    val, test
+        Shares of the products.
+    seed
+        Equal seeds give equal splits.
+    """
+    from attire.catalog.splits import balance
+    from attire.catalog.splits import split as run
+    from attire.catalog.store import Catalog
+
+    opened = Catalog.open(catalog)
+    splits = run(opened, val=val, test=test, seed=seed)
+    deviations = balance(opened, splits)
+    console.print(f"train {len(splits.train):,}  val {len(splits.val):,}  test {len(splits.test):,}")
+    console.print("Furthest from the target share, among categories and values with at least 20 products:")
+    common = deviations.filter(pl.col("count") >= 20)
+    console.print(_table(common.sort(pl.col("deviation").abs(), descending=True).head(10)))
+
+
+@app.command
+def train(
+    catalog: Path,
+    /,
+    *,
+    out: Path,
+    recipe: str = "base",
+    stage: Literal["category", "attributes", "both"] = "both",
+    weights: str | None = None,
+    resume: bool = False,
+    workers: int | None = None,
+    backbone: str | None = None,
+    size_px: tuple[int, int] | None = None,
+    batch_size: int | None = None,
+    epochs: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    precision: Literal["auto", "32-true", "bf16-mixed"] | None = None,
+) -> None:
+    """Train a recipe on the train split of a catalog; the model stands in OUT/bundle.
+
+    Parameters
+    ----------
+    recipe
+        base, seed, frozen, or a TOML file with the same fields.
+    stage
+        category and attributes can be trained one after the other, by two calls with the same --out.
+    weights
+        Safetensors file with the backbone's pretrained weights, or "none" to start from random ones.
+    resume
+        Go on where a run with the same options stopped.
+    workers
+        Processes that decode photos.
+    backbone
+        Any timm model.
+    size_px
+        Height and width of the network's input.
+    epochs, lr
+        Of the stage named by --stage; of both stages otherwise.
+    precision
+        auto takes bf16 where the hardware multiplies it natively.
+    """
+    from attire.catalog.splits import Splits
+    from attire.catalog.store import Catalog
+    from attire.config import load_recipe
+    from attire.training.run import train as run
+
+    fields = {"backbone": backbone, "size_px": size_px, "batch_size": batch_size, "seed": seed, "precision": precision}
+    overrides: dict[str, Any] = _given(fields)
+    # --epochs is how long a recipe's stages are, not which it has: a stage without epochs stays without.
+    for name in ("category", "attributes") if stage == "both" else (stage,):
+        if getattr(load_recipe(recipe), name).epochs:
+            overrides[name] = _given({"epochs": epochs, "lr": lr})
+    opened = Catalog.open(catalog)
+    bundle = run(
+        opened,
+        Splits.read(opened),
+        recipe=load_recipe(recipe, overrides),
+        out=out,
+        stage=stage,
+        weights=weights,
+        resume=resume,
+        workers=workers,
+    )
+    grid = _grid()
+    for name, value in bundle.scores.items():
+        grid.add_row(name.replace("_", " "), "–" if value is None else f"{value:.4f}")
+    console.print(grid)
+    console.print(f"{bundle.path}  (attire evaluate {bundle.path} {catalog} --out REPORT)")
+
+
+@app.command
+def predict(
+    bundle: Path,
+    source: Path,
+    /,
+    *,
+    out: Path,
+    images: Paths = [],  # noqa: B006
+    split: str | None = None,
+    format: Literal["wide", "long"] = "wide",
+    engine: Literal["torch"] = "torch",
+    batch_size: int = 32,
+    feed_source: str = "table",
+    options: Options = DEFAULTS,
+) -> None:
+    """Predict category and attributes of every product in a folder of photos, a feed or a catalog.
+
+    Parameters
+    ----------
+    source
+        Folder or archive of photos (a product each), feed (with --images), or catalog.
+    out
+        .parquet, .csv or .jsonl; a killed run goes on when it is called again.
+    images
+        Folders and archives that hold the feed's photos.
+    split
+        Part of a catalog: train, val or test.
+    format
+        wide: a row per product; long: a row per product and key, with alternatives and reasons.
+    feed_source
+        How to read the feed, as ingest's --source.
+    """
+    from attire.predict.bulk import predict as run
+
+    summary = run(
+        bundle,
+        source,
+        out,
+        images=images,
+        feed_source=feed_source,
+        options=options,
+        split=split,
+        format=format,
+        engine=engine,
+        batch_size=batch_size,
+    )
+    resumed = f", {summary.resumed:,} of them by an earlier run" if summary.resumed else ""
+    console.print(f"{summary.products:,} products{resumed}; {summary.unread:,} without a readable photo")
+    console.print(f"{summary.out}")
+
+
+def main() -> None:
+    """Run the command line; errors that attire raises on purpose are printed without a traceback."""
+    handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    logging.getLogger("attire").setLevel(logging.INFO)
+    try:
+        app()
+    except AttireError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {_plain(str(error))}", highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; what was finished is kept, and the same command goes on from there")
+        sys.exit(130)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _plain(text: str) -> str:
+    """Text of users, in which brackets are no markup."""
+    return text.replace("[", r"\[")
+
+
+def _grid() -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column()
+    return grid
+
+
+def _table(rows: pl.DataFrame) -> Table:
+    table = Table()
+    for name, kind in rows.schema.items():
+        table.add_column(name, justify="right" if kind.is_numeric() else "left")
+    for row in rows.iter_rows():
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return (
+        f"{value:.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else _plain(str(value))
+    )
