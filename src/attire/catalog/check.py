@@ -1,16 +1,14 @@
-"""A feed's rows against a taxonomy: rows of one product merged, every word resolved, every fault with its row."""
+"""A feed's rows against a taxonomy: every word resolved, rows of one product merged, every fault with its row."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from attire.catalog.rows import Row
 from attire.errors import TaxonomyError, did_you_mean
 from attire.taxonomy import Taxonomy
-
-SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,115 +35,125 @@ class CheckedProduct:
     title: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Checked:
-    """`products` are those without a problem; `stray` counts, per key, labels where the category rules the key out.
+    """What `check` found: products made of the rows without a problem, and the problems of all others.
 
-    Stray labels are kept: they are what the feed says. Training does not learn from them.
+    `stray` counts, per key, labels where the category rules the key out. They are kept, being what the feed says;
+    training does not learn from them.
     """
 
-    products: list[CheckedProduct] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    stray: Counter[str] = field(default_factory=Counter)
+    products: list[CheckedProduct]
+    problems: list[Problem]
+    stray: Counter[str]
 
 
 def check(rows: Sequence[Row], taxonomy: Taxonomy) -> Checked:
-    """Merge and resolve `rows`; a row with a problem is not among the products, nor is its product."""
-    checked = Checked()
-    unknown = {key: row.number for row in reversed(rows) for key in row.labels if key not in taxonomy.keys}
-    for key, number in sorted(unknown.items(), key=lambda item: item[1]):
-        hint = did_you_mean(key, taxonomy.keys)
-        message = f"'{key}' is not one of {len(taxonomy.keys)} keys{hint} Add it to taxonomy.toml, or --ignore it."
-        checked.problems.append(Problem(number, message))
-    merged, clashes = _merge(rows)
-    checked.problems += clashes
-    for row in merged:
-        problems = list(_resolve(row, taxonomy, checked))
-        checked.problems += problems
-    checked.problems.sort(key=lambda problem: problem.row)
-    return checked
+    """Resolve every word of `rows`; merge rows that share an id, where later ones may add photos and what is open."""
+    problems = list(_unknown_keys(rows, taxonomy))
+    products: dict[str, CheckedProduct] = {}
+    for row in rows:
+        product, faults = _resolve(row, taxonomy)
+        first = products.get(row.id)
+        if first is not None:
+            faults += _clashes(first, product)
+        if faults:
+            problems += [Problem(row.number, fault) for fault in faults]
+        else:
+            products[row.id] = product if first is None else _merge(first, product)
+    stray = Counter(
+        key
+        for product in products.values()
+        for key in product.labels
+        if product.category and product.category not in taxonomy.keys[key].categories
+    )
+    return Checked(list(products.values()), sorted(problems, key=lambda problem: problem.row), stray)
 
 
-def summarise(problems: Sequence[Problem]) -> str:
-    """One line for each different fault, the commonest first, with its number of rows and the first of them."""
+def summarise(problems: Sequence[Problem], limit: int = 20) -> str:
+    """One line for each of the `limit` commonest faults, with the number of its rows and the first of them."""
     rows: dict[str, list[int]] = defaultdict(list)
     for problem in problems:
         rows[problem.message].append(problem.row)
     lines = []
-    for message, numbers in sorted(rows.items(), key=lambda item: (-len(item[1]), item[1][0]))[:SHOWN]:
-        others = (
-            f" (and {len(numbers) - 1:,} more rows: {', '.join(map(str, numbers[1:4]))}, ...)" if numbers[1:] else ""
-        )
+    for message, numbers in sorted(rows.items(), key=lambda item: (-len(item[1]), item[1][0]))[:limit]:
+        more = numbers[1:]
+        listed = ", ".join(map(str, more[:3])) + (", ..." if len(more) > 3 else "")
+        others = f" (and {len(more):,} more rows: {listed})" if more else ""
         lines.append(f"  row {numbers[0]}: {message}{others}")
-    if len(rows) > SHOWN:
-        lines.append(f"  ... and {len(rows) - SHOWN:,} other faults")
+    if len(rows) > limit:
+        lines.append(f"  ... and {len(rows) - limit:,} other faults")
     return "\n".join(lines)
 
 
-def _merge(rows: Sequence[Row]) -> tuple[list[Row], list[Problem]]:
-    """One row per product: later rows of an id may add photos, and what was left empty, but contradict nothing."""
-    merged: dict[str, Row] = {}
-    problems: list[Problem] = []
+def _unknown_keys(rows: Sequence[Row], taxonomy: Taxonomy) -> Iterator[Problem]:
+    """One problem for each key that the taxonomy lacks, at the first row that carries it."""
+    seen: set[str] = set()
     for row in rows:
-        if not row.id:
-            problems.append(Problem(row.number, "the id is empty. Every product needs one."))
-            continue
-        first = merged.setdefault(row.id, row)
-        if first is row:
-            continue
-        where = f"id '{row.id}' already stands in row {first.number}"
-        if set(row.images) <= set(first.images):
-            problems.append(
-                Problem(row.number, f"{where}, with the same photos. Remove one, or give it an id of its own.")
-            )
-            continue
-        before, now = _said(first), _said(row)
-        clash = next((name for name in now if before.get(name, now[name]) != now[name]), None)
-        if clash is not None:
-            problems.append(Problem(row.number, f"{where} with {clash}={before[clash]!r}, now {now[clash]!r}."))
-            continue
-        merged[row.id] = replace(
-            first,
-            category=first.category or row.category,
-            labels={**row.labels, **first.labels},
-            images=tuple(dict.fromkeys((*first.images, *row.images))),
-            title=first.title or row.title,
-            group=first.group or row.group,
-        )
-    return list(merged.values()), problems
+        for key, words in row.labels.items():
+            if words and key not in taxonomy.keys and key not in seen:
+                seen.add(key)
+                hint = did_you_mean(key, taxonomy.keys)
+                message = f"'{key}' is not one of {len(taxonomy.keys)} keys{hint}"
+                yield Problem(row.number, f"{message} Add it to taxonomy.toml, or --ignore it.")
 
 
-def _said(row: Row) -> dict[str, object]:
-    """What the row says, without what it leaves open."""
-    said: Mapping[str, object] = {"category": row.category, "title": row.title, "group": row.group, **row.labels}
-    return {name: value for name, value in said.items() if value}
-
-
-def _resolve(row: Row, taxonomy: Taxonomy, checked: Checked) -> list[Problem]:
-    """Add the product to `checked`, or return what is wrong with it."""
-    problems: list[str] = []
+def _resolve(row: Row, taxonomy: Taxonomy) -> tuple[CheckedProduct, list[str]]:
+    """The row in the taxonomy's words, as far as it has them, and what is wrong with it."""
+    faults: list[str] = []
+    if not row.id:
+        faults.append("the id is empty. Every product needs one.")
+    if not row.images:
+        faults.append("it names no photo.")
     category = None
-    labels: dict[str, tuple[str, ...]] = {}
     try:
         category = taxonomy.category(row.category) if row.category else None
     except TaxonomyError as error:
-        problems.append(str(error))
+        faults.append(str(error))
+    labels: dict[str, tuple[str, ...]] = {}
     for name, words in row.labels.items():
-        if name not in taxonomy.keys:
-            continue  # told once, for the whole feed
-        try:
-            values = tuple(dict.fromkeys(taxonomy.value(name, word) for word in words))
-        except TaxonomyError as error:
-            problems.append(str(error))
-            continue
+        if not words or name not in taxonomy.keys:
+            continue  # nobody said, or told once for the whole feed
+        values: dict[str, None] = {}
+        for word in words:
+            try:
+                values[taxonomy.value(name, word)] = None
+            except TaxonomyError as error:
+                faults.append(str(error))
         if len(values) > 1 and taxonomy.keys[name].arity == "one":
-            problems.append(f'{name} takes one value, got {", ".join(values)}. Set arity = "many" in taxonomy.toml?')
+            several = "', '".join(values)
+            faults.append(f"{name} takes one value, got '{several}'. Set arity = \"many\" in taxonomy.toml?")
         elif values:
-            labels[name] = values
-    if not row.images:
-        problems.append("it names no photo.")
-    if problems:
-        return [Problem(row.number, problem) for problem in problems]
-    checked.stray.update(key for key in labels if category and category not in taxonomy.keys[key].categories)
-    checked.products.append(CheckedProduct(row.number, row.id, row.group, category, labels, row.images, row.title))
-    return []
+            labels[name] = tuple(values)
+    return CheckedProduct(row.number, row.id, row.group, category, labels, row.images, row.title), faults
+
+
+def _clashes(first: CheckedProduct, later: CheckedProduct) -> list[str]:
+    """How a later row of a product contradicts the earlier ones, or why it adds nothing."""
+    where = f"id '{first.id}' is already in row {first.row}"
+    before, now = _said(first), _said(later)
+    faults = [
+        f"{where} with {name}='{'|'.join(before[name])}', here '{'|'.join(now[name])}'. Mend one of the rows."
+        for name in before.keys() & now.keys()
+        if set(before[name]) != set(now[name])
+    ]
+    if later.images and set(later.images) <= set(first.images):
+        faults.append(f"{where} with the same photos. Remove one of the rows, or give it an id of its own.")
+    return sorted(faults)
+
+
+def _said(product: CheckedProduct) -> dict[str, tuple[str, ...]]:
+    """What a row says, without what it leaves open."""
+    texts = {"category": product.category, "title": product.title, "group": product.group}
+    return {name: (text,) for name, text in texts.items() if text} | product.labels
+
+
+def _merge(first: CheckedProduct, later: CheckedProduct) -> CheckedProduct:
+    return replace(
+        first,
+        group=first.group or later.group,
+        category=first.category or later.category,
+        labels=later.labels | first.labels,
+        images=tuple(dict.fromkeys((*first.images, *later.images))),
+        title=first.title or later.title,
+    )

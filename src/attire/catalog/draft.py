@@ -3,69 +3,99 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from attire.catalog.rows import Row
 from attire.errors import FeedError
 from attire.taxonomy import Key, Taxonomy, fold
 
-MIN_SHARE = 0.05  # a key applies to a category where at least this share of its products carry it
-
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """`counts[key, value]` and `counts["", category]` are numbers of rows; the form `Taxonomy.to_toml` takes."""
+    """`counts[key, value]` and `counts["", category]` are numbers of products, in the form `Taxonomy.to_toml` takes.
+
+    `unlabelled` are keys of the feed that no product carries; the taxonomy is without them.
+    """
 
     taxonomy: Taxonomy
     counts: dict[tuple[str, str], int]
+    unlabelled: tuple[str, ...]
 
 
-def draft_taxonomy(rows: Sequence[Row], min_share: float = MIN_SHARE) -> Draft:
-    """Categories and values by how often they occur, keys in the feed's order; keys that nobody filled are left out.
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """Words from the commonest to the rarest with their counts, and other spellings -> word."""
 
-    Spellings that differ only in case, spaces or punctuation are one word, the commonest, with the others as aliases. A
-    key takes several values if any product has several. Raises `FeedError` where no row names a category.
+    counts: dict[str, int]
+    aliases: dict[str, str]
+
+
+def draft_taxonomy(rows: Sequence[Row], *, min_share: float = 0.05) -> Draft:
+    """Categories and values by how often they occur, keys in the feed's order.
+
+    A key applies to a category where at least `min_share` of its products carry it, and takes several values if any
+    product has several. Spellings that differ only in case, spaces or punctuation are one word, the commonest, with the
+    others as aliases. Raises `FeedError` where no row names a category.
     """
-    categories, category_aliases, category_count = _words(row.category for row in rows if row.category)
-    if not categories:
+    products = _products(rows)
+    categories = _words(Counter(product.category for product in products if product.category))
+    if not categories.counts:
         raise FeedError("no row names a category, so no taxonomy can be drafted: give --category COLUMN or --taxonomy.")
-    category_of = {fold(word): word for word in categories}
-    carriers: dict[str, Counter[str]] = defaultdict(Counter)
-    words: dict[str, list[str]] = {}
+    category_of = {fold(word): word for word in categories.counts}
+    said: dict[str, Counter[str]] = defaultdict(Counter)  # key -> spelling -> products
+    carriers: dict[str, Counter[str]] = defaultdict(Counter)  # key -> category -> products
     several: set[str] = set()
-    for row in rows:
-        for key, values in row.labels.items():
-            words.setdefault(key, []).extend(values)
-            if len({fold(value) for value in values}) > 1:
+    for product in products:
+        for key, spellings in product.labels.items():
+            said[key].update(spellings)
+            if len({fold(word) for word in spellings}) > 1:
                 several.add(key)
-            if row.category and values:
-                carriers[key][category_of[fold(row.category)]] += 1
-    keys, counts = {}, {("", word): count for word, count in category_count.items()}
-    for key, said in words.items():
-        values, aliases, value_count = _words(said)
-        applies = tuple(c for c in categories if carriers[key][c] and carriers[key][c] >= min_share * category_count[c])
-        if values:
-            keys[key] = Key(
-                arity="many" if key in several else "one",
-                # A key carried everywhere by a few only still applies somewhere: where most of its labels are.
-                categories=applies or tuple(word for word, _ in carriers[key].most_common(1)),
-                values=values,
-                aliases=aliases,
-            )
-            counts |= {(key, word): count for word, count in value_count.items()}
-    return Draft(Taxonomy(categories=categories, category_aliases=category_aliases, keys=keys), counts)
-
-
-def _words(said: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str], dict[str, int]]:
-    """Words from the commonest to the rarest, other spellings -> word, and how often each word was said."""
-    spellings: dict[str, Counter[str]] = defaultdict(Counter)
-    for word in said:
-        spellings[fold(word)][word] += 1
-    chosen = {folded: min(found, key=lambda word: (-found[word], word)) for folded, found in spellings.items()}
-    count = {chosen[folded]: found.total() for folded, found in spellings.items()}
-    words = tuple(sorted(count, key=lambda word: (-count[word], word)))
-    aliases = {
-        word: chosen[folded] for folded, found in spellings.items() for word in sorted(found) if word != chosen[folded]
+            if spellings and product.category:
+                carriers[key][category_of[fold(product.category)]] += 1
+    values = {key: _words(spellings) for key, spellings in said.items() if spellings}
+    keys = {
+        key: Key(
+            arity="many" if key in several else "one",
+            categories=_where(carriers[key], categories.counts, min_share),
+            values=tuple(words.counts),
+            aliases=words.aliases,
+        )
+        for key, words in values.items()
     }
-    return words, aliases, count
+    return Draft(
+        Taxonomy(categories=tuple(categories.counts), category_aliases=categories.aliases, keys=keys),
+        {(key, word): n for key, words in {"": categories, **values}.items() for word, n in words.counts.items()},
+        tuple(key for key in said if key not in values),
+    )
+
+
+def _products(rows: Sequence[Row]) -> Collection[Row]:
+    """One row per product: what its first row leaves open, later ones may say."""
+    products: dict[str, Row] = {}
+    for row in rows:
+        first = products.setdefault(row.id, row)
+        if first is not row:
+            labels = {key: first.labels.get(key) or row.labels.get(key, ()) for key in {**first.labels, **row.labels}}
+            products[row.id] = replace(first, category=first.category or row.category, labels=labels)
+    return products.values()
+
+
+def _words(said: Counter[str]) -> _Words:
+    spellings: dict[str, Counter[str]] = defaultdict(Counter)
+    for spelling, count in said.items():
+        spellings[fold(spelling)][spelling] = count
+    ranked = sorted(
+        (sorted(found, key=lambda word: (-found[word], word)) for found in spellings.values()),
+        key=lambda words: (-sum(said[word] for word in words), words[0]),
+    )
+    return _Words(
+        {first: sum(said[word] for word in (first, *others)) for first, *others in ranked},
+        {other: first for first, *others in ranked for other in others},
+    )
+
+
+def _where(carriers: Counter[str], products: Mapping[str, int], min_share: float) -> tuple[str, ...]:
+    """Categories in which enough products carry a key; where none has enough, the one in which most do."""
+    enough = tuple(name for name, count in products.items() if carriers[name] and carriers[name] >= min_share * count)
+    return enough or tuple(name for name, _ in carriers.most_common(1))

@@ -12,7 +12,7 @@ class Row:
 
     `number` is where a person finds the row in the feed: the line of a CSV (the header is line 1), the line of a JSON
     Lines file, the row of a Parquet file, the n-th photo of a folder. Words are the feed's own, stripped, not yet
-    checked against a taxonomy. An empty string means that the feed does not say.
+    checked against a taxonomy. An empty string, or no word for a key, means that the feed does not say.
     """
 
     number: int

@@ -9,23 +9,39 @@ import ast
 from pathlib import Path
 
 from attire.catalog.rows import Row
+from attire.catalog.sources.cells import word, words
 from attire.catalog.sources.options import SourceOptions
-from attire.catalog.sources.reading import Faults, read_csv, require
+from attire.catalog.sources.reading import Cells, read_csv
 
 CATEGORY_KEY = "vertical"
 
 
 def read(feed: Path, options: SourceOptions) -> list[Row]:
     """All rows; raises `FeedError` for missing columns, and for all unreadable rows together."""
-    rows, faults = [], Faults(feed)
-    for number, cells in read_csv(feed, options.encoding, ","):
-        require(feed, list(cells), ["category", "id", "filename", "attributes"])
-        try:
-            content = ast.literal_eval(cells["attributes"])
-            labels = {key: tuple(dict.fromkeys(values)) for key, values in content.items() if key != CATEGORY_KEY}
-        except (ValueError, SyntaxError, AttributeError, TypeError) as error:
-            faults.add(number, f"attributes is not a dict of lists: {error}.")
-            continue
-        rows.append(Row(number, cells["id"], cells["category"], labels, (cells["filename"],)))
-    faults.raise_if_any()
-    return rows
+    table = read_csv(feed, options.encoding)
+    table.require(["category", "id", "filename", "attributes"])
+
+    def row(number: int, cells: Cells) -> Row:
+        return Row(
+            number=number,
+            id=cells["id"].strip(),
+            category=word("category", cells["category"], options),
+            labels={
+                key: words(key, values if isinstance(values, list) else [values], options)
+                for key, values in _attributes(cells["attributes"]).items()
+                if key != CATEGORY_KEY
+            },
+            images=words("filename", [cells["filename"]], options),
+        )
+
+    return table.rows(row)
+
+
+def _attributes(literal: str) -> dict[str, object]:
+    try:
+        content = ast.literal_eval(literal)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ValueError(f"attributes is not a Python literal: {error}.") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"attributes: expected a dict of lists, got {type(content).__name__}.")
+    return {str(key): values for key, values in content.items()}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from attire.catalog.rows import Row
+from attire.catalog.sources.cells import word
 from attire.catalog.sources.options import SourceOptions
-from attire.catalog.sources.reading import Faults, decoded_lines, read_csv, require
+from attire.catalog.sources.reading import Cells, read_csv, read_text
 from attire.errors import FeedError
 
 COLUMN_KEYS = {"gender": "ideal_for", "baseColour": "colour", "usage": "usage"}
@@ -17,27 +18,34 @@ COLUMN_KEYS = {"gender": "ideal_for", "baseColour": "colour", "usage": "usage"}
 
 def read(feed: Path, options: SourceOptions) -> list[Row]:
     """All rows of `feed` (styles.csv or its folder); raises `FeedError` for all faults together."""
-    table = feed / "styles.csv" if feed.is_dir() else feed
-    rows, faults = [], Faults(table)
-    for number, cells in read_csv(table, options.encoding, ","):
-        require(table, list(cells), ["id", "articleType", "productDisplayName", *COLUMN_KEYS])
-        try:
-            attributes = _article_attributes(table.parent / "styles" / f"{cells['id']}.json", options)
-        except FeedError as error:
-            faults.add(number, str(error))
-            continue
-        said = {key: cells[column] for column, key in COLUMN_KEYS.items()} | attributes
-        labels = {key: (str(word).strip(),) for key, word in said.items() if str(word).strip() not in options.empty}
-        image = f"{cells['id']}.jpg"
-        rows.append(Row(number, cells["id"], cells["articleType"], labels, (image,), cells["productDisplayName"]))
-    faults.raise_if_any()
-    return rows
+    styles = feed / "styles.csv" if feed.is_dir() else feed
+    table = read_csv(styles, options.encoding, open_end=True)  # 22 titles in Kaggle's file hold a comma, unquoted
+    table.require(["id", "articleType", "productDisplayName", *COLUMN_KEYS])
+
+    def row(number: int, cells: Cells) -> Row:
+        id = cells["id"].strip()
+        said = {key: cells[column] for column, key in COLUMN_KEYS.items()}
+        for name, cell in _article_attributes(styles.parent / "styles" / f"{id}.json", options.encoding).items():
+            key = re.sub(r"\W+", "_", name.lower()).strip("_")
+            if said.setdefault(key, cell) != cell:
+                raise ValueError(f"{id}.json: '{name}' says {cell!r}, but {key} is already {said[key]!r}.")
+        return Row(
+            number=number,
+            id=id,
+            category=word("articleType", cells["articleType"], options),
+            labels={key: (text,) for key, cell in said.items() if (text := word(key, cell, options))},
+            images=(f"{id}.jpg",),
+            title=word("productDisplayName", cells["productDisplayName"], options),
+        )
+
+    return table.rows(row)
 
 
-def _article_attributes(path: Path, options: SourceOptions) -> dict[str, Any]:
-    """Key in snake_case -> word."""
+def _article_attributes(path: Path, encoding: str) -> Mapping[str, object]:
     try:
-        attributes = json.loads("".join(decoded_lines(path, options.encoding)))["data"]["articleAttributes"]
-        return {re.sub(r"\W+", "_", key.lower()).strip("_"): word for key, word in dict(attributes).items()}
+        content = json.loads(read_text(path, encoding))
+        return dict(content["data"]["articleAttributes"])
+    except FeedError as error:
+        raise ValueError(str(error)) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise FeedError(f"{path.name} has no data.articleAttributes ({type(error).__name__}: {error}).") from None
+        raise ValueError(f"{path.name} has no data.articleAttributes ({type(error).__name__}: {error}).") from None

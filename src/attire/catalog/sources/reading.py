@@ -1,45 +1,81 @@
-"""Reading feeds row by row, with the row's number as a person finds it, and every fault at once."""
+"""Feeds as tables: columns, and cells row by row with the row's number as a person finds it."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from rich.console import Console
+from rich.progress import track
 
+from attire.catalog.rows import Row
 from attire.errors import FeedError, did_you_mean
+from attire.taxonomy import SEPARATOR
 
 Cells = dict[str, Any]
 SHOWN = 20
 
 
-class Faults:
-    """Collects the faults of a feed, to raise them together."""
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A feed whose columns are known and whose rows are yet to be read: (number, cells or what is wrong with them)."""
 
-    def __init__(self, feed: Path) -> None:
-        self.feed = feed
-        self.lines: list[str] = []
+    feed: Path
+    columns: Sequence[str]
+    cells: Iterator[tuple[int, Cells | ValueError]]
 
-    def add(self, row: int, fault: str) -> None:
-        self.lines.append(f"row {row}: {fault}")
+    def require(self, wanted: Sequence[str]) -> None:
+        """Raise `FeedError` unless all of `wanted` are columns."""
+        if missing := [name for name in wanted if name not in self.columns]:
+            hints = " ".join(f"No column '{name}'{did_you_mean(name, self.columns)}" for name in missing)
+            there = f"It has: {', '.join(self.columns)}."
+            raise FeedError(f"{self.feed}: {hints} {there} Map columns with --id, --image, --category, ...")
 
-    def raise_if_any(self) -> None:
-        """Raise `FeedError` with all of them; the message shows the first ones."""
-        if self.lines:
-            more = f"\n  ... and {len(self.lines) - SHOWN:,} more" if len(self.lines) > SHOWN else ""
-            shown = "\n  ".join(self.lines[:SHOWN])
-            raise FeedError(f"{self.feed}: {len(self.lines):,} rows cannot be read:\n  {shown}{more}", self.lines)
+    def rows(self, row: Callable[[int, Cells], Row]) -> list[Row]:
+        """`row(number, cells)` of every row; raises `FeedError` with all rows for which it raised `ValueError`."""
+        rows: list[Row] = []
+        faults: list[str] = []
+        console = Console(stderr=True)
+        for number, cells in track(
+            self.cells, f"reading {self.feed.name}", console=console, transient=True, disable=not console.is_terminal
+        ):
+            try:
+                if isinstance(cells, ValueError):
+                    raise cells
+                rows.append(_storable(row(number, cells)))
+            except ValueError as error:
+                faults.append(f"row {number}: {error}")
+        if faults:
+            more = [f"... and {len(faults) - SHOWN:,} more"] if len(faults) > SHOWN else []
+            shown = "\n  ".join([*faults[:SHOWN], *more])
+            raise FeedError(f"{self.feed}: {len(faults):,} rows cannot be read:\n  {shown}", faults)
+        if not rows:
+            raise FeedError(f"{self.feed} has no row.")
+        return rows
 
 
-def read_cells(feed: Path, encoding: str) -> Iterator[tuple[int, Cells]]:
-    """(row number, cell by column) from CSV, TSV, JSON Lines or Parquet, by suffix."""
-    readers = {
-        ".csv": lambda: read_csv(feed, encoding, ","),
-        ".tsv": lambda: read_csv(feed, encoding, "\t"),
+def _storable(row: Row) -> Row:
+    """`row`, unless a word in it could not be told from two words in a table that attire writes."""
+    for key, words in {"category": (row.category,), **row.labels}.items():
+        for word in words:
+            if SEPARATOR in word:
+                raise ValueError(
+                    f"{key}='{word}' contains '{SEPARATOR}', which joins several values. Write it otherwise."
+                )
+    return row
+
+
+def read_table(feed: Path, encoding: str) -> Table:
+    """CSV, TSV, JSON Lines or Parquet, by suffix."""
+    readers: dict[str, Callable[[], Table]] = {
+        ".csv": lambda: read_csv(feed, encoding),
+        ".tsv": lambda: read_csv(feed, encoding, delimiter="\t"),
         ".jsonl": lambda: _read_json_lines(feed, encoding),
         ".ndjson": lambda: _read_json_lines(feed, encoding),
         ".parquet": lambda: _read_parquet(feed),
@@ -49,84 +85,91 @@ def read_cells(feed: Path, encoding: str) -> Iterator[tuple[int, Cells]]:
     return readers[feed.suffix.lower()]()
 
 
-def read_csv(feed: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, Cells]]:
-    """Rows of a CSV with a header; a row's number is the line on which it starts."""
-    faults = Faults(feed)
-    lines = iter(decoded_lines(feed, encoding))
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        if not any(header):
-            raise FeedError(f"{feed} is empty: expected a header and a row per product.")
-        if doubled := {name for name in header if header.count(name) > 1}:
-            raise FeedError(f"{feed}: the header names {', '.join(sorted(doubled))} more than once. Rename one.")
+def read_csv(feed: Path, encoding: str, *, delimiter: str = ",", open_end: bool = False) -> Table:
+    """A CSV with a header; a column without a name (a data frame's index, say) is not read.
+
+    `open_end`: the last column is free text whose delimiters nobody quoted.
+    """
+    reader = csv.reader(_text_lines(feed, encoding), delimiter=delimiter, strict=True)
+    header = [name.strip() for name in next(reader, [])]
+    if not any(header):
+        raise FeedError(f"{feed} is empty: expected a header and a row per product.")
+    if doubled := {name for name in header if name and header.count(name) > 1}:
+        raise FeedError(f"{feed}: the header names {', '.join(sorted(doubled))} more than once. Rename one.")
+
+    def cells() -> Iterator[tuple[int, Cells | ValueError]]:
         while True:
             number = reader.line_num + 1
-            row = next(reader, None)
-            if row is None:
-                break
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield number, ValueError(f"{error}. Is a quote missing?")
+                continue
+            if open_end and len(row) > len(header):
+                row[len(header) - 1 :] = [delimiter.join(row[len(header) - 1 :])]
             if len(row) == len(header):
                 yield number, dict(zip(header, row, strict=True))
             elif row:
-                faults.add(number, f"{len(row)} cells, expected {len(header)}. Is a quote or a '{delimiter}' missing?")
-    except csv.Error as error:
-        faults.add(reader.line_num, f"{error}. Is a quote missing?")
-    faults.raise_if_any()
+                hint = f"Is a {delimiter!r} missing, or one outside quotes?"
+                yield number, ValueError(f"{len(row)} cells, expected {len(header)}. {hint}")
+
+    return Table(feed, [name for name in header if name], cells())
 
 
-def decoded_lines(feed: Path, encoding: str) -> list[str]:
-    """The lines of a text file, ends kept; raises `FeedError` where they are not in `encoding`."""
-    content = read_bytes(feed)
+def read_text(feed: Path, encoding: str) -> str:
+    """The text of a file; raises `FeedError` where it cannot be read or is not in `encoding`."""
+    content = _read_bytes(feed)
     try:
-        return list(io.StringIO(content.decode(encoding), newline=""))  # splitlines() would also split at U+2028
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = error.object.count(b"\n", 0, error.start) + 1
+        byte = len(content) - len(error.object) + error.start  # the codec does not count a byte order mark
         raise FeedError(
-            f"{feed}: line {line} is not {error.encoding}: byte {error.start:,} is 0x{content[error.start]:02x}. "
-            "Save it as UTF-8, or name its encoding (--encoding cp1252 is common for spreadsheets)."
+            f"{feed}: line {line} is not {error.encoding}: byte {byte:,} is 0x{content[byte]:02x}. "
+            "Save it as UTF-8, or name its encoding (spreadsheets often write --encoding cp1252 or utf-16)."
         ) from None
     except LookupError:
         raise FeedError(f"'{encoding}' is not an encoding. Try utf-8-sig, cp1252 or utf-16.") from None
 
 
-def read_bytes(feed: Path) -> bytes:
-    """The file's content; raises `FeedError` where it cannot be read."""
+def _text_lines(feed: Path, encoding: str) -> Iterator[str]:
+    """Lines with their ends, which a cell in quotes may contain."""
+    return io.StringIO(read_text(feed, encoding), newline="")  # splitlines() would also split at U+2028
+
+
+def _read_bytes(feed: Path) -> bytes:
     try:
         return feed.read_bytes()
     except OSError as error:
         raise FeedError(f"cannot read {feed}: {error.strerror}.") from None
 
 
-def require(feed: Path, columns: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise `FeedError` unless all of `wanted` are among `columns`."""
-    missing = [name for name in wanted if name not in columns]
-    if missing:
-        hints = " ".join(f"No column '{name}'{did_you_mean(name, columns)}" for name in missing)
-        raise FeedError(
-            f"{feed}: {hints} It has: {', '.join(columns)}. Map columns with --id, --image, ... or --columns."
-        )
+def _read_json_lines(feed: Path, encoding: str) -> Table:
+    cells: list[tuple[int, Cells | ValueError]] = []
+    columns: dict[str, None] = {}
+    for number, line in enumerate(_text_lines(feed, encoding), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            cells.append((number, ValueError(f"not JSON: {error.msg} at column {error.colno}.")))
+            continue
+        if isinstance(row, dict):
+            columns |= dict.fromkeys(row)
+            cells.append((number, row))
+        else:
+            cells.append((number, ValueError(f"expected a JSON object, got {type(row).__name__}.")))
+    if not cells:
+        raise FeedError(f"{feed} is empty: expected a JSON object per line.")
+    return Table(feed, list(columns), iter(cells))
 
 
-def _read_json_lines(feed: Path, encoding: str) -> Iterator[tuple[int, Cells]]:
-    faults = Faults(feed)
-    for number, line in enumerate(decoded_lines(feed, encoding), 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                faults.add(number, f"not JSON: {error.msg} at column {error.colno}.")
-                continue
-            if isinstance(row, dict):
-                yield number, row
-            else:
-                faults.add(number, f"expected a JSON object, got {type(row).__name__}.")
-    faults.raise_if_any()
-
-
-def _read_parquet(feed: Path) -> Iterator[tuple[int, Cells]]:
-    read_bytes(feed)
+def _read_parquet(feed: Path) -> Table:
     try:
-        table = pl.read_parquet(feed)
-    except (pl.exceptions.PolarsError, OSError) as error:
+        table = pl.read_parquet(io.BytesIO(_read_bytes(feed)))
+    except pl.exceptions.PolarsError as error:
         raise FeedError(f"{feed} is not a Parquet file that can be read: {error}") from None
-    yield from enumerate(table.iter_rows(named=True), 1)
+    return Table(feed, table.columns, enumerate(table.iter_rows(named=True), 1))
