@@ -65,12 +65,10 @@ class StageModule(L.LightningModule):
             loss = loss + LOSSES[self.recipe.loss](logits.attributes, targets, self.layout)
         return loss
 
-    def on_train_epoch_start(self) -> None:
-        # Dropout draws from the global generator: seeded per epoch, a resumed run drops what an uninterrupted one does.
-        torch.manual_seed(hash((self.recipe.seed, self.current_epoch, self.global_rank)))
-
     def training_step(self, batch: tuple[Tensor, Targets], _index: int) -> Tensor:
         inputs, targets = batch
+        # Dropout draws from the global generator: seeded per step, a resumed run drops what an uninterrupted one does.
+        torch.manual_seed(hash((self.recipe.seed, self.global_step, self.global_rank)))
         loss = self.loss(self.model(_channels_last(inputs)), targets)
         self.log("loss", loss.detach())
         return loss

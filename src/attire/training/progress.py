@@ -57,6 +57,8 @@ class StageProgress(ProgressBar):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
+        if not trainer.is_global_zero:
+            return
         measured = trainer.callback_metrics
         figures = "  ".join(f"{name} {float(measured[name]):.3f}" for name in SHOWN if name in measured)
         self.progress.console.print(f"{self.title} {trainer.current_epoch + 1}/{trainer.max_epochs}  {figures}")

@@ -119,7 +119,7 @@ def _open(out: Path, stages: list[StageName], provenance: Mapping[str, Any], res
         raise ConfigError(
             f"{out} has no finished stage 'category' to go on from: run --stage category (or both) first."
         )
-    for name in stages:
+    for name in stages if first_process() else ():  # the others would find what the first one has just written
         record = out / name / "stage.json"
         if record.is_file() and not resume:
             raise ConfigError(f"{out} already holds a run: --resume continues it, another --out starts a new one.")
@@ -135,7 +135,7 @@ def _open(out: Path, stages: list[StageName], provenance: Mapping[str, Any], res
                     f"{out} cannot be resumed, for it was started differently:\n" + "\n".join(changed) + "\n"
                     "  Give the options it was started with, or another --out."
                 )
-        elif first_process():
+        else:
             try:
                 record.parent.mkdir(parents=True, exist_ok=True)
                 record.write_text(json.dumps(provenance, indent=1), encoding="utf-8")

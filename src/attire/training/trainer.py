@@ -31,7 +31,12 @@ def create_trainer(recipe: Recipe, title: str, epochs: int, folder: Path) -> L.T
     Started by `torchrun` (or SLURM, or by Lightning itself on several GPUs) it joins the other processes.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for noise in (".*does not have many workers.*", ".*is smaller than the logging interval.*", ".*LeafSpec.*"):
+    for noise in (
+        ".*does not have many workers.*",
+        ".*is smaller than the logging interval.*",
+        ".*exists and is not empty.*",
+        ".*LeafSpec.*",
+    ):
         warnings.filterwarnings("ignore", message=noise)
     # Every epoch replaces the one checkpoint, after validation and before the next epoch: where a resumed run goes on.
     callbacks: list[Callback] = [

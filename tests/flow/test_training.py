@@ -1,0 +1,145 @@
+"""Training as a user runs it: every recipe, both methods, stage by stage, killed and resumed, and in two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from attire.bundle import ModelBundle
+from attire.catalog.splits import Splits
+from attire.catalog.store import Catalog
+from attire.config import Recipe, load_recipe
+from attire.errors import ConfigError
+from attire.training import run as training
+from attire.training.module import StageModule
+from attire.training.run import train
+
+
+def tiny(name: str, **overrides: object) -> Recipe:
+    small = {"backbone": "resnet10t", "size_px": (32, 24), "batch_size": 16, "hidden": 8, "precision": "32-true"}
+    stages = {} if name == "frozen" else {"category": {"epochs": 2}}
+    return load_recipe(name, {**small, **stages, "attributes": {"epochs": 2}, **overrides})
+
+
+@pytest.mark.parametrize("name", ["base", "frozen", "seed"])
+def test_every_recipe_makes_a_bundle(catalog: Catalog, splits: Splits, tmp_path: Path, name: str) -> None:
+    bundle = train(catalog, splits, recipe=tiny(name), out=tmp_path, weights="none", workers=0)
+    assert bundle.path == tmp_path / "bundle"
+    assert {"category_accuracy", "attribute_iou"} <= bundle.scores.keys()
+    assert bundle.provenance["catalog"] == catalog.digest
+    assert bundle.provenance["recipe"]["name"] == name
+    assert (bundle.network.category_backbone is not None) == (name == "seed"), "seed is two networks"
+    assert (tmp_path / "attributes" / "logs" / "metrics.csv").is_file()
+    assert list((tmp_path / "attributes" / "logs").glob("events.*"))
+
+
+def test_seed_keeps_the_category_network_of_its_first_stage(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+    recipe = tiny("seed")
+    first = train(catalog, splits, recipe=recipe, out=tmp_path, stage="category", weights="none", workers=0)
+    assert not first.taxonomy.keys
+    pixels = torch.rand(4, 3, 32, 24)
+    expected = first.network(pixels).category
+    both = train(catalog, splits, recipe=recipe, out=tmp_path, stage="attributes", weights="none", workers=0)
+    torch.testing.assert_close(both.network(pixels).category, expected)
+    assert both.network(pixels).attributes.shape == (4, catalog.taxonomy.width)
+
+
+class KilledError(Exception):
+    """Stands for a process that dies."""
+
+
+@pytest.mark.parametrize("name", ["base", "seed"])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    catalog: Catalog, splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    recipe = tiny(name, dropout=0.3, attributes={"epochs": 3})
+    whole = train(catalog, splits, recipe=recipe, out=tmp_path / "whole", weights="none", workers=0)
+
+    step = StageModule.training_step
+
+    def dying(self: StageModule, batch: object, index: int) -> torch.Tensor:
+        if self.stage == "attributes" and self.current_epoch == 1 and index == 2:
+            raise KilledError
+        return step(self, batch, index)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(StageModule, "training_step", dying)
+    with pytest.raises(KilledError):
+        train(catalog, splits, recipe=recipe, out=tmp_path / "cut", weights="none", workers=0)
+    monkeypatch.undo()
+    assert not (tmp_path / "cut" / "bundle").exists(), "a killed run never looks finished"
+    with pytest.raises(ConfigError, match="--resume"):
+        train(catalog, splits, recipe=recipe, out=tmp_path / "cut", weights="none", workers=0)
+    with pytest.raises(ConfigError, match=r"(?s)started differently.*recipe"):
+        train(catalog, splits, recipe=tiny(name, seed=5), out=tmp_path / "cut", weights="none", resume=True, workers=0)
+    torch.rand(7)  # another process would be elsewhere in its random numbers
+    resumed = train(catalog, splits, recipe=recipe, out=tmp_path / "cut", weights="none", resume=True, workers=0)
+    before, after = load_file(whole.path / "weights.safetensors"), load_file(resumed.path / "weights.safetensors")
+    for parameter, value in before.items():
+        torch.testing.assert_close(after[parameter], value, rtol=0, atol=0, msg=parameter)
+
+
+def test_one_seed_fixes_a_run(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+    runs = {
+        name: train(
+            catalog, splits, recipe=tiny("base", seed=seed), out=tmp_path / name, weights="none", workers=workers
+        )
+        for name, seed, workers in (("a", 1, 0), ("b", 1, 1), ("c", 2, 0))
+    }
+    a, b, c = (load_file(run.path / "weights.safetensors")["heads.category.weight"] for run in runs.values())
+    torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert not torch.equal(a, c)
+
+
+def test_frozen_embeds_each_photo_once(
+    catalog: Catalog, splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny("frozen", seed=11)
+    train(catalog, splits, recipe=recipe, out=tmp_path / "a", weights="none", workers=0)
+    monkeypatch.setattr(training, "PhotoDataset", None, raising=False)
+    monkeypatch.setattr("attire.training.embeddings.PhotoDataset", None)
+    train(catalog, splits, recipe=recipe, out=tmp_path / "b", weights="none", workers=0)
+
+
+def test_attributes_need_a_finished_category_stage(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no finished stage 'category'"):
+        train(catalog, splits, recipe=tiny("seed"), out=tmp_path, stage="attributes", weights="none", workers=0)
+
+
+TWO_PROCESSES = """
+import json, sys
+from attire.catalog.splits import Splits
+from attire.catalog.store import Catalog
+from attire.config import Recipe
+from attire.training.run import train
+catalog = Catalog.open(sys.argv[1])
+recipe = Recipe.model_validate_json(sys.argv[3])
+bundle = train(catalog, Splits.read(catalog), recipe=recipe, out=sys.argv[2], weights="none", workers=0)
+import torch.distributed as dist
+assert dist.get_world_size() == 2 and dist.get_backend() == "gloo"
+print(json.dumps(bundle.scores))
+"""
+
+
+def test_torchrun_on_two_processes(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    arguments = [str(catalog.path), str(tmp_path / "run"), tiny("base").model_dump_json()]
+    done = subprocess.run(
+        [*command, *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert ModelBundle.load(tmp_path / "run" / "bundle").scores == json.loads(done.stdout.splitlines()[-1])
+    assert splits.val, "the split was there for both"
