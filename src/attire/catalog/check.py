@@ -79,10 +79,10 @@ def summarise(problems: Sequence[Problem], limit: int = 20) -> str:
     for message, numbers in sorted(rows.items(), key=lambda item: (-len(item[1]), item[1][0]))[:limit]:
         more = numbers[1:]
         listed = ", ".join(map(str, more[:3])) + (", ..." if len(more) > 3 else "")
-        others = f" (and {len(more):,} more rows: {listed})" if more else ""
+        others = f" (and {len(more):,} more {'row' if len(more) == 1 else 'rows'}: {listed})" if more else ""
         lines.append(f"  row {numbers[0]}: {message}{others}")
     if len(rows) > limit:
-        lines.append(f"  ... and {len(rows) - limit:,} other faults")
+        lines.append(f"  ... further faults not shown: {len(rows) - limit:,}")
     return "\n".join(lines)
 
 

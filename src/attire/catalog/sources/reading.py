@@ -91,7 +91,10 @@ def read_csv(feed: Path, encoding: str, *, delimiter: str = ",", open_end: bool 
     `open_end`: the last column is free text whose delimiters nobody quoted.
     """
     reader = csv.reader(_text_lines(feed, encoding), delimiter=delimiter, strict=True)
-    header = [name.strip() for name in next(reader, [])]
+    try:
+        header = [name.strip() for name in next(reader, [])]
+    except csv.Error as error:
+        raise FeedError(f"{feed}: the header cannot be read: {error}. Is a quote missing?") from None
     if not any(header):
         raise FeedError(f"{feed} is empty: expected a header and a row per product.")
     if doubled := {name for name in header if name and header.count(name) > 1}:

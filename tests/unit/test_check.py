@@ -1,0 +1,124 @@
+"""Rows against a taxonomy: words resolved, products merged, every fault told with its row."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from attire.catalog.check import Problem, check, summarise
+from attire.catalog.rows import Row
+from attire.taxonomy import Key, Taxonomy
+
+SLEEVES = ("short", "three_quarter", "long")
+WORDS = Taxonomy(
+    categories=("Shirts", "Jeans"),
+    category_aliases={"Shirting": "Shirts"},
+    keys={
+        "sleeve_length": Key(categories=("Shirts",), values=SLEEVES, aliases={"3/4": "three_quarter"}),
+        "colour": Key(arity="many", categories=("Shirts", "Jeans"), values=("red", "blue")),
+    },
+)
+
+
+def row(number: int = 2, id: str = "a", category: str = "Shirts", image: str = "a.jpg", **labels: str) -> Row:
+    said = {key: tuple(words.split("|")) if words else () for key, words in labels.items()}
+    return Row(number, id, category, said, (image,) if image else ())
+
+
+def messages(*rows: Row) -> list[str]:
+    return [str(problem) for problem in check(rows, WORDS).problems]
+
+
+def test_words_become_the_taxonomys_own() -> None:
+    (product,) = check([row(category="shirting", sleeve_length="3/4", colour="Red|BLUE|red")], WORDS).products
+    assert product.category == "Shirts"
+    assert product.labels == {"sleeve_length": ("three_quarter",), "colour": ("red", "blue")}
+
+
+def test_what_nobody_said_stays_open() -> None:
+    (product,) = check([row(category="", sleeve_length="", colour="red")], WORDS).products
+    assert (product.category, product.labels) == (None, {"colour": ("red",)})
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (
+            row(812, sleeve_length="three quater"),
+            "row 812: sleeve_length='three quater' is not one of 3 values; did you mean 'three_quarter'? "
+            "Add it or an alias in taxonomy.toml.",
+        ),
+        (row(category="Shrits"), "row 2: category='Shrits' is not one of 2 categories; did you mean 'Shirts'?"),
+        (row(sleeve_length="short|long"), "row 2: sleeve_length takes one value, got 'short', 'long'."),
+        (row(id=""), "row 2: the id is empty."),
+        (row(image=""), "row 2: it names no photo."),
+    ],
+)
+def test_a_bad_row_is_told_and_left_out(bad: Row, message: str) -> None:
+    checked = check([bad, row(900, id="good")], WORDS)
+    assert [product.id for product in checked.products] == ["good"]
+    (problem,) = checked.problems
+    assert str(problem).startswith(message)
+
+
+def test_every_fault_of_every_row_is_told() -> None:
+    rows = row(2, category="Hats", sleeve_length="puff", colour="mauve|teal"), row(3, id="", image="")
+    assert [message.split(":")[0] for message in messages(*rows)] == ["row 2"] * 4 + ["row 3"] * 2
+
+
+def test_an_unknown_key_is_told_once_and_harms_no_row() -> None:
+    rows = [row(n, id=str(n), colors="red" if n > 2 else "", fabric="") for n in range(2, 6)]
+    checked = check(rows, WORDS)
+    assert [str(problem) for problem in checked.problems] == [
+        "row 3: 'colors' is not one of 2 keys; did you mean 'colour'? Add it to taxonomy.toml, or --ignore it."
+    ]
+    assert len(checked.products) == 4
+
+
+def test_later_rows_add_photos_and_what_was_open() -> None:
+    later = row(3, category="Shirting", image="b.jpg", sleeve_length="short", colour="blue|red")
+    (product,) = check([row(colour="red|blue"), later], WORDS).products
+    assert (product.row, product.images) == (2, ("a.jpg", "b.jpg"))
+    assert product.labels == {"colour": ("red", "blue"), "sleeve_length": ("short",)}
+
+
+def test_later_rows_contradict_nothing() -> None:
+    first = row(2, colour="red", sleeve_length="short")
+    found = messages(first, row(3, category="Jeans", image="b.jpg", colour="blue", sleeve_length="Short"))
+    assert found == [
+        "row 3: id 'a' is already in row 2 with category='Shirts', here 'Jeans'. Mend one of the rows.",
+        "row 3: id 'a' is already in row 2 with colour='red', here 'blue'. Mend one of the rows.",
+    ]
+
+
+@pytest.mark.parametrize(("name", "values"), [("title", ("Tee", "Top")), ("group", ("g1", "g2"))])
+def test_titles_and_groups_contradict_too(name: str, values: tuple[str, str]) -> None:
+    rows = [Row(n, "a", "", {}, (f"{n}.jpg",), **{name: value}) for n, value in enumerate(values, 2)]
+    assert messages(*rows) == [
+        f"row 3: id 'a' is already in row 2 with {name}='{values[0]}', here '{values[1]}'. Mend one of the rows."
+    ]
+
+
+def test_a_row_without_a_new_photo_is_a_duplicate() -> None:
+    checked = check([row(2), row(3)], WORDS)
+    assert str(checked.problems[0]).startswith("row 3: id 'a' is already in row 2 with the same photos.")
+    assert [product.row for product in checked.products] == [2]
+
+
+def test_labels_that_the_category_rules_out_are_kept_and_counted() -> None:
+    checked = check([row(category="Jeans", sleeve_length="long"), row(3, id="b", sleeve_length="long")], WORDS)
+    assert checked.stray == Counter(sleeve_length=1)
+    assert checked.products[0].labels == {"sleeve_length": ("long",)}
+    assert not checked.problems
+
+
+def test_a_summary_says_a_repeated_fault_once() -> None:
+    found = [Problem(n, "colour='mauve' is wrong.") for n in (9, 11, 12, 40, 41)]
+    found += [Problem(3, "twice."), Problem(4, "twice."), Problem(1, "once."), Problem(2, "last.")]
+    assert summarise(found, limit=3).splitlines() == [
+        "  row 9: colour='mauve' is wrong. (and 4 more rows: 11, 12, 40, ...)",
+        "  row 3: twice. (and 1 more row: 4)",
+        "  row 1: once.",
+        "  ... further faults not shown: 1",
+    ]

@@ -1,0 +1,293 @@
+"""Feeds of every format as rows: real files read whole, and every fault is told with the row a person finds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from attire.catalog.rows import Row
+from attire.catalog.sources import SOURCES, SourceOptions
+from attire.errors import FeedError
+
+FORMATS = Path(__file__).parents[2].parent / "shared" / "formats"
+needs_formats = pytest.mark.skipif(not FORMATS.is_dir(), reason="real label files stand in ../shared/formats only")
+
+HEADER = "id,category,image,title,group,neck,fit\n"
+SHIRT = Row(2, "s1", "Shirts", {"neck": ("Polo", "Round"), "fit": ()}, ("front.jpg", "back.jpg"), "A shirt", "g1")
+
+
+def feed(folder: Path, text: str | bytes, name: str = "feed.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def read(path: Path, source: str = "table", /, **options: object) -> list[Row]:
+    return SOURCES[source](path, SourceOptions.model_validate(options))
+
+
+def problems(path: Path, source: str = "table", /, **options: object) -> list[str]:
+    with pytest.raises(FeedError) as caught:
+        read(path, source, **options)
+    return list(caught.value.problems)
+
+
+def as_csv(folder: Path) -> Path:
+    return feed(folder, HEADER + "s1,Shirts,front.jpg|back.jpg,A shirt,g1,Polo|Round,\n")
+
+
+def as_tsv(folder: Path) -> Path:
+    text = HEADER.replace(",", "\t") + "s1\tShirts\tfront.jpg|back.jpg\tA shirt\tg1\tPolo|Round\tNA\n"
+    return feed(folder, text, "feed.tsv")
+
+
+def as_json_lines(folder: Path) -> Path:
+    first = {"id": "s1", "category": "Shirts", "image": ["front.jpg", "back.jpg"], "title": "A shirt", "group": "g1"}
+    lines = [json.dumps(first | {"neck": ["Polo", "Round", "Polo"], "fit": None})]
+    return feed(folder, "\n" + "\n".join(lines), "feed.jsonl")  # row 2, after an empty line
+
+
+def as_parquet(folder: Path) -> Path:
+    row = {"id": "s1", "category": "Shirts", "image": "front.jpg|back.jpg", "title": "A shirt", "group": "g1"}
+    path = folder / "feed.parquet"
+    other = row | {"id": "s0", "neck": [], "fit": 2.0}
+    pl.DataFrame([other, row | {"neck": ["Polo", "Round"], "fit": float("nan")}]).write_parquet(path)
+    return path
+
+
+def as_json_column(folder: Path) -> Path:
+    text = "id,category,image,title,group,json\ns1,Shirts,front.jpg|back.jpg,A shirt,g1,"
+    return feed(folder, text + '"{""neck"": ""Polo|Round"", ""fit"": """"}"\n')
+
+
+@pytest.mark.parametrize(
+    ("write", "options"),
+    [(as_csv, {}), (as_tsv, {}), (as_json_lines, {}), (as_parquet, {}), (as_json_column, {"attributes": "json"})],
+)
+def test_one_product_reads_alike_from_every_format(
+    tmp_path: Path, write: Callable[[Path], Path], options: dict[str, str]
+) -> None:
+    assert read(write(tmp_path), **options)[-1] == SHIRT
+
+
+def test_number_cells_of_spreadsheets_are_written_as_people_write_them(tmp_path: Path) -> None:
+    assert read(as_parquet(tmp_path))[0].labels["fit"] == ("2",)
+
+
+def test_row_numbers_are_lines_of_the_file(tmp_path: Path) -> None:
+    path = feed(tmp_path, 'id,image,title\na,a.jpg,"two\nlines"\n\nb,b.jpg,\u2028\nc,c.jpg,\n')
+    assert [(row.number, row.id) for row in read(path)] == [(2, "a"), (5, "b"), (6, "c")]
+
+
+def test_a_feed_without_category_title_and_group_is_enough(tmp_path: Path) -> None:
+    assert read(feed(tmp_path, "id,image\na,a.jpg\n")) == [Row(2, "a", "", {}, ("a.jpg",))]
+
+
+def test_none_is_a_value_and_na_is_not(tmp_path: Path) -> None:
+    (row,) = read(feed(tmp_path, "id,category,image,group,neck,fit\nNA,null,a.jpg,N/A,none, NA | slim \n"))
+    assert (row.id, row.category, row.group) == ("NA", "", "")
+    assert row.labels == {"neck": ("none",), "fit": ("slim",)}
+
+
+def test_columns_are_mapped_chosen_and_ignored(tmp_path: Path) -> None:
+    path = feed(tmp_path, "sku,photo,kind,neck,brand,fit\na,a.jpg,Shirts,Polo,X,slim\n")
+    mapped = {"id": "sku", "image": "photo", "category": "kind"}
+    assert list(read(path, **mapped, ignore=("brand",))[0].labels) == ["neck", "fit"]
+    assert read(path, **mapped, keys=("fit",))[0].labels == {"fit": ("slim",)}
+    assert read(path, **mapped)[0].category == "Shirts"
+
+
+def test_keys_are_chosen_and_ignored_inside_a_json_column(tmp_path: Path) -> None:
+    lines = '{"id": "a", "image": "a.jpg", "all": {"neck": "Polo", "brand": "X", "fit": "slim"}}\n{"id": "b"}\n'
+    path = feed(tmp_path, lines, "feed.jsonl")
+    rows = read(path, attributes="all", ignore=("brand",))
+    assert rows[0].labels == {"neck": ("Polo",), "fit": ("slim",)}
+    assert rows[1] == Row(2, "b", "")  # without a photo: for `check` to tell
+    assert read(path, attributes="all", keys=("fit",))[0].labels == {"fit": ("slim",)}
+
+
+def test_columns_without_a_name_are_not_read(tmp_path: Path) -> None:
+    assert read(feed(tmp_path, ",id,image,\n0,a,a.jpg,\n"))[0].labels == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("id,pic\na,a.jpg\n", {"image": "pict"}, "No column 'pict'; did you mean 'pic'? It has: id, pic."),
+        ("id,image\n", {"category": "kind"}, "No column 'kind'; did you mean 'id'?"),
+        ("id,image\na,a.jpg\n", {"ignore": ("imag",)}, "No column 'imag'; did you mean 'image'?"),
+        ("id,image\na,a.jpg\n", {"attributes": "json"}, "No column 'json'."),
+        ("", {}, "is empty"),
+        ("id,image\n", {}, "has no row"),
+        ('"id"x,image\n', {}, "the header cannot be read"),
+        ("id,image,neck,neck\na,a.jpg,x,y\n", {}, "names neck more than once"),
+        ("id,image\na,a.jpg\n", {"encoding": "utf-9"}, "'utf-9' is not an encoding"),
+    ],
+)
+def test_faults_of_a_whole_feed(tmp_path: Path, text: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises(FeedError) as caught:
+        read(feed(tmp_path, text), **options)
+    assert message in str(caught.value)
+
+
+def test_files_that_are_no_feed(tmp_path: Path) -> None:
+    with pytest.raises(FeedError, match=r"'\.xlsx' is not a feed's suffix.*\.csv"):
+        read(feed(tmp_path, "", "feed.xlsx"))
+    with pytest.raises(FeedError, match=r"cannot read .*No such file"):
+        read(tmp_path / "absent.csv")
+    with pytest.raises(FeedError, match="is not a Parquet file"):
+        read(feed(tmp_path, "id,image", "feed.parquet"))
+    with pytest.raises(FeedError, match="is empty"):
+        read(feed(tmp_path, "\n", "feed.jsonl"))
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_other_encodings_are_found_to_the_byte_and_can_be_named(tmp_path: Path, mark: bytes) -> None:
+    path = feed(tmp_path, mark + b"id,image,colour\n" + "a,a.jpg,écru\n".encode("cp1252"))
+    with pytest.raises(FeedError) as caught:
+        read(path)
+    at = path.read_bytes().index(b"\xe9")
+    assert f"line 2 is not utf-8: byte {at} is 0xe9." in str(caught.value)
+    assert "--encoding cp1252" in str(caught.value)
+    if not mark:
+        assert read(path, encoding="cp1252")[0].labels == {"colour": ("écru",)}
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path: Path) -> None:
+    assert read(feed(tmp_path, b"\xef\xbb\xbfid,image\na,a.jpg\n"))[0].id == "a"
+
+
+def test_all_bad_rows_of_a_csv_are_told_at_once(tmp_path: Path) -> None:
+    rows = ['a,a.jpg,"{}"', "b,b.jpg", "c,c.jpg,{", 'd,d.jpg,"x"y', "e,e.jpg,{},{}", "f,f.jpg,[1]", 'g,g.jpg,"{}']
+    found = problems(feed(tmp_path, "id,image,json\n" + "\n".join(rows) + "\n"), attributes="json")
+    assert [line.split(":")[0] for line in found] == [f"row {n}" for n in (3, 4, 5, 6, 7, 8)]
+    assert "2 cells, expected 3. Is a ',' missing" in found[0]
+    assert "json: not JSON" in found[1]
+    assert "Is a quote missing?" in found[2]
+    assert "4 cells, expected 3" in found[3]
+    assert "json: expected a JSON object, got list" in found[4]
+    assert "Is a quote missing?" in found[5]
+
+
+def test_all_bad_lines_of_json_are_told_at_once(tmp_path: Path) -> None:
+    lines = [
+        '{"id": "a", "image": "a.jpg"}',
+        "{",
+        "[]",
+        '{"id": {"no": 1}, "image": "a.jpg"}',
+        '{"id": "b", "neck": [[]]}',
+    ]
+    found = problems(feed(tmp_path, "\n".join(lines), "feed.jsonl"))
+    assert [line.split(":")[0] for line in found] == ["row 2", "row 3", "row 4", "row 5"]
+    assert "expected a JSON object, got list" in found[1]
+    assert "id: expected one word, got {'no': 1}" in found[2]
+    assert "neck: expected one word" in found[3]
+
+
+def test_a_message_shows_the_first_faults_and_the_error_holds_all(tmp_path: Path) -> None:
+    path = feed(tmp_path, "id,image\n" + "short\n" * 25)
+    with pytest.raises(FeedError, match=r"25 rows cannot be read:(.|\n)*and 5 more$") as caught:
+        read(path)
+    assert len(caught.value.problems) == 25
+
+
+def test_the_character_that_joins_values_is_never_inside_one(tmp_path: Path) -> None:
+    found = problems(feed(tmp_path, "id,category,image,neck\na,S,a.jpg,x|y\nb,A|B,b.jpg,x;y\n"), separator=";")
+    assert found[0].startswith("row 2: neck='x|y' contains '|'")
+    assert found[1].startswith("row 3: category='A|B' contains '|'")
+
+
+def flipkart(folder: Path, *attributes: str) -> Path:
+    rows = [f'{n},shirt,{n},{n}.jpeg,"{text}"' for n, text in enumerate(attributes)]
+    return feed(folder, "\n".join([",category,id,filename,attributes", *rows]))
+
+
+def test_flipkart_rows_lose_only_the_repeated_category(tmp_path: Path) -> None:
+    (row,) = read(flipkart(tmp_path, "{'neck': ['polo', 'polo'], 'vertical': ['shirt'], 'fit': []}"), "flipkart")
+    assert row == Row(2, "0", "shirt", {"neck": ("polo",), "fit": ()}, ("0.jpeg",))
+
+
+def test_flipkart_literals_are_never_run(tmp_path: Path) -> None:
+    code = "__import__('pathlib').Path('ran').touch()"
+    bad = ["{'a': ", "['a']", "{'neck': ['a|b']}", "{'neck': 'a|b'}", "{'neck': [['a']]}", code]
+    found = problems(flipkart(tmp_path, *bad), "flipkart")
+    assert [line.split(":")[0] for line in found] == [f"row {n}" for n in range(2, 8)]
+    assert "expected a dict of lists, got list" in found[1]
+    assert all("contains '|'" in line for line in found[2:4])
+    assert not Path("ran").exists()
+
+
+@needs_formats
+def test_flipkart_real_file_reads_whole() -> None:
+    rows = read(FORMATS / "flipkart" / "val_data.csv", "flipkart")
+    assert len(rows) == len({row.id for row in rows}) == 7011
+    assert len({row.category for row in rows}) == 26
+    assert len({key for row in rows for key in row.labels}) == 45
+    assert all(row.images and row.category for row in rows)
+
+
+def myntra(folder: Path, rows: dict[str, str], styles: dict[str, object]) -> Path:
+    header = "id,gender,articleType,baseColour,usage,productDisplayName\n"
+    feed(folder, header + "".join(f"{id},{row}\n" for id, row in rows.items()), "styles.csv")
+    (folder / "styles").mkdir()
+    for id, attributes in styles.items():
+        feed(folder / "styles", json.dumps({"data": {"articleAttributes": attributes}}), f"{id}.json")
+    return folder
+
+
+def test_myntra_joins_table_and_files(tmp_path: Path) -> None:
+    attributes = {"Neck Type": "Round", "Print or Pattern": "NA", "Fit": None}
+    row = "Men,Shirts,Navy Blue,NA,A shirt, blue"  # the comma of the title is not quoted in Kaggle's file
+    folder = myntra(tmp_path, {"7": row}, {"7": attributes})
+    labels = {"ideal_for": ("Men",), "colour": ("Navy Blue",), "neck_type": ("Round",)}
+    expected = [Row(2, "7", "Shirts", labels, ("7.jpg",), "A shirt, blue")]
+    assert read(folder, "myntra") == read(folder / "styles.csv", "myntra") == expected
+
+
+def test_myntra_faults_name_the_file(tmp_path: Path) -> None:
+    row = "Men,Shirts,Blue,Casual,A shirt"
+    folder = myntra(tmp_path, dict.fromkeys("12345", row) | {"6": "Men"}, {"1": {}, "4": [], "5": {"Usage": "Sports"}})
+    feed(folder / "styles", "{", "3.json")
+    found = problems(folder, "myntra")
+    assert [line.split(":")[0] for line in found] == [f"row {n}" for n in (3, 4, 6, 7)]
+    assert "2.json: No such file" in found[0]
+    assert "3.json has no data.articleAttributes" in found[1]
+    assert "5.json: 'Usage' says 'Sports', but usage is already 'Casual'" in found[2]
+    assert "2 cells, expected 6" in found[3]
+
+
+@needs_formats
+def test_myntra_real_sample_reads_whole() -> None:
+    rows = read(FORMATS / "myntra", "myntra")
+    assert len(rows) == 150
+    assert all(row.labels["colour"] for row in rows)
+    first = next(row for row in rows if row.id == "19113")
+    assert first.labels["neck"] == ("Round Neck",)
+    assert first.title == "Campbell Men Pack of 3 Solid Tshirts"
+
+
+def test_image_folders_are_categories(tmp_path: Path) -> None:
+    for name in ("Shirts/b.JPG", "Shirts/a.jpg", "Jeans/2024/c.png", "Jeans/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert read(tmp_path, "imagefolder") == [
+        Row(1, "Jeans/2024/c", "Jeans", {}, ("Jeans/2024/c.png",)),
+        Row(2, "Shirts/a", "Shirts", {}, ("Shirts/a.jpg",)),
+        Row(3, "Shirts/b", "Shirts", {}, ("Shirts/b.JPG",)),
+    ]
+    (tmp_path / "loose.jpg").touch()
+    (tmp_path / "Shirts" / "a.png").touch()
+    found = problems(tmp_path, "imagefolder")
+    assert "Shirts/a.png and a.jpg would be one product, 'Shirts/a'" in found[0]
+    assert "loose.jpg is in no sub-folder" in found[1]
+
+
+def test_image_folders_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(FeedError, match="is not a folder"):
+        read(tmp_path / "absent", "imagefolder")
+    with pytest.raises(FeedError, match="has no row"):
+        read(tmp_path, "imagefolder")
