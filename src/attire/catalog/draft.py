@@ -47,12 +47,13 @@ def draft_taxonomy(rows: Sequence[Row], *, min_share: float = 0.05) -> Draft:
     carriers: dict[str, Counter[str]] = defaultdict(Counter)  # key -> category -> products
     several: set[str] = set()
     for product in products:
+        category = category_of.get(fold(product.category))
         for key, spellings in product.labels.items():
             said[key].update(spellings)
-            if len({fold(word) for word in spellings}) > 1:
+            if len(spellings) > 1 and len({fold(word) for word in spellings}) > 1:
                 several.add(key)
-            if spellings and product.category:
-                carriers[key][category_of[fold(product.category)]] += 1
+            if spellings and category:
+                carriers[key][category] += 1
     values = {key: _words(spellings) for key, spellings in said.items() if spellings}
     keys = {
         key: Key(

@@ -16,13 +16,13 @@ def read(feed: Path, options: SourceOptions) -> list[Row]:
     """All rows; raises `FeedError` for missing columns, and for all unreadable rows together."""
     table = read_table(feed, options.encoding)
     keys = _keys(table, options)
+    any_word = options.model_copy(update={"empty": ()})  # "NA" is an id like any other
 
     def row(number: int, cells: Cells) -> Row:
         said = _attributes(cells, options) if options.attributes else {key: cells.get(key) for key in keys}
         return Row(
             number=number,
-            # An id is whatever it is: "NA" names a product.
-            id=word(options.id, cells.get(options.id), options.model_copy(update={"empty": ()})),
+            id=word(options.id, cells.get(options.id), any_word),
             category=word(options.category, cells.get(options.category), options),
             labels={key: words(key, cell, options) for key, cell in said.items()},
             images=words(options.image, cells.get(options.image), options),
