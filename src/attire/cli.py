@@ -172,6 +172,28 @@ def train(
 
 
 @app.command
+def evaluate(bundle: Path, catalog: Path, /, *, out: Path, split: str = "val") -> None:
+    """Score a bundle on products whose labels are known, beside two baselines that see no photo.
+
+    Parameters
+    ----------
+    out
+        Directory for report.html, scores.json and a table per key and per category.
+    split
+        train, val, test, or all.
+    """
+    from attire.catalog.store import Catalog
+    from attire.evaluation.evaluate import evaluate as run
+    from attire.evaluation.sheets import sheets, verdict
+
+    report = run(bundle, Catalog.open(catalog), split, out=out)
+    for sheet in sheets(report):
+        console.print(sheet.table())
+    console.print(verdict(report))
+    console.print(f"{out / 'report.html'}")
+
+
+@app.command
 def predict(
     bundle: Path,
     source: Path,

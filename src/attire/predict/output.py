@@ -25,7 +25,7 @@ DETAIL: dict[str, Any] = {
     "reason": pl.String,  # why `values` is empty
 }
 SINKS: dict[str, Callable[[pl.LazyFrame, Path], None]] = {
-    ".csv": lambda rows, path: rows.sink_csv(path),
+    ".csv": lambda rows, path: rows.sink_csv(path, float_precision=4),
     ".jsonl": lambda rows, path: rows.sink_ndjson(path),
     ".parquet": lambda rows, path: rows.sink_parquet(path),
 }

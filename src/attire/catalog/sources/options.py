@@ -1,39 +1,31 @@
-"""How a feed's columns map to what attire needs; the same fields as flags and as a TOML file."""
+"""How a feed's columns map to what attire needs: the command line takes the same fields as flags or from a file."""
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from attire.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class SourceOptions(BaseModel):
-    """Names of columns, and how cells are written. Only `table` looks at all of them."""
+    """Names of columns, and how cells are written. Only the source `table` looks at all of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str = "id"
-    image: str = "image"
-    category: str = "category"
-    title: str = "title"
-    group: str = "group"
-    attributes: str = ""  # a column that holds all attributes as a JSON object, instead of a column per key
-    keys: tuple[str, ...] = ()  # columns that are attribute keys; empty: all that are nothing else
-    ignore: tuple[str, ...] = ()  # columns that are not
-    separator: str = "|"  # between several values, or several photos, in one cell
-    empty: tuple[str, ...] = ("", "NA", "N/A", "null")  # words that mean that nobody said; "none" is a value
-    encoding: str = "utf-8-sig"
-
-    @classmethod
-    def read(cls, path: str | Path) -> SourceOptions:
-        """From a TOML file; raises `ConfigError` naming each fault."""
-        try:
-            return cls.model_validate(tomllib.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the column mapping {path}: {error}.") from None
-        except ValidationError as error:
-            faults = "\n  ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ConfigError(f"{path}:\n  {faults}\n  Fields: {', '.join(cls.model_fields)}.") from None
+    id: Annotated[str, Field(description="Column with the product's id.")] = "id"
+    image: Annotated[str, Field(description="Column with the names of its photos.")] = "image"
+    category: Annotated[str, Field(description="Column with its category.")] = "category"
+    title: Annotated[str, Field(description="Column with its title.")] = "title"
+    group: Annotated[str, Field(description="Column that ties variants of one product.")] = "group"
+    attributes: Annotated[str, Field(description="Column with all attributes as one JSON object.")] = ""
+    keys: Annotated[tuple[str, ...], Field(description="Columns that are attribute keys, if not all others are.")] = ()
+    ignore: Annotated[tuple[str, ...], Field(description="Columns that are not attribute keys.")] = ()
+    separator: Annotated[str, Field(min_length=1, description="Between several values or photos in one cell.")] = "|"
+    # "none" is not among them: it is an ordinary value, observed absence.
+    empty: Annotated[tuple[str, ...], Field(description="Words that mean that nobody said.")] = (
+        "",
+        "NA",
+        "N/A",
+        "null",
+    )
+    encoding: Annotated[str, Field(description="Of a text feed.")] = "utf-8-sig"

@@ -1,0 +1,91 @@
+"""A bundle on products whose labels are known: predict, score, compare with the baselines, write the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attire.bundle import ModelBundle
+from attire.catalog.splits import PARTS, Splits
+from attire.catalog.store import Catalog
+from attire.errors import CatalogError
+from attire.evaluation.baselines import baselines
+from attire.evaluation.files import write_report
+from attire.evaluation.report import Provenance, Report, score_report
+from attire.labels import Targets
+from attire.predict.logits import catalog_logits
+from attire.score.decisions import Decisions, decide
+
+ALL = "all"
+
+
+def evaluate(
+    bundle: ModelBundle | str | Path,
+    catalog: Catalog,
+    split: str | Sequence[str] = "val",
+    *,
+    out: str | Path | None = None,
+) -> Report:
+    """Score the bundle on a part of the catalog's split, on all of the catalog (`"all"`), or on a list of ids.
+
+    Nothing is given: the category is predicted too. Products without a readable photo count as unanswered. With `out`
+    the report is written there. Raises `CatalogError` where the catalog's words are not the bundle's.
+    """
+    bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
+    _check_words(bundle, catalog)
+    splits = Splits.read(catalog) if split in PARTS else None
+    ids = splits[str(split)] if splits else catalog.ids if split == ALL else tuple(split)
+    keep = slice(None) if bundle.taxonomy.keys else slice(0)  # a category model is asked for no key
+    targets = catalog.targets()
+    known = Targets(targets.category, targets.hot[:, keep], targets.state[:, keep])
+    truth = _rows(known, catalog.rows_of(ids))
+    rivals = baselines(bundle.taxonomy, _rows(known, catalog.rows_of(splits.train)), truth) if splits else {}
+    report = score_report(
+        bundle.taxonomy,
+        truth,
+        _decisions(bundle, catalog, ids),
+        catalog.products["group"].gather(catalog.rows_of(ids)).to_list(),
+        rivals,
+        Provenance(
+            bundle=bundle.digest,
+            catalog=catalog.digest,
+            split=split if isinstance(split, str) else f"{len(ids)} chosen products",
+            splits=splits.digest if splits else None,
+            seed=splits.seed if splits else None,
+            attire=version("attire"),
+        ),
+    )
+    if out is not None:
+        write_report(report, Path(out))
+    return report
+
+
+def _check_words(bundle: ModelBundle, catalog: Catalog) -> None:
+    theirs, ours = catalog.taxonomy, bundle.taxonomy
+    if ours != theirs and (ours.keys or ours.categories != theirs.categories):
+        raise CatalogError(
+            f"the bundle was trained on other words than {catalog.path / 'taxonomy.toml'} has. Ingest the feed again "
+            "with the taxonomy of the catalog that the bundle was trained on (--taxonomy)."
+        )
+
+
+def _rows(targets: Targets, rows: NDArray[np.int64]) -> Targets:
+    return Targets(*(column[rows] for column in targets))
+
+
+def _decisions(bundle: ModelBundle, catalog: Catalog, ids: Sequence[str]) -> Decisions:
+    """Answers in the order of `ids`; a product without a readable photo has none."""
+    found = catalog_logits(bundle, catalog, ids)
+    answered = decide(bundle.taxonomy, bundle.decision, found.category, found.attributes)
+    position = {id: row for row, id in enumerate(ids)}
+    rows = [position[id] for id in found.ids]
+    empty = (np.zeros((len(ids), *column.shape[1:]), dtype=column.dtype) for column in answered)
+    decisions = Decisions(*empty)
+    decisions.category[:] = -1
+    for column, values in zip(decisions, answered, strict=True):
+        column[rows] = values
+    return decisions
