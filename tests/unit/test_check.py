@@ -78,8 +78,8 @@ def test_an_unknown_key_is_told_once_and_harms_no_row() -> None:
 
 def test_later_rows_add_photos_and_what_was_open() -> None:
     later = row(3, category="Shirting", image="b.jpg", sleeve_length="short", colour="blue|red")
-    (product,) = check([row(colour="red|blue"), later], WORDS).products
-    assert (product.row, product.images) == (2, ("a.jpg", "b.jpg"))
+    (product,) = check([row(category="", colour="red|blue"), later], WORDS).products
+    assert (product.row, product.category, product.images) == (2, "Shirts", ("a.jpg", "b.jpg"))
     assert product.labels == {"colour": ("red", "blue"), "sleeve_length": ("short",)}
 
 
@@ -104,6 +104,7 @@ def test_a_row_without_a_new_photo_is_a_duplicate() -> None:
     checked = check([row(2), row(3)], WORDS)
     assert str(checked.problems[0]).startswith("row 3: id 'a' is already in row 2 with the same photos.")
     assert [product.row for product in checked.products] == [2]
+    assert messages(row(2), row(3, image="")) == ["row 3: it names no photo."]
 
 
 def test_labels_that_the_category_rules_out_are_kept_and_counted() -> None:
