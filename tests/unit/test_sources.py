@@ -190,7 +190,7 @@ def test_all_bad_lines_of_json_are_told_at_once(tmp_path: Path) -> None:
 
 def test_a_message_shows_the_first_faults_and_the_error_holds_all(tmp_path: Path) -> None:
     path = feed(tmp_path, "id,image\n" + "short\n" * 25)
-    with pytest.raises(FeedError, match=r"25 rows cannot be read:(.|\n)*and 5 more$") as caught:
+    with pytest.raises(FeedError, match=r"25 of its rows cannot be read:(.|\n)*and 5 more$") as caught:
         read(path)
     assert len(caught.value.problems) == 25
 

@@ -54,7 +54,7 @@ class Table:
         if faults:
             more = [f"... and {len(faults) - SHOWN:,} more"] if len(faults) > SHOWN else []
             shown = "\n  ".join([*faults[:SHOWN], *more])
-            raise FeedError(f"{self.feed}: {len(faults):,} rows cannot be read:\n  {shown}", faults)
+            raise FeedError(f"{self.feed}: {len(faults):,} of its rows cannot be read:\n  {shown}", faults)
         if not rows:
             raise FeedError(f"{self.feed} has no row.")
         return rows
