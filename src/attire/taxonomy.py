@@ -75,7 +75,7 @@ class Taxonomy(BaseModel):
     version: Literal[1] = 1
     categories: tuple[str, ...] = Field(min_length=1)
     category_aliases: dict[str, str] = Field(default_factory=dict)
-    keys: dict[str, Key]
+    keys: dict[str, Key] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Taxonomy:
@@ -165,11 +165,12 @@ class Taxonomy(BaseModel):
         """The value of `key` that `text` spells; raises `TaxonomyError` with the closest one."""
         if key not in self.keys:
             raise TaxonomyError(f"'{key}' is not one of {len(self.keys)} keys{did_you_mean(key, self.keys)}")
-        found = self.keys[key].lookup.get(fold(text))
+        words = self.keys[key]
+        found = words.lookup.get(fold(text))
         if found is None:
+            hint = did_you_mean(text, [*words.values, *words.titles.values(), *words.aliases])
             raise TaxonomyError(
-                f"{key}='{text}' is not one of {len(self.keys[key].values)} values"
-                f"{did_you_mean(text, self.keys[key].values)} Add it or an alias in taxonomy.toml."
+                f"{key}='{text}' is not one of {len(words.values)} values{hint} Add it or an alias in taxonomy.toml."
             )
         return found
 

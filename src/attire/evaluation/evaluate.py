@@ -83,9 +83,11 @@ def _decisions(bundle: ModelBundle, catalog: Catalog, ids: Sequence[str]) -> Dec
     answered = decide(bundle.taxonomy, bundle.decision, found.category, found.attributes)
     position = {id: row for row, id in enumerate(ids)}
     rows = [position[id] for id in found.ids]
-    empty = (np.zeros((len(ids), *column.shape[1:]), dtype=column.dtype) for column in answered)
-    decisions = Decisions(*empty)
-    decisions.category[:] = -1
-    for column, values in zip(decisions, answered, strict=True):
+    columns = []
+    for values in answered:
+        column = np.zeros((len(ids), *values.shape[1:]), dtype=values.dtype)
         column[rows] = values
+        columns.append(column)
+    decisions = Decisions(*columns)
+    decisions.category[[position[id] for id in found.failed]] = -1
     return decisions

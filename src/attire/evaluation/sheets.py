@@ -73,7 +73,7 @@ def sheets(report: Report) -> tuple[Sheet, Sheet, Sheet]:
                 (
                     FIGURE_TITLES[figure],
                     number(score.value),
-                    f"{number(score.low)}–{number(score.high)}",
+                    "–" if np.isnan(score.value) else f"{number(score.low)}–{number(score.high)}",
                     *(number(report.baselines[name][figure]) for name in names),
                 )
                 for figure, score in report.figures.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,9 @@ class FusedHeads(nn.Module):
         super().__init__()
         self.layout = ValueLayout(taxonomy)
         keys, values = self.layout.padded.shape
-        self.hidden = nn.Linear(features, keys * hidden)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a category model has no keys, and torch warns of initialising nothing
+            self.hidden = nn.Linear(features, keys * hidden)
         self.dropout = nn.Dropout(dropout)
         self.weight = nn.Parameter(torch.empty(keys, hidden, values))
         self.bias = nn.Parameter(torch.empty(keys, 1, values))

@@ -1,0 +1,24 @@
+"""The original's test of stage 2: attribute values whose sigmoid exceeds a threshold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cyclopts
+from rich.console import Console
+
+import attire
+from attire.evaluation.sheets import sheets
+
+
+def main(out: Path, *, threshold: float = 0.8, split: str = "val") -> None:
+    """Evaluate OUT/bundle on SPLIT of OUT/catalog and write OUT/report-attributes."""
+    bundle = attire.ModelBundle.load(out / "bundle")
+    bundle.decision = bundle.decision.model_copy(update={"threshold": threshold})
+    catalog = attire.Catalog.open(out / "catalog")
+    figures, keys, _ = sheets(attire.evaluate(bundle, catalog, split, out=out / "report-attributes"))
+    Console().print(figures.table(), keys.table())
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

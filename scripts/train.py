@@ -1,0 +1,36 @@
+"""Stage 1 of the original method: ResNeXt-50 learns the category of a photo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+from cyclopts import Parameter
+
+import attire
+
+
+def main(
+    csv: Path,
+    data_dir: Annotated[list[Path], Parameter(consume_multiple=True)],
+    out: Path,
+    *,
+    epochs: int = 13,
+    batch_size: int = 64,
+    lr: float = 2e-3,
+    source: str = "flipkart",
+    backbone: str = "resnext50_32x4d",
+    weights: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Ingest CSV and the photos in DATA-DIR into OUT/catalog, split it 75/25, and train the category network."""
+    catalog = attire.ingest(csv, data_dir, out / "catalog", source=source)
+    splits = attire.split(catalog, val=0.25, seed=seed)
+    stage = {"epochs": epochs, "lr": lr}
+    recipe = attire.load_recipe("seed", {"batch_size": batch_size, "backbone": backbone, "category": stage})
+    attire.train(catalog, splits, recipe=recipe, out=out, stage="category", weights=weights)
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

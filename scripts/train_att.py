@@ -1,0 +1,34 @@
+"""Stage 2 of the original method: one MLP head per attribute key on the category network's features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cyclopts
+
+import attire
+
+
+def main(
+    out: Path,
+    *,
+    epochs: int = 8,
+    batch_size: int = 64,
+    lr: float = 2e-3,
+    threshold: float = 0.8,
+    backbone: str = "resnext50_32x4d",
+) -> None:
+    """Go on from what train.py left in OUT; a value is predicted where its sigmoid exceeds THRESHOLD."""
+    catalog = attire.Catalog.open(out / "catalog")
+    fields = {
+        "batch_size": batch_size,
+        "backbone": backbone,
+        "attributes": {"epochs": epochs, "lr": lr},
+        "decision": {"threshold": threshold},
+    }
+    recipe = attire.load_recipe("seed", fields)
+    attire.train(catalog, attire.Splits.read(catalog), recipe=recipe, out=out, stage="attributes", weights="none")
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)
