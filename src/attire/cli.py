@@ -244,6 +244,37 @@ def predict(
     console.print(f"{summary.out}")
 
 
+@app.command
+def demo(*, out: Path = Path("attire-demo"), products: int = 700, epochs: int = 24) -> None:
+    """Draw a small synthetic catalog, run the whole job on it, and end with a report to open. Needs no network.
+
+    Parameters
+    ----------
+    out
+        Directory for everything. What an interrupted demo finished there is used again.
+    products
+        Garments to draw.
+    epochs
+        Over both stages of the training.
+    """
+    from attire.demo.run import run_demo
+    from attire.evaluation.sheets import sheets, verdict
+
+    made = run_demo(out, products=products, epochs=epochs, step=lambda text: console.rule(text, align="left"))
+    console.rule("What came of it", align="left")
+    console.print(sheets(made.scores)[0].table())
+    console.print(verdict(made.scores))
+    share = f" ({made.filled_right / made.filled:.0%})" if made.filled else ""
+    console.print(
+        f"Of {made.empty:,} fields that the feed left empty, {made.filled:,} were filled, {made.filled_right:,} rightly"
+        f"{share}. {made.quarantined} bad photos were set aside."
+    )
+    grid = _grid()
+    for name in ("feed", "catalog", "bundle", "predictions", "sheet", "report"):
+        grid.add_row(name, str(getattr(made, name)))
+    console.print(grid)
+
+
 def main() -> None:
     """Run the command line; errors that attire raises on purpose are printed without a traceback."""
     handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)

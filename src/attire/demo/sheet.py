@@ -9,8 +9,9 @@ from typing import Literal
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-Verdict = Literal["right", "wrong", "unchecked"]
-INK: dict[Verdict, str] = {"right": "#15803d", "wrong": "#b91c1c", "unchecked": "#1d4ed8"}
+Verdict = Literal["right", "filled", "wrong"]
+INK: dict[Verdict, str] = {"right": "#15803d", "filled": "#1d4ed8", "wrong": "#b91c1c"}
+LEGEND: dict[Verdict, str] = {"right": "right", "filled": "right, and the feed had left it empty", "wrong": "wrong"}
 CELL_PX, PHOTO_PX, LINE_PX, MARGIN = 230, (170, 210), 17, 12
 
 
@@ -39,9 +40,10 @@ def contact_sheet(entries: Sequence[Entry], title: str, columns: int = 5) -> Ima
     draw = ImageDraw.Draw(sheet)
     draw.text((2 * MARGIN, MARGIN), title, fill="#0f172a", font=ImageFont.load_default(22))
     x = 2.0 * MARGIN
-    for verdict, meaning in (("right", "right"), ("wrong", "wrong"), ("unchecked", "nothing to check it with")):
-        draw.text((x, 42), f"■ {meaning}", fill=INK[verdict], font=ImageFont.load_default(14))
-        x += draw.textlength(f"■ {meaning}   ", font=ImageFont.load_default(14))
+    for verdict, meaning in LEGEND.items():
+        draw.rectangle((x, 45, x + 10, 55), fill=INK[verdict])
+        draw.text((x + 16, 42), meaning, fill=INK[verdict], font=ImageFont.load_default(14))
+        x += 40 + draw.textlength(meaning, font=ImageFont.load_default(14))
     top = 70
     for row, height in zip(rows, heights, strict=True):
         for column, entry in enumerate(row):
