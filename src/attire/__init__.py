@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from attire.config import Recipe, load_recipe
     from attire.errors import AttireError
     from attire.evaluation.evaluate import evaluate
-    from attire.predict.bulk import predict
     from attire.predict.predictor import Predictor
     from attire.prediction import Abstained, Answer, Prediction
     from attire.taxonomy import Taxonomy
@@ -46,7 +45,6 @@ _HOMES = {
     "evaluate": "attire.evaluation.evaluate",
     "ingest": "attire.catalog.ingest",
     "load_recipe": "attire.config",
-    "predict": "attire.predict.bulk",
     "split": "attire.catalog.splits",
     "train": "attire.training.run",
 }
@@ -65,7 +63,6 @@ __all__ = [
     "evaluate",
     "ingest",
     "load_recipe",
-    "predict",
     "split",
     "train",
 ]

@@ -1,0 +1,69 @@
+"""The command line as a process: the whole job, and what a person sees when something is wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from drawing import draw_feed
+
+TINY = ["--backbone", "resnet10t", "--weights", "none", "--size-px", "32", "24", "--batch-size", "16", "--workers", "0"]
+
+
+def attire(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from attire.cli import main; main()", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def done(*arguments: object, cwd: Path) -> str:
+    process = attire(*arguments, cwd=cwd)
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout
+
+
+def test_the_whole_job(tmp_path: Path) -> None:
+    draw_feed(tmp_path, products=80)
+    assert "80" in done("ingest", "feed.csv", "--images", "photos", "--out", "catalog", cwd=tmp_path)
+    assert "train" in done("split", "catalog", "--val", "0.3", "--seed", "7", cwd=tmp_path)
+    trained = done("train", "catalog", "--out", "run", "--epochs", "1", *TINY, cwd=tmp_path)
+    assert "attribute iou" in trained
+    evaluated = done("evaluate", "run/bundle", "catalog", "--out", "report", cwd=tmp_path)
+    assert "mode in true category" in evaluated
+    assert {p.name for p in (tmp_path / "report").iterdir()} >= {"report.html", "scores.json", "per_key.csv"}
+    done("predict", "run/bundle", "photos", "--out", "photos.csv", cwd=tmp_path)
+    done("predict", "run/bundle", "feed.csv", "--images", "photos", "--out", "feed.parquet", cwd=tmp_path)
+    done("predict", "run/bundle", "catalog", "--split", "val", "--format", "long", "--out", "val.jsonl", cwd=tmp_path)
+    assert len(pl.read_csv(tmp_path / "photos.csv")) == len(list((tmp_path / "photos").iterdir()))
+    assert len(pl.read_parquet(tmp_path / "feed.parquet")) == 80
+    # Options of a file are those of the flags, and flags win.
+    (tmp_path / "attire.toml").write_text("[split]\nval = 0.5\nseed = 3\n")
+    assert "val 40" in done("split", "catalog", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["trian"], 'Did you mean "train"?'),
+        (["train", "catalog", "--out", "x", "--epocs", "3"], "Did you mean --epochs?"),
+        (["train", "nowhere", "--out", "x"], "nowhere does not exist: run 'attire ingest' again"),
+        (["ingest", "nowhere.csv", "--images", ".", "--out", "x"], "cannot read nowhere.csv: No such file"),
+        (["predict", "nowhere", ".", "--out", "x.csv"], "not a model bundle"),
+        (["train", "catalog", "--out", "x", "--recipe", "bsae"], "did you mean 'base'?"),
+    ],
+)
+def test_what_is_wrong_is_told_without_a_traceback(tmp_path: Path, arguments: list[str], told: str) -> None:
+    process = attire(*arguments, cwd=tmp_path)
+    assert process.returncode != 0
+    assert told in " ".join((process.stdout + process.stderr).split())
+    assert "Traceback" not in process.stderr
