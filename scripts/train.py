@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import cyclopts
-from cyclopts import Parameter
 
 import attire
 
 
 def main(
     csv: Path,
-    data_dir: Annotated[list[Path], Parameter(consume_multiple=True)],
+    *data_dir: Path,
     out: Path,
-    *,
     epochs: int = 13,
     batch_size: int = 64,
     lr: float = 2e-3,

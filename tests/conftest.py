@@ -1,14 +1,17 @@
-"""A tiny catalog of real files for every test that needs one, made by attire's own ingest."""
+"""A tiny catalog of real files, and an untrained bundle for its words, for every test that needs one."""
 
 from __future__ import annotations
 
 import pytest
+import torch
 from drawing import draw_feed
 
+from attire.bundle import ModelBundle, NetworkSpec
 from attire.catalog.ingest import ingest
 from attire.catalog.splits import Splits, split
 from attire.catalog.store import Catalog
-from attire.pixels import ops  # noqa: F401  (before any test imports timm or torchvision)
+from attire.config import Decision
+from attire.pixels.preprocess import Preprocess
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +25,20 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 def splits(catalog: Catalog) -> Splits:
     """The catalog's split, 30% val."""
     return split(catalog, val=0.3, seed=1)
+
+
+@pytest.fixture(scope="session")
+def untrained(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    """A bundle of a random network for the catalog's taxonomy."""
+    torch.manual_seed(0)
+    spec = NetworkSpec(backbone="resnet10t", hidden=8, shared=True)
+    return ModelBundle.save(
+        tmp_path_factory.mktemp("untrained") / "bundle",
+        spec.build(catalog.taxonomy),
+        spec,
+        taxonomy=catalog.taxonomy,
+        preprocess=Preprocess(size_px=(32, 24), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
+        decision=Decision(),
+        provenance={"recipe": {"name": "base", "seed": 0}},
+        scores={},
+    )

@@ -1,0 +1,49 @@
+"""The original's four entry points, one after the other, on a feed in its own format."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+from drawing import draw_feed
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def script(name: str, *arguments: object) -> str:
+    process = subprocess.run(
+        [sys.executable, SCRIPTS / f"{name}.py", *map(str, arguments)],
+        env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout
+
+
+def test_the_four_entry_points(tmp_path: Path) -> None:
+    feed = pl.read_csv(draw_feed(tmp_path, products=40), infer_schema=False)
+    contest = pl.DataFrame(
+        {
+            "": range(len(feed)),
+            "category": feed["category"],
+            "id": feed["id"],
+            "filename": feed["image"].str.split("|").list.first(),
+            "attributes": [
+                str({"vertical": [category], **({"colour": [colour]} if colour else {})})
+                for category, colour in feed.select("category", "colour").iter_rows()
+            ],
+        }
+    )
+    contest.write_csv(tmp_path / "val_data.csv")
+    out, small = tmp_path / "run", ("--epochs", 1, "--batch-size", 16, "--backbone", "resnet10t")
+    script("train", tmp_path / "val_data.csv", tmp_path / "photos", "--out", out, *small, "--weights", "none")
+    assert "category accuracy" in script("test", out)
+    script("train_att", out, *small, "--threshold", 0.7)
+    assert "attribute IoU" in script("test_att", out, "--threshold", 0.01)
+    assert {path.name for path in out.glob("report-*")} == {"report-category", "report-attributes"}

@@ -1,0 +1,79 @@
+"""Examples: every product once per epoch, randomness by (seed, epoch, product) alone, no substitutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from attire.errors import PhotoError
+from attire.labels import Targets
+from attire.pixels.augment import AUGMENTS
+from attire.pixels.dataset import Draw, DrawSampler, EmbeddingDataset, PhotoDataset
+from attire.pixels.preprocess import Preprocess
+
+PREPROCESS = Preprocess(size_px=(16, 12), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+def targets(products: int) -> Targets:
+    return Targets(np.arange(products), np.zeros((products, 2), dtype=bool), np.zeros((products, 1), dtype=np.int8))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_every_product_is_drawn_once_per_epoch(world: int) -> None:
+    samplers = [DrawSampler(10, seed=4, rank=rank, world=world) for rank in range(world)]
+    epochs = []
+    for epoch in range(2):
+        for sampler in samplers:
+            sampler.set_epoch(epoch)
+        draws = [list(sampler) for sampler in samplers]
+        assert {len(own) for own in draws} == {len(samplers[0])}, "DDP waits for equal numbers of steps"
+        assert {draw.product for own in draws for draw in own} == set(range(10))
+        epochs.append([draw for own in draws for draw in own])
+    assert epochs[0] != epochs[1]
+
+
+def test_without_a_seed_nothing_is_random() -> None:
+    assert list(DrawSampler(3, seed=None)) == [Draw(0, None), Draw(1, None), Draw(2, None)]
+
+
+def test_a_draw_is_a_function_of_seed_epoch_and_product() -> None:
+    def seeds(seed: int, world: int) -> dict[int, int | None]:
+        return dict(draw for rank in range(world) for draw in DrawSampler(8, seed=seed, rank=rank, world=world))
+
+    assert seeds(1, 1) == seeds(1, 2)
+    assert seeds(1, 1) != seeds(2, 1)
+
+
+def test_photos_become_normalised_pixels(tmp_path: Path) -> None:
+    for name, colour in (("a.png", "black"), ("b.png", "white")):
+        Image.new("RGB", (12, 16), colour).save(tmp_path / name)
+    augment = AUGMENTS["light"](PREPROCESS)
+    dataset = PhotoDataset([[tmp_path / "a.png"], [tmp_path / "b.png"]], targets(2), PREPROCESS, augment)
+    pixels, found = dataset[Draw(1, None)]
+    torch.testing.assert_close(pixels, torch.ones(3, 16, 12))
+    assert found.category == 1
+    state = torch.get_rng_state()
+    again = [dataset[Draw(0, 7)][0] for _ in range(2)]
+    torch.testing.assert_close(again[0], again[1])
+    assert torch.equal(torch.get_rng_state(), state), "an example's randomness is its own"
+
+
+def test_each_view_is_drawn(tmp_path: Path) -> None:
+    embeddings = np.arange(5, dtype=np.float32)[:, None]  # product 0 has three views, product 1 two
+    dataset = EmbeddingDataset(embeddings, [3, 2], targets(2))
+    assert {float(dataset[Draw(0, seed)][0]) for seed in range(9)} == {0, 1, 2}
+    assert {float(dataset[Draw(1, seed)][0]) for seed in range(9)} == {3, 4}
+    assert [float(dataset[Draw(product, None)][0]) for product in (0, 1)] == [0, 3]
+
+
+def test_a_photo_that_became_unreadable_is_told_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    dataset = PhotoDataset([[tmp_path / "a.jpg"]], targets(1), PREPROCESS, AUGMENTS["none"](PREPROCESS))
+    with pytest.raises(PhotoError, match=r"a\.jpg.*run attire ingest again"):
+        dataset[Draw(0, None)]
+    with pytest.raises(ValueError, match="without a photo"):
+        PhotoDataset([[]], targets(1), PREPROCESS, AUGMENTS["none"](PREPROCESS))
