@@ -61,8 +61,6 @@ def test_the_contact_sheet_shows_each_verdict_in_its_colour(tmp_path: Path) -> N
     assert sheet.width == one_row.width
 
 
-
-
 def test_the_demo_runs_the_whole_job_and_again_costs_little(tmp_path: Path) -> None:
     steps: list[str] = []
     made = run_demo(tmp_path, products=60, epochs=4, step=steps.append)

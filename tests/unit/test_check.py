@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from attire.catalog.check import Problem, check, summarise
+from attire.catalog.draft import draft_taxonomy
 from attire.catalog.rows import Row
 from attire.taxonomy import Key, Taxonomy
 
@@ -123,3 +124,10 @@ def test_a_summary_says_a_repeated_fault_once() -> None:
         "  row 1: once.",
         "  ... further faults not shown: 1",
     ]
+
+
+def test_rows_that_contradict_each_other_are_told_so_against_a_draft_of_their_own() -> None:
+    rows = [row(2, colour="red"), row(3, category="Belts", image="b.jpg", colour="blue")]
+    category, colour = [problem.message for problem in check(rows, draft_taxonomy(rows).taxonomy).problems]
+    assert category == "id 'a' is already in row 2 with category='Shirts', here 'Belts'. Mend one of the rows."
+    assert colour == "id 'a' is already in row 2 with colour='red', here 'blue'. Mend one of the rows."

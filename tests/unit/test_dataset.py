@@ -62,7 +62,7 @@ def test_photos_become_normalised_pixels(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), state), "an example's randomness is its own"
 
 
-def test_each_view_is_drawn(tmp_path: Path) -> None:
+def test_each_view_is_drawn() -> None:
     embeddings = np.arange(5, dtype=np.float32)[:, None]  # product 0 has three views, product 1 two
     dataset = EmbeddingDataset(embeddings, [3, 2], targets(2))
     assert {float(dataset[Draw(0, seed)][0]) for seed in range(9)} == {0, 1, 2}

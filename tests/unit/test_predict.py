@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,11 @@ from attire.prediction import Answer
 from attire.taxonomy import Taxonomy
 
 Floats = NDArray[np.float32]
+READERS: dict[str, Callable[[Path], pl.LazyFrame]] = {
+    ".csv": pl.scan_csv,
+    ".jsonl": pl.scan_ndjson,
+    ".parquet": pl.scan_parquet,
+}
 
 
 class MeanColour:
@@ -47,26 +53,28 @@ def engine(catalog: Catalog) -> MeanColour:
 
 
 @pytest.fixture
-def photos(catalog: Catalog) -> list[list[Path]]:
+def photos(catalog: Catalog) -> list[tuple[Path, ...]]:
     return catalog.photo_paths()
 
 
 def test_many_products_equal_one_by_one(
-    untrained: ModelBundle, engine: MeanColour, photos: list[list[Path]]
+    untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]]
 ) -> None:
     products = [ProductPhotos(str(n), paths) for n, paths in enumerate(photos)]
     together = list(stream(engine, untrained.preprocess, products, batch_size=7))
     assert [found.id for found in together] == [product.id for product in products]
     assert engine.largest <= 7
-    for product, found in zip(products, together, strict=True):
-        pixels = np.stack([untrained.preprocess(open_photo(path)) for path in product.photos])
+    for paths, found in zip(photos, together, strict=True):
+        pixels = np.stack([untrained.preprocess(open_photo(path)) for path in paths])
         category, attributes = engine.logits(pixels)
+        assert found.category is not None
+        assert found.attributes is not None
         np.testing.assert_allclose(found.category, category.mean(axis=0), atol=0.02)  # JPEG's draft mode may be near
         np.testing.assert_allclose(found.attributes, attributes.mean(axis=0), atol=0.02)
 
 
 def test_one_photo_of_a_product_may_be_unreadable(
-    untrained: ModelBundle, engine: MeanColour, photos: list[list[Path]], tmp_path: Path
+    untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]], tmp_path: Path
 ) -> None:
     (tmp_path / "empty.jpg").touch()
     good = photos[0][0]
@@ -84,7 +92,7 @@ def test_one_photo_of_a_product_may_be_unreadable(
 
 
 def test_the_predictor_answers_in_the_words_of_the_taxonomy(
-    untrained: ModelBundle, engine: MeanColour, photos: list[list[Path]]
+    untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]]
 ) -> None:
     predictor = Predictor(untrained, engine)
     said = predictor(photos[0], id="p")
@@ -100,7 +108,7 @@ def test_the_predictor_answers_in_the_words_of_the_taxonomy(
 
 
 def test_a_known_category_overrules_the_network(
-    untrained: ModelBundle, engine: MeanColour, photos: list[list[Path]]
+    untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]]
 ) -> None:
     predictor = Predictor(untrained, engine)
     assert "tags" in predictor(photos[0], category="shirts").attributes
@@ -120,14 +128,13 @@ def test_the_predictor_refuses_what_it_cannot_read(untrained: ModelBundle, tmp_p
         predictor([])
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("suffix", READERS)
 def test_wide_output_has_a_row_per_product(
     untrained: ModelBundle, engine: MeanColour, catalog: Catalog, tmp_path: Path, suffix: str
 ) -> None:
     summary = predict(untrained, catalog.path, tmp_path / f"out{suffix}", engine=engine)
     assert (summary.products, summary.unread, summary.resumed) == (90, 0, 0)
-    read = {".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}[suffix]
-    rows = read(summary.out)
+    rows = READERS[suffix](summary.out).collect()
     assert rows["id"].to_list() == list(catalog.ids)
     assert rows.columns[:5] == ["id", "category", "category_confidence", "colour", "colour__confidence"]
     assert rows.filter(pl.col("category") == "Belts")["tags"].null_count() == (rows["category"] == "Belts").sum()
@@ -150,7 +157,7 @@ def test_long_output_has_reasons_and_alternatives(
 
 
 def test_unreadable_and_missing_photos_are_in_the_output_with_the_reason(
-    untrained: ModelBundle, engine: MeanColour, photos: list[list[Path]], tmp_path: Path
+    untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()

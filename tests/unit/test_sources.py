@@ -291,3 +291,11 @@ def test_image_folders_that_are_none(tmp_path: Path) -> None:
         read(tmp_path / "absent", "imagefolder")
     with pytest.raises(FeedError, match="has no row"):
         read(tmp_path, "imagefolder")
+
+
+def test_another_delimiter_is_recognised_and_read_when_named(tmp_path: Path) -> None:
+    (tmp_path / "feed.csv").write_text("id;image;colour\na;a.jpg;red\n")
+    with pytest.raises(FeedError, match="Then add --delimiter ';'"):
+        SOURCES["table"](tmp_path / "feed.csv", SourceOptions())
+    (row,) = SOURCES["table"](tmp_path / "feed.csv", SourceOptions(delimiter=";"))
+    assert (row.id, row.labels) == ("a", {"colour": ("red",)})

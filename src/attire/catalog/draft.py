@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from attire.catalog.rows import Row
 from attire.errors import FeedError
@@ -38,48 +38,33 @@ def draft_taxonomy(rows: Sequence[Row], *, min_share: float = 0.05) -> Draft:
     product has several. Spellings that differ only in case, spaces or punctuation are one word, the commonest, with the
     others as aliases. Raises `FeedError` where no row names a category.
     """
-    products = _products(rows)
-    categories = _words(Counter(product.category for product in products if product.category))
+    categories = _words(Counter(word for _, word in {(row.id, row.category) for row in rows if row.category}))
     if not categories.counts:
         raise FeedError("no row names a category, so no taxonomy can be drafted: give --category COLUMN or --taxonomy.")
-    category_of = {fold(word): word for word in categories.counts}
-    said: dict[str, Counter[str]] = defaultdict(Counter)  # key -> spelling -> products
-    carriers: dict[str, Counter[str]] = defaultdict(Counter)  # key -> category -> products
-    several: set[str] = set()
-    for product in products:
-        category = category_of.get(fold(product.category))
-        for key, spellings in product.labels.items():
-            said[key].update(spellings)
-            if len(spellings) > 1 and len({fold(word) for word in spellings}) > 1:
-                several.add(key)
-            if spellings and category:
-                carriers[key][category] += 1
-    values = {key: _words(spellings) for key, spellings in said.items() if spellings}
-    keys = {
-        key: Key(
-            arity="many" if key in several else "one",
-            categories=_where(carriers[key], categories.counts, min_share),
-            values=tuple(words.counts),
-            aliases=words.aliases,
+    canonical = {fold(word): word for word in categories.counts}
+    category_of = {row.id: canonical[fold(row.category)] for row in reversed(rows) if row.category}
+    keys: dict[str, Key] = {}
+    values: dict[str, _Words] = {}
+    feed_keys = dict.fromkeys(key for row in rows for key in row.labels)
+    for key in feed_keys:
+        # Pairs, for rows of one product may repeat each other; where they contradict each other, both words count.
+        said = {(row.id, word) for row in rows for word in row.labels.get(key, ())}
+        if not said:
+            continue
+        values[key] = _words(Counter(word for _, word in said))
+        carriers = Counter(category_of[id] for id in {id for id, _ in said} if id in category_of)
+        several = any(len({fold(word) for word in row.labels.get(key, ())}) > 1 for row in rows)
+        keys[key] = Key(
+            arity="many" if several else "one",
+            categories=_where(carriers, categories.counts, min_share),
+            values=tuple(values[key].counts),
+            aliases=values[key].aliases,
         )
-        for key, words in values.items()
-    }
     return Draft(
         Taxonomy(categories=tuple(categories.counts), category_aliases=categories.aliases, keys=keys),
         {(key, word): n for key, words in {"": categories, **values}.items() for word, n in words.counts.items()},
-        tuple(key for key in said if key not in values),
+        tuple(key for key in feed_keys if key not in values),
     )
-
-
-def _products(rows: Sequence[Row]) -> Collection[Row]:
-    """One row per product: what its first row leaves open, later ones may say."""
-    products: dict[str, Row] = {}
-    for row in rows:
-        first = products.setdefault(row.id, row)
-        if first is not row:
-            labels = {key: first.labels.get(key) or row.labels.get(key, ()) for key in {**first.labels, **row.labels}}
-            products[row.id] = replace(first, category=first.category or row.category, labels=labels)
-    return products.values()
 
 
 def _words(said: Counter[str]) -> _Words:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from attire.errors import CatalogError, ConfigError, FeedError, PhotoError, did_
 from attire.taxonomy import Taxonomy
 
 PHOTOS, WORK = "photos", ".work"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,10 @@ def ingest(
     words = _words(rows, taxonomy, out, feed)
     checked = check(rows, words.taxonomy)
     if checked.problems and bad_rows == "refuse":
+        count = len(checked.problems)
         raise FeedError(
-            f"{feed}: {len(checked.problems)} problems; nothing was written.\n{summarise(checked.problems)}\n"
+            f"{feed}: {count:,} {'problem' if count == 1 else 'problems'}; nothing was written.\n"
+            f"{summarise(checked.problems)}\n"
             "Mend the feed or the taxonomy, or leave those rows out with --bad-rows quarantine.",
             [str(problem) for problem in checked.problems],
         )
@@ -94,6 +98,8 @@ def _words(rows: Sequence[Row], given: str | Path | None, out: Path, feed: str |
     if path is not None:
         return Drafted(Taxonomy.read(path), path.read_text(encoding="utf-8"), drafted=False)
     draft = draft_taxonomy(rows)
+    if draft.unlabelled:
+        logger.info("%s: keys that no product carries are left out: %s", feed, ", ".join(draft.unlabelled))
     heading = (
         f"Drafted by attire from {Path(feed).name}. Edit it (aliases, titles, where a key applies), then ingest again."
     )

@@ -71,11 +71,11 @@ def _storable(row: Row) -> Row:
     return row
 
 
-def read_table(feed: Path, encoding: str) -> Table:
-    """CSV, TSV, JSON Lines or Parquet, by suffix."""
+def read_table(feed: Path, encoding: str, delimiter: str = "") -> Table:
+    """CSV, TSV, JSON Lines or Parquet, by suffix; `delimiter` overrules that of the first two."""
     readers: dict[str, Callable[[], Table]] = {
-        ".csv": lambda: read_csv(feed, encoding),
-        ".tsv": lambda: read_csv(feed, encoding, delimiter="\t"),
+        ".csv": lambda: read_csv(feed, encoding, delimiter=delimiter or ","),
+        ".tsv": lambda: read_csv(feed, encoding, delimiter=delimiter or "\t"),
         ".jsonl": lambda: _read_json_lines(feed, encoding),
         ".ndjson": lambda: _read_json_lines(feed, encoding),
         ".parquet": lambda: _read_parquet(feed),
@@ -97,6 +97,11 @@ def read_csv(feed: Path, encoding: str, *, delimiter: str = ",", open_end: bool 
         raise FeedError(f"{feed}: the header cannot be read: {error}. Is a quote missing?") from None
     if not any(header):
         raise FeedError(f"{feed} is empty: expected a header and a row per product.")
+    if len(header) == 1 and (other := next((mark for mark in ";\t|," if mark in header[0]), "")):
+        name = "tab" if other == "\t" else f"'{other}'"
+        raise FeedError(
+            f"{feed}: the header is one cell, '{header[0]}'. Is its delimiter a {name}? Then add --delimiter '{other}'."
+        )
     if doubled := {name for name in header if name and header.count(name) > 1}:
         raise FeedError(f"{feed}: the header names {', '.join(sorted(doubled))} more than once. Rename one.")
 

@@ -14,7 +14,7 @@ from attire.catalog.sources.reading import Cells, Table, read_table
 
 def read(feed: Path, options: SourceOptions) -> list[Row]:
     """All rows; raises `FeedError` for missing columns, and for all unreadable rows together."""
-    table = read_table(feed, options.encoding)
+    table = read_table(feed, options.encoding, options.delimiter)
     keys = _keys(table, options)
     any_word = options.model_copy(update={"empty": ()})  # "NA" is an id like any other
 
