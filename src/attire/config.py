@@ -24,7 +24,8 @@ class Decision(_Frozen):
     """How probabilities become answers.
 
     `typed`: a key is answered where the categories to which it applies hold more than half of the category
-    probability; softmax and the likeliest value for arity `one`, sigmoid above `threshold` for arity `many`.
+    probability: with the likeliest value, by softmax for arity `one`, by sigmoid for arity `many`, there with every
+    other value above `threshold`.
     `threshold`: every value whose sigmoid exceeds `threshold`, whatever the category (the original method).
     """
 

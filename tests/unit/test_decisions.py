@@ -44,7 +44,7 @@ def test_typed_equals_a_plain_loop() -> None:
             x = logits[row, columns]
             expected = _softmax(x) if key.arity == "one" else 1 / (1 + np.exp(-x))
             np.testing.assert_allclose(found.probability[row, columns], expected, rtol=1e-5)
-            chosen = np.arange(len(x)) == x.argmax() if key.arity == "one" else expected > 0.5
+            chosen = (np.arange(len(x)) == x.argmax()) | ((expected > 0.5) & (key.arity == "many"))
             np.testing.assert_array_equal(found.chosen[row, columns], chosen & applies)
 
 
@@ -113,9 +113,13 @@ def test_prediction_in_words() -> None:
     assert [a.value for a in style.alternatives] == ["Sports", "Party"]
 
 
-def test_prediction_leaves_out_keys_that_do_not_apply_and_abstains_where_nothing_is_likely() -> None:
+def test_prediction_leaves_out_keys_that_do_not_apply_and_abstains_where_nothing_passes() -> None:
+    rule = Decision(rule="threshold", threshold=0.8)
     logits = np.full((1, 9), -3, dtype=np.float32)
-    jeans = prediction(TAXONOMY, decide(TAXONOMY, TYPED, np.array([[0, 9, 0]], np.float32), logits), 0, "p2", "abc")
+    category = np.array([[0, 9, 0]], np.float32)
+    style = prediction(TAXONOMY, decide(TAXONOMY, rule, category, logits), 0, "p2", "abc")["style"]
+    assert isinstance(style, Abstained)
+    assert len(style.alternatives) == 3
+    jeans = prediction(TAXONOMY, decide(TAXONOMY, TYPED, category, logits), 0, "p2", "abc")
     assert list(jeans.attributes) == ["colour", "style"]
-    assert isinstance(jeans["style"], Abstained)
-    assert len(jeans["style"].alternatives) == 3
+    assert isinstance(jeans["style"], Answer), "a key that applies has a value, the likeliest at least"

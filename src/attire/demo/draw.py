@@ -95,7 +95,7 @@ def draw_catalog(out: Path, products: int = 700, seed: int = 0) -> DrawnCatalog:
         if random.random() < SECOND_PHOTO:
             names.append(f"{id}-2.jpg")
             _second_view(photo, random).save(drawn.photos / names[1], quality=90)
-        known = {**garment.values, "details": "|".join(sorted(garment.details))}
+        known = {**garment.values, "details": "|".join(sorted(garment.details)) or "none"}
         row = {"id": id, "group": group, "category": garment.category, "image": "|".join(names)}
         title = f"{garment.values['colour']} {garment.values['pattern']} {garment.category}".capitalize()
         truth.append({"id": id, "category": garment.category, **known})
@@ -136,11 +136,11 @@ def _second_view(photo: Image.Image, random: np.random.Generator) -> Image.Image
 
 
 def _as_a_shop_fills_it(garment: Garment, known: dict[str, str], random: np.random.Generator) -> dict[str, str]:
-    """The labels with holes, mistakes and other spellings; a detail nobody stated is no detail, so none is a hole."""
+    """The labels with holes, mistakes and other spellings."""
     filled = {}
     for key, value in known.items():
         chance = random.random()
-        if chance < MISSING or not value:
+        if chance < MISSING:
             filled[key] = ""
         elif chance < MISSING + WRONG and (others := _other_values(garment, key, value)):
             filled[key] = str(random.choice(others))

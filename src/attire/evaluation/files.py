@@ -18,7 +18,7 @@ MORE_DEFINITIONS = {
     "IoU": "chosen and stated values by chosen or stated values; 0 where the key was left open or ruled out",
     "mode": "a baseline that sees no photo: the most frequent category and value of each key in train",
     "mode in true category": "another that is told the category: the most frequent value of each key within it",
-    "IoU of mode": "the IoU of the mode in the true category",
+    "mode IoU": "the IoU of the mode in the true category",
     "accuracy": "share of known pairs with exactly the stated values",
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY
@@ -26,7 +27,7 @@ KEY_TITLES = {
     "known": "known",
     "predicted": "predicted",
     "iou": "IoU",
-    "mode_iou": "IoU of mode",
+    "mode_iou": "mode IoU",
     "accuracy": "accuracy",
     "spurious_rate": "spurious",
     "map": "mAP",
@@ -34,13 +35,12 @@ KEY_TITLES = {
 CATEGORY_TITLES = {
     "category": "category",
     "products": "products",
-    "predicted": "predicted",
     "precision": "precision",
     "recall": "recall",
     "f1": "F1",
-    "known": "known labels",
+    "known": "labels",
     "iou": "IoU",
-    "mode_iou": "IoU of mode",
+    "mode_iou": "mode IoU",
     "spurious_rate": "spurious",
 }
 
@@ -54,9 +54,9 @@ class Sheet(NamedTuple):
 
     def table(self) -> Table:
         """For the terminal."""
-        table = Table(title=self.title, title_justify="left")
+        table = Table(title=self.title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for i, name in enumerate(self.header):
-            table.add_column(name, justify="right" if i else "left")
+            table.add_column(name, justify="right" if i else "left", overflow="fold", no_wrap=bool(i))
         for row in self.rows:
             table.add_row(*row)
         return table

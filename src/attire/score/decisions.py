@@ -55,7 +55,7 @@ def decide(
         one = taxonomy.one[taxonomy.key_of_column]
         probability = np.where(one, _softmax_within_keys(taxonomy, logits), sigmoid)
         applies = category_probability @ taxonomy.applies.astype(np.float32) > 0.5
-        chosen = np.where(one, likeliest(taxonomy, logits), sigmoid > rule.threshold)
+        chosen = likeliest(taxonomy, logits) | (~one & (sigmoid > rule.threshold))
         chosen &= applies[:, taxonomy.key_of_column]
     return Decisions(category_probability.argmax(axis=1), category_probability, probability, chosen, applies)
 
