@@ -54,7 +54,7 @@ class Sheet(NamedTuple):
 
     def table(self) -> Table:
         """For the terminal."""
-        table = Table(title=self.title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table = Table(title=self.title, title_justify="left", box=SIMPLE_HEAD, padding=0)
         for i, name in enumerate(self.header):
             table.add_column(name, justify="right" if i else "left", overflow="fold", no_wrap=bool(i))
         for row in self.rows:
