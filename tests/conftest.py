@@ -6,11 +6,12 @@ import pytest
 import torch
 from drawing import draw_feed
 
-from attire.bundle import ModelBundle, NetworkSpec
+from attire.bundle import ModelBundle
 from attire.catalog.ingest import ingest
 from attire.catalog.splits import Splits, split
 from attire.catalog.store import Catalog
-from attire.config import Decision
+from attire.config import Architecture, Decision
+from attire.model.network import build_network
 from attire.pixels.preprocess import Preprocess
 
 
@@ -31,11 +32,11 @@ def splits(catalog: Catalog) -> Splits:
 def untrained(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     """A bundle of a random network for the catalog's taxonomy."""
     torch.manual_seed(0)
-    spec = NetworkSpec(backbone="resnet10t", hidden=8, shared=True)
+    architecture = Architecture(backbone="resnet10t", hidden=8, shared=True)
     return ModelBundle.save(
         tmp_path_factory.mktemp("untrained") / "bundle",
-        spec.build(catalog.taxonomy),
-        spec,
+        build_network(architecture, catalog.taxonomy),
+        architecture,
         taxonomy=catalog.taxonomy,
         preprocess=Preprocess(size_px=(32, 24), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
         decision=Decision(),

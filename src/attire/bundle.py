@@ -26,32 +26,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from attire.card import model_card
-from attire.config import Decision
+from attire.config import Architecture, Decision
 from attire.errors import BundleError
-from attire.model.backbone import SCRATCH, create_backbone
-from attire.model.network import Heads, Network
+from attire.model.network import Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
 from attire.taxonomy import Taxonomy
 
 SPEC, WEIGHTS, PROBE, CARD = "bundle.json", "weights.safetensors", "probe.safetensors", "README.md"
 PROBE_TOLERANCE = 2e-3  # of the largest logit: far above what other CPUs and BLAS versions change, far below an answer
-
-
-class NetworkSpec(BaseModel):
-    """What it takes to build the network before its weights are loaded."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    backbone: str  # timm name
-    hidden: int
-    shared: bool  # False: the category has a backbone of its own
-
-    def build(self, taxonomy: Taxonomy) -> Network:
-        """The network with random weights, in evaluation mode."""
-        backbone = create_backbone(self.backbone, SCRATCH)
-        heads = Heads(int(backbone.num_features), taxonomy, self.hidden)  # type: ignore[arg-type]
-        category_backbone = None if self.shared else create_backbone(self.backbone, SCRATCH)
-        return Network(backbone, heads, category_backbone).eval()
 
 
 class BundleSpec(BaseModel):
@@ -61,7 +43,7 @@ class BundleSpec(BaseModel):
 
     format: Literal[1] = 1
     created: str
-    network: NetworkSpec
+    network: Architecture
     taxonomy: Taxonomy
     preprocess: Preprocess
     decision: Decision
@@ -89,7 +71,7 @@ class ModelBundle:
                 raise BundleError(f"{path / name} is missing: the bundle was copied in part. Copy the whole directory.")
             if _sha256(path / name) != expected:
                 raise BundleError(f"{path / name} is not the file that was saved: damaged or replaced. Copy it again.")
-        network = spec.network.build(spec.taxonomy)
+        network = _empty(spec).eval()
         try:
             network.load_state_dict(load_file(path / WEIGHTS))
         except (RuntimeError, SafetensorError) as error:
@@ -105,7 +87,7 @@ class ModelBundle:
         cls,
         path: str | Path,
         network: Network,
-        network_spec: NetworkSpec,
+        architecture: Architecture,
         *,
         taxonomy: Taxonomy,
         preprocess: Preprocess,
@@ -124,7 +106,7 @@ class ModelBundle:
             save_file(_probe(network, preprocess), folder / PROBE)
             spec = BundleSpec(
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
-                network=network_spec,
+                network=architecture,
                 taxonomy=taxonomy,
                 preprocess=preprocess,
                 decision=decision,
@@ -160,6 +142,14 @@ def _read_spec(path: Path) -> BundleSpec:
         return BundleSpec.model_validate(content)
     except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
         raise BundleError(f"{path / SPEC} is damaged: {error}. Copy the bundle again.") from None
+
+
+def _empty(spec: BundleSpec) -> Network:
+    """The network with random weights."""
+    network = build_network(spec.network, spec.taxonomy)
+    if not spec.network.shared:
+        network.category_backbone = build_backbone(spec.network)
+    return network
 
 
 def _probe(network: Network, preprocess: Preprocess) -> dict[str, torch.Tensor]:

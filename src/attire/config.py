@@ -9,9 +9,9 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from attire.errors import ConfigError, did_you_mean
 
@@ -40,19 +40,35 @@ class Stage(_Frozen):
     lr: float = Field(default=1e-3, gt=0)
 
 
-class Recipe(_Frozen):
+class Architecture(_Frozen):
+    """What it takes to build a network, before any weights."""
+
+    backbone: str = "resnext50_32x4d"  # timm name
+    pooling: Literal["last", "multiscale"] = "last"  # the backbone's own, or mean and maximum of its last three stages
+    flip: bool = False  # features are the mean over the photo and its mirror image
+    trunk: int = Field(default=0, ge=0)  # width of one layer that all heads share; 0: none
+    head: Literal["linear", "mlp"] = "mlp"
+    hidden: int = Field(default=256, ge=1)  # width of each key's mlp
+    shared: bool = True  # one backbone answers category and attributes; False: two
+
+    @model_validator(mode="after")
+    def _two_networks_share_nothing(self) -> Self:
+        if self.trunk and not self.shared:
+            raise ValueError("a trunk is common to all heads, so it needs shared = true")
+        return self
+
+
+class Recipe(Architecture):
     """One way of training. The files in `attire/training/recipes` are instances, with a comment for each choice."""
 
     name: str
-    backbone: str = "resnext50_32x4d"
     size_px: tuple[int, int] = (224, 224)  # height, width
     fit: Literal["pad", "squash", "crop"] = "pad"
     augment: Literal["none", "light"] = "none"
     batch_size: int = Field(default=64, ge=1)
     train_backbone: bool = True  # False: heads on embeddings that are computed once
-    shared: bool = True  # one network answers category and attributes; False: two networks
-    hidden: int = Field(default=256, ge=1)  # width of each key's head
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    balance: float = Field(default=1.0, ge=0, le=1)  # categories weigh frequency ** -balance in their loss
     optimizer: Literal["adam", "adamw"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -65,6 +81,11 @@ class Recipe(_Frozen):
     category: Stage = Stage()
     attributes: Stage = Stage()
     seed: int = 0
+
+    @property
+    def architecture(self) -> Architecture:
+        """The part of the recipe that a bundle needs to build the network again."""
+        return Architecture.model_validate(self.model_dump(include=set(Architecture.model_fields)))
 
 
 def recipe_names() -> list[str]:

@@ -31,7 +31,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("front.jpg", "back.jpg"):
         shutil.copy(tmp_path / "photos" / "0.png", tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "create_backbone", lambda _name, _weights: create_backbone("resnet10t", "none"))
+    monkeypatch.setattr("attire.model.network.create_backbone", lambda *_: create_backbone("resnet10t", "none"))
 
     def small(recipe: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
         stages = {"attributes": {"epochs": 1}, **({} if recipe == "frozen" else {"category": {"epochs": 1}})}

@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from attire.bundle import PROBE, SPEC, WEIGHTS, ModelBundle, NetworkSpec
-from attire.config import Decision
+from attire.bundle import PROBE, SPEC, WEIGHTS, ModelBundle
+from attire.config import Architecture, Decision
 from attire.errors import BundleError
+from attire.model.network import build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
 from attire.taxonomy import Key, Taxonomy
 
@@ -24,11 +25,13 @@ PREPROCESS = Preprocess(size_px=(48, 32), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25,
 
 def make(path: Path, *, shared: bool = True) -> ModelBundle:
     torch.manual_seed(0)
-    spec = NetworkSpec(backbone="resnet10t", hidden=8, shared=shared)
+    architecture = Architecture(backbone="resnet10t", hidden=8, shared=shared)
+    network = build_network(architecture, TAXONOMY)
+    network.category_backbone = None if shared else build_backbone(architecture)
     return ModelBundle.save(
         path,
-        spec.build(TAXONOMY),
-        spec,
+        network,
+        architecture,
         taxonomy=TAXONOMY,
         preprocess=PREPROCESS,
         decision=Decision(),

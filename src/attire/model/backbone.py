@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from attire.errors import ConfigError, WeightsError, did_you_mean
 from attire.pixels import ops  # noqa: F401
@@ -36,6 +36,28 @@ def create_backbone(name: str, weights: str | Path | None = SCRATCH) -> nn.Modul
     if str(weights) != SCRATCH:
         _load(backbone, name, Path(weights))
     return backbone
+
+
+class MultiScale(nn.Module):
+    """Mean and maximum of each of a backbone's last stages: float32[B, 3, H, W] -> float32[B, F], as square roots.
+
+    Colour, texture and small parts live in the stages before the last, which its own pooling does not see. The signed
+    square root evens out activations of very different size (Perronnin et al., "Improving the Fisher kernel", 2010).
+    """
+
+    def __init__(self, backbone: nn.Module, stages: int = 3) -> None:
+        """Raises `ConfigError` for a backbone whose stages timm cannot tell apart."""
+        super().__init__()
+        if not hasattr(backbone, "forward_intermediates"):
+            raise ConfigError('this backbone has no stages to pool: take another one, or pooling = "last".')
+        self.backbone, self.stages = backbone, stages
+        self.pretrained_cfg = backbone.pretrained_cfg
+        self.num_features = 2 * sum(info["num_chs"] for info in backbone.feature_info[-stages:])  # type: ignore[index]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        maps = self.backbone.forward_intermediates(pixels, indices=self.stages, intermediates_only=True)  # type: ignore[operator]
+        pooled = torch.cat([pool for x in maps for pool in (x.mean((2, 3)), x.amax((2, 3)))], dim=1).float()
+        return pooled.sign() * pooled.abs().clamp(min=1e-6).sqrt()  # the root's slope has no end at zero
 
 
 def data_config(backbone: nn.Module) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""One small MLP per attribute key, all of them as one fused operation."""
+"""From features to the flat value axis: each key's own head, all keys as one fused operation."""
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -66,3 +67,13 @@ class FusedHeads(nn.Module):
         activations = self.dropout(self.hidden(features).relu()).view(len(features), keys, hidden).transpose(0, 1)
         padded = torch.baddbmm(self.bias, activations, self.weight)  # [A, B, V]
         return padded.transpose(0, 1).flatten(1).index_select(1, self.layout.flat)
+
+
+class LinearHeads(nn.Linear):
+    """One linear layer per key, which together are one matrix: float32[B, F] -> float32[B, K]."""
+
+    def __init__(self, features: int, taxonomy: Taxonomy, _hidden: int = 0, _dropout: float = 0.0) -> None:
+        super().__init__(features, taxonomy.width)
+
+
+HEADS: dict[str, Callable[[int, Taxonomy, int, float], nn.Module]] = {"linear": LinearHeads, "mlp": FusedHeads}

@@ -46,8 +46,8 @@ def category_loss(logits: Tensor, category: Tensor, class_weight: Tensor) -> Ten
     return F.cross_entropy(logits.float(), category, weight=class_weight, ignore_index=-1)
 
 
-def balanced_weight(category: Tensor, classes: int) -> Tensor:
-    """float32[C]: the inverse of each category's frequency, 1 on average over products; 0 for an absent category."""
+def balanced_weight(category: Tensor, classes: int, balance: float = 1.0) -> Tensor:
+    """float32[C]: frequency ** -balance of each category, 1 on average over products; 0 for an absent category."""
     count = torch.bincount(category[category >= 0], minlength=classes).to(torch.float32)
-    present = count > 0
-    return torch.where(present, count.sum() / (present.sum() * count.clamp(min=1)), torch.zeros(()))
+    weight = torch.where(count > 0, count.clamp(min=1) ** -balance, 0)
+    return weight * count.sum() / (weight * count).sum().clamp(min=1e-12)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from attire.model.heads import FusedHeads
+from attire.config import Architecture
+from attire.model.backbone import SCRATCH, MultiScale, create_backbone
+from attire.model.heads import HEADS
 from attire.taxonomy import Taxonomy
 
 
@@ -18,14 +21,17 @@ class Logits(NamedTuple):
 
 
 class Heads(nn.Module):
-    """The category layer and the attribute heads, on features float32[B, F]."""
+    """The category layer and the attribute heads, on features float32[B, F], behind the trunk if there is one."""
 
-    def __init__(self, features: int, taxonomy: Taxonomy, hidden: int, dropout: float = 0.0) -> None:
+    def __init__(self, features: int, taxonomy: Taxonomy, architecture: Architecture, dropout: float = 0.0) -> None:
         super().__init__()
-        self.category = nn.Linear(features, len(taxonomy.categories))
-        self.attributes = FusedHeads(features, taxonomy, hidden, dropout)
+        width = architecture.trunk or features
+        self.trunk = _trunk(features, width, dropout) if architecture.trunk else nn.Identity()
+        self.category = nn.Linear(width, len(taxonomy.categories))
+        self.attributes = HEADS[architecture.head](width, taxonomy, architecture.hidden, dropout)
 
     def forward(self, features: Tensor) -> Logits:
+        features = self.trunk(features)
         return Logits(self.category(features), self.attributes(features))
 
 
@@ -36,12 +42,42 @@ class Network(nn.Module):
     own, as in the original method.
     """
 
-    def __init__(self, backbone: nn.Module, heads: Heads, category_backbone: nn.Module | None = None) -> None:
+    def __init__(
+        self, backbone: nn.Module, heads: Heads, category_backbone: nn.Module | None = None, *, flip: bool = False
+    ) -> None:
         super().__init__()
-        self.backbone, self.heads, self.category_backbone = backbone, heads, category_backbone
+        self.backbone, self.heads, self.category_backbone, self.flip = backbone, heads, category_backbone, flip
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """What the heads see: float32[B, F]. Training photos are mirrored at random, so there one view is enough."""
+        features: Tensor = self.backbone(pixels)
+        if self.flip and not self.backbone.training:
+            features = (features + self.backbone(pixels.flip(3))) / 2
+        return features
 
     def forward(self, pixels: Tensor) -> Logits:
-        logits: Logits = self.heads(self.backbone(pixels))
+        logits: Logits = self.heads(self.features(pixels))
         if self.category_backbone is not None:
             return logits._replace(category=self.heads.category(self.category_backbone(pixels)))
         return logits
+
+
+def build_network(
+    architecture: Architecture, taxonomy: Taxonomy, weights: str | Path | None = SCRATCH, dropout: float = 0.0
+) -> Network:
+    """The network of one backbone, with the backbone's `weights` (see `create_backbone`) and random heads."""
+    backbone = build_backbone(architecture, weights)
+    heads = Heads(int(backbone.num_features), taxonomy, architecture, dropout)  # type: ignore[arg-type]
+    return Network(backbone, heads, flip=architecture.flip)
+
+
+def build_backbone(architecture: Architecture, weights: str | Path | None = SCRATCH) -> nn.Module:
+    """The backbone with the architecture's pooling."""
+    backbone = create_backbone(architecture.backbone, weights)
+    return MultiScale(backbone) if architecture.pooling == "multiscale" else backbone
+
+
+def _trunk(features: int, width: int, dropout: float) -> nn.Module:
+    """The norm puts features of all scales on one; it has no parameters of its own, for the layer after it has them."""
+    layers = (nn.BatchNorm1d(features, affine=False), nn.Dropout(dropout), nn.Linear(features, width), nn.GELU())
+    return nn.Sequential(*layers, nn.Dropout(dropout))

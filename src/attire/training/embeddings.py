@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
-from torch import nn
 from torch.utils.data import DataLoader
 
 from attire.catalog.store import Catalog
 from attire.labels import Targets
-from attire.model.backbone import weights_digest
+from attire.model.backbone import fastest_precision, weights_digest
+from attire.model.network import Network
 from attire.pixels.augment import AUGMENTS
 from attire.pixels.cache import EmbeddingCache
 from attire.pixels.dataset import DrawSampler, PhotoDataset
@@ -21,10 +21,13 @@ BATCH = 32
 
 
 def catalog_embeddings(
-    catalog: Catalog, backbone: nn.Module, name: str, preprocess: Preprocess, workers: int
+    catalog: Catalog, network: Network, name: str, preprocess: Preprocess, workers: int
 ) -> NDArray[np.float32]:
-    """float32[N, F]: every photo of the catalog's products end to end; `name` is the backbone's timm name."""
-    cache = EmbeddingCache(catalog, f"{name} {weights_digest(backbone)}", preprocess)
+    """float32[N, F]: the network's features of every photo of the catalog's products, end to end.
+
+    `name` is the backbone's timm name.
+    """
+    cache = EmbeddingCache(catalog, f"{name} {weights_digest(network.backbone)} flip={network.flip}", preprocess)
     found = cache.read()
     if found is not None:
         return found
@@ -33,11 +36,12 @@ def catalog_embeddings(
     examples = PhotoDataset(photos, nothing, preprocess, AUGMENTS["none"](preprocess))
     loader = DataLoader(examples, BATCH, sampler=DrawSampler(len(examples), None), num_workers=workers)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network.backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     rows = []
-    with torch.inference_mode():
+    half = torch.autocast(device.type, torch.bfloat16, enabled=fastest_precision() == "bf16-mixed")
+    with torch.inference_mode(), half:
         for pixels, _ in track(loader, description=f"embedding {len(photos):,} photos with {name}"):
-            rows.append(network(pixels.to(device, memory_format=torch.channels_last)).float().cpu().numpy())
+            rows.append(network.features(pixels.to(device, memory_format=torch.channels_last)).float().cpu().numpy())
     cache.write(np.concatenate(rows))
     embeddings = cache.read()
     assert embeddings is not None

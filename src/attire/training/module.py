@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from attire.config import Recipe, Stage
 from attire.labels import Targets
+from attire.model.heads import ValueLayout
 from attire.model.losses import LOSSES, category_loss
 from attire.model.network import Heads, Logits
 from attire.pixels import ops  # noqa: F401
@@ -39,7 +40,7 @@ class StageModule(L.LightningModule):
         """`heads` is the part of `model` that holds the category layer and the attribute heads."""
         super().__init__()
         self.model, self.taxonomy, self.recipe, self.stage = model, taxonomy, recipe, stage
-        self.layout = heads.attributes.layout
+        self.layout = ValueLayout(taxonomy)
         self.learns_category = stage == "category" or recipe.shared
         self.learns_attributes = stage == "attributes"
         heads.category.requires_grad_(self.learns_category)

@@ -20,14 +20,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from attire.bundle import ModelBundle, NetworkSpec
+from attire.bundle import ModelBundle
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Recipe, load_recipe
 from attire.errors import ConfigError
-from attire.model.backbone import SCRATCH, create_backbone, data_config, weights_digest
+from attire.model.backbone import data_config, weights_digest
 from attire.model.losses import balanced_weight
-from attire.model.network import Heads, Network
+from attire.model.network import Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
 from attire.taxonomy import Taxonomy
 from attire.training.data import Part, StageData
@@ -61,18 +61,16 @@ def train(
     workers = max(1, (os.cpu_count() or 1) // 2) if workers is None else workers
     out = Path(out)
     torch.manual_seed(recipe.seed)
-    backbone = create_backbone(recipe.backbone, weights)
+    network = build_network(recipe, catalog.taxonomy, weights, recipe.dropout)
     provenance = {
         "recipe": recipe.model_dump(mode="json"),
         "weights": "timm's pretrained" if weights is None else Path(weights).name,
-        "weights_sha256": weights_digest(backbone),
+        "weights_sha256": weights_digest(network.backbone),
         "catalog": catalog.digest,
         "splits": splits.digest,
         "products": len(catalog),
     }
-    preprocess = Preprocess.for_backbone(data_config(backbone), recipe.size_px, recipe.fit)
-    features = int(backbone.num_features)  # type: ignore[arg-type]
-    network = Network(backbone, Heads(features, catalog.taxonomy, recipe.hidden, recipe.dropout))
+    preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.size_px, recipe.fit)
     stages = [name for name in STAGES if stage in (name, "both") and getattr(recipe, name).epochs]
     todo = _open(out, stages, provenance, resume)
     if todo:
@@ -85,16 +83,16 @@ def train(
             scores |= _load_result(out / name, network)
     taxonomy = catalog.taxonomy
     if stage == "category":
-        network, taxonomy = _without_keys(network, taxonomy)
+        network, taxonomy = _without_keys(network, taxonomy, recipe)
     elif not recipe.shared:
-        network.category_backbone = create_backbone(recipe.backbone, SCRATCH)
+        network.category_backbone = build_backbone(recipe)
         _load_part(out / "category" / RESULT, "backbone.", network.category_backbone)
     if first_process():
-        spec = NetworkSpec(backbone=recipe.backbone, hidden=recipe.hidden, shared=network.category_backbone is None)
+        architecture = recipe.architecture.model_copy(update={"shared": network.category_backbone is None})
         ModelBundle.save(
             out / "bundle",
             network,
-            spec,
+            architecture,
             taxonomy=taxonomy,
             preprocess=preprocess,
             decision=recipe.decision,
@@ -151,7 +149,7 @@ def _data(
     if recipe.train_backbone:
         examples = (train.photo_examples(preprocess, recipe.augment), val.photo_examples(preprocess, "none"))
         return StageData(*examples, recipe, workers)
-    embeddings = catalog_embeddings(catalog, network.backbone, recipe.backbone, preprocess, workers)
+    embeddings = catalog_embeddings(catalog, network, recipe.backbone, preprocess, workers)
     return StageData(train.embedding_examples(embeddings), val.embedding_examples(embeddings), recipe, workers)
 
 
@@ -161,7 +159,7 @@ def _train_stage(
     """Fit `network` in place, from the last checkpoint if there is one, and write the stage's result."""
     model: nn.Module = network if recipe.train_backbone else network.heads
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    class_weight = balanced_weight(data.train.targets.category, len(taxonomy.categories))
+    class_weight = balanced_weight(data.train.targets.category, len(taxonomy.categories), recipe.balance)
     module = StageModule(model, network.heads, taxonomy, recipe, name, class_weight)
     trainer = create_trainer(recipe, name, module.schedule.epochs, out / name)
     checkpoint = out / name / "checkpoints" / CHECKPOINT
@@ -195,9 +193,9 @@ def _load_part(result: Path, prefix: str, module: nn.Module) -> None:
         raise ConfigError(f"{result} is of another network than this recipe and catalog make: {error}") from None
 
 
-def _without_keys(network: Network, taxonomy: Taxonomy) -> tuple[Network, Taxonomy]:
+def _without_keys(network: Network, taxonomy: Taxonomy, recipe: Recipe) -> tuple[Network, Taxonomy]:
     """A network that has learned categories only, and a taxonomy that asks it for nothing else."""
     no_keys = Taxonomy(categories=taxonomy.categories, category_aliases=taxonomy.category_aliases, keys={})
-    heads = Heads(network.heads.category.in_features, no_keys, network.heads.attributes.weight.shape[1])
-    heads.category = network.heads.category
-    return Network(network.backbone, heads), no_keys
+    bare = build_network(recipe, no_keys)
+    bare.backbone, bare.heads.trunk, bare.heads.category = network.backbone, network.heads.trunk, network.heads.category
+    return bare, no_keys

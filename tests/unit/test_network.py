@@ -1,0 +1,67 @@
+"""Networks of every architecture: shapes, what each part sees, and what makes two of them differ."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+
+from attire.config import Architecture, Recipe
+from attire.errors import ConfigError
+from attire.model.backbone import MultiScale, create_backbone, data_config
+from attire.model.heads import HEADS
+from attire.model.network import build_network
+from attire.taxonomy import Key, Taxonomy
+
+TAXONOMY = Taxonomy(
+    categories=("Shirts", "Belts"),
+    keys={
+        "neck": Key(categories=("Shirts",), values=("Round", "V")),
+        "tags": Key(arity="many", categories=("Shirts", "Belts"), values=("a", "b", "c")),
+    },
+)
+PIXELS = torch.randn(2, 3, 64, 48, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("pooling", "head", "trunk"), list(product(["last", "multiscale"], HEADS, [0, 8])))
+def test_every_architecture_answers_and_learns(pooling: str, head: str, trunk: int) -> None:
+    architecture = Architecture.model_validate(
+        {"backbone": "resnet10t", "pooling": pooling, "head": head, "trunk": trunk, "hidden": 4}
+    )
+    network = build_network(architecture, TAXONOMY)
+    logits = network(PIXELS)
+    assert (logits.category.shape, logits.attributes.shape) == ((2, 2), (2, 5))
+    (logits.category.sum() + logits.attributes.sum()).backward()
+    without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert not without, "every parameter takes part"
+
+
+def test_multiscale_is_mean_and_maximum_of_the_last_three_stages() -> None:
+    backbone = create_backbone("resnet10t").eval()
+    pooled = MultiScale(backbone).eval()
+    with torch.no_grad():
+        maps = backbone.forward_intermediates(PIXELS, intermediates_only=True)[-3:]  # type: ignore[operator]
+        expected = torch.cat([pool for x in maps for pool in (x.mean((2, 3)), x.amax((2, 3)))], dim=1)
+        found = pooled(PIXELS)
+    assert found.shape[1] == pooled.num_features
+    torch.testing.assert_close(found.square() * found.sign(), expected, atol=1e-4, rtol=1e-4)
+    assert data_config(pooled) == data_config(backbone)
+
+
+def test_a_backbone_without_stages_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no stages"):
+        MultiScale(torch.nn.Flatten())
+
+
+def test_flipped_networks_do_not_tell_left_from_right() -> None:
+    torch.manual_seed(0)
+    plain = build_network(Architecture(backbone="resnet10t", hidden=4), TAXONOMY).eval()
+    assert not torch.allclose(plain(PIXELS).category, plain(PIXELS.flip(3)).category)
+    plain.flip = True
+    torch.testing.assert_close(plain(PIXELS), plain(PIXELS.flip(3)))
+
+
+def test_two_networks_have_no_common_trunk() -> None:
+    with pytest.raises(ValueError, match="a trunk is common to all heads"):
+        Recipe(name="x", trunk=8, shared=False)
