@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -28,8 +29,11 @@ from safetensors.torch import load_file, save_file
 from attire.card import model_card
 from attire.config import Architecture, Decision
 from attire.errors import BundleError
+from attire.labels import labelled
 from attire.model.network import Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
+from attire.score.calibration import Calibration, Floats
+from attire.score.decisions import Decisions, decide
 from attire.taxonomy import Taxonomy
 
 SPEC, WEIGHTS, PROBE, CARD = "bundle.json", "weights.safetensors", "probe.safetensors", "README.md"
@@ -47,6 +51,7 @@ class BundleSpec(BaseModel):
     taxonomy: Taxonomy
     preprocess: Preprocess
     decision: Decision
+    calibration: Calibration | None = None  # None: probabilities as the network gives them, and no thresholds
     provenance: dict[str, Any]
     scores: dict[str, float | None]
     sha256: dict[str, str]  # of the weights and the probe
@@ -58,8 +63,22 @@ class ModelBundle:
     def __init__(self, path: Path, spec: BundleSpec, network: Network) -> None:
         self.path, self.spec, self.network = path, spec, network
         self.taxonomy, self.preprocess, self.decision = spec.taxonomy, spec.preprocess, spec.decision
-        self.provenance, self.scores = spec.provenance, spec.scores
+        self.calibration, self.provenance, self.scores = spec.calibration, spec.provenance, spec.scores
         self.digest = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
+
+    def decide(
+        self, category: Floats, attributes: Floats, known_category: NDArray[np.int64] | None = None
+    ) -> Decisions:
+        """Answers from the network's logits float32[N, C] and float32[N, K], with calibrated probabilities."""
+        if self.calibration:
+            category, attributes = self.calibration.scale(self.taxonomy, category, attributes)
+        return decide(self.taxonomy, self.decision, category, attributes, known_category)
+
+    def accepted(self, decisions: Decisions, precision: float | None) -> NDArray[np.bool_]:
+        """bool[N, A]: the answers to fill in at that precision; all of them for None, or without a calibration."""
+        if self.calibration is None or precision is None:
+            return labelled(self.taxonomy, decisions.chosen)
+        return self.calibration.accepted(self.taxonomy, decisions, precision)
 
     @classmethod
     def load(cls, path: str | Path) -> ModelBundle:
@@ -92,6 +111,7 @@ class ModelBundle:
         taxonomy: Taxonomy,
         preprocess: Preprocess,
         decision: Decision,
+        calibration: Calibration | None = None,
         provenance: Mapping[str, Any],
         scores: Mapping[str, float | None],
     ) -> ModelBundle:
@@ -110,6 +130,7 @@ class ModelBundle:
                 taxonomy=taxonomy,
                 preprocess=preprocess,
                 decision=decision,
+                calibration=calibration,
                 provenance={**provenance, "versions": library_versions()},
                 scores=dict(scores),
                 sha256={name: _sha256(folder / name) for name in (WEIGHTS, PROBE)},

@@ -77,6 +77,7 @@ class Recipe(Architecture):
     ema_decay: float = Field(default=0.0, ge=0, lt=1)  # 0: no averaging
     loss: Literal["softmax", "bce"] = "softmax"
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16 where the hardware multiplies it natively
+    calibration: float = Field(default=0.0, ge=0, lt=1)  # share of train that only calibrates; 0: no calibration
     decision: Decision = Decision()
     category: Stage = Stage()
     attributes: Stage = Stage()

@@ -15,7 +15,7 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The key's values; `confidence` in [0, 1] is the probability of the least sure of them."""
+    """The key's values; `confidence` in [0, 1] is the probability that all of them are right."""
 
     values: tuple[str, ...]
     confidence: float

@@ -5,7 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from attire.config import Decision
-from attire.prediction import Abstained, Answer
+from attire.labels import labelled
+from attire.prediction import Abstained, Answer, Prediction
 from attire.score.decisions import decide, likeliest, prediction
 from attire.taxonomy import Key, Taxonomy
 
@@ -98,9 +99,14 @@ def test_a_taxonomy_without_keys_still_gets_categories() -> None:
     assert found.chosen.shape == (2, 0)
 
 
+def said(category: NDArray[np.float32], logits: NDArray[np.float32], rule: Decision = TYPED) -> Prediction:
+    decisions = decide(TAXONOMY, rule, category, logits)
+    return prediction(TAXONOMY, decisions, labelled(TAXONOMY, decisions.chosen), 0, "p1", "abc")
+
+
 def test_prediction_in_words() -> None:
     logits = np.array([[0, 2, 1, 0, 0, 3, 1, -5, -6]], dtype=np.float32)
-    shirt = prediction(TAXONOMY, decide(TAXONOMY, TYPED, np.array([[3, 1, 0]], np.float32), logits), 0, "p1", "abc")
+    shirt = said(np.array([[3, 1, 0]], np.float32), logits)
     assert (shirt.id, shirt.category, shirt.bundle) == ("p1", "Shirts", "abc")
     assert [c.value for c in shirt.category_alternatives] == ["Jeans", "Belts"]
     colour, style = shirt["colour"], shirt["style"]
@@ -117,9 +123,9 @@ def test_prediction_leaves_out_keys_that_do_not_apply_and_abstains_where_nothing
     rule = Decision(rule="threshold", threshold=0.8)
     logits = np.full((1, 9), -3, dtype=np.float32)
     category = np.array([[0, 9, 0]], np.float32)
-    style = prediction(TAXONOMY, decide(TAXONOMY, rule, category, logits), 0, "p2", "abc")["style"]
+    style = said(category, logits, rule)["style"]
     assert isinstance(style, Abstained)
     assert len(style.alternatives) == 3
-    jeans = prediction(TAXONOMY, decide(TAXONOMY, TYPED, category, logits), 0, "p2", "abc")
+    jeans = said(category, logits)
     assert list(jeans.attributes) == ["colour", "style"]
     assert isinstance(jeans["style"], Answer), "a key that applies has a value, the likeliest at least"

@@ -18,7 +18,8 @@ from attire.evaluation.files import write_report
 from attire.evaluation.report import Provenance, Report, score_report
 from attire.labels import Targets
 from attire.predict.logits import catalog_logits
-from attire.score.decisions import Decisions, decide
+from attire.score.calibration import PRECISION
+from attire.score.decisions import Decisions
 
 ALL = "all"
 
@@ -44,10 +45,11 @@ def evaluate(
     known = Targets(targets.category, targets.hot[:, keep], targets.state[:, keep])
     truth = _rows(known, catalog.rows_of(ids))
     rivals = baselines(bundle.taxonomy, _rows(known, catalog.rows_of(splits.train)), truth) if splits else {}
+    decisions = _decisions(bundle, catalog, ids)
     report = score_report(
         bundle.taxonomy,
         truth,
-        _decisions(bundle, catalog, ids),
+        decisions,
         catalog.products["group"].gather(catalog.rows_of(ids)).to_list(),
         rivals,
         Provenance(
@@ -58,6 +60,7 @@ def evaluate(
             seed=splits.seed if splits else None,
             attire=version("attire"),
         ),
+        bundle.accepted(decisions, PRECISION) if bundle.calibration else None,
     )
     if out is not None:
         write_report(report, Path(out))
@@ -80,7 +83,7 @@ def _rows(targets: Targets, rows: NDArray[np.int64]) -> Targets:
 def _decisions(bundle: ModelBundle, catalog: Catalog, ids: Sequence[str]) -> Decisions:
     """Answers in the order of `ids`; a product without a readable photo has none."""
     found = catalog_logits(bundle, catalog, ids)
-    answered = decide(bundle.taxonomy, bundle.decision, found.category, found.attributes)
+    answered = bundle.decide(found.category, found.attributes)
     position = {id: row for row, id in enumerate(ids)}
     rows = [position[id] for id in found.ids]
     columns = []

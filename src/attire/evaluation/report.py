@@ -102,9 +102,13 @@ def score_report(
     groups: Sequence[str],
     baselines: Mapping[str, Decisions],
     provenance: Provenance,
+    accepted: NDArray[np.bool_] | None = None,
 ) -> Report:
-    """Score `decisions` on N products against `truth`, with intervals over `groups` and beside `baselines`."""
-    matches = match(taxonomy, truth, decisions)
+    """Score `decisions` on N products against `truth`, with intervals over `groups` and beside `baselines`.
+
+    accepted: bool[N, A], the answers sure enough for 95% precision; None where no threshold was fitted.
+    """
+    matches = match(taxonomy, truth, decisions, accepted)
     interval = intervals(lambda weights: weighted(matches, weights), groups)
     rivals = {name: match(taxonomy, truth, rival) for name, rival in baselines.items()}
     keys, categories = per_key(taxonomy, matches), per_category(matches)

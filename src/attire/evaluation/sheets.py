@@ -19,6 +19,9 @@ FIGURE_TITLES = {
     "macro_iou": "macro IoU",
     "original_iou": "original IoU",
     "spurious_rate": "spurious rate",
+    "coverage_95": "coverage@95",
+    "precision_95": "precision of these",
+    "ece": "ECE",
     "map": "mAP",
 }
 BASELINE_TITLES = {MODE: "mode", MODE_WITHIN_CATEGORY: "mode in true category"}

@@ -22,7 +22,8 @@ from attire.predict.inputs import read_products
 from attire.predict.logits import BATCH, ProductLogits, ProductPhotos, stream, tracked
 from attire.predict.output import SINKS, Format, Outcome, check_output, to_table
 from attire.prediction import Prediction
-from attire.score.decisions import decide, prediction
+from attire.score.calibration import PRECISION
+from attire.score.decisions import prediction
 
 PART = 1000  # products between two saves
 
@@ -47,17 +48,21 @@ def predict(
     options: SourceOptions | None = None,
     split: str | None = None,
     format: Format = "wide",
+    precision: float | None = PRECISION,
     engine: str | Engine = "torch",
     batch_size: int = BATCH,
 ) -> Summary:
     """Predict every product of `source` (see `read_products`) into `out`: .parquet, .csv or .jsonl.
 
-    Products whose photos cannot be read are in the output with the reason. Beside it stands `out`.json with what made
+    Keys whose answer is not sure enough for `precision` stay empty; None fills every key that applies. Products whose
+    photos cannot be read are in the output with the reason. Beside it stands `out`.json with what made
     it. Raises before any work for an output that cannot be written, `FeedError` for a feed that cannot be read.
     """
     bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
     out = Path(out)
     check_output(out, format, bundle.taxonomy)
+    if precision is not None and bundle.calibration:
+        bundle.calibration.check(precision)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         parts = out.with_name(f"{out.name}.parts")
@@ -66,38 +71,43 @@ def predict(
         products = read_products(
             Path(source), several, feed_source=feed_source, options=options, split=split, unpack_to=parts / "photos"
         )
-        done = _resume(parts, _fingerprint(bundle, products, format))
+        done = _resume(parts, _fingerprint(bundle, products, format, precision))
         runner = ENGINES[engine](bundle) if isinstance(engine, str) else engine
         todo = products[done * PART :]
         answers = tracked(stream(runner, bundle.preprocess, todo, batch_size), len(products), done * PART)
         while batch := list(islice(answers, PART)):
             part = parts / f"{done:06d}.parquet"
-            to_table(_outcomes(bundle, batch), bundle.taxonomy, format).write_parquet(part.with_suffix(".tmp"))
+            to_table(_outcomes(bundle, batch, precision), bundle.taxonomy, format).write_parquet(
+                part.with_suffix(".tmp")
+            )
             part.with_suffix(".tmp").replace(part)
             done += 1
-        return _finish(parts, out, bundle, products, resumed=len(products) - len(todo))
+        return _finish(parts, out, bundle, products, precision, resumed=len(products) - len(todo))
     except OSError as error:
         raise ConfigError(
             f"cannot write {out}: {error.strerror or error}. Free space or choose another --out; what was done is kept."
         ) from error
 
 
-def _outcomes(bundle: ModelBundle, found: Sequence[ProductLogits]) -> list[Outcome]:
+def _outcomes(bundle: ModelBundle, found: Sequence[ProductLogits], precision: float | None) -> list[Outcome]:
     """Decide for all products with logits at once."""
     answered = [product for product in found if product.category is not None]
     predictions: dict[str, Prediction] = {}
     if answered:
         category = np.stack([product.category for product in answered if product.category is not None])
         attributes = np.stack([product.attributes for product in answered if product.attributes is not None])
-        decisions = decide(bundle.taxonomy, bundle.decision, category, attributes)
+        decisions = bundle.decide(category, attributes)
+        accepted = bundle.accepted(decisions, precision)
         for row, product in enumerate(answered):
-            predictions[product.id] = prediction(bundle.taxonomy, decisions, row, product.id, bundle.digest)
+            predictions[product.id] = prediction(bundle.taxonomy, decisions, accepted, row, product.id, bundle.digest)
     return [(product.id, predictions.get(product.id), product.faults) for product in found]
 
 
-def _fingerprint(bundle: ModelBundle, products: Sequence[ProductPhotos], format: Format) -> str:
+def _fingerprint(
+    bundle: ModelBundle, products: Sequence[ProductPhotos], format: Format, precision: float | None
+) -> str:
     """What the parts must have been made from to be of use."""
-    content = hashlib.sha256(f"{bundle.digest} {format} {PART}".encode())
+    content = hashlib.sha256(f"{bundle.digest} {format} {precision} {PART}".encode())
     for product in products:
         content.update(json.dumps([product.id, [str(photo) for photo in product.photos], product.faults]).encode())
     return content.hexdigest()
@@ -114,7 +124,14 @@ def _resume(parts: Path, fingerprint: str) -> int:
     return 0
 
 
-def _finish(parts: Path, out: Path, bundle: ModelBundle, products: Sequence[ProductPhotos], resumed: int) -> Summary:
+def _finish(
+    parts: Path,
+    out: Path,
+    bundle: ModelBundle,
+    products: Sequence[ProductPhotos],
+    precision: float | None,
+    resumed: int,
+) -> Summary:
     """Put the parts together, streaming, and remove them."""
     rows = pl.scan_parquet(sorted(parts.glob("*.parquet")))
     unread = rows.filter(pl.col("category").is_null()).select(pl.len()).collect().item()
@@ -123,6 +140,7 @@ def _finish(parts: Path, out: Path, bundle: ModelBundle, products: Sequence[Prod
     about = {
         "bundle": bundle.digest,
         "decision": bundle.decision.model_dump(),
+        "precision": precision if bundle.calibration else None,
         "recipe": bundle.provenance.get("recipe", {}).get("name"),
         "products": len(products),
         "unread": unread,

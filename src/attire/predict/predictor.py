@@ -12,15 +12,21 @@ from attire.errors import PhotoError
 from attire.predict.engines import Engine, TorchEngine
 from attire.predict.logits import Photo, ProductPhotos, stream
 from attire.prediction import Prediction
-from attire.score.decisions import decide, prediction
+from attire.score.calibration import PRECISION
+from attire.score.decisions import prediction
 
 
 class Predictor:
-    """Says category and attributes of a product from its photos."""
+    """Says category and attributes of a product from its photos.
 
-    def __init__(self, bundle: ModelBundle | str | Path, engine: Engine | None = None) -> None:
+    `precision`: keys whose answer is not sure enough for it are abstained from; None answers every key that applies.
+    """
+
+    def __init__(
+        self, bundle: ModelBundle | str | Path, engine: Engine | None = None, *, precision: float | None = PRECISION
+    ) -> None:
         self.bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
-        self.engine = engine or TorchEngine(self.bundle)
+        self.engine, self.precision = engine or TorchEngine(self.bundle), precision
 
     def __call__(
         self, photos: str | Photo | Sequence[str | Photo], *, id: str = "", category: str | None = None
@@ -37,5 +43,6 @@ class Predictor:
         (found,) = stream(self.engine, self.bundle.preprocess, [product])
         if found.faults or found.category is None or found.attributes is None:
             raise PhotoError("; ".join(found.faults) or "expected at least one photo")
-        decisions = decide(taxonomy, self.bundle.decision, found.category[None], found.attributes[None], known)
-        return prediction(taxonomy, decisions, 0, id, self.bundle.digest)
+        decisions = self.bundle.decide(found.category[None], found.attributes[None], known)
+        accepted = self.bundle.accepted(decisions, self.precision)
+        return prediction(taxonomy, decisions, accepted, 0, id, self.bundle.digest)

@@ -42,7 +42,7 @@ def decide(
 
     `known_category` (int64[N]) overrules the category logits wherever it is not -1.
     """
-    category_probability = _softmax(category_logits)
+    category_probability = np.exp(log_softmax(category_logits))
     if known_category is not None:
         known = known_category >= 0
         category_probability[known] = np.eye(len(taxonomy.categories), dtype=np.float32)[known_category[known]]
@@ -53,7 +53,7 @@ def decide(
         applies = np.ones((len(logits), len(taxonomy.keys)), dtype=bool)
     else:
         one = taxonomy.one[taxonomy.key_of_column]
-        probability = np.where(one, _softmax_within_keys(taxonomy, logits), sigmoid)
+        probability = np.where(one, np.exp(log_softmax_within_keys(taxonomy, logits)), sigmoid)
         applies = category_probability @ taxonomy.applies.astype(np.float32) > 0.5
         chosen = likeliest(taxonomy, logits) | (~one & (sigmoid > rule.threshold))
         chosen &= applies[:, taxonomy.key_of_column]
@@ -69,22 +69,39 @@ def likeliest(taxonomy: Taxonomy, scores: NDArray[np.float32]) -> NDArray[np.boo
     return chosen
 
 
-def prediction(taxonomy: Taxonomy, decisions: Decisions, row: int, id: str, bundle: str) -> Prediction:
-    """The answers in `row` in the taxonomy's words, for the product `id`; `bundle` is the digest of the model."""
+def confidence(taxonomy: Taxonomy, decisions: Decisions) -> NDArray[np.float32]:
+    """float32[N, A]: how probable it is that all chosen values of each key are right, if they are independent.
+
+    1 where none is chosen.
+    """
+    if not taxonomy.keys:
+        return decisions.probability
+    probability = np.where(decisions.chosen, decisions.probability, np.float32(1))
+    return np.multiply.reduceat(probability, taxonomy.starts, axis=1)
+
+
+def prediction(
+    taxonomy: Taxonomy, decisions: Decisions, accepted: NDArray[np.bool_], row: int, id: str, bundle: str
+) -> Prediction:
+    """The answers in `row` in the taxonomy's words, for the product `id`; `bundle` is the digest of the model.
+
+    accepted: bool[N, A], the keys whose answer is sure enough; the others are abstained from, with alternatives.
+    """
     category = int(decisions.category[row])
     category_probability = decisions.category_probability[row]
     attributes: dict[str, Answer | Abstained] = {}
-    for key, applies in zip(taxonomy.keys, decisions.applies[row], strict=True):
+    for key, applies, sure in zip(taxonomy.keys, decisions.applies[row], accepted[row], strict=True):
         if not applies:
             continue
         columns, values = taxonomy.columns[key], taxonomy.keys[key].values
         probability, chosen = decisions.probability[row, columns], decisions.chosen[row, columns]
-        alternatives = _alternatives(values, probability, ~chosen)
-        if chosen.any():
+        if sure:
             answered = tuple(value for value, is_chosen in zip(values, chosen, strict=True) if is_chosen)
-            attributes[key] = Answer(answered, float(probability[chosen].min()), alternatives)
+            attributes[key] = Answer(
+                answered, float(probability[chosen].prod()), _alternatives(values, probability, ~chosen)
+            )
         else:
-            attributes[key] = Abstained("no value is likely enough", alternatives)
+            attributes[key] = Abstained("no value is sure enough", _alternatives(values, probability, probability >= 0))
     others = np.arange(len(taxonomy.categories)) != category
     return Prediction(
         id=id,
@@ -96,15 +113,17 @@ def prediction(taxonomy: Taxonomy, decisions: Decisions, row: int, id: str, bund
     )
 
 
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(exp / exp.sum(axis=1, keepdims=True), dtype=np.float32)
+def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Over the last axis of float32[N, C]."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float32)
 
 
-def _softmax_within_keys(taxonomy: Taxonomy, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def log_softmax_within_keys(taxonomy: Taxonomy, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Over the values of each key in float32[N, K]."""
     key = taxonomy.key_of_column
-    exp = np.exp(logits - np.maximum.reduceat(logits, taxonomy.starts, axis=1)[:, key])
-    return np.asarray(exp / np.add.reduceat(exp, taxonomy.starts, axis=1)[:, key], dtype=np.float32)
+    shifted = logits - np.maximum.reduceat(logits, taxonomy.starts, axis=1)[:, key]
+    return np.asarray(shifted - np.log(np.add.reduceat(np.exp(shifted), taxonomy.starts, axis=1))[:, key])
 
 
 def _alternatives(

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attire.labels import Targets, labelled
-from attire.score.decisions import Decisions
+from attire.score.decisions import Decisions, confidence
 from attire.taxonomy import Taxonomy
 
 MIN_LABELS = 10  # known pairs that a key needs to count in macro IoU
+BINS = 15  # of confidence
 MIN_POSITIVES = 5  # products that a value needs to count in mAP
 
 FIGURES = {
@@ -27,6 +28,9 @@ FIGURES = {
     "macro_iou": f"IoU of each key with at least {MIN_LABELS} known pairs, averaged over keys",
     "original_iou": "per product, the IoU summed over keys both stated and predicted, by the number of keys predicted",
     "spurious_rate": "share of predicted (product, key) pairs whose key does not apply to the product's category",
+    "coverage_95": "share of known pairs whose answer is sure enough to be filled automatically at 95% precision",
+    "precision_95": "share of those answers all of whose values were stated",
+    "ece": f"expected calibration error: how far confidence is from being right, over {BINS} bins of answered pairs",
     "map": f"average precision of each value with at least {MIN_POSITIVES} products, averaged over values",
 }
 
@@ -52,12 +56,15 @@ class Matches(NamedTuple):
     predicted: Bools  # [N, A]
     iou: Floats  # [N, A], 0 where not known
     exact: Bools  # [N, A], known, and chosen are the stated values and no others
+    right: Bools  # [N, A], known, and every chosen value was stated
+    confidence: NDArray[np.float32]  # [N, A]
+    filled: Bools | None  # [N, A], known, and sure enough for 95% precision; None where no threshold was fitted
     spurious: Bools  # [N, A], predicted, but the true category rules the key out
     rankings: tuple[Ranking, ...]
 
 
-def match(taxonomy: Taxonomy, truth: Targets, decisions: Decisions) -> Matches:
-    """Compare the decisions on N products with what is known of them."""
+def match(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, accepted: Bools | None = None) -> Matches:
+    """Compare the decisions on N products with what is known of them; accepted: bool[N, A], those sure enough."""
     hot, chosen = np.asarray(truth.hot, dtype=bool), decisions.chosen
     known, predicted = labelled(taxonomy, hot), labelled(taxonomy, chosen)
     both, either = _count(taxonomy, hot & chosen), _count(taxonomy, hot | chosen)
@@ -73,6 +80,9 @@ def match(taxonomy: Taxonomy, truth: Targets, decisions: Decisions) -> Matches:
         predicted=predicted,
         iou=iou,
         exact=known & (both == either),
+        right=known & predicted & (both == _count(taxonomy, chosen)),
+        confidence=confidence(taxonomy, decisions),
+        filled=None if accepted is None else known & accepted,
         spurious=predicted & rules_out,
         rankings=tuple(
             _rank(column, np.flatnonzero(known[:, taxonomy.key_of_column[column]]), hot, decisions.probability)
@@ -105,6 +115,7 @@ def weighted(matches: Matches, weights: NDArray[np.floating]) -> dict[str, Float
         "macro_iou": _mean(_ratio(m.iou[:, counted].T @ weights, m.known[:, counted].T @ weights)),
         "original_iou": _ratio(np.where(with_label, agreed, 0) @ weights, with_label @ weights),
         "spurious_rate": _ratio(m.spurious.sum(axis=1) @ weights, judged @ weights),
+        **_confidence_figures(m, weights),
         "map": _mean(_average_precisions(m, weights)),
     }
 
@@ -141,6 +152,22 @@ def per_category(matches: Matches) -> dict[str, NDArray[Any]]:
         "known": known,
         "iou": _ratio(m.iou.sum(axis=1) @ m.true_category, known),
         "spurious_rate": _ratio(m.spurious.sum(axis=1) @ m.true_category, m.predicted.sum(axis=1) @ m.true_category),
+    }
+
+
+def _confidence_figures(m: Matches, weights: NDArray[np.floating]) -> dict[str, Floats]:
+    """coverage_95, precision_95 and ece (Guo et al., 2017) as float64[R]."""
+    total, nothing = m.known.sum(axis=1) @ weights, np.full(weights.shape[1], np.nan)
+    answered = m.known & m.predicted
+    bin_of = np.minimum(m.confidence * BINS, BINS - 1).astype(np.int64)
+    gap = sum(
+        np.abs(np.where(answered & (bin_of == b), m.confidence - m.right, 0).sum(axis=1) @ weights) for b in range(BINS)
+    )
+    filled = nothing if m.filled is None else m.filled.sum(axis=1) @ weights
+    return {
+        "coverage_95": nothing if m.filled is None else _ratio(filled, total),
+        "precision_95": nothing if m.filled is None else _ratio((m.filled & m.right).sum(axis=1) @ weights, filled),
+        "ece": _ratio(np.asarray(gap), answered.sum(axis=1) @ weights),
     }
 
 

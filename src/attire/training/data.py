@@ -16,7 +16,7 @@ from attire.errors import CatalogError
 from attire.labels import Targets
 from attire.pixels import ops  # noqa: F401
 from attire.pixels.augment import AUGMENTS
-from attire.pixels.dataset import Draw, DrawSampler, EmbeddingDataset, PhotoDataset
+from attire.pixels.dataset import DrawSampler, EmbeddingDataset, PhotoDataset
 from attire.pixels.preprocess import Preprocess
 
 import lightning as L  # isort: skip  (after ops)
@@ -57,9 +57,13 @@ class Part:
 class StageData(L.LightningDataModule):
     """Train batches drawn at random, val batches in order; each process gets its share of both."""
 
-    def __init__(self, train: Examples, val: Examples, recipe: Recipe, workers: int) -> None:
+    def __init__(
+        self, train: Examples, val: Examples, calibration: Examples | None, recipe: Recipe, workers: int
+    ) -> None:
+        """`calibration` is not trained on; None where the recipe sets nothing aside."""
         super().__init__()
-        self.train, self.val, self.recipe, self.workers = train, val, recipe, workers
+        self.train, self.val, self.calibration = train, val, calibration
+        self.recipe, self.workers = recipe, workers
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self._loader(self.train, self.recipe.seed)
@@ -70,13 +74,15 @@ class StageData(L.LightningDataModule):
     def _loader(self, examples: Examples, seed: int | None) -> DataLoader[Batch]:
         world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         workers = 0 if isinstance(examples, EmbeddingDataset) else self.workers  # a lookup is cheaper than a message
-        sampler: torch.utils.data.Sampler[Draw] = DrawSampler(len(examples), seed, rank, world)
+        sampler = DrawSampler(len(examples), seed, rank, world)
+        batch_size = max(1, self.recipe.batch_size // world)
         return DataLoader(
             examples,
-            batch_size=max(1, self.recipe.batch_size // world),
+            batch_size=batch_size,
             sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
-            drop_last=False,
+            # Batch norm has no statistics of a single example: where one is left over, another one each epoch waits.
+            drop_last=seed is not None and len(sampler) % batch_size == 1 < len(sampler),
         )

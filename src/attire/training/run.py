@@ -30,7 +30,8 @@ from attire.model.losses import balanced_weight
 from attire.model.network import Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
 from attire.taxonomy import Taxonomy
-from attire.training.data import Part, StageData
+from attire.training.calibrate import calibrate, hold_out
+from attire.training.data import Examples, Part, StageData
 from attire.training.embeddings import catalog_embeddings
 from attire.training.module import StageModule, StageName
 from attire.training.trainer import CHECKPOINT, create_trainer, first_process
@@ -73,8 +74,7 @@ def train(
     preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.size_px, recipe.fit)
     stages = [name for name in STAGES if stage in (name, "both") and getattr(recipe, name).epochs]
     todo = _open(out, stages, provenance, resume)
-    if todo:
-        data = _data(catalog, splits, recipe, network, preprocess, workers)
+    data = _data(catalog, splits, recipe, network, preprocess, workers)
     scores: dict[str, float] = {}
     for name in STAGES:
         if name in todo:
@@ -88,6 +88,10 @@ def train(
         network.category_backbone = build_backbone(recipe)
         _load_part(out / "category" / RESULT, "backbone.", network.category_backbone)
     if first_process():
+        calibration = None
+        if data.calibration is not None and taxonomy.keys:
+            model = network if recipe.train_backbone else network.heads
+            calibration = calibrate(model, data.calibration, taxonomy, recipe.decision, workers)
         architecture = recipe.architecture.model_copy(update={"shared": network.category_backbone is None})
         ModelBundle.save(
             out / "bundle",
@@ -96,6 +100,7 @@ def train(
             taxonomy=taxonomy,
             preprocess=preprocess,
             decision=recipe.decision,
+            calibration=calibration,
             provenance=provenance | {"scored_on": f"{len(splits.val):,} products of the val split, one photo each"},
             scores=scores,
         )
@@ -145,12 +150,17 @@ def _open(out: Path, stages: list[StageName], provenance: Mapping[str, Any], res
 def _data(
     catalog: Catalog, splits: Splits, recipe: Recipe, network: Network, preprocess: Preprocess, workers: int
 ) -> StageData:
-    train, val = Part(catalog, splits.train, "train"), Part(catalog, splits.val, "val")
+    learn, held = hold_out(catalog, splits.train, recipe.calibration, recipe.seed)
+    parts = [Part(catalog, learn, "train"), Part(catalog, splits.val, "val")]
+    parts += [Part(catalog, held, "calibration")] if held else []
+    examples: list[Examples]
     if recipe.train_backbone:
-        examples = (train.photo_examples(preprocess, recipe.augment), val.photo_examples(preprocess, "none"))
-        return StageData(*examples, recipe, workers)
-    embeddings = catalog_embeddings(catalog, network, recipe.backbone, preprocess, workers)
-    return StageData(train.embedding_examples(embeddings), val.embedding_examples(embeddings), recipe, workers)
+        augments = (recipe.augment, "none", "none")
+        examples = [part.photo_examples(preprocess, augment) for part, augment in zip(parts, augments, strict=False)]
+    else:
+        embeddings = catalog_embeddings(catalog, network, recipe.backbone, preprocess, workers)
+        examples = [part.embedding_examples(embeddings) for part in parts]
+    return StageData(examples[0], examples[1], examples[2] if held else None, recipe, workers)
 
 
 def _train_stage(

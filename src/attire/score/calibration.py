@@ -1,0 +1,155 @@
+"""Confidences that mean what they say, and thresholds above which answers are right as often as a team wants.
+
+Everything is fitted on products that neither trained the network nor are used to judge it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from attire.config import Decision
+from attire.errors import ConfigError
+from attire.labels import State, Targets, labelled
+from attire.score.decisions import Decisions, confidence, decide, likeliest, log_softmax, log_softmax_within_keys
+from attire.taxonomy import Taxonomy
+
+PRECISIONS = (0.9, 0.95, 0.99)
+PRECISION = 0.95  # unless a user wants another
+TEMPERATURES = np.exp(np.arange(-1.5, 2.01, 0.02))
+SHRINKAGE = 10.0  # how many nats of evidence move a key's log temperature by sqrt(0.2) from that of all keys
+BORROWED = 20.0  # pairs' worth of trust in the confidence itself, before a value's own pairs speak
+ONE_SIDED_90 = 1.2816  # normal quantile
+NEVER = 2.0  # a threshold that no confidence reaches
+
+Floats = NDArray[np.float32]
+Judge = Callable[[Floats, NDArray[np.bool_]], NDArray[np.float64]]  # of answers from the surest down
+
+
+class Calibration(BaseModel):
+    """Temperatures of the category and of each key, and per wanted precision a threshold for each value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    category_temperature: float
+    temperature: tuple[float, ...]  # [A]
+    thresholds: dict[str, tuple[float, ...]]  # precision -> [K]; above 1 for a value that is never sure enough
+
+    def scale(self, taxonomy: Taxonomy, category: Floats, attributes: Floats) -> tuple[Floats, Floats]:
+        """Logits float32[N, C] and float32[N, K] whose probabilities are calibrated."""
+        temperature = np.asarray(self.temperature, dtype=np.float32)[taxonomy.key_of_column]
+        return category / np.float32(self.category_temperature), attributes / temperature
+
+    def accepted(self, taxonomy: Taxonomy, decisions: Decisions, precision: float) -> NDArray[np.bool_]:
+        """bool[N, A]: answers sure enough for `precision`."""
+        self.check(precision)
+        threshold = np.asarray(self.thresholds[str(precision)], dtype=np.float32)
+        sure = confidence(taxonomy, decisions) >= threshold[_weakest(taxonomy, decisions)]
+        return labelled(taxonomy, decisions.chosen) & sure
+
+    def check(self, precision: float) -> None:
+        """Raise `ConfigError` for a precision that was not fitted."""
+        if str(precision) not in self.thresholds:
+            raise ConfigError(f"precision {precision} was not fitted: this bundle has {', '.join(self.thresholds)}.")
+
+
+def fit_temperatures(
+    taxonomy: Taxonomy, truth: Targets, category: Floats, attributes: Floats
+) -> tuple[float, tuple[float, ...]]:
+    """The temperature of the category, and of each key (Guo et al., "On calibration of modern neural networks", 2017).
+
+    A key's log temperature is drawn towards that of all keys together, so that a key with few labels follows the rest.
+    """
+    known = truth.category >= 0
+    rows, true = np.flatnonzero(known), truth.category[known]
+    category_loss = [-log_softmax(category / np.float32(t))[rows, true].sum() for t in TEMPERATURES]
+    loss = np.stack([_key_losses(taxonomy, truth, attributes / np.float32(t)) for t in TEMPERATURES])  # [T, A]
+    log = np.log(TEMPERATURES)
+    common = log[loss.sum(axis=1).argmin()]
+    own = (loss + SHRINKAGE / 2 * (log - common)[:, None] ** 2).argmin(axis=0)
+    best = int(np.argmin(category_loss))
+    return float(TEMPERATURES[best]), tuple(float(TEMPERATURES[i]) for i in own)
+
+
+def fit_thresholds(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, precision: float) -> tuple[float, ...]:
+    """Per value the confidence from which an answer is accepted: [K].
+
+    One threshold for all values comes first, the lowest one at which the precision of the accepted answers is at least
+    `precision` by the lower end of its interval (Wilson 1927, one-sided 90%). A value whose own answers are then wrong
+    more than twice as often as wanted gets a higher one. Its precision is estimated with `BORROWED` pairs' worth of its
+    confidence added, so a rare value is neither trusted nor condemned for a few pairs of luck.
+    """
+    sure, column, right = _answers(taxonomy, truth, decisions)
+    pooled = _lowest_threshold(sure, right, _wilson_low, precision)
+    floor = 1 - 2 * (1 - precision)
+    thresholds = np.full(taxonomy.width, max(pooled, floor))
+    for value in np.unique(column[sure >= pooled]):
+        own = (column == value) & (sure >= pooled)
+        thresholds[value] = _lowest_threshold(sure[own], right[own], _borrowed, floor)
+    return tuple(float(threshold) for threshold in thresholds)
+
+
+def fit_calibration(
+    taxonomy: Taxonomy, rule: Decision, truth: Targets, category: Floats, attributes: Floats
+) -> Calibration:
+    """Fit both on logits float32[N, C] and float32[N, K] of products that the network has not learned from."""
+    category_temperature, temperature = fit_temperatures(taxonomy, truth, category, attributes)
+    scaled = Calibration(category_temperature=category_temperature, temperature=temperature, thresholds={})
+    decisions = decide(taxonomy, rule, *scaled.scale(taxonomy, category, attributes))
+    fitted = {str(precision): fit_thresholds(taxonomy, truth, decisions, precision) for precision in PRECISIONS}
+    return scaled.model_copy(update={"thresholds": fitted})
+
+
+def _key_losses(taxonomy: Taxonomy, truth: Targets, logits: Floats) -> NDArray[np.float64]:
+    """float64[A]: negative log likelihood of what was stated, over the products whose label is known."""
+    known = truth.state == State.KNOWN
+    one = taxonomy.one[taxonomy.key_of_column]
+    sign = np.where(truth.hot, 1, -1)
+    loss = np.where(one, -log_softmax_within_keys(taxonomy, logits) * truth.hot, np.logaddexp(0, -sign * logits))
+    per_pair = np.add.reduceat(loss, taxonomy.starts, axis=1, dtype=np.float64)
+    return np.asarray((per_pair * known).sum(axis=0))
+
+
+def _answers(
+    taxonomy: Taxonomy, truth: Targets, decisions: Decisions
+) -> tuple[Floats, NDArray[np.int64], NDArray[np.bool_]]:
+    """Of each answered pair whose label is known: confidence, column of its least sure value, whether it is right."""
+    answered = labelled(taxonomy, decisions.chosen) & labelled(taxonomy, truth.hot)
+    right = ~labelled(taxonomy, decisions.chosen & ~truth.hot)
+    return (
+        confidence(taxonomy, decisions)[answered],
+        _weakest(taxonomy, decisions)[answered],
+        right[answered],
+    )
+
+
+def _weakest(taxonomy: Taxonomy, decisions: Decisions) -> NDArray[np.int64]:
+    """int64[N, A]: the column of each key's least sure chosen value; one of its others where none is chosen."""
+    doubt = np.where(decisions.chosen, 1 - decisions.probability, np.float32(-1))
+    return np.nonzero(likeliest(taxonomy, doubt))[1].reshape(len(doubt), len(taxonomy.keys))
+
+
+def _lowest_threshold(confidence: Floats, right: NDArray[np.bool_], good: Judge, wanted: float) -> float:
+    """The lowest confidence at which `good` of the answers at or above it is at least `wanted`, or `NEVER`."""
+    order = np.argsort(-confidence, kind="stable")
+    confidence, right = confidence[order], right[order]
+    last_of_equals = np.append(np.diff(confidence) != 0, True)
+    passing = np.flatnonzero(last_of_equals & (good(confidence, right) >= wanted))
+    return float(confidence[passing[-1]]) if len(passing) else NEVER
+
+
+def _wilson_low(_confidence: Floats, right: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Lower end of the interval for the precision of the first 1, 2, ... answers."""
+    n, z = np.arange(1, len(right) + 1), ONE_SIDED_90
+    p = right.cumsum() / n
+    return np.asarray((p + z * z / (2 * n) - z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))) / (1 + z * z / n))
+
+
+def _borrowed(confidence: Floats, right: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Precision of the first 1, 2, ... answers, with `BORROWED` more pairs that are right as often as they claim."""
+    n = np.arange(1, len(right) + 1)
+    claimed = confidence.cumsum() / n
+    return np.asarray((right.cumsum() + BORROWED * claimed) / (n + BORROWED))

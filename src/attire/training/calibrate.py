@@ -1,0 +1,44 @@
+"""The part of train that a network does not learn from, and the calibration that is fitted on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from attire.catalog.store import Catalog
+from attire.config import Decision
+from attire.labels import Targets
+from attire.pixels.dataset import DrawSampler
+from attire.score.calibration import Calibration, fit_calibration
+from attire.taxonomy import Taxonomy
+from attire.training.data import Examples
+
+BATCH = 64
+
+
+def hold_out(catalog: Catalog, ids: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:
+    """Divide `ids` into those to learn from and about `share` of them to calibrate on, with no group on two sides."""
+    group = dict(zip(catalog.ids, catalog.products["group"].to_list(), strict=True))
+    groups = np.random.default_rng(seed).permutation(sorted({group[id] for id in ids}))
+    held = set(groups[: round(share * len(groups))].tolist())
+    return [id for id in ids if group[id] not in held], [id for id in ids if group[id] in held]
+
+
+def calibrate(model: nn.Module, examples: Examples, taxonomy: Taxonomy, rule: Decision, workers: int) -> Calibration:
+    """Fit on the logits that `model` gives for `examples`, which it has not learned from."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = model.to(device).eval()
+    loader = DataLoader(examples, BATCH, sampler=DrawSampler(len(examples), None), num_workers=workers)
+    category, attributes, targets = [], [], []
+    with torch.inference_mode():
+        for inputs, truth in loader:
+            logits = model(inputs.to(device))
+            category.append(logits.category.float().cpu().numpy())
+            attributes.append(logits.attributes.float().cpu().numpy())
+            targets.append([column.numpy() for column in truth])
+    truth = Targets(*(np.concatenate(column) for column in zip(*targets, strict=True)))
+    return fit_calibration(taxonomy, rule, truth, np.concatenate(category), np.concatenate(attributes))

@@ -1,0 +1,134 @@
+"""Calibration: temperatures that generated the labels are found again, and thresholds keep what they promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attire.config import Decision
+from attire.errors import ConfigError
+from attire.labels import State, Targets
+from attire.score.calibration import NEVER, Calibration, fit_calibration, fit_thresholds
+from attire.score.decisions import Decisions, decide
+from attire.score.metrics import headline, match
+from attire.taxonomy import Key, Taxonomy
+
+TAXONOMY = Taxonomy(
+    categories=("A", "B"),
+    keys={
+        "common": Key(categories=("A", "B"), values=("x", "y", "z")),
+        "rare": Key(categories=("A", "B"), values=("u", "v")),
+    },
+)
+
+
+def draw(n: int, temperature: float, seed: int = 0) -> tuple[Targets, np.ndarray, np.ndarray]:
+    """Labels drawn from the probabilities that logits / temperature stand for; `rare` is known for 1 in 100."""
+    rng = np.random.default_rng(seed)
+    category, logits = rng.normal(0, 3, (n, 2)).astype(np.float32), rng.normal(0, 3, (n, 5)).astype(np.float32)
+    hot = np.zeros((n, 5), dtype=bool)
+    for columns in (slice(0, 3), slice(3, 5)):
+        p = np.exp(logits[:, columns] / temperature)
+        drawn = (p.cumsum(1) / p.sum(1, keepdims=True) < rng.random((n, 1))).sum(1)
+        hot[np.arange(n), columns.start + drawn] = True
+    known = np.column_stack([np.ones(n, bool), np.arange(n) % 100 == 0])
+    hot &= known[:, [0, 0, 0, 1, 1]]
+    p = np.exp(category / temperature)
+    truth = (p[:, 0] / p.sum(1) < rng.random(n)).astype(np.int64)
+    return Targets(truth, hot, np.where(known, State.KNOWN, State.UNKNOWN).astype(np.int8)), category, logits
+
+
+def test_the_temperature_of_the_labels_is_found() -> None:
+    calibration = fit_calibration(TAXONOMY, Decision(), *draw(5000, temperature=2.0))
+    assert calibration.category_temperature == pytest.approx(2, rel=0.08)
+    assert calibration.temperature[0] == pytest.approx(2, rel=0.08)
+    assert calibration.temperature[1] == pytest.approx(2, rel=0.3), "a rare key follows the others"
+
+
+def test_a_rare_key_keeps_to_the_common_temperature() -> None:
+    truth, category, logits = draw(400, temperature=2.0)
+    found = fit_calibration(TAXONOMY, Decision(), truth, category, logits).temperature
+    assert abs(np.log(found[1] / found[0])) < 0.7, "4 labels cannot move it far"
+
+
+def test_calibrated_confidence_means_what_it_says() -> None:
+    calibration = fit_calibration(TAXONOMY, Decision(), *draw(5000, temperature=2.0))
+    truth, category, logits = draw(5000, temperature=2.0, seed=1)
+    truth = truth._replace(category=category.argmax(1))
+
+    def ece(category: np.ndarray, logits: np.ndarray) -> float:
+        return headline(match(TAXONOMY, truth, decide(TAXONOMY, Decision(), category, logits)))["ece"]
+
+    assert ece(*calibration.scale(TAXONOMY, category, logits)) < 0.03 < 0.08 < ece(category, logits)
+
+
+@pytest.mark.parametrize("precision", [0.9, 0.95, 0.99])
+def test_accepted_answers_are_right_as_often_as_wanted(precision: float) -> None:
+    calibration = fit_calibration(TAXONOMY, Decision(), *draw(5000, temperature=1.5))
+    truth, category, logits = draw(5000, temperature=1.5, seed=1)
+    decisions = decide(TAXONOMY, Decision(), *calibration.scale(TAXONOMY, category, logits))
+    accepted = calibration.accepted(TAXONOMY, decisions, precision)
+    matches = match(TAXONOMY, truth, decisions, accepted)
+    right = (matches.known & accepted & matches.right).sum() / (matches.known & accepted).sum()
+    assert precision - 0.01 < right
+    assert 0.1 < (matches.known & accepted).sum() / matches.known.sum() < 1
+
+
+def answers(confidence: list[float], right: list[bool], value: int = 0) -> tuple[Targets, Decisions]:
+    """Answers `value` of the key `common`, of which nothing else is known."""
+    n = len(confidence)
+    chosen, hot = np.zeros((n, 5), bool), np.zeros((n, 5), bool)
+    chosen[:, value] = True
+    hot[np.arange(n), np.where(right, value, (value + 1) % 3)] = True
+    probability = np.where(chosen, np.array(confidence, np.float32)[:, None], 0)
+    state = np.tile(np.array([State.KNOWN, State.UNKNOWN], np.int8), (n, 1))
+    category = np.zeros(n, np.int64)
+    applies = np.ones((n, 2), bool)
+    return Targets(category, hot, state), Decisions(category, np.ones((n, 2), np.float32), probability, chosen, applies)
+
+
+def together(*parts: tuple[Targets, Decisions]) -> tuple[Targets, Decisions]:
+    truth, decisions = zip(*parts, strict=True)
+    return (
+        Targets(*(np.concatenate(column) for column in zip(*truth, strict=True))),
+        Decisions(*(np.concatenate(column) for column in zip(*decisions, strict=True))),
+    )
+
+
+def test_a_few_right_answers_are_not_enough() -> None:
+    assert fit_thresholds(TAXONOMY, *answers([0.9] * 5, [True] * 5), 0.95)[0] == NEVER
+
+
+def test_a_value_that_is_often_wrong_gets_a_higher_threshold() -> None:
+    good = answers([0.9] * 500, [True] * 500, value=0)
+    bad = answers([0.99] * 40 + [0.92] * 20, [True] * 40 + [False] * 20, value=1)
+    thresholds = fit_thresholds(TAXONOMY, *together(good, bad), 0.95)
+    assert thresholds[0] == pytest.approx(0.9)
+    assert thresholds[1] == pytest.approx(0.99)
+
+
+def test_a_value_without_evidence_must_be_sure_itself() -> None:
+    thresholds = fit_thresholds(TAXONOMY, *answers([0.6] * 500, [True] * 500), 0.95)
+    assert thresholds[0] == pytest.approx(0.6)
+    assert thresholds[2] == pytest.approx(0.9)
+
+
+def test_a_precision_that_was_not_fitted_is_refused() -> None:
+    calibration = Calibration(category_temperature=1, temperature=(1, 1), thresholds={"0.95": (0.5,) * 5})
+    with pytest.raises(ConfigError, match=r"this bundle has 0\.95"):
+        calibration.check(0.9)
+
+
+def test_several_values_are_as_sure_as_all_of_them_together() -> None:
+    taxonomy = Taxonomy(categories=("A",), keys={"many": Key(arity="many", categories=("A",), values=("p", "q", "r"))})
+    chosen, probability = np.array([[True, True, False]]), np.array([[0.9, 0.8, 0.1]], np.float32)
+    ones = np.ones((1, 1), np.float32)
+    decisions = Decisions(np.zeros(1, np.int64), ones, probability, chosen, ones.astype(bool))
+
+    def accepted(q: float) -> bool:
+        thresholds = {"0.95": (1.0, q, 1.0)}  # that of the least sure value counts
+        calibration = Calibration(category_temperature=1, temperature=(1,), thresholds=thresholds)
+        return bool(calibration.accepted(taxonomy, decisions, 0.95)[0, 0])
+
+    assert accepted(0.71)
+    assert not accepted(0.73)
