@@ -115,7 +115,7 @@ def test_prediction_in_words() -> None:
     assert [a.value for a in colour.alternatives] == ["Green", "Red"]
     assert isinstance(style, Answer)
     assert style.values == ("Casual", "Formal")
-    assert style.confidence == pytest.approx(1 / (1 + np.exp(-1)), rel=1e-5)  # the least sure of the two
+    assert style.confidence == pytest.approx(1 / (1 + np.exp(-1)) / (1 + np.exp(-3)), rel=1e-5)  # both are right
     assert [a.value for a in style.alternatives] == ["Sports", "Party"]
 
 

@@ -15,8 +15,18 @@ from sklearn.metrics import (
 
 from attire.config import Decision
 from attire.labels import Targets, encode, labelled
-from attire.score.decisions import Decisions, decide
-from attire.score.metrics import FIGURES, MIN_LABELS, MIN_POSITIVES, headline, match, per_category, per_key, weighted
+from attire.score.decisions import Decisions, confidence, decide
+from attire.score.metrics import (
+    BINS,
+    FIGURES,
+    MIN_LABELS,
+    MIN_POSITIVES,
+    headline,
+    match,
+    per_category,
+    per_key,
+    weighted,
+)
 from attire.taxonomy import Key, Taxonomy
 
 CATEGORIES = ("Shirts", "Jeans", "Belts", "Hats")
@@ -164,13 +174,45 @@ def test_a_product_without_answers_scores_0() -> None:
 
 
 @pytest.mark.parametrize(("truth", "decisions"), CASES)
+def test_confidence_figures_equal_a_plain_loop(truth: Targets, decisions: Decisions) -> None:
+    sure = confidence(TAXONOMY, decisions) > 0.7
+    figures = headline(match(TAXONOMY, truth, decisions, sure))
+    known = filled = right_filled = 0
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for row in range(N):
+        for a, columns in enumerate(TAXONOMY.columns.values()):
+            hot, chosen = truth.hot[row, columns], decisions.chosen[row, columns]
+            if not hot.any():
+                continue
+            known += 1
+            if not chosen.any():
+                continue
+            claimed, right = float(decisions.probability[row, columns][chosen].prod()), bool(hot[chosen].all())
+            bins.setdefault(min(int(claimed * BINS), BINS - 1), []).append((claimed, right))
+            filled += sure[row, a]
+            right_filled += sure[row, a] and right
+    gaps = [abs(sum(claimed - right for claimed, right in pairs)) for pairs in bins.values()]
+    assert figures["coverage_95"] == pytest.approx(filled / known)
+    assert figures["precision_95"] == pytest.approx(right_filled / filled)
+    assert figures["ece"] == pytest.approx(sum(gaps) / sum(map(len, bins.values())), rel=1e-4)
+
+
+def test_without_thresholds_there_is_no_coverage() -> None:
+    figures = headline(match(TAXONOMY, *CASES[0]))
+    assert np.isnan(figures["coverage_95"])
+    assert np.isnan(figures["precision_95"])
+    assert figures["ece"] > 0
+
+
+@pytest.mark.parametrize(("truth", "decisions"), CASES)
 def test_weights_count_products_as_often_as_repeating_them(truth: Targets, decisions: Decisions) -> None:
     times = np.random.default_rng(0).integers(0, 4, N)
     rows = np.repeat(np.arange(N), times)
+    sure = confidence(TAXONOMY, decisions) > 0.7
+    plain = match(TAXONOMY, truth, decisions, sure)
     repeated = headline(
-        match(TAXONOMY, Targets._make(x[rows] for x in truth), Decisions._make(x[rows] for x in decisions))
+        match(TAXONOMY, Targets._make(x[rows] for x in truth), Decisions._make(x[rows] for x in decisions), sure[rows])
     )
-    plain = match(TAXONOMY, truth, decisions)
     got = weighted(plain, np.stack([times, np.ones(N)], axis=1))
     assert got.keys() == FIGURES.keys()
     for name, value in headline(plain).items():

@@ -16,7 +16,7 @@ from attire.evaluation.files import page, write_report
 from attire.evaluation.report import Provenance, Report, Score, score_report
 from attire.evaluation.sheets import number, sheets, verdict
 from attire.labels import Targets, encode
-from attire.score.decisions import decide
+from attire.score.decisions import confidence, decide
 from attire.score.metrics import FIGURES, headline, match, per_key
 from attire.taxonomy import Key, Taxonomy
 
@@ -53,12 +53,13 @@ DECISIONS = decide(
 )
 GROUPS = [f"g{i // 2}" for i in range(120)]
 RIVALS = baselines(TAXONOMY, _labels(0, 200), TRUTH)
-REPORT = score_report(TAXONOMY, TRUTH, DECISIONS, GROUPS, RIVALS, PROVENANCE)
+SURE = confidence(TAXONOMY, DECISIONS) > 0.8
+REPORT = score_report(TAXONOMY, TRUTH, DECISIONS, GROUPS, RIVALS, PROVENANCE, SURE)
 
 
 def test_figures_stand_within_their_intervals_beside_both_baselines() -> None:
     values = {name: score.value for name, score in REPORT.figures.items()}
-    assert values == pytest.approx(headline(match(TAXONOMY, TRUTH, DECISIONS)), nan_ok=True)
+    assert values == pytest.approx(headline(match(TAXONOMY, TRUTH, DECISIONS, SURE)))
     assert all(score.low <= score.value <= score.high for score in REPORT.figures.values())
     assert all(score.low < score.high for score in REPORT.figures.values())
     rival = headline(match(TAXONOMY, TRUTH, RIVALS[MODE_WITHIN_CATEGORY]))

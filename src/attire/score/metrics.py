@@ -82,7 +82,7 @@ def match(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, accepted: Bo
         exact=known & (both == either),
         right=known & predicted & (both == _count(taxonomy, chosen)),
         confidence=confidence(taxonomy, decisions),
-        filled=None if accepted is None else known & accepted,
+        filled=None if accepted is None else known & predicted & accepted,
         spurious=predicted & rules_out,
         rankings=tuple(
             _rank(column, np.flatnonzero(known[:, taxonomy.key_of_column[column]]), hot, decisions.probability)
