@@ -53,7 +53,7 @@ DECISIONS = decide(
 )
 GROUPS = [f"g{i // 2}" for i in range(120)]
 RIVALS = baselines(TAXONOMY, _labels(0, 200), TRUTH)
-SURE = confidence(TAXONOMY, DECISIONS) > 0.8
+SURE = confidence(TAXONOMY, DECISIONS) > 0.5
 REPORT = score_report(TAXONOMY, TRUTH, DECISIONS, GROUPS, RIVALS, PROVENANCE, SURE)
 
 
