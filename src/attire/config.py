@@ -49,6 +49,7 @@ class Architecture(_Frozen):
     trunk: int = Field(default=0, ge=0)  # width of one layer that all heads share; 0: none
     head: Literal["linear", "mlp"] = "mlp"
     hidden: int = Field(default=256, ge=1)  # width of each key's mlp
+    prior: bool = False  # heads start from how frequent each value is within each category
     shared: bool = True  # one backbone answers category and attributes; False: two
 
     @model_validator(mode="after")
@@ -63,6 +64,9 @@ class Recipe(Architecture):
 
     name: str
     size_px: tuple[int, int] = (224, 224)  # height, width
+    train_size_px: tuple[int, int] | None = (
+        None  # of augmented training views; None: the same (see docs/experiments.md)
+    )
     fit: Literal["pad", "squash", "crop"] = "pad"
     augment: Literal["none", "light"] = "none"
     batch_size: int = Field(default=64, ge=1)

@@ -60,7 +60,7 @@ REPORT = score_report(TAXONOMY, TRUTH, DECISIONS, GROUPS, RIVALS, PROVENANCE, SU
 def test_figures_stand_within_their_intervals_beside_both_baselines() -> None:
     values = {name: score.value for name, score in REPORT.figures.items()}
     assert values == pytest.approx(headline(match(TAXONOMY, TRUTH, DECISIONS, SURE)))
-    # The calibration error of a resample is biased upwards, for noise only adds to its gaps; on 120 products visibly so.
+    # A resample's calibration error is biased upwards, for noise only adds to its gaps; on 120 products visibly so.
     assert all(score.low <= score.value <= score.high for name, score in REPORT.figures.items() if name != "ece")
     assert all(score.low < score.high for score in REPORT.figures.values())
     rival = headline(match(TAXONOMY, TRUTH, RIVALS[MODE_WITHIN_CATEGORY]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from attire.config import Architecture
@@ -21,7 +22,13 @@ class Logits(NamedTuple):
 
 
 class Heads(nn.Module):
-    """The category layer and the attribute heads, on features float32[B, F], behind the trunk if there is one."""
+    """The category layer and the attribute heads, on features float32[B, F], behind the trunk if there is one.
+
+    With a `prior` (float32[C, K], see `log_prior`) the attribute heads say how a photo differs from what is usual in
+    its category: to their logits comes the prior of each category, weighed by the category's probability.
+    """
+
+    prior: Tensor | None
 
     def __init__(self, features: int, taxonomy: Taxonomy, architecture: Architecture, dropout: float = 0.0) -> None:
         super().__init__()
@@ -29,10 +36,15 @@ class Heads(nn.Module):
         self.trunk = _trunk(features, width, dropout) if architecture.trunk else nn.Identity()
         self.category = nn.Linear(width, len(taxonomy.categories))
         self.attributes = HEADS[architecture.head](width, taxonomy, architecture.hidden, dropout)
+        shape = len(taxonomy.categories), taxonomy.width
+        self.register_buffer("prior", torch.zeros(shape) if architecture.prior else None)
 
     def forward(self, features: Tensor) -> Logits:
         features = self.trunk(features)
-        return Logits(self.category(features), self.attributes(features))
+        category, attributes = self.category(features), self.attributes(features)
+        if self.prior is not None:
+            attributes = attributes + category.detach().softmax(1) @ self.prior
+        return Logits(category, attributes)
 
 
 class Network(nn.Module):

@@ -28,6 +28,7 @@ from attire.errors import ConfigError
 from attire.model.backbone import data_config, weights_digest
 from attire.model.losses import balanced_weight
 from attire.model.network import Network, build_backbone, build_network
+from attire.model.prior import log_prior
 from attire.pixels.preprocess import Preprocess
 from attire.taxonomy import Taxonomy
 from attire.training.calibrate import calibrate, hold_out
@@ -75,6 +76,8 @@ def train(
     stages = [name for name in STAGES if stage in (name, "both") and getattr(recipe, name).epochs]
     todo = _open(out, stages, provenance, resume)
     data = _data(catalog, splits, recipe, network, preprocess, workers)
+    if recipe.prior:
+        network.heads.prior = log_prior(catalog.taxonomy, data.train.targets)
     scores: dict[str, float] = {}
     for name in STAGES:
         if name in todo:
@@ -153,10 +156,10 @@ def _data(
     learn, held = hold_out(catalog, splits.train, recipe.calibration, recipe.seed)
     parts = [Part(catalog, learn, "train"), Part(catalog, splits.val, "val")]
     parts += [Part(catalog, held, "calibration")] if held else []
-    examples: list[Examples]
     if recipe.train_backbone:
-        augments = (recipe.augment, "none", "none")
-        examples = [part.photo_examples(preprocess, augment) for part, augment in zip(parts, augments, strict=False)]
+        training = preprocess.model_copy(update={"size_px": recipe.train_size_px or recipe.size_px})
+        examples: list[Examples] = [parts[0].photo_examples(training, recipe.augment)]
+        examples += [part.photo_examples(preprocess, "none") for part in parts[1:]]
     else:
         embeddings = catalog_embeddings(catalog, network, recipe.backbone, preprocess, workers)
         examples = [part.embedding_examples(embeddings) for part in parts]
