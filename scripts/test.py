@@ -8,6 +8,7 @@ import cyclopts
 from rich.console import Console
 
 import attire
+from attire.cli import main as run
 from attire.evaluation.sheets import sheets
 
 
@@ -19,4 +20,4 @@ def main(out: Path, *, split: str = "val") -> None:
 
 
 if __name__ == "__main__":
-    cyclopts.run(main)
+    run(lambda: cyclopts.run(main))

@@ -8,6 +8,7 @@ import cyclopts
 from rich.console import Console
 
 import attire
+from attire.cli import main as run
 from attire.evaluation.sheets import sheets
 
 
@@ -21,4 +22,4 @@ def main(out: Path, *, threshold: float = 0.8, split: str = "val") -> None:
 
 
 if __name__ == "__main__":
-    cyclopts.run(main)
+    run(lambda: cyclopts.run(main))

@@ -7,6 +7,7 @@ from pathlib import Path
 import cyclopts
 
 import attire
+from attire.cli import main as run
 
 
 def main(
@@ -30,4 +31,4 @@ def main(
 
 
 if __name__ == "__main__":
-    cyclopts.run(main)
+    run(lambda: cyclopts.run(main))

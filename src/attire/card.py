@@ -73,7 +73,7 @@ def model_card(spec: Mapping[str, Any]) -> str:
         width=width,
         fit=preprocess["fit"],
         interpolation=preprocess["interpolation"],
-        decision=f"{spec['decision']['rule']}, threshold {spec['decision']['threshold']}",
+        decision=", ".join(f"{name} {value}" for name, value in spec["decision"].items()),
         products=provenance.get("products", "unknown number of"),
         catalog=provenance.get("catalog", "unknown"),
         splits=provenance.get("splits", "unknown"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -282,13 +283,13 @@ def demo(*, out: Path = Path("attire-demo"), products: int = 700, epochs: int = 
     console.print(grid)
 
 
-def main() -> None:
-    """Run the command line; errors that attire raises on purpose are printed without a traceback."""
+def main(command: Callable[[], object] = app) -> None:
+    """Run `command`, the command line by default; errors raised on purpose are printed without a traceback."""
     handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     logging.getLogger("attire").setLevel(logging.INFO)
     try:
-        app()
+        command()
     except AttireError as error:
         Console(stderr=True).print(f"[bold red]error:[/] {_plain(str(error))}", highlight=False)
         sys.exit(2)

@@ -23,14 +23,15 @@ class _Frozen(BaseModel):
 class Decision(_Frozen):
     """How probabilities become answers.
 
-    `typed`: a key is answered where the categories to which it applies hold more than half of the category
+    `typed`: a key is answered where the categories to which it applies hold more than `gate` of the category
     probability: with the likeliest value, by softmax for arity `one`, by sigmoid for arity `many`, there with every
-    other value above `threshold`.
+    other value above `threshold`. A higher gate answers fewer keys that the true category rules out, and fewer others.
     `threshold`: every value whose sigmoid exceeds `threshold`, whatever the category (the original method).
     """
 
     rule: Literal["typed", "threshold"] = "typed"
     threshold: float = Field(default=0.5, gt=0, lt=1)
+    gate: float = Field(default=0.5, ge=0, lt=1)
 
 
 class Stage(_Frozen):

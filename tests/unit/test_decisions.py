@@ -49,6 +49,16 @@ def test_typed_equals_a_plain_loop() -> None:
             np.testing.assert_array_equal(found.chosen[row, columns], chosen & applies)
 
 
+def test_a_gate_asks_for_more_or_less_of_the_category_probability() -> None:
+    category_logits = np.log(np.array([[0.6, 0.1, 0.3]], dtype=np.float32))
+    logits = np.zeros((1, 9), dtype=np.float32)
+    answered = {
+        gate: decide(TAXONOMY, Decision(gate=gate), category_logits, logits).applies[0].tolist()
+        for gate in (0.5, 0.65, 0.8)
+    }
+    assert answered == {0.5: [True, True, True], 0.65: [True, False, True], 0.8: [True, False, False]}
+
+
 def test_threshold_knows_no_gate() -> None:
     category_logits, logits = _logits(1)
     found = decide(TAXONOMY, THRESHOLD, category_logits, logits)

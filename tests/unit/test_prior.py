@@ -18,7 +18,12 @@ TAXONOMY = Taxonomy(
         "tags": Key(arity="many", categories=("Shirts", "Belts"), values=("a", "b")),
     },
 )
-LABELS = [{"neck": ("Round",), "tags": ("a", "b")}, {"neck": ("Round",), "tags": ("a",)}, {"neck": ("V",)}, {}]
+LABELS: list[dict[str, tuple[str, ...]]] = [
+    {"neck": ("Round",), "tags": ("a", "b")},
+    {"neck": ("Round",), "tags": ("a",)},
+    {"neck": ("V",)},
+    {},
+]
 TARGETS = Targets._make(map(torch.from_numpy, encode(TAXONOMY, ["Shirts", "Shirts", "Shirts", "Belts"], LABELS)))
 
 

@@ -54,7 +54,7 @@ def decide(
     else:
         one = taxonomy.one[taxonomy.key_of_column]
         probability = np.where(one, np.exp(log_softmax_within_keys(taxonomy, logits)), sigmoid)
-        applies = category_probability @ taxonomy.applies.astype(np.float32) > 0.5
+        applies = category_probability @ taxonomy.applies.astype(np.float32) > rule.gate
         chosen = likeliest(taxonomy, logits) | (~one & (sigmoid > rule.threshold))
         chosen &= applies[:, taxonomy.key_of_column]
     return Decisions(category_probability.argmax(axis=1), category_probability, probability, chosen, applies)
