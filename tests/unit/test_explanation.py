@@ -56,7 +56,7 @@ def colour_bundle(
     with torch.no_grad():
         for parameter in heads.parameters():
             parameter.zero_()
-        heads.attributes.weight.copy_(20 * torch.eye(3))
+        next(heads.attributes.parameters()).copy_(20 * torch.eye(3))
         heads.category.weight[0, 0] = 20.0
     spec = BundleSpec(
         created="",

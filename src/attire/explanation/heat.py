@@ -5,8 +5,9 @@ logits of a key have in common (the white corners of every photo) decides nothin
 So the score is the value's log odds: its logit, less the log-sum-exp of its rivals' where a softmax decides.
 
 Of a backbone that pools several stages only the last is shown: what earlier stages add is mostly edges of the photo.
-Blurring the hottest 15% of the photo lowered the answer's log probability more with this choice than with Grad-CAM,
-LayerCAM, or all stages together (myntra26, recipe frozen, ResNet-50).
+A first look (myntra26 val, recipe frozen on ResNet-50, some 20 answers): blurring the hottest 15% of the photo lowered
+the answer's log probability by 1.8, with Grad-CAM 1.0, LayerCAM 1.5, all three stages 1.4, a random 15% 0.5. The plain
+logit did no worse than the log odds there; its maps had the white corners.
 """
 
 from __future__ import annotations
