@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from attire.config import Recipe, load_recipe
     from attire.errors import AttireError
     from attire.evaluation.evaluate import evaluate
+    from attire.explanation.explain import Explanation, explain
     from attire.predict.predictor import Predictor
     from attire.prediction import Abstained, Answer, Prediction
     from attire.taxonomy import Taxonomy
@@ -36,6 +37,7 @@ _HOMES = {
     "Answer": "attire.prediction",
     "AttireError": "attire.errors",
     "Catalog": "attire.catalog.store",
+    "Explanation": "attire.explanation.explain",
     "ModelBundle": "attire.bundle",
     "Prediction": "attire.prediction",
     "Predictor": "attire.predict.predictor",
@@ -43,6 +45,7 @@ _HOMES = {
     "Splits": "attire.catalog.splits",
     "Taxonomy": "attire.taxonomy",
     "evaluate": "attire.evaluation.evaluate",
+    "explain": "attire.explanation.explain",
     "ingest": "attire.catalog.ingest",
     "load_recipe": "attire.config",
     "split": "attire.catalog.splits",
@@ -54,6 +57,7 @@ __all__ = [
     "Answer",
     "AttireError",
     "Catalog",
+    "Explanation",
     "ModelBundle",
     "Prediction",
     "Predictor",
@@ -61,6 +65,7 @@ __all__ = [
     "Splits",
     "Taxonomy",
     "evaluate",
+    "explain",
     "ingest",
     "load_recipe",
     "split",

@@ -253,6 +253,44 @@ def predict(
 
 
 @app.command
+def explain(
+    bundle: Path,
+    photos: Paths,
+    /,
+    *,
+    key: str | None = None,
+    value: str | None = None,
+    out: Path = Path("explained.png"),
+) -> None:
+    """Show where in a photo an answer comes from: the photo under a heat map of what spoke for it.
+
+    Parameters
+    ----------
+    photos
+        One or several; several come on one sheet.
+    key
+        The attribute key to explain; the category where none is given.
+    value
+        Explain this value instead of the likeliest one.
+    out
+        .png or another picture.
+    """
+    from attire.explanation.explain import Question, explanations
+    from attire.explanation.picture import grid, save
+
+    pictures = []
+    for photo, found in zip(
+        photos, explanations(bundle, [Question(photo, key, value) for photo in photos]), strict=True
+    ):
+        console.print(_plain(f"{photo}: {found.title}{f' ({found.others})' if found.others else ''}"), highlight=False)
+        if found.warning:
+            console.print(f"  [bold red]{_plain(found.warning)}[/]", highlight=False)
+        pictures.append(found.picture())
+    save(grid(pictures), out)
+    console.print(f"{out}")
+
+
+@app.command
 def demo(*, out: Path = Path("attire-demo"), products: int = 700, epochs: int = 24) -> None:
     """Draw a small synthetic catalog, run the whole job on it, and end with a report to open. Needs no network.
 

@@ -161,11 +161,15 @@ class Taxonomy(BaseModel):
             )
         return found
 
+    def key(self, name: str) -> Key:
+        """The key of that name; raises `TaxonomyError` with the closest one."""
+        if name not in self.keys:
+            raise TaxonomyError(f"'{name}' is not one of {len(self.keys)} keys{did_you_mean(name, self.keys)}")
+        return self.keys[name]
+
     def value(self, key: str, text: str) -> str:
         """The value of `key` that `text` spells; raises `TaxonomyError` with the closest one."""
-        if key not in self.keys:
-            raise TaxonomyError(f"'{key}' is not one of {len(self.keys)} keys{did_you_mean(key, self.keys)}")
-        words = self.keys[key]
+        words = self.key(key)
         found = words.lookup.get(fold(text))
         if found is None:
             hint = did_you_mean(text, [*words.values, *words.titles.values(), *words.aliases])

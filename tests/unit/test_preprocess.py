@@ -72,3 +72,13 @@ def test_light_augmentation_varies_and_repeats_under_a_seed() -> None:
         views.append(augment(photo))
     assert (views[0] == views[2]).all()
     assert (views[0] != views[1]).any()
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash", "crop"])
+@pytest.mark.parametrize("photo_size", [(168, 224), (300, 20), (64, 48), (1, 1)])
+def test_the_window_is_what_the_frame_shows(fit: str, photo_size: tuple[int, int]) -> None:
+    travels = preprocess((64, 48), fit)
+    left, top, right, bottom = travels.window(*photo_size)
+    assert (right - left, bottom - top) == travels.frame(Image.new("RGB", photo_size)).size
+    assert abs(left + right - photo_size[0]) <= 1, "the middle stays the middle"
+    assert abs(top + bottom - photo_size[1]) <= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,7 +56,17 @@ class MultiScale(nn.Module):
         self.num_features = 2 * sum(info["num_chs"] for info in backbone.feature_info[-stages:])  # type: ignore[index]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        maps = self.backbone.forward_intermediates(pixels, indices=self.stages, intermediates_only=True)  # type: ignore[operator]
+        return self.pool(self.maps(pixels))
+
+    def maps(self, pixels: Tensor) -> list[Tensor]:
+        """What the last stages put out, each float32[B, channels, h, w]."""
+        maps: list[Tensor] = self.backbone.forward_intermediates(  # type: ignore[operator]
+            pixels, indices=self.stages, intermediates_only=True
+        )
+        return maps
+
+    def pool(self, maps: Sequence[Tensor]) -> Tensor:
+        """Their features, float32[B, F]."""
         pooled = torch.cat([pool for x in maps for pool in (x.mean((2, 3)), x.amax((2, 3)))], dim=1).float()
         return pooled.sign() * pooled.abs().clamp(min=1e-6).sqrt()  # the root's slope has no end at zero
 

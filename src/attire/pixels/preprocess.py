@@ -42,12 +42,21 @@ class Preprocess(BaseModel):
         """The photo at the target's aspect ratio (up to rounding), not yet resized."""
         if self.fit == "squash":
             return photo
-        (height, width), (w, h) = self.size_px, photo.size
-        if self.fit == "pad":
-            framed = (max(w, round(h * width / height)), max(h, round(w * height / width)))
-            return photo if framed == photo.size else ImageOps.pad(photo, framed, color=WHITE)
-        framed = (min(w, round(h * width / height)) or 1, min(h, round(w * height / width)) or 1)
-        return photo if framed == photo.size else ImageOps.fit(photo, framed)
+        framed = self._framed(*photo.size)
+        if framed == photo.size:
+            return photo
+        return ImageOps.pad(photo, framed, color=WHITE) if self.fit == "pad" else ImageOps.fit(photo, framed)
+
+    def window(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """The box (left, top, right, bottom) that `frame` shows of a photo of that size, in the photo's px.
+
+        Padding lies outside the photo: there left or top are negative.
+        """
+        if self.fit == "squash":
+            return 0, 0, width, height
+        w, h = self._framed(width, height)
+        left, top = round((width - w) / 2), round((height - h) / 2)
+        return left, top, left + w, top + h
 
     def resize(self, photo: Image.Image) -> NDArray[np.uint8]:
         """uint8[3, H, W], framed and resized."""
@@ -64,3 +73,10 @@ class Preprocess(BaseModel):
     def __call__(self, photo: Image.Image) -> NDArray[np.float32]:
         """float32[3, H, W], framed, resized and normalised."""
         return self.normalise(self.resize(photo))
+
+    def _framed(self, w: int, h: int) -> tuple[int, int]:
+        """Width and height of the frame around (pad) or within (crop) a photo of that size."""
+        height, width = self.size_px
+        if self.fit == "pad":
+            return max(w, round(h * width / height)), max(h, round(w * height / width))
+        return min(w, round(h * width / height)) or 1, min(h, round(w * height / width)) or 1

@@ -1,0 +1,230 @@
+"""Explanations: the map peaks where the answer comes from, in the photo's frame, and the bundle is left as it was."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from attire.bundle import BundleSpec, ModelBundle
+from attire.config import Architecture, Decision
+from attire.errors import ConfigError, MissingExtraError, PhotoError, TaxonomyError
+from attire.explanation.explain import Question, explain, explanations
+from attire.explanation.heat import heat_maps
+from attire.explanation.picture import colours, grid, save
+from attire.model.network import Heads, Network, build_backbone, build_network
+from attire.pixels.preprocess import Preprocess
+from attire.taxonomy import Key, Taxonomy
+
+TAXONOMY = Taxonomy(
+    categories=("Shirts", "Belts"),
+    keys={
+        "colour": Key(categories=("Shirts", "Belts"), values=("red", "green")),
+        "tags": Key(arity="many", categories=("Belts",), values=("blue",)),
+    },
+)
+GREY, RED, GREEN, BLUE = (90, 90, 90), (255, 60, 60), (60, 255, 60), (60, 60, 255)
+
+
+class Means(nn.Module):
+    """A backbone whose map is the photo in cells of 8 px and whose features are the mean of each of its colours."""
+
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(pixels, 8)
+
+    def forward_head(self, maps: Tensor) -> Tensor:
+        return maps.mean((2, 3))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(pixels))
+
+
+def colour_bundle(
+    fit: Literal["pad", "squash", "crop"] = "squash",
+    *,
+    flip: bool = False,
+    rule: Literal["typed", "threshold"] = "typed",
+) -> ModelBundle:
+    """Its logit of each colour is the mean of that channel; of Shirts, of red, too."""
+    heads = Heads(3, TAXONOMY, Architecture(head="linear"))
+    with torch.no_grad():
+        for parameter in heads.parameters():
+            parameter.zero_()
+        next(heads.attributes.parameters()).copy_(20 * torch.eye(3))
+        heads.category.weight[0, 0] = 20.0
+    spec = BundleSpec(
+        created="",
+        network=Architecture(head="linear"),
+        taxonomy=TAXONOMY,
+        preprocess=Preprocess(size_px=(64, 64), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), fit=fit),
+        decision=Decision(rule=rule),
+        calibration=None,
+        provenance={},
+        scores={},
+        sha256={},
+    )
+    return ModelBundle(Path(), spec, Network(Means(), heads, flip=flip).eval())
+
+
+def patched(size: tuple[int, int], **patches: tuple[tuple[int, int, int], tuple[int, int, int, int]]) -> Image.Image:
+    """A grey photo of that size (width, height) with patches of a colour in a box."""
+    photo = Image.new("RGB", size, GREY)
+    for colour, box in patches.values():
+        photo.paste(colour, box)
+    return photo
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("fit", ["pad", "squash", "crop"])
+@pytest.mark.parametrize("size", [(200, 200), (120, 300), (300, 120)])
+def test_the_map_peaks_where_the_answer_comes_from(
+    fit: Literal["pad", "squash", "crop"], size: tuple[int, int], flip: bool
+) -> None:
+    width, height = size
+    x, y, half = width // 2 + 30, height // 2 - 25, 12  # inside what every fit sees, and off the middle
+    box = (x - half, y - half, x + half, y + half)
+    photo = patched(size, value=(RED, box), rival=(GREEN, (width - x, height - y, width - x + 8, height - y + 8)))
+    found = explain(colour_bundle(fit, flip=flip), photo, "colour")
+    assert (found.value, found.applies, found.warning) == ("red", True, "")
+    assert found.heat.shape == (height, width)
+    assert found.heat.dtype == np.float32
+    assert (found.heat.min(), found.heat.max()) == (0, 1)
+    centre = np.argwhere(found.heat > 0.9).mean(axis=0)
+    cell = max(size) / 8
+    assert abs(centre - (y, x)).max() < cell / 2
+    assert found.heat[: height // 8, : width // 8].max() < 0.1
+
+
+def test_what_a_crop_does_not_show_has_no_heat() -> None:
+    photo = patched((300, 100), seen=(RED, (140, 40, 160, 60)), unseen=(RED, (0, 0, 60, 100)))
+    found = explain(colour_bundle("crop"), photo, "colour")
+    assert not found.heat[:, :100].any()
+    assert found.heat[50, 150] > 0.5
+
+
+def test_another_value_has_another_map() -> None:
+    photo = patched((160, 160), red=(RED, (0, 0, 60, 60)), green=(GREEN, (120, 120, 160, 160)))
+    bundle = colour_bundle()
+    red, green = explanations(bundle, [Question(photo, "colour", value) for value in ("RED", "green")])
+    assert (red.value, green.value) == ("red", "green"), "spelt as the taxonomy allows"
+    assert red.heat[20, 20] > 0.7 > 0.1 > red.heat[140, 140]
+    assert green.heat[140, 140] > 0.7 > 0.1 > green.heat[20, 20]
+    assert red.confidence + green.confidence == pytest.approx(1)
+    assert [one.value for one in green.ranked] == ["red", "green"]
+    assert green.others.startswith("red ")
+
+
+def test_a_mixed_batch_equals_one_by_one() -> None:
+    bundle, photo = colour_bundle(), patched((160, 160), red=(RED, (0, 0, 60, 60)), blue=(BLUE, (90, 90, 160, 160)))
+    questions = [Question(photo, key) for key in ("tags", None, "colour", None, "tags")]
+    for question, found in zip(questions, explanations(bundle, questions, batch_size=3), strict=True):
+        alone = explain(bundle, photo, question.key)
+        assert (found.key, found.value, found.ranked) == (alone.key, alone.value, alone.ranked)
+        np.testing.assert_allclose(found.heat, alone.heat, atol=1e-6)
+
+
+def test_a_key_that_does_not_apply_is_explained_with_a_warning() -> None:
+    photo = patched((160, 160), red=(RED, (0, 0, 60, 60)), blue=(BLUE, (90, 90, 160, 160)))
+    found = explain(colour_bundle(), photo, "tags")
+    assert (found.category, found.applies) == ("Shirts", False)
+    assert found.warning == "tags does not apply to Shirts, the predicted category"
+    assert found.heat[140, 140] > 0.7
+    assert explain(colour_bundle(rule="threshold"), photo, "tags").applies, "the original asks every key"
+
+
+def test_nothing_spoke_for_it() -> None:
+    found = explain(colour_bundle(), Image.new("RGB", (64, 64), RED), "colour", "green")
+    assert not found.heat.any()
+    assert found.warning == "nothing in the photo spoke for green"
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        {},
+        {"pooling": "multiscale", "flip": True, "trunk": 8, "head": "linear"},
+        {"shared": False, "flip": True},
+        {"backbone": "test_convnext"},
+    ],
+)
+@pytest.mark.parametrize("category", [True, False])
+def test_every_architecture_is_explained_and_left_as_it_was(architecture: dict[str, Any], category: bool) -> None:
+    torch.manual_seed(0)
+    built = Architecture.model_validate({"backbone": "resnet10t", "hidden": 8, **architecture})
+    network = build_network(built, TAXONOMY)
+    if not built.shared:
+        network.category_backbone = build_backbone(built)
+    pixels = torch.randn(1, 3, 64, 96).repeat(2, 1, 1, 1)
+    before = network.eval()(pixels)
+    heat = heat_maps(network, pixels, [0, 1], [[1], [0]], category=category)
+    assert heat.shape == (2, 64, 96)
+    assert heat.isfinite().all()
+    assert heat.any(), "what speaks against one value speaks for the other"
+    for old, new in zip(before, network(pixels), strict=True):
+        assert torch.equal(old, new)
+    assert all(p.requires_grad and p.grad is None for p in network.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in network.modules())
+    assert not network.training
+
+
+def test_the_category_of_two_networks_is_explained_by_its_own() -> None:
+    torch.manual_seed(0)
+    heads = Heads(3, TAXONOMY, Architecture(head="linear"))
+    blind = Means()
+    blind.forward_head = lambda maps: maps.mean((2, 3)) * 0  # type: ignore[method-assign]
+    network = Network(blind, heads, Means()).eval()
+    pixels = torch.rand(2, 3, 64, 64)
+    assert heat_maps(network, pixels, [0, 1], [[1], [0]], category=True).any()
+    assert not heat_maps(network, pixels, [0, 1], [[1], [0]], category=False).any()
+
+
+def test_tokens_have_no_map() -> None:
+    network = build_network(Architecture(backbone="test_vit", hidden=4), TAXONOMY).eval()
+    with pytest.raises(ConfigError, match="tokens of a photo, not a map"):
+        heat_maps(network, torch.rand(1, 3, 160, 160), [0], [[1]], category=True)
+
+
+def test_what_is_wrong_is_told(tmp_path: Path) -> None:
+    bundle, photo = colour_bundle(), Image.new("RGB", (64, 64))
+    (tmp_path / "text.jpg").write_text("no photo")
+    with pytest.raises(PhotoError, match=r"text\.jpg: text: expected one of"):
+        explain(bundle, str(tmp_path / "text.jpg"), "colour")
+    with pytest.raises(TaxonomyError, match="'color' is not one of 2 keys; did you mean 'colour'"):
+        explain(bundle, photo, "color")
+    with pytest.raises(TaxonomyError, match="did you mean 'green'"):
+        explain(bundle, photo, "colour", "gren")
+    with pytest.raises(TaxonomyError, match="did you mean 'Belts'"):
+        explain(bundle, photo, value="Belst")
+    with pytest.raises(ConfigError, match=r"cannot write .*\.xyz"):
+        save(photo, tmp_path / "out.xyz")
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "attire.explanation.hires", raising=False)
+    monkeypatch.setitem(sys.modules, "torchcam", None)
+    monkeypatch.setitem(sys.modules, "torchcam.methods", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'attire\[explain\]'"):
+        explain(colour_bundle(), Image.new("RGB", (64, 64)), "colour")
+
+
+def test_pictures_show_photo_heat_and_warning(tmp_path: Path) -> None:
+    photo = patched((160, 200), red=(RED, (0, 0, 60, 60)), blue=(BLUE, (90, 90, 160, 160)))
+    right, odd = (explain(colour_bundle(), photo, key).picture() for key in ("colour", "tags"))
+    warned = (185, 28, 28)
+    assert warned not in {colour for _, colour in right.getcolors(1 << 20) or []}
+    assert warned in {colour for _, colour in odd.getcolors(1 << 20) or []}
+    sheet = grid([right, odd, right])
+    assert sheet.height == 2 * max(right.height, odd.height)
+    save(sheet, tmp_path / "new" / "sheet.png")
+    assert Image.open(tmp_path / "new" / "sheet.png").size == sheet.size
+
+
+def test_hotter_is_brighter() -> None:
+    grey = colours(np.linspace(0, 1, 50, dtype=np.float32)) @ np.array([0.299, 0.587, 0.114])
+    assert (np.diff(grey) > 0).all(), "also for eyes that tell no colours"
