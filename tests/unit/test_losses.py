@@ -181,6 +181,12 @@ def test_extreme_logits_have_a_finite_loss_and_slope(loss: str, policy: str) -> 
     assert build(loss, policy)(LOGITS.bfloat16(), BATCH).dtype == torch.float32
 
 
+def test_small_exponents_have_a_finite_slope_where_the_power_has_none() -> None:
+    for name, fields in {"asl": {"gamma_negative": 0.5}, "focal": {"gamma": 0.5}}.items():
+        _, slope = value_and_slope(build(name, "negative", **{name: fields}), LOGITS * 1e3)
+        assert slope.isfinite().all()
+
+
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_ignored_labels_give_no_slope_and_known_ones_do(loss: str) -> None:
     _, slope = value_and_slope(build(loss, "ignore"), LOGITS)

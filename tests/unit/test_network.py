@@ -74,6 +74,14 @@ def test_two_networks_have_no_common_trunk() -> None:
         Recipe(name="x", trunk=8, shared=False)
 
 
+def test_mirrored_maps_are_laid_on_one_another() -> None:
+    architecture = Architecture(backbone="resnet10t", head="csra", flip=True)
+    network = build_network(architecture, TAXONOMY).eval()
+    found = network.features(PIXELS)
+    torch.testing.assert_close(network.features(PIXELS.flip(3)), found.flip(3))
+    assert not torch.allclose(found, found.flip(3))
+
+
 def test_a_map_averages_to_what_the_backbone_pools() -> None:
     torch.manual_seed(0)
     backbone = create_backbone("resnet10t").eval()
