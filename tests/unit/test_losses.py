@@ -182,9 +182,10 @@ def test_extreme_logits_have_a_finite_loss_and_slope(loss: str, policy: str) -> 
 
 
 def test_small_exponents_have_a_finite_slope_where_the_power_has_none() -> None:
-    for name, fields in {"asl": {"gamma_negative": 0.5}, "focal": {"gamma": 0.5}}.items():
-        _, slope = value_and_slope(build(name, "negative", **{name: fields}), LOGITS * 1e3)
-        assert slope.isfinite().all()
+    for name, fields in {"asl": {"gamma_negative": 0.5, "clip": 0.5}, "focal": {"gamma": 0.5}}.items():
+        for size in (0, 1e3):  # at zero a probability lies on the clip itself
+            _, slope = value_and_slope(build(name, "negative", **{name: fields}), LOGITS * size)
+            assert slope.isfinite().all()
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
