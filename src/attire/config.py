@@ -41,6 +41,41 @@ class Stage(_Frozen):
     lr: float = Field(default=1e-3, gt=0)
 
 
+class Csra(_Frozen):
+    """Of the head `csra`."""
+
+    share: float = Field(default=0.1, ge=0)  # of attention beside the plain average: the paper's lambda
+    temperature: float = Field(default=1.0, gt=0)  # the greater, the fewer positions count
+
+
+class WeightedBce(_Frozen):
+    """Of the loss `weighted_bce`."""
+
+    power: float = Field(default=1.0, ge=0, le=1)  # a value that holds weighs frequency ** -power
+
+
+class Focal(_Frozen):
+    """Of the loss `focal`."""
+
+    gamma: float = Field(default=2.0, ge=0)  # the paper's best
+    alpha: float | None = Field(default=None, gt=0, lt=1)  # weight of values that hold; the paper's best 0.25
+
+
+class Asl(_Frozen):
+    """Of the loss `asl`; the paper's best."""
+
+    gamma_positive: float = Field(default=0.0, ge=0)
+    gamma_negative: float = Field(default=4.0, ge=0)
+    clip: float = Field(default=0.05, ge=0, lt=1)
+
+
+class Selective(_Frozen):
+    """Of the policy `selective`: which unlabelled values may be there; the paper's."""
+
+    prior: float = Field(default=0.05, ge=0, le=1)  # those that hold more often than this
+    likely: int = Field(default=5, ge=0)  # and so many likeliest ones per product of a batch
+
+
 class Architecture(_Frozen):
     """What it takes to build a network, before any weights."""
 
@@ -48,7 +83,8 @@ class Architecture(_Frozen):
     pooling: Literal["last", "multiscale"] = "last"  # the backbone's own, or mean and maximum of its last three stages
     flip: bool = False  # features are the mean over the photo and its mirror image
     trunk: int = Field(default=0, ge=0)  # width of one layer that all heads share; 0: none
-    head: Literal["linear", "mlp"] = "mlp"
+    head: Literal["csra", "linear", "mlp"] = "mlp"
+    csra: Csra = Csra()
     hidden: int = Field(default=256, ge=1)  # width of each key's mlp
     prior: bool = False  # heads start from how frequent each value is within each category
     shared: bool = True  # one backbone answers category and attributes; False: two
@@ -57,7 +93,22 @@ class Architecture(_Frozen):
     def _two_networks_share_nothing(self) -> Self:
         if self.trunk and not self.shared:
             raise ValueError("a trunk is common to all heads, so it needs shared = true")
+        if self.prior and not self.shared:
+            raise ValueError("a prior reads the category from the same network, so it needs shared = true")
         return self
+
+    @model_validator(mode="after")
+    def _positions_are_not_pooled(self) -> Self:
+        if self.spatial and (self.pooling != "last" or self.trunk):
+            raise ValueError(
+                'head = "csra" looks at positions: it needs pooling = "last" and trunk = 0, or head = "mlp"'
+            )
+        return self
+
+    @property
+    def spatial(self) -> bool:
+        """Whether the heads look at positions, so that the backbone gives its last map instead of pooled features."""
+        return self.head == "csra"
 
 
 class Recipe(Architecture):
@@ -80,13 +131,35 @@ class Recipe(Architecture):
     schedule: Literal["plateau", "cosine"] = "cosine"
     warmup: float = Field(default=0.0, ge=0, lt=1)  # share of the stage's steps
     ema_decay: float = Field(default=0.0, ge=0, lt=1)  # 0: no averaging
-    loss: Literal["softmax", "bce"] = "softmax"
+    loss: Literal["asl", "bce", "focal", "softmax", "weighted_bce"] = "softmax"
+    attribute_weight: float = Field(default=1.0, gt=0)  # beside the category's loss: a mean over values is a small one
+    unlabelled: Literal["ignore", "negative", "selective"] = "ignore"  # what a key without a label tells a binary loss
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)  # of the category, and of keys of arity one under softmax
+    sampling: float = Field(default=0.0, ge=0, le=1)  # products come by category frequency ** -sampling; 0: each once
+    weighted_bce: WeightedBce = WeightedBce()
+    focal: Focal = Focal()
+    asl: Asl = Asl()
+    selective: Selective = Selective()
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16 where the hardware multiplies it natively
     calibration: float = Field(default=0.0, ge=0, lt=1)  # share of train that only calibrates; 0: no calibration
     decision: Decision = Decision()
     category: Stage = Stage()
     attributes: Stage = Stage()
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.loss == "softmax" and self.unlabelled != "ignore":
+            raise ValueError(
+                f'loss = "softmax" says of an unlabelled key neither yes nor no, so unlabelled = "{self.unlabelled}" '
+                'means nothing to it: take unlabelled = "ignore", or a binary loss (asl, bce, focal, weighted_bce)'
+            )
+        if self.spatial and not self.train_backbone:
+            raise ValueError(
+                'head = "csra" looks at positions, which cached embeddings have not: '
+                'take train_backbone = true, or head = "linear" or "mlp"'
+            )
+        return self
 
     @property
     def architecture(self) -> Architecture:
@@ -137,7 +210,10 @@ def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 
 def _explain(error: Mapping[str, Any]) -> str:
     where = ".".join(map(str, error["loc"]))
+    if not where:  # two fields that do not go together
+        return f"{error['msg'].removeprefix('Value error, ')}."
     if error["type"] == "extra_forbidden":
-        fields = [*Recipe.model_fields, *Stage.model_fields, *Decision.model_fields]
+        models = (Recipe, Stage, Decision, Csra, WeightedBce, Focal, Asl, Selective)
+        fields = [name for model in models for name in model.model_fields]
         return f"{where} is not a field{did_you_mean(str(error['loc'][-1]), fields)}"
     return f"{where}={error['input']!r}: {error['msg']}."

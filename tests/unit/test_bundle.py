@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from attire.bundle import PROBE, SPEC, WEIGHTS, ModelBundle
-from attire.config import Architecture, Decision
+from attire.config import Architecture, Csra, Decision
 from attire.errors import BundleError
+from attire.model.heads import HEADS
 from attire.model.network import build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
 from attire.taxonomy import Key, Taxonomy
@@ -23,9 +25,9 @@ TAXONOMY = Taxonomy(
 PREPROCESS = Preprocess(size_px=(48, 32), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
 
-def make(path: Path, *, shared: bool = True) -> ModelBundle:
+def make(path: Path, *, shared: bool = True, head: Literal["csra", "linear", "mlp"] = "mlp") -> ModelBundle:
     torch.manual_seed(0)
-    architecture = Architecture(backbone="resnet10t", hidden=8, shared=shared)
+    architecture = Architecture(backbone="resnet10t", head=head, csra=Csra(share=0.3), hidden=8, shared=shared)
     network = build_network(architecture, TAXONOMY)
     network.category_backbone = None if shared else build_backbone(architecture)
     return ModelBundle.save(
@@ -52,8 +54,9 @@ def bundle(saved: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_what_is_saved_comes_back(tmp_path: Path, shared: bool) -> None:
-    made = make(tmp_path / "a", shared=shared)
+@pytest.mark.parametrize("head", sorted(HEADS))
+def test_what_is_saved_comes_back(tmp_path: Path, shared: bool, head: Literal["csra", "linear", "mlp"]) -> None:
+    made = make(tmp_path / "a", shared=shared, head=head)
     loaded = ModelBundle.load(tmp_path / "a")
     pixels = torch.randn(2, 3, 48, 32)
     for before, after in zip(made.network(pixels), loaded.network(pixels), strict=True):

@@ -22,7 +22,13 @@ def test_seed_is_the_original_method() -> None:
     assert (seed.optimizer, seed.betas, seed.schedule) == ("adam", (0.5, 0.999), "plateau")
     assert (seed.category.epochs, seed.category.lr) == (13, 2e-3)
     assert (seed.attributes.epochs, seed.attributes.lr) == (8, 2e-3)
-    assert (seed.loss, seed.decision.rule, seed.decision.threshold) == ("bce", "threshold", 0.8)
+    assert (seed.loss, seed.unlabelled, seed.decision.rule, seed.decision.threshold) == (
+        "bce",
+        "negative",
+        "threshold",
+        0.8,
+    )
+    assert (seed.label_smoothing, seed.sampling, seed.attribute_weight) == (0, 0, 1)
     assert (seed.augment, seed.ema_decay, seed.weight_decay, seed.dropout) == ("none", 0, 0, 0)
 
 
@@ -45,6 +51,7 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
     [
         ('bakbone = "resnet18"', r"bakbone is not a field; did you mean 'backbone'\?"),
         ("[attributes]\nepoch = 2", r"attributes\.epoch is not a field; did you mean 'epochs'\?"),
+        ("[asl]\ngama_negative = 2", r"asl\.gama_negative is not a field; did you mean 'gamma_negative'\?"),
         ("batch_size = 0", "batch_size=0"),
         ("batch_size = ", "not valid TOML"),
     ],

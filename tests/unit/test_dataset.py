@@ -48,6 +48,45 @@ def test_a_draw_is_a_function_of_seed_epoch_and_product() -> None:
     assert seeds(1, 1) != seeds(2, 1)
 
 
+def drawn(expected: list[float], world: int, epoch: int = 0) -> list[Draw]:
+    draws = []
+    for rank in range(world):
+        sampler = DrawSampler(len(expected), seed=4, rank=rank, world=world, expected=np.array(expected))
+        sampler.set_epoch(epoch)
+        own = list(sampler)
+        assert len(own) == len(sampler), "DDP waits for equal numbers of steps"
+        draws += own
+    return draws
+
+
+def test_rare_products_are_drawn_more_often() -> None:
+    expected = [0.5] * 8 + [3.25, 2.75]
+    counts = np.array(
+        [np.bincount([d.product for d in drawn(expected, 1, epoch)], minlength=10) for epoch in range(400)]
+    )
+    assert (counts.sum(1) == 10).all()
+    assert (np.abs(counts - expected) < 1).all(), "each epoch is as even as whole numbers allow"
+    np.testing.assert_allclose(counts.mean(0), expected, atol=0.1)
+    assert drawn(expected, 1, 1) == drawn(expected, 1, 1) != drawn(expected, 1, 2)
+
+
+def test_drawn_evenly_every_product_comes_once() -> None:
+    assert sorted(d.product for d in drawn([1.0] * 9, 1)) == list(range(9))
+
+
+@pytest.mark.parametrize("world", [2, 5])
+def test_processes_share_repeated_draws(world: int) -> None:
+    expected = [0.5] * 8 + [3.25, 2.75]
+    assert sorted(drawn(expected, world)) == sorted(drawn(expected, 1))
+
+
+def test_a_product_drawn_again_is_drawn_differently() -> None:
+    draws = drawn([0.5] * 8 + [3.0, 3.0], 1)
+    assert len(set(draws)) == len(draws) == 10
+    first = dict(drawn([1.0] * 10, 1))
+    assert all(first[product] in [d.seed for d in draws if d.product == product] for product in (8, 9))
+
+
 def test_photos_become_normalised_pixels(tmp_path: Path) -> None:
     for name, colour in (("a.png", "black"), ("b.png", "white")):
         Image.new("RGB", (12, 16), colour).save(tmp_path / name)

@@ -1,30 +1,16 @@
-"""The fused heads against separate modules, and the losses against torch's own, key by key."""
+"""The fused heads against separate modules, attention against its paper, and what every head must do."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from taxonomies import many_keys
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attire.labels import State, Targets
-from attire.model.heads import FusedHeads, ValueLayout
-from attire.model.losses import LOSSES, balanced_weight, category_loss
-from attire.taxonomy import Key, Taxonomy
-
-
-def many_keys(keys: int = 46) -> Taxonomy:
-    return Taxonomy(
-        categories=("A",),
-        keys={
-            f"k{i}": Key(
-                arity="many" if i % 5 == 0 else "one",
-                categories=("A",),
-                values=tuple(f"v{j}" for j in range(1 + i % 7)),
-            )
-            for i in range(keys)
-        },
-    )
+from attire.config import Architecture
+from attire.model.heads import HEADS, FusedHeads, LinearHeads, ResidualAttention, pooled
+from attire.taxonomy import Taxonomy
 
 
 def separate_modules(heads: FusedHeads, taxonomy: Taxonomy, features: int) -> nn.ModuleList:
@@ -58,80 +44,83 @@ def test_fused_heads_equal_46_separate_modules() -> None:
     assert not heads.weight.grad[2, :, len(taxonomy.keys["k2"].values) :].any(), "no gradient reaches the padding"  # type: ignore[index]
 
 
-def random_targets(taxonomy: Taxonomy, batch: int) -> Targets:
-    generator = torch.Generator().manual_seed(1)
-    hot = torch.zeros(batch, taxonomy.width, dtype=torch.bool)
-    state = torch.randint(0, 3, (batch, len(taxonomy.keys)), generator=generator, dtype=torch.int8)
-    for row in range(batch):
-        for a, (name, key) in enumerate(taxonomy.keys.items()):
-            columns = taxonomy.columns[name]
-            if state[row, a] == State.KNOWN:
-                chosen = torch.randint(0, len(key.values), (1 if key.arity == "one" else 2,), generator=generator)
-                hot[row, columns.start + chosen] = True
-    return Targets(torch.zeros(batch, dtype=torch.int64), hot, state)
+ARCHITECTURE = Architecture(hidden=8)
+MAP = torch.randn(6, 16, 3, 2, generator=torch.Generator().manual_seed(3))
 
 
-def softmax_by_hand(taxonomy: Taxonomy, logits: Tensor, targets: Targets) -> Tensor:
-    terms = []
-    for a, (name, key) in enumerate(taxonomy.keys.items()):
-        for row in range(len(logits)):
-            if targets.state[row, a] != State.KNOWN:
-                continue
-            own, hot = logits[row, taxonomy.columns[name]], targets.hot[row, taxonomy.columns[name]]
-            if key.arity == "one":
-                terms.append(F.cross_entropy(own[None], hot.int().argmax()[None]))
-            else:
-                terms.append(F.binary_cross_entropy_with_logits(own, hot.float()))
-    return torch.stack(terms).mean()
+def features(name: str) -> Tensor:
+    return MAP if Architecture.model_validate({"head": name}).spatial else pooled(MAP)
 
 
-def test_softmax_loss_equals_torch_key_by_key() -> None:
-    taxonomy = many_keys(12)
-    targets = random_targets(taxonomy, 6)
-    logits = torch.randn(6, taxonomy.width, generator=torch.Generator().manual_seed(2))
-    loss = LOSSES["softmax"](logits, targets, ValueLayout(taxonomy))
-    torch.testing.assert_close(loss, softmax_by_hand(taxonomy, logits, targets))
+@pytest.mark.parametrize("name", sorted(HEADS))
+def test_every_head_learns_what_it_is_told(name: str) -> None:
+    torch.manual_seed(0)
+    taxonomy = many_keys(7)
+    head = HEADS[name](16, taxonomy, ARCHITECTURE, 0.0)
+    wanted = torch.randn(6, taxonomy.width, generator=torch.Generator().manual_seed(4))
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.05)
+    losses = []
+    for _ in range(60):
+        logits = head(features(name))
+        assert logits.shape == (6, taxonomy.width)
+        loss = (logits - wanted).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert all(p.grad is not None for p in head.parameters()), "a parameter without a part stops distributed training"
+    assert losses[-1] < losses[0] / 10
 
 
-def test_bce_loss_counts_unlabelled_keys_as_negative() -> None:
-    taxonomy = many_keys(3)
-    unlabelled = Targets(
-        torch.zeros(2, dtype=torch.int64),
-        torch.zeros(2, taxonomy.width, dtype=torch.bool),
-        torch.full((2, 3), int(State.UNKNOWN), dtype=torch.int8),
-    )
-    low, high = (
-        LOSSES["bce"](torch.full((2, taxonomy.width), x), unlabelled, ValueLayout(taxonomy)) for x in (-9.0, 9.0)
-    )
-    assert low < 0.001
-    assert high > 8
+@pytest.mark.parametrize("name", sorted(HEADS))
+def test_every_head_reads_each_product_by_itself(name: str) -> None:
+    taxonomy = many_keys(7)
+    head = HEADS[name](16, taxonomy, ARCHITECTURE, 0.0)
+    together = head(features(name))
+    torch.testing.assert_close(torch.cat([head(own[None]) for own in features(name)]), together)
+    assert head(1e4 * features(name)).isfinite().all()
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
-def test_every_loss_is_finite_and_learns(name: str) -> None:
-    taxonomy = many_keys(9)
-    layout, targets = ValueLayout(taxonomy), random_targets(taxonomy, 8)
-    logits = torch.zeros(8, taxonomy.width, requires_grad=True)
-    before = LOSSES[name](logits, targets, layout)
-    before.backward()  # type: ignore[no-untyped-call]
-    assert torch.isfinite(logits.grad).all()  # type: ignore[arg-type]
-    after = LOSSES[name]((logits - 10 * logits.grad).detach(), targets, layout)  # type: ignore[operator]
-    assert after < before
-    nothing = targets._replace(state=torch.full_like(targets.state, int(State.UNKNOWN)))
-    assert torch.isfinite(LOSSES[name](logits, nothing, layout))
+@pytest.mark.parametrize("name", sorted(HEADS))
+@pytest.mark.filterwarnings("error")
+def test_every_head_answers_nothing_where_there_are_no_keys(name: str) -> None:
+    head = HEADS[name](16, Taxonomy(categories=("A",)), ARCHITECTURE, 0.0)
+    assert head(features(name)).shape == (6, 0)
 
 
-def test_category_loss_leaves_unknown_categories_out() -> None:
-    logits = torch.tensor([[2.0, 0.0], [0.0, 5.0]], requires_grad=True)
-    weight = torch.ones(2)
-    known = category_loss(logits, torch.tensor([0, -1]), weight)
-    torch.testing.assert_close(known, F.cross_entropy(logits[:1], torch.tensor([0])))
-    none = category_loss(logits, torch.tensor([-1, -1]), weight)
-    none.backward()  # type: ignore[no-untyped-call]
-    assert none == 0
-    assert not logits.grad.any()  # type: ignore[union-attr]
+@pytest.mark.parametrize("name", ["csra", "mlp"])
+def test_dropout_drops_in_training_only(name: str) -> None:
+    head = HEADS[name](16, many_keys(3), ARCHITECTURE, 0.5)
+    assert not torch.equal(head(features(name)), head(features(name)))
+    head.eval()
+    torch.testing.assert_close(head(features(name)), head(features(name)))
 
 
-def test_balanced_weight_is_inverse_frequency() -> None:
-    weight = balanced_weight(torch.tensor([0, 0, 0, 1, -1]), classes=3)
-    torch.testing.assert_close(weight, torch.tensor([4 / 6, 2.0, 0.0]))
+def attention(share: float, temperature: float) -> ResidualAttention:
+    torch.manual_seed(0)
+    return ResidualAttention(16, many_keys(7), share, temperature)
+
+
+def test_attention_without_a_share_is_linear_on_average_pooled_features() -> None:
+    head = attention(0, 1)
+    linear = LinearHeads(16, many_keys(7))
+    linear.load_state_dict(head.state_dict())
+    torch.testing.assert_close(head(MAP), linear(MAP.mean((2, 3))))
+
+
+def test_attention_equals_the_paper_value_by_value() -> None:
+    head = attention(0.3, 2)
+    found = head(MAP)
+    for row, x in enumerate(MAP.flatten(2)):  # [F, positions]
+        for column, m in enumerate(head.weight):
+            evidence = torch.stack([x[:, j] @ m for j in range(x.shape[1])])
+            s = (2 * evidence).exp() / (2 * evidence).exp().sum()
+            specific = sum(s[j] * x[:, j] for j in range(x.shape[1]))
+            expected = m @ (x.mean(1) + 0.3 * specific) + head.bias[column]
+            torch.testing.assert_close(found[row, column], expected)
+
+
+def test_the_hotter_the_attention_the_nearer_to_the_maximum() -> None:
+    head = attention(1, 1e4)
+    scores = F.conv2d(MAP, head.weight[:, :, None, None])
+    torch.testing.assert_close(head(MAP), scores.mean((2, 3)) + scores.amax((2, 3)) + head.bias)

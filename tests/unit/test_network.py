@@ -7,9 +7,9 @@ from itertools import product
 import pytest
 import torch
 
-from attire.config import Architecture, Recipe
+from attire.config import Architecture, Recipe, load_recipe
 from attire.errors import ConfigError
-from attire.model.backbone import MultiScale, create_backbone, data_config
+from attire.model.backbone import MultiScale, create_backbone, data_config, without_pooling
 from attire.model.heads import HEADS
 from attire.model.network import build_network
 from attire.taxonomy import Key, Taxonomy
@@ -24,7 +24,13 @@ TAXONOMY = Taxonomy(
 PIXELS = torch.randn(2, 3, 64, 48, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("pooling", "head", "trunk"), list(product(["last", "multiscale"], HEADS, [0, 8])))
+ARCHITECTURES = [
+    *product(["last", "multiscale"], [head for head in HEADS if head != "csra"], [0, 8]),
+    ("last", "csra", 0),
+]
+
+
+@pytest.mark.parametrize(("pooling", "head", "trunk"), ARCHITECTURES)
 def test_every_architecture_answers_and_learns(pooling: str, head: str, trunk: int) -> None:
     architecture = Architecture.model_validate(
         {"backbone": "resnet10t", "pooling": pooling, "head": head, "trunk": trunk, "hidden": 4}
@@ -54,9 +60,10 @@ def test_a_backbone_without_stages_is_refused() -> None:
         MultiScale(torch.nn.Flatten())
 
 
-def test_flipped_networks_do_not_tell_left_from_right() -> None:
+@pytest.mark.parametrize("head", ["csra", "mlp"])
+def test_flipped_networks_do_not_tell_left_from_right(head: str) -> None:
     torch.manual_seed(0)
-    plain = build_network(Architecture(backbone="resnet10t", hidden=4), TAXONOMY).eval()
+    plain = build_network(Architecture.model_validate({"backbone": "resnet10t", "head": head}), TAXONOMY).eval()
     assert not torch.allclose(plain(PIXELS).category, plain(PIXELS.flip(3)).category)
     plain.flip = True
     torch.testing.assert_close(plain(PIXELS), plain(PIXELS.flip(3)))
@@ -65,3 +72,44 @@ def test_flipped_networks_do_not_tell_left_from_right() -> None:
 def test_two_networks_have_no_common_trunk() -> None:
     with pytest.raises(ValueError, match="a trunk is common to all heads"):
         Recipe(name="x", trunk=8, shared=False)
+    with pytest.raises(ValueError, match="a prior reads the category from the same network"):
+        Recipe(name="x", prior=True, shared=False)
+
+
+def test_mirrored_maps_are_laid_on_one_another() -> None:
+    architecture = Architecture(backbone="resnet10t", head="csra", flip=True)
+    network = build_network(architecture, TAXONOMY).eval()
+    found = network.features(PIXELS)
+    torch.testing.assert_close(network.features(PIXELS.flip(3)), found.flip(3))
+    assert not torch.allclose(found, found.flip(3))
+
+
+def test_a_map_averages_to_what_the_backbone_pools() -> None:
+    torch.manual_seed(0)
+    backbone = create_backbone("resnet10t").eval()
+    pooled = backbone(PIXELS)
+    state = {name: value.clone() for name, value in backbone.state_dict().items()}
+    spatial = without_pooling(backbone)
+    torch.testing.assert_close(spatial(PIXELS).mean((2, 3)), pooled)
+    torch.testing.assert_close(dict(spatial.state_dict()), state)  # weights of either fit the other
+    assert not spatial.training
+    assert without_pooling(create_backbone("resnet10t")).training
+
+
+def test_layers_between_pooling_and_classifier_count() -> None:
+    for head in ("csra", "linear"):
+        architecture = Architecture.model_validate({"backbone": "mobilenetv3_small_050", "head": head})
+        assert build_network(architecture, TAXONOMY).eval()(PIXELS).attributes.shape == (2, 5)
+
+
+def test_backbones_without_a_map_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r'head = "csra" needs .* map \[64, h, w\]; this one gives \[101, 64\]'):
+        build_network(Architecture(backbone="test_vit", head="csra"), TAXONOMY)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"pooling": "multiscale"}, {"trunk": 8}, {"train_backbone": False, "pooling": "last", "trunk": 0}]
+)
+def test_heads_that_look_at_positions_need_positions(fields: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=r'recipe base:\n  head = "csra" looks at positions'):
+        load_recipe("base", {"head": "csra", **fields})

@@ -24,7 +24,7 @@ SCRATCH = "none"  # the word for `weights` that means: start from random weights
 
 
 def create_backbone(name: str, weights: str | Path | None = SCRATCH) -> nn.Module:
-    """A timm model without its classifier: float32[B, 3, H, W] -> float32[B, F]; F is its `num_features`.
+    """A timm model without its classifier: float32[B, 3, H, W] -> float32[B, F]; F is its `feature_width`.
 
     `weights`: None for timm's pretrained weights (downloaded once), "none" for random ones, else a safetensors file.
     Raises `ConfigError` for an unknown name and `WeightsError` for weights that cannot be had or do not fit.
@@ -69,6 +69,29 @@ class MultiScale(nn.Module):
         """Their features, float32[B, F]."""
         pooled = torch.cat([pool for x in maps for pool in (x.mean((2, 3)), x.amax((2, 3)))], dim=1).float()
         return pooled.sign() * pooled.abs().clamp(min=1e-6).sqrt()  # the root's slope has no end at zero
+
+
+def feature_width(backbone: nn.Module) -> int:
+    """F: timm's `num_features` are those before a layer that some backbones have between pooling and classifier."""
+    return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
+
+
+def without_pooling(backbone: nn.Module) -> nn.Module:
+    """`backbone`, changed so that it gives a map: float32[B, 3, H, W] -> float32[B, F, h, w].
+
+    Raises `ConfigError` for one that has no such map (tokens, channels last, a single position): tried on one photo.
+    """
+    backbone.reset_classifier(0, global_pool="")  # type: ignore[operator]
+    training = backbone.training
+    with torch.no_grad():
+        shape = backbone.eval()(torch.zeros(1, *data_config(backbone)["input_size"])).shape
+    backbone.train(training)
+    if len(shape) != 4 or shape[1] != feature_width(backbone) or shape[2:].numel() == 1:
+        raise ConfigError(
+            f'head = "csra" needs a backbone that gives a map [{feature_width(backbone)}, h, w]; this one gives '
+            f'{list(shape[1:])}. Take a convolutional one (resnet50, convnext_tiny), or head = "mlp".'
+        )
+    return backbone
 
 
 def data_config(backbone: nn.Module) -> dict[str, Any]:

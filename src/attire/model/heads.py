@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from attire.config import Architecture
 from attire.taxonomy import Taxonomy
 
 
@@ -72,8 +74,53 @@ class FusedHeads(nn.Module):
 class LinearHeads(nn.Linear):
     """One linear layer per key, which together are one matrix: float32[B, F] -> float32[B, K]."""
 
-    def __init__(self, features: int, taxonomy: Taxonomy, _hidden: int = 0, _dropout: float = 0.0) -> None:
-        super().__init__(features, taxonomy.width)
+    def __init__(self, features: int, taxonomy: Taxonomy) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as above
+            super().__init__(features, taxonomy.width)
 
 
-HEADS: dict[str, Callable[[int, Taxonomy, int, float], nn.Module]] = {"linear": LinearHeads, "mlp": FusedHeads}
+class ResidualAttention(LinearHeads):
+    """Linear heads that look where the evidence for each value is: a map float32[B, F, h, w] -> float32[B, K].
+
+    To a value's score averaged over positions comes `share` times its score averaged with attention, which a softmax
+    of `temperature` times the scores themselves gives; with a share of 0 they are linear heads on averaged features.
+    Zhu & Wu, "Residual Attention: A Simple but Effective Method for Multi-Label Recognition", ICCV 2021 (CSRA), with
+    one attention head, and a bias. Dropout takes whole channels, as it would of averaged features.
+    """
+
+    def __init__(
+        self, features: int, taxonomy: Taxonomy, share: float, temperature: float, dropout: float = 0.0
+    ) -> None:
+        super().__init__(features, taxonomy)
+        self.share, self.temperature, self.dropout = share, temperature, nn.Dropout2d(dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        positions = self.dropout(features).flatten(2).transpose(1, 2)  # [B, h * w, F]
+        scores = F.linear(positions, self.weight)  # [B, h * w, K]
+        attention = (self.temperature * scores).softmax(1)
+        return scores.mean(1) + self.bias + self.share * (attention * scores).sum(1)
+
+
+def pooled(features: Tensor) -> Tensor:
+    """float32[B, F] of features that are so already, or of a map float32[B, F, h, w]: its average."""
+    return features.mean((2, 3)) if features.ndim == 4 else features
+
+
+def _linear(features: int, taxonomy: Taxonomy, _architecture: Architecture, _dropout: float) -> nn.Module:
+    return LinearHeads(features, taxonomy)
+
+
+def _mlp(features: int, taxonomy: Taxonomy, architecture: Architecture, dropout: float) -> nn.Module:
+    return FusedHeads(features, taxonomy, architecture.hidden, dropout)
+
+
+def _csra(features: int, taxonomy: Taxonomy, architecture: Architecture, dropout: float) -> nn.Module:
+    return ResidualAttention(features, taxonomy, architecture.csra.share, architecture.csra.temperature, dropout)
+
+
+HEADS: dict[str, Callable[[int, Taxonomy, Architecture, float], nn.Module]] = {
+    "csra": _csra,
+    "linear": _linear,
+    "mlp": _mlp,
+}

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from attire.config import Architecture
-from attire.model.backbone import SCRATCH, MultiScale, create_backbone
-from attire.model.heads import HEADS
+from attire.model.backbone import SCRATCH, MultiScale, create_backbone, feature_width, without_pooling
+from attire.model.heads import HEADS, pooled
 from attire.taxonomy import Taxonomy
 
 
@@ -22,10 +22,11 @@ class Logits(NamedTuple):
 
 
 class Heads(nn.Module):
-    """The category layer and the attribute heads, on features float32[B, F], behind the trunk if there is one.
+    """The category layer and the attribute heads, behind the trunk if there is one.
 
-    With a `prior` (float32[C, K], see `log_prior`) the attribute heads say how a photo differs from what is usual in
-    its category: to their logits comes the prior of each category, weighed by the category's probability.
+    On features float32[B, F], or float32[B, F, h, w] where the architecture is `spatial`. With a `prior` (float32[C,
+    K], see `log_prior`) the attribute heads say how a photo differs from what is usual in its category: to their logits
+    comes the prior of each category, weighed by the category's probability.
     """
 
     prior: Tensor | None
@@ -35,13 +36,13 @@ class Heads(nn.Module):
         width = architecture.trunk or features
         self.trunk = _trunk(features, width, dropout) if architecture.trunk else nn.Identity()
         self.category = nn.Linear(width, len(taxonomy.categories))
-        self.attributes = HEADS[architecture.head](width, taxonomy, architecture.hidden, dropout)
+        self.attributes = HEADS[architecture.head](width, taxonomy, architecture, dropout)
         shape = len(taxonomy.categories), taxonomy.width
         self.register_buffer("prior", torch.zeros(shape) if architecture.prior else None)
 
     def forward(self, features: Tensor) -> Logits:
         features = self.trunk(features)
-        category, attributes = self.category(features), self.attributes(features)
+        category, attributes = self.category(pooled(features)), self.attributes(features)
         if self.prior is not None:
             attributes = attributes + category.detach().softmax(1) @ self.prior
         return Logits(category, attributes)
@@ -61,16 +62,17 @@ class Network(nn.Module):
         self.backbone, self.heads, self.category_backbone, self.flip = backbone, heads, category_backbone, flip
 
     def features(self, pixels: Tensor) -> Tensor:
-        """What the heads see: float32[B, F]. Training photos are mirrored at random, so there one view is enough."""
+        """What the heads see. Training photos are mirrored at random, so there one view is enough."""
         features: Tensor = self.backbone(pixels)
         if self.flip and not self.backbone.training:
-            features = (features + self.backbone(pixels.flip(3))) / 2
+            mirrored: Tensor = self.backbone(pixels.flip(3))
+            features = (features + (mirrored.flip(3) if mirrored.ndim == 4 else mirrored)) / 2
         return features
 
     def forward(self, pixels: Tensor) -> Logits:
         logits: Logits = self.heads(self.features(pixels))
         if self.category_backbone is not None:
-            return logits._replace(category=self.heads.category(self.category_backbone(pixels)))
+            return logits._replace(category=self.heads.category(pooled(self.category_backbone(pixels))))
         return logits
 
 
@@ -79,13 +81,15 @@ def build_network(
 ) -> Network:
     """The network of one backbone, with the backbone's `weights` (see `create_backbone`) and random heads."""
     backbone = build_backbone(architecture, weights)
-    heads = Heads(int(backbone.num_features), taxonomy, architecture, dropout)  # type: ignore[arg-type]
+    heads = Heads(feature_width(backbone), taxonomy, architecture, dropout)
     return Network(backbone, heads, flip=architecture.flip)
 
 
 def build_backbone(architecture: Architecture, weights: str | Path | None = SCRATCH) -> nn.Module:
-    """The backbone with the architecture's pooling."""
+    """The backbone with the architecture's pooling, or without any for heads that look at positions."""
     backbone = create_backbone(architecture.backbone, weights)
+    if architecture.spatial:
+        return without_pooling(backbone)
     return MultiScale(backbone) if architecture.pooling == "multiscale" else backbone
 
 

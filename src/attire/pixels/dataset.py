@@ -1,7 +1,7 @@
 """Products as training examples: one photo (or cached embedding) of a product per epoch, with its targets.
 
 Randomness is a function of (seed, epoch, product) alone, so that neither the number of workers nor a resumed run
-changes what is drawn.
+changes what is drawn; where a product comes several times in an epoch, of which time it is, too.
 """
 
 from __future__ import annotations
@@ -34,11 +34,14 @@ class DrawSampler(Sampler[Draw]):
     """Draws of one process: every product once per epoch, shuffled and split evenly over `world` processes.
 
     Each process gets as many draws as any other (the last ones are filled from the front), as DDP requires. With
-    `seed=None` the order is fixed and nothing is random.
+    `seed=None` the order is fixed and nothing is random. With `expected` (float64[size], 1 on average) a product comes
+    as often as that in an epoch, each time with another seed.
     """
 
-    def __init__(self, size: int, seed: int | None, rank: int = 0, world: int = 1) -> None:
-        self.size, self.seed, self.rank, self.world = size, seed, rank, world
+    def __init__(
+        self, size: int, seed: int | None, rank: int = 0, world: int = 1, expected: NDArray[np.float64] | None = None
+    ) -> None:
+        self.size, self.seed, self.rank, self.world, self.expected = size, seed, rank, world, expected
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -51,10 +54,32 @@ class DrawSampler(Sampler[Draw]):
     def __iter__(self) -> Iterator[Draw]:
         order = np.arange(self.size)
         if self.seed is not None:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
-        for product in np.resize(order, len(self) * self.world)[self.rank :: self.world].tolist():
-            seed = None if self.seed is None else hash((self.seed, self.epoch, product)) & 0x7FFFFFFF
-            yield Draw(product, seed)
+            random = np.random.default_rng((self.seed, self.epoch))
+            order = random.permutation(self.size)
+            if self.expected is not None:
+                order = random.permutation(order[_systematic(self.expected[order], random.random())])
+        own = np.resize(np.arange(self.size), len(self) * self.world)[self.rank :: self.world]
+        for product, before in np.stack([order, _drawn_before(order)])[:, own].T.tolist():
+            content = (self.seed, self.epoch, product, before) if before else (self.seed, self.epoch, product)
+            yield Draw(product, None if self.seed is None else hash(content) & 0x7FFFFFFF)
+
+
+def _systematic(expected: NDArray[np.float64], start: float) -> NDArray[np.int64]:
+    """int64[N]: positions, each as often as `expected` rounded down or up, and on average exactly so.
+
+    Systematic sampling: N points at distance 1 on a line where each position is as long as it is expected. Drawing
+    with replacement would leave out a third of the products even where all are expected once.
+    """
+    points = start + np.arange(len(expected))
+    return np.searchsorted(np.cumsum(expected), points, side="right").clip(max=len(expected) - 1)
+
+
+def _drawn_before(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64[N]: of each place in `order`, in how many places before it the same product stands."""
+    places = np.argsort(order, kind="stable")
+    before = np.empty_like(order)
+    before[places] = np.arange(len(order)) - np.searchsorted(order[places], order[places])
+    return before
 
 
 class _Products(Dataset[tuple[Tensor, Targets]]):

@@ -14,6 +14,7 @@ from attire.catalog.store import Catalog
 from attire.config import Recipe
 from attire.errors import CatalogError
 from attire.labels import Targets
+from attire.model.losses import balanced_weight
 from attire.pixels import ops  # noqa: F401
 from attire.pixels.augment import AUGMENTS
 from attire.pixels.dataset import DrawSampler, EmbeddingDataset, PhotoDataset
@@ -55,7 +56,11 @@ class Part:
 
 
 class StageData(L.LightningDataModule):
-    """Train batches drawn at random, val batches in order; each process gets its share of both."""
+    """Train batches drawn at random, val batches in order; each process gets its share of both.
+
+    With `sampling` in the recipe, products of rare categories are drawn more often (Mahajan et al., "Exploring the
+    Limits of Weakly Supervised Pretraining", ECCV 2018; theirs is 0.5).
+    """
 
     def __init__(
         self, train: Examples, val: Examples, calibration: Examples | None, recipe: Recipe, workers: int
@@ -66,15 +71,19 @@ class StageData(L.LightningDataModule):
         self.recipe, self.workers = recipe, workers
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(self.train, self.recipe.seed)
+        sampling = self.recipe.sampling
+        expected = _expected_draws(self.train.targets.category, sampling) if sampling else None
+        return self._loader(self.train, self.recipe.seed, expected)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._loader(self.val, None)
 
-    def _loader(self, examples: Examples, seed: int | None) -> DataLoader[Batch]:
+    def _loader(
+        self, examples: Examples, seed: int | None, expected: NDArray[np.float64] | None = None
+    ) -> DataLoader[Batch]:
         world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         workers = 0 if isinstance(examples, EmbeddingDataset) else self.workers  # a lookup is cheaper than a message
-        sampler = DrawSampler(len(examples), seed, rank, world)
+        sampler = DrawSampler(len(examples), seed, rank, world, expected)
         batch_size = max(1, self.recipe.batch_size // world)
         return DataLoader(
             examples,
@@ -86,3 +95,9 @@ class StageData(L.LightningDataModule):
             # Batch norm has no statistics of a single example: where one is left over, another one each epoch waits.
             drop_last=seed is not None and len(sampler) % batch_size == 1 < len(sampler),
         )
+
+
+def _expected_draws(category: torch.Tensor, sampling: float) -> NDArray[np.float64]:
+    """float64[N]: how often each product is drawn in an epoch, 1 on average; nobody knows if an unknown one is rare."""
+    weight = balanced_weight(category, max(1, int(category.max()) + 1), sampling)
+    return torch.where(category < 0, 1, weight[category]).double().numpy()

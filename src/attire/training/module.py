@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from attire.config import Recipe, Stage
 from attire.labels import Targets
-from attire.model.heads import ValueLayout
-from attire.model.losses import LOSSES, category_loss
+from attire.model.losses import LOSSES, balanced_weight, category_loss
 from attire.model.network import Heads, Logits
 from attire.pixels import ops  # noqa: F401
 from attire.score.decisions import decide
@@ -35,20 +34,24 @@ class StageModule(L.LightningModule):
     """
 
     def __init__(
-        self, model: nn.Module, heads: Heads, taxonomy: Taxonomy, recipe: Recipe, stage: StageName, class_weight: Tensor
+        self, model: nn.Module, heads: Heads, taxonomy: Taxonomy, recipe: Recipe, stage: StageName, train: Targets
     ) -> None:
-        """`heads` is the part of `model` that holds the category layer and the attribute heads."""
+        """`heads` is the part of `model` that holds the category layer and the attribute heads.
+
+        `train` are the labels of all products of the train split, for what the losses count.
+        """
         super().__init__()
         self.model, self.taxonomy, self.recipe, self.stage = model, taxonomy, recipe, stage
-        self.layout = ValueLayout(taxonomy)
         self.learns_category = stage == "category" or recipe.shared
         self.learns_attributes = stage == "attributes"
         heads.category.requires_grad_(self.learns_category)
         heads.attributes.requires_grad_(self.learns_attributes)
         self.figures = ["category_accuracy", "category_f1"] if self.learns_category else []
         self.figures += ["attribute_iou", "macro_iou", "spurious_rate", "map"] if self.learns_attributes else []
+        class_weight = balanced_weight(train.category, len(taxonomy.categories), recipe.balance)
         self.register_buffer("class_weight", class_weight, persistent=False)
         self.class_weight: Tensor
+        self.attribute_loss = LOSSES[recipe.loss](recipe, taxonomy, train)
         self._validated: list[tuple[Logits, Targets]] = []
 
     @property
@@ -61,9 +64,11 @@ class StageModule(L.LightningModule):
         """The stage's scalar loss."""
         loss = torch.zeros((), device=logits.category.device)
         if self.learns_category:
-            loss = loss + category_loss(logits.category, targets.category, self.class_weight)
+            loss = loss + category_loss(
+                logits.category, targets.category, self.class_weight, self.recipe.label_smoothing
+            )
         if self.learns_attributes:
-            loss = loss + LOSSES[self.recipe.loss](logits.attributes, targets, self.layout)
+            loss = loss + self.recipe.attribute_weight * self.attribute_loss(logits.attributes, targets)
         return loss
 
     def training_step(self, batch: tuple[Tensor, Targets], _index: int) -> Tensor:

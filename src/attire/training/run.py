@@ -26,7 +26,6 @@ from attire.catalog.store import Catalog
 from attire.config import Recipe, load_recipe
 from attire.errors import ConfigError
 from attire.model.backbone import data_config, weights_digest
-from attire.model.losses import balanced_weight
 from attire.model.network import Network, build_backbone, build_network
 from attire.model.prior import log_prior
 from attire.pixels.preprocess import Preprocess
@@ -172,8 +171,7 @@ def _train_stage(
     """Fit `network` in place, from the last checkpoint if there is one, and write the stage's result."""
     model: nn.Module = network if recipe.train_backbone else network.heads
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    class_weight = balanced_weight(data.train.targets.category, len(taxonomy.categories), recipe.balance)
-    module = StageModule(model, network.heads, taxonomy, recipe, name, class_weight)
+    module = StageModule(model, network.heads, taxonomy, recipe, name, data.train.targets)
     trainer = create_trainer(recipe, name, module.schedule.epochs, out / name)
     checkpoint = out / name / "checkpoints" / CHECKPOINT
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True)
