@@ -116,9 +116,7 @@ class Recipe(Architecture):
 
     name: str
     size_px: tuple[int, int] = (224, 224)  # height, width
-    train_size_px: tuple[int, int] | None = (
-        None  # of augmented training views; None: the same (see docs/experiments.md)
-    )
+    train_size_px: tuple[int, int] | None = None  # of training views, where smaller ones pay; None: the same
     fit: Literal["pad", "squash", "crop"] = "pad"
     augment: Literal["none", "light"] = "none"
     batch_size: int = Field(default=64, ge=1)

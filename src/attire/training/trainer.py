@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from attire.config import Recipe
 from attire.model.backbone import fastest_precision
@@ -16,8 +20,8 @@ from attire.training.progress import StageProgress
 import lightning as L  # isort: skip  (after ops)
 from lightning.pytorch.callbacks import (  # isort: skip
     Callback,
-    EMAWeightAveraging,
     ModelCheckpoint,
+    WeightAveraging,
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger  # isort: skip
 from lightning.pytorch.utilities import rank_zero_only  # isort: skip
@@ -45,7 +49,7 @@ def create_trainer(recipe: Recipe, title: str, epochs: int, folder: Path) -> L.T
     ]
     if recipe.ema_decay:
         # Batch-norm statistics are averages already, and averaging would truncate whole-numbered buffers.
-        callbacks.append(EMAWeightAveraging(decay=recipe.ema_decay, use_buffers=False))
+        callbacks.append(WeightAveraging(use_buffers=False, avg_fn=partial(_average, recipe.ema_decay)))
     return L.Trainer(
         max_epochs=epochs,
         precision=fastest_precision() if recipe.precision == "auto" else recipe.precision,
@@ -62,6 +66,15 @@ def create_trainer(recipe: Recipe, title: str, epochs: int, folder: Path) -> L.T
 def first_process() -> bool:
     """Whether this is the only process or the one that writes files."""
     return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _average(decay: float, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    """The exponential moving average after `count` updates, at first over fewer steps than `decay` stands for.
+
+    Otherwise the average of a short run would mostly be its random start. The warm-up is timm's (`ModelEmaV3`).
+    """
+    count = torch.as_tensor(count)
+    return average.lerp(current, 1 - ((1 + count) / (10 + count)).clamp(max=decay).to(average.dtype))
 
 
 def _processes() -> dict[str, Any]:
