@@ -61,6 +61,7 @@ def page(report: Report, evidence: Evidence, photos: Sequence[Sequence[Path]]) -
         categories=categories,
         calibrated=evidence.accepted is not None,
         charts=[(title, Markup(svg)) for title, svg in _confidence_charts(report, evidence)],
+        percent=_percent,
         confusions=list(_confusions(evidence)),
         iou_map=Markup(_iou_map(evidence)) if evidence.matches.known.any() else "",
         category_map=Markup(_category_map(evidence)),
