@@ -27,7 +27,7 @@ from attire.score.metrics import FIGURES, headline, match, per_key
 from attire.taxonomy import Taxonomy
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "scores.schema.json"
-VOID = {"meta", "img", "path", "line"}
+VOID = {"meta", "img", "br", "path", "line"}
 
 
 class Outline(HTMLParser):
