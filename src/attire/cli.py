@@ -195,6 +195,35 @@ def evaluate(bundle: Path, catalog: Path, /, *, out: Path, split: str = "val") -
 
 
 @app.command
+def compare(a: Path, b: Path, /, *, out: Path | None = None) -> None:
+    """Differences between two reports on the same products, with paired intervals: what is beyond chance.
+
+    Parameters
+    ----------
+    a, b
+        Directories that `attire evaluate --out` wrote.
+    out
+        HTML file for all of it; the terminal shows only the keys that differ beyond chance.
+    """
+    from attire.catalog.store import replace_text
+    from attire.evaluation.compare import compare as run
+    from attire.evaluation.page import comparison_page
+    from attire.evaluation.sheets import comparison_sheets, comparison_verdict
+
+    comparison = run(a, b)
+    figures, keys = comparison_sheets(comparison)
+    console.print(f"A {a}\nB {b}\n{comparison.products:,} products in {comparison.groups:,} groups")
+    console.print(figures.table())
+    if telling := tuple(row for row in keys.rows if row[-1] in "AB"):
+        console.print(keys._replace(rows=telling).table())
+    console.print(comparison_verdict(comparison))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(out, comparison_page(comparison, str(a), str(b)))
+        console.print(f"{out}")
+
+
+@app.command
 def predict(
     bundle: Path,
     source: Path,

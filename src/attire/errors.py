@@ -46,6 +46,10 @@ class BundleError(AttireError):
     """A model bundle is damaged, unfinished, or does not compute what it computed when it was saved."""
 
 
+class ReportError(AttireError):
+    """A report's directory is missing or damaged, or two reports cannot be compared."""
+
+
 class MissingExtraError(AttireError):
     """A verb needs an optional dependency."""
 

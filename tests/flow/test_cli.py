@@ -41,6 +41,12 @@ def test_the_whole_job(tmp_path: Path) -> None:
     evaluated = done("evaluate", "run/bundle", "catalog", "--out", "report", cwd=tmp_path)
     assert "mode in true category" in evaluated
     assert {p.name for p in (tmp_path / "report").iterdir()} >= {"report.html", "scores.json", "per_key.csv"}
+    done("evaluate", "run/bundle", "catalog", "--split", "train", "--out", "other", cwd=tmp_path)
+    assert "A in 0 beyond chance" in done("compare", "report", "report", "--out", "differences.html", cwd=tmp_path)
+    assert "+0.000 to +0.000" in (tmp_path / "differences.html").read_text()
+    refused = attire("compare", "report", "other", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "different splits" in refused.stderr
     done("predict", "run/bundle", "photos", "--out", "photos.csv", cwd=tmp_path)
     done("predict", "run/bundle", "feed.csv", "--images", "photos", "--out", "feed.parquet", cwd=tmp_path)
     done("predict", "run/bundle", "catalog", "--split", "val", "--format", "long", "--out", "val.jsonl", cwd=tmp_path)
@@ -58,6 +64,7 @@ def test_the_whole_job(tmp_path: Path) -> None:
         (["train", "catalog", "--out", "x", "--epocs", "3"], "Did you mean --epochs?"),
         (["train", "nowhere", "--out", "x"], "nowhere does not exist: run 'attire ingest' again"),
         (["ingest", "nowhere.csv", "--images", ".", "--out", "x"], "cannot read nowhere.csv: No such file"),
+        (["compare", "nowhere", "nowhere"], "nowhere has no scores.json"),
         (["predict", "nowhere", ".", "--out", "x.csv"], "not a model bundle"),
         (["train", "catalog", "--out", "x", "--recipe", "bsae"], "did you mean 'base'?"),
     ],

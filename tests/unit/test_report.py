@@ -2,66 +2,80 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
+from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import polars as pl
 import pytest
+from judged import PROVENANCE, TAXONOMY, N, judged, labels
+from PIL import Image
 from rich.console import Console
 
-from attire.config import Decision
 from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, baselines
-from attire.evaluation.files import page, write_report
-from attire.evaluation.report import Provenance, Report, Score, score_report
+from attire.evaluation.evidence import Evidence
+from attire.evaluation.files import write_report
+from attire.evaluation.page import page
+from attire.evaluation.report import Balance, Deviation, Division, Part, Report, Score, json_schema, score_report
 from attire.evaluation.sheets import number, sheets, verdict
-from attire.labels import Targets, encode
-from attire.score.decisions import confidence, decide
+from attire.labels import Targets
+from attire.score.curves import iou_by_category
 from attire.score.metrics import FIGURES, headline, match, per_key
-from attire.taxonomy import Key, Taxonomy
+from attire.taxonomy import Taxonomy
 
-TAXONOMY = Taxonomy(
-    categories=("Shirts", "Jeans", "Hats & <b>Caps</b>"),
-    keys={
-        "colour": Key(categories=("Shirts", "Jeans"), values=("Red", "Blue", "Green")),
-        "neck": Key(categories=("Shirts",), values=("Round", "Polo")),
-        "silent": Key(categories=("Jeans",), values=("Yes",)),
-    },
+SCHEMA = Path(__file__).parents[2] / "docs" / "scores.schema.json"
+VOID = {"meta", "img", "br", "path", "line"}
+
+
+class Outline(HTMLParser):
+    """The levels of the headings, and the elements that were not closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.levels: list[int] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002
+        if tag not in VOID:
+            self.open.append(tag)
+        if re.fullmatch(r"h\d", tag):
+            self.levels.append(int(tag[1]))
+
+    def handle_startendtag(self, tag: str, attrs: object) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+EVIDENCE = judged()
+TRUTH, DECISIONS = EVIDENCE.truth, EVIDENCE.decisions
+RIVALS = baselines(TAXONOMY, labels(0, 200), TRUTH)
+DIVISION = Division(
+    parts=(
+        Part(part="train", share=0.75, products=360, groups=180),
+        Part(part="val", share=0.25, products=120, groups=60),
+    ),
+    balance=(Balance(part="val", kind="values", count=4, mean=0.01, largest=0.0625),),
+    furthest=(Deviation(part="val", key="neck", value="Polo", count=64, share=0.1875, deviation=-0.0625),),
 )
-PROVENANCE = Provenance(bundle="b" * 64, catalog="c" * 64, split="val", splits="5" * 64, seed=7, attire="0.1.0")
+REPORT = score_report(EVIDENCE, RIVALS, PROVENANCE, DIVISION)
+PHOTOS: list[list[Path]] = [[]] * N
 
 
-def _labels(seed: int, n: int) -> Targets:
-    rng = np.random.default_rng(seed)
-    return encode(
-        TAXONOMY,
-        [str(c) for c in rng.choice(TAXONOMY.categories[:2], n)],
-        [
-            {key: (str(rng.choice(TAXONOMY.keys[key].values)),) for key in ("colour", "neck") if rng.random() < 0.7}
-            for _ in range(n)
-        ],
-    )
-
-
-TRUTH = _labels(1, 120)
-RNG = np.random.default_rng(2)
-DECISIONS = decide(
-    TAXONOMY,
-    Decision(),
-    (RNG.normal(0, 1, (120, 3)) + 2 * np.eye(3)[TRUTH.category]).astype(np.float32),
-    (RNG.normal(0, 1, (120, 6)) + 3 * TRUTH.hot).astype(np.float32),
-)
-GROUPS = [f"g{i // 2}" for i in range(120)]
-RIVALS = baselines(TAXONOMY, _labels(0, 200), TRUTH)
-SURE = confidence(TAXONOMY, DECISIONS) > 0.5
-REPORT = score_report(TAXONOMY, TRUTH, DECISIONS, GROUPS, RIVALS, PROVENANCE, SURE)
+@cache
+def _page(evidence: Evidence = EVIDENCE) -> str:
+    return page(score_report(evidence, {}, PROVENANCE), evidence, PHOTOS)
 
 
 def test_figures_stand_within_their_intervals_beside_both_baselines() -> None:
     values = {name: score.value for name, score in REPORT.figures.items()}
-    assert values == pytest.approx(headline(match(TAXONOMY, TRUTH, DECISIONS, SURE)))
-    # A resample's calibration error is biased upwards, for noise only adds to its gaps; on 120 products visibly so.
-    assert all(score.low <= score.value <= score.high for name, score in REPORT.figures.items() if name != "ece")
+    assert values == pytest.approx(headline(EVIDENCE.matches))
+    assert all(score.low <= score.value <= score.high for score in REPORT.figures.values())
     assert all(score.low < score.high for score in REPORT.figures.values())
     rival = headline(match(TAXONOMY, TRUTH, RIVALS[MODE_WITHIN_CATEGORY]))
     assert REPORT.baselines[MODE_WITHIN_CATEGORY]["attribute_iou"] == rival["attribute_iou"]
@@ -77,39 +91,105 @@ def test_rows_and_counts() -> None:
     counts = REPORT.counts
     assert (counts.products, counts.groups, counts.unanswered) == (120, 60, 0)
     assert counts.known_pairs == sum(row.known for row in REPORT.keys) == sum(row.known for row in REPORT.categories)
-    assert (counts.keys, counts.categories, counts.values) == (2, 2, 5)
+    assert (counts.keys, counts.categories, counts.values) == (3, 2, 8)
 
 
 def test_products_without_answers_are_counted() -> None:
     some = DECISIONS._replace(category=np.where(np.arange(120) < 3, -1, DECISIONS.category))
-    report = score_report(TAXONOMY, TRUTH, some, GROUPS, {}, PROVENANCE)
-    assert report.counts.unanswered == 3
-    assert "3 products have no readable photo" in page(report)
+    html = _page(Evidence(TAXONOMY, EVIDENCE.ids, EVIDENCE.groups, TRUTH, some))
+    assert "3 products have no readable photo" in html
+    assert "no photo</text>" in html, "a column of the category's confusion"
 
 
 def test_written_files_hold_the_report(tmp_path: Path) -> None:
-    write_report(REPORT, tmp_path / "new" / "report")
+    write_report(REPORT, EVIDENCE, PHOTOS, tmp_path / "new" / "report")
     out = tmp_path / "new" / "report"
-    assert sorted(f.name for f in out.iterdir()) == ["per_category.csv", "per_key.csv", "report.html", "scores.json"]
+    tables = ["pairs.parquet", "per_category.csv", "per_key.csv", "products.parquet"]
+    assert sorted(f.name for f in out.iterdir()) == [*tables, "report.html", "scores.json", "taxonomy.toml"]
     text = (out / "scores.json").read_text()
     again = Report.model_validate_json(text)
     assert again.model_dump_json() == REPORT.model_dump_json()
     assert json.loads(text)["keys"][2]["iou"] is None  # no evidence: neither 0 nor the word NaN, which is not JSON
-    assert json.loads(text).keys() == {"version", "provenance", "counts", "figures", "baselines", "keys", "categories"}
+    names = {"version", "provenance", "counts", "figures", "baselines", "keys", "categories", "division"}
+    assert json.loads(text).keys() == names
+    jsonschema.validate(json.loads(text), json.loads(json_schema()))
     assert json.loads(text)["figures"].keys() == FIGURES.keys()
     table = pl.read_csv(out / "per_key.csv")
-    assert table["iou"].to_list() == pytest.approx([REPORT.keys[0].iou, REPORT.keys[1].iou, None])
+    assert table["iou"].to_list() == pytest.approx([*(k.iou for k in REPORT.keys[:2]), None, REPORT.keys[3].iou])
     assert pl.read_csv(out / "per_category.csv")["category"].to_list() == list(TAXONOMY.categories)
 
 
-def test_the_page_needs_no_network_and_escapes_words() -> None:
-    html = page(REPORT)
-    assert not re.search(r"https?:|src=|@import|url\(|<link", html)
+def test_the_schema_in_the_documents_is_up_to_date() -> None:
+    command = "python -c 'from attire.evaluation.report import json_schema; print(json_schema(), end=\"\")'"
+    told = f"write it again: {command} > {SCHEMA}"
+    assert SCHEMA.read_text(encoding="utf-8") == json_schema(), told
+
+
+def test_the_page_needs_no_network_and_escapes_words(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 40)).save(tmp_path / "photo.png")
+    html = page(REPORT, EVIDENCE, [[tmp_path / "photo.png"]] * N)
+    assert not re.search(r"https?:|src=(?!\"data:image/jpeg)|@import|url\(|<link|<script src", html)
     assert "Hats &amp; &lt;b&gt;Caps&lt;/b&gt;" in html
     assert "<b>" not in html
-    assert not re.search(r"\$\w", html)  # no part of the template left open
+    assert "{{" not in html
+    assert "{%" not in html
     for value in (REPORT.figures["attribute_iou"].value, REPORT.keys[0].iou):
         assert f"<td>{number(value)}</td>" in html
+
+
+def test_the_page_is_well_formed_and_tells_those_who_do_not_see_it() -> None:
+    html = _page()
+    parser = Outline()
+    parser.feed(html)
+    assert parser.open == []
+    assert parser.levels[0] == 1
+    assert all(after <= before + 1 for before, after in zip(parser.levels, parser.levels[1:], strict=False))
+    assert html.count("<table") == html.count("<caption")
+    assert html.count("<svg") == html.count('<svg role="img" aria-label=') == 5
+    assert not re.search(r"<th(?! scope=)[ >]", html)
+    assert not re.search(r"<img(?![^>]* alt=)", html)
+
+
+def test_the_confusions_of_keys_are_tables_of_which_one_is_shown() -> None:
+    html = _page()
+    assert re.findall(r"<option>(.*?)</option>", html) == ["colour", "neck", "style"]  # of `silent` nothing is known
+    assert html.count('<div class="one">') == 1
+    assert html.count('<div class="one" hidden>') == 2
+    stated = TRUTH.hot[:, TAXONOMY.column_index["neck", "Polo"]]
+    right = (stated & DECISIONS.chosen[:, TAXONOMY.column_index["neck", "Polo"]]).sum()
+    assert f'title="Polo: {right} of {stated.sum()} got Polo">{100 * right / stated.sum():.0f}</td>' in html
+
+
+def test_maps_tell_how_many_labels_they_rest_on() -> None:
+    iou, count = iou_by_category(EVIDENCE.matches)
+    assert f"<title>neck, Shirts: IoU {iou[0, 1]:.3f} of {count[0, 1]} labels</title>" in _page()
+
+
+def test_the_split_is_told() -> None:
+    html = page(REPORT, EVIDENCE, PHOTOS)
+    assert '<th scope="row">train</th><td>75%</td><td>360</td><td>180</td>' in html
+    assert '<th scope="row">neck: Polo</th><td>val</td><td>64</td><td>0.188</td><td>−0.062</td>' in html
+    assert "How the data was split" not in _page()
+
+
+def test_without_thresholds_the_page_says_so() -> None:
+    html = _page(judged(calibrated=False))
+    assert "no operating point" in html
+    assert "Left open" not in html
+    assert "no operating point" not in _page()
+    assert "Left open" in _page()
+
+
+def test_a_model_of_the_category_alone_has_a_page() -> None:
+    words = Taxonomy(categories=TAXONOMY.categories)
+    truth = Targets(TRUTH.category, TRUTH.hot[:, :0], TRUTH.state[:, :0])
+    nothing = np.zeros((N, 0), dtype=bool)
+    decisions = DECISIONS._replace(probability=nothing.astype(np.float32), chosen=nothing, applies=nothing)
+    html = _page(Evidence(words, EVIDENCE.ids, EVIDENCE.groups, truth, decisions, nothing))
+    assert "answers the category alone" in html
+    assert "Confidence of the category: ECE" in html
+    for word in ("Per key", "operating point", "Keys within categories", "Left open"):
+        assert word not in html
 
 
 @pytest.mark.parametrize(
@@ -122,7 +202,7 @@ def test_the_verdict_compares_with_the_baseline_that_knows_the_category(low: flo
 
 
 def test_without_baselines_the_report_says_so() -> None:
-    report = score_report(TAXONOMY, TRUTH, DECISIONS, GROUPS, {}, PROVENANCE)
+    report = score_report(EVIDENCE, {}, PROVENANCE)
     assert "no baseline" in verdict(report)
     assert sheets(report)[0].header == ("figure", "value", "95% interval")
     assert np.isnan(report.keys[0].mode_iou)

@@ -14,6 +14,8 @@ from attire.catalog.splits import PARTS, Splits
 from attire.catalog.store import Catalog
 from attire.errors import CatalogError
 from attire.evaluation.baselines import baselines
+from attire.evaluation.division import division
+from attire.evaluation.evidence import Evidence
 from attire.evaluation.files import write_report
 from attire.evaluation.report import Provenance, Report, score_report
 from attire.labels import Targets
@@ -45,25 +47,28 @@ def evaluate(
     known = Targets(targets.category, targets.hot[:, keep], targets.state[:, keep])
     truth = _rows(known, catalog.rows_of(ids))
     rivals = baselines(bundle.taxonomy, _rows(known, catalog.rows_of(splits.train)), truth) if splits else {}
+    rows = catalog.rows_of(ids)
     decisions = _decisions(bundle, catalog, ids)
-    report = score_report(
+    evidence = Evidence(
         bundle.taxonomy,
+        tuple(ids),
+        tuple(catalog.products["group"].gather(rows)),
         truth,
         decisions,
-        catalog.products["group"].gather(catalog.rows_of(ids)).to_list(),
-        rivals,
-        Provenance(
-            bundle=bundle.digest,
-            catalog=catalog.digest,
-            split=split if isinstance(split, str) else f"{len(ids)} chosen products",
-            splits=splits.digest if splits else None,
-            seed=splits.seed if splits else None,
-            attire=version("attire"),
-        ),
         bundle.accepted(decisions, PRECISION) if bundle.calibration else None,
     )
+    provenance = Provenance(
+        bundle=bundle.digest,
+        catalog=catalog.digest,
+        split=split if isinstance(split, str) else f"{len(ids)} chosen products",
+        splits=splits.digest if splits else None,
+        seed=splits.seed if splits else None,
+        attire=version("attire"),
+    )
+    report = score_report(evidence, rivals, provenance, division(catalog, splits) if splits else None)
     if out is not None:
-        write_report(report, Path(out))
+        photos = catalog.photo_paths()
+        write_report(report, evidence, [photos[row] for row in rows], Path(out))
     return report
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
+from attire.errors import ReportError
 from attire.evaluation.baselines import MODE_WITHIN_CATEGORY
-from attire.labels import Targets
+from attire.evaluation.evidence import Evidence
 from attire.score.bootstrap import intervals
 from attire.score.decisions import Decisions
-from attire.score.metrics import MIN_LABELS, Matches, headline, match, per_category, per_key, weighted
-from attire.taxonomy import Taxonomy
+from attire.score.metrics import MIN_LABELS, headline, match, per_category, per_key, weighted
 
-Figure = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]  # JSON has no nan
+SCORES = "scores.json"
+Figure = Annotated[  # JSON has no nan
+    float,
+    BeforeValidator(lambda value: float("nan") if value is None else value),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]}),
+]
 
 
 class _Frozen(BaseModel):
@@ -38,7 +45,7 @@ class KeyScores(_Frozen):
     known: int
     predicted: int
     iou: Figure
-    mode_iou: Figure = np.nan
+    mode_iou: Figure
     accuracy: Figure
     spurious_rate: Figure
     map: Figure
@@ -55,7 +62,7 @@ class CategoryScores(_Frozen):
     f1: Figure
     known: int
     iou: Figure
-    mode_iou: Figure = np.nan
+    mode_iou: Figure
     spurious_rate: Figure
 
 
@@ -83,6 +90,44 @@ class Provenance(_Frozen):
     attire: str
 
 
+class Part(_Frozen):
+    """One part of a split; `share` of the products was asked for."""
+
+    part: str
+    share: float
+    products: int
+    groups: int
+
+
+class Balance(_Frozen):
+    """How far the shares of `count` categories or values that a part holds are from its own share: mean and largest."""
+
+    part: str
+    kind: Literal["categories", "values"]
+    count: int
+    mean: float
+    largest: float
+
+
+class Deviation(_Frozen):
+    """The share of a category's (key "category") or value's `count` products that a part holds, less its own share."""
+
+    part: str
+    key: str
+    value: str
+    count: int
+    share: float
+    deviation: float
+
+
+class Division(_Frozen):
+    """How the catalog was split. Rare categories and values are left out of `balance` and `furthest`."""
+
+    parts: tuple[Part, ...]
+    balance: tuple[Balance, ...]
+    furthest: tuple[Deviation, ...]
+
+
 class Report(_Frozen):
     """The content of `scores.json`. A figure is nan (in JSON, null) where there is no evidence for it."""
 
@@ -93,30 +138,26 @@ class Report(_Frozen):
     baselines: dict[str, dict[str, Figure]] = Field(default_factory=dict)
     keys: tuple[KeyScores, ...]
     categories: tuple[CategoryScores, ...]
+    division: Division | None = None  # None where products were chosen in another way
 
 
 def score_report(
-    taxonomy: Taxonomy,
-    truth: Targets,
-    decisions: Decisions,
-    groups: Sequence[str],
+    evidence: Evidence,
     baselines: Mapping[str, Decisions],
     provenance: Provenance,
-    accepted: NDArray[np.bool_] | None = None,
+    division: Division | None = None,
 ) -> Report:
-    """Score `decisions` on N products against `truth`, with intervals over `groups` and beside `baselines`.
-
-    accepted: bool[N, A], the answers sure enough for 95% precision; None where no threshold was fitted.
-    """
-    matches = match(taxonomy, truth, decisions, accepted)
-    interval = intervals(lambda weights: weighted(matches, weights), groups)
-    rivals = {name: match(taxonomy, truth, rival) for name, rival in baselines.items()}
+    """Score the answers against the truth, with intervals over groups and beside `baselines` for the same products."""
+    taxonomy, matches = evidence.taxonomy, evidence.matches
+    interval = intervals(lambda weights: weighted(matches, weights), evidence.groups)
+    rivals = {name: match(taxonomy, evidence.truth, rival) for name, rival in baselines.items()}
     keys, categories = per_key(taxonomy, matches), per_category(matches)
-    if mode := rivals.get(MODE_WITHIN_CATEGORY):
-        keys["mode_iou"], categories["mode_iou"] = per_key(taxonomy, mode)["iou"], per_category(mode)["iou"]
+    mode, unknown = rivals.get(MODE_WITHIN_CATEGORY), np.full(max(taxonomy.applies.shape), np.nan)
+    keys["mode_iou"] = per_key(taxonomy, mode)["iou"] if mode else unknown[: len(taxonomy.keys)]
+    categories["mode_iou"] = per_category(mode)["iou"] if mode else unknown[: len(taxonomy.categories)]
     return Report(
         provenance=provenance,
-        counts=_counts(matches, decisions, groups),
+        counts=_counts(evidence),
         figures={
             name: Score(value=value, low=interval[name].low, high=interval[name].high)
             for name, value in headline(matches).items()
@@ -124,7 +165,25 @@ def score_report(
         baselines={name: _without_given(name, headline(rival)) for name, rival in rivals.items()},
         keys=tuple(KeyScores(**row) for row in _rows({"key": list(taxonomy.keys), **keys})),
         categories=tuple(CategoryScores(**row) for row in _rows({"category": taxonomy.categories, **categories})),
+        division=division,
     )
+
+
+def read_report(folder: Path) -> Report:
+    """The scores in a report's directory; raises `ReportError` where there are none or they cannot be read."""
+    try:
+        return Report.model_validate_json((folder / SCORES).read_bytes())
+    except OSError:
+        raise ReportError(
+            f"{folder} has no {SCORES}: expected a directory that 'attire evaluate --out' wrote."
+        ) from None
+    except ValidationError as error:
+        raise ReportError(f"{folder / SCORES} is damaged ({error}): run 'attire evaluate' again.") from None
+
+
+def json_schema() -> str:
+    """The JSON schema of `scores.json`, as it stands in docs/scores.schema.json."""
+    return json.dumps(Report.model_json_schema(mode="serialization"), indent=1) + "\n"
 
 
 def _without_given(name: str, figures: Mapping[str, float]) -> dict[str, float]:
@@ -132,11 +191,12 @@ def _without_given(name: str, figures: Mapping[str, float]) -> dict[str, float]:
     return {figure: np.nan if figure in given else value for figure, value in figures.items()}
 
 
-def _counts(matches: Matches, decisions: Decisions, groups: Sequence[str]) -> Counts:
+def _counts(evidence: Evidence) -> Counts:
+    matches = evidence.matches
     return Counts(
-        products=len(groups),
-        unanswered=int((decisions.category < 0).sum()),
-        groups=len(set(groups)),
+        products=len(evidence.ids),
+        unanswered=int((evidence.decisions.category < 0).sum()),
+        groups=len(set(evidence.groups)),
         known_pairs=int(matches.known.sum()),
         predicted_pairs=int(matches.predicted.sum()),
         categories=int(matches.true_category.any(axis=0).sum()),

@@ -10,7 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY
-from attire.evaluation.report import CategoryScores, KeyScores, Report
+from attire.evaluation.compare import Comparison, Difference, better
+from attire.evaluation.report import CategoryScores, Division, KeyScores, Report
 
 FIGURE_TITLES = {
     "category_accuracy": "category accuracy",
@@ -87,6 +88,58 @@ def sheets(report: Report) -> tuple[Sheet, Sheet, Sheet]:
     )
 
 
+def division_sheets(division: Division) -> tuple[Sheet, Sheet, Sheet]:
+    """The parts of the split, how evenly things are spread over them, and what is spread least evenly."""
+    return (
+        Sheet(
+            "Parts",
+            ("part", "share", "products", "groups"),
+            tuple((p.part, f"{p.share:.0%}", number(p.products), number(p.groups)) for p in division.parts),
+        ),
+        Sheet(
+            "Distance from the part's share",
+            ("part", "of", "how many", "mean", "largest"),
+            tuple((b.part, b.kind, number(b.count), number(b.mean), number(b.largest)) for b in division.balance),
+        ),
+        Sheet(
+            "Furthest from the part's share",
+            ("value", "part", "products", "share", "deviation"),
+            tuple(
+                (f"{d.key}: {d.value}", d.part, number(d.count), number(d.share), signed(d.deviation))
+                for d in division.furthest
+            ),
+        ),
+    )
+
+
+def comparison_sheets(comparison: Comparison) -> tuple[Sheet, Sheet]:
+    """Every figure of A and B, and the IoU of every key, the largest difference first."""
+    keys = sorted(comparison.keys.items(), key=lambda item: -abs(np.nan_to_num(item[1].value, nan=-1)))
+    return (
+        Sheet(
+            "Figures",
+            ("figure", "A", "B", "B − A", "95% interval", "better"),
+            tuple((FIGURE_TITLES[name], *_difference(name, found)) for name, found in comparison.figures.items()),
+        ),
+        Sheet(
+            "IoU per key",
+            ("key", "known", "A", "B", "B − A", "95% interval", "better"),
+            tuple((name, number(comparison.known[name]), *_difference(name, found)) for name, found in keys),
+        ),
+    )
+
+
+def comparison_verdict(comparison: Comparison) -> str:
+    """One or two sentences: which figures and keys differ beyond chance, and whose are better."""
+    said = []
+    for kind, found in (("figures", comparison.figures), ("keys", comparison.keys)):
+        winners = [better(name, difference) for name, difference in found.items()]
+        if found:
+            b, a = winners.count("B"), winners.count("A")
+            said.append(f"Of {len(found)} {kind}, B is better in {b} and A in {a} beyond chance.")
+    return " ".join(said)
+
+
 def verdict(report: Report) -> str:
     """One sentence: whether the model beats the baseline that knows the category."""
     iou, mode = report.figures["attribute_iou"], report.baselines.get(MODE_WITHIN_CATEGORY, {}).get("attribute_iou")
@@ -102,6 +155,16 @@ def number(value: float) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return "–" if np.isnan(value) else f"{value:.3f}"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign, a dash where there is none to be told."""
+    return "–" if np.isnan(value) else f"{value:+.3f}".replace("-", "−")
+
+
+def _difference(name: str, found: Difference) -> tuple[str, ...]:
+    interval = "–" if np.isnan(found.value) else f"{signed(found.low)} to {signed(found.high)}"
+    return number(found.a), number(found.b), signed(found.value), interval, better(name, found) or "–"
 
 
 def _cells(rows: Sequence[KeyScores] | Sequence[CategoryScores], fields: Iterable[str]) -> tuple[tuple[str, ...], ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 LEVEL = 0.95
+Name = TypeVar("Name", bound=Hashable)
 _CELLS = 8_000_000  # weights in memory at once
 _STEP = 50  # resamples between two movements of the progress bar
 
@@ -23,11 +24,11 @@ class Interval(NamedTuple):
 
 
 def intervals(
-    figures: Callable[[NDArray[np.float32]], dict[str, NDArray[np.float64]]],
+    figures: Callable[[NDArray[np.float32]], dict[Name, NDArray[np.float64]]],
     groups: Sequence[str],
     resamples: int = 1000,
     seed: int = 0,
-) -> dict[str, Interval]:
+) -> dict[Name, Interval]:
     """An interval for each figure that `figures` computes from weights (float32[N products, R] -> float64[R] each).
 
     Groups are drawn, not products: photos of one product in two colours are not independent evidence. `groups` names
@@ -36,7 +37,7 @@ def intervals(
     names, group_of_product = np.unique(np.asarray(groups), return_inverse=True)
     rng = np.random.default_rng(seed)
     step = max(1, min(_STEP, _CELLS // max(1, len(groups))))
-    drawn: dict[str, list[NDArray[np.float64]]] = {}
+    drawn: dict[Name, list[NDArray[np.float64]]] = {}
     blocks = [min(step, resamples - start) for start in range(0, resamples, step)]
     console = Console(stderr=True)
     for size in track(blocks, "resampling", console=console, transient=True, disable=not console.is_terminal):

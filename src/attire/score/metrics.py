@@ -112,12 +112,17 @@ def weighted(matches: Matches, weights: NDArray[np.floating]) -> dict[str, Float
         "category_accuracy": _ratio(right.sum(axis=0), true.sum(axis=0)),
         "category_f1": _mean(f1),
         "attribute_iou": _ratio(m.iou.sum(axis=1) @ weights, m.known.sum(axis=1) @ weights),
-        "macro_iou": _mean(_ratio(m.iou[:, counted].T @ weights, m.known[:, counted].T @ weights)),
+        "macro_iou": _mean(key_iou(m, weights)[counted]),
         "original_iou": _ratio(np.where(with_label, agreed, 0) @ weights, with_label @ weights),
         "spurious_rate": _ratio(m.spurious.sum(axis=1) @ weights, judged @ weights),
         **_confidence_figures(m, weights),
         "map": _mean(_average_precisions(m, weights)),
     }
+
+
+def key_iou(matches: Matches, weights: NDArray[np.floating]) -> Floats:
+    """float64[A, R]: the IoU of each key, for R sets of product weights (float[N, R])."""
+    return _ratio(matches.iou.T @ weights, matches.known.T @ weights)
 
 
 def per_key(taxonomy: Taxonomy, matches: Matches) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,127 @@
+"""Two reports on the same products: the difference of every figure, with paired intervals.
+
+Each bootstrap resample of groups scores both models, so that what is easy or hard for both falls out of the difference
+(Efron and Tibshirani, "An introduction to the bootstrap", 1993). Figures are computed again from the reports' evidence.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from attire.errors import ReportError
+from attire.evaluation.evidence import Evidence
+from attire.evaluation.report import Figure, Provenance, read_report
+from attire.score.bootstrap import intervals
+from attire.score.metrics import key_iou, weighted
+
+LOWER_IS_BETTER = ("spurious_rate", "ece")
+FIGURE, KEY = "figure", "key"  # what a resample's numbers are of
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Difference(_Frozen):
+    """A figure of A and of B, and B less A with its 95% interval; nan without evidence on either side."""
+
+    a: Figure
+    b: Figure
+    value: Figure
+    low: Figure
+    high: Figure
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return self.low > 0 or self.high < 0
+
+
+class Comparison(_Frozen):
+    """`figures` by name, and the IoU of each key; `known` says on how many labels a key's IoU rests."""
+
+    a: Provenance
+    b: Provenance
+    products: int
+    groups: int
+    figures: dict[str, Difference]
+    keys: dict[str, Difference]
+    known: dict[str, int]
+
+
+def compare(a: str | Path, b: str | Path) -> Comparison:
+    """Compare the reports in two directories that `attire evaluate` wrote.
+
+    Raises `ReportError` where one is missing or damaged, or where they are not of the same products, truth and words.
+    """
+    a, b = Path(a), Path(b)
+    reports, evidence = (read_report(a), read_report(b)), (Evidence.read(a), Evidence.read(b))
+    _check_alike(a, b, reports[0].provenance, reports[1].provenance, *evidence)
+    names = list(evidence[0].taxonomy.keys)
+    one = np.ones((len(evidence[0].ids), 1))
+    values = [_numbers(side, one) for side in evidence]
+
+    def differences(weights: NDArray[np.floating]) -> dict[tuple[str, str], NDArray[np.float64]]:
+        of_a, of_b = (_numbers(side, weights) for side in evidence)
+        return {name: of_b[name] - of_a[name] for name in of_a}
+
+    interval = intervals(differences, evidence[0].groups)
+    found = {
+        name: Difference(
+            a=float(values[0][name][0]),
+            b=float(values[1][name][0]),
+            value=float(values[1][name][0] - values[0][name][0]),
+            low=interval[name].low,
+            high=interval[name].high,
+        )
+        for name in interval
+    }
+    return Comparison(
+        a=reports[0].provenance,
+        b=reports[1].provenance,
+        products=len(evidence[0].ids),
+        groups=len(set(evidence[0].groups)),
+        figures={name: difference for (kind, name), difference in found.items() if kind == FIGURE},
+        keys={name: difference for (kind, name), difference in found.items() if kind == KEY},
+        known=dict(zip(names, evidence[0].matches.known.sum(axis=0).tolist(), strict=True)),
+    )
+
+
+def better(figure: str, difference: Difference) -> Literal["A", "B", ""]:
+    """Which side is better beyond chance, if one is."""
+    if not difference.beyond_chance:
+        return ""
+    return "B" if (difference.value > 0) != (figure in LOWER_IS_BETTER) else "A"
+
+
+def _numbers(evidence: Evidence, weights: NDArray[np.floating]) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """Every figure, and every key's IoU, as float64[R] for R sets of weights."""
+    matches = evidence.matches
+    figures = {(FIGURE, name): values for name, values in weighted(matches, weights).items()}
+    return figures | {
+        (KEY, name): values for name, values in zip(evidence.taxonomy.keys, key_iou(matches, weights), strict=True)
+    }
+
+
+def _check_alike(a: Path, b: Path, of_a: Provenance, of_b: Provenance, first: Evidence, second: Evidence) -> None:
+    """Raise `ReportError` unless both reports asked the same questions."""
+    differ = [
+        what
+        for what, same in {
+            "catalogs": of_a.catalog == of_b.catalog,
+            "splits": (of_a.splits, of_a.split) == (of_b.splits, of_b.split),
+            "products": (first.ids, first.groups) == (second.ids, second.groups),
+            "words (taxonomy.toml)": first.taxonomy == second.taxonomy,
+        }.items()
+        if not same
+    ]
+    if differ:
+        raise ReportError(
+            f"{a} and {b} cannot be compared: they were scored on different {' and '.join(differ)}. "
+            "Evaluate both bundles on the same part of the same catalog."
+        )

@@ -1,0 +1,126 @@
+"""Products worth looking at: the most confident mistakes, and a sample of what was left open."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attire.catalog.images import open_photo
+from attire.errors import PhotoError
+from attire.evaluation.evidence import Evidence
+from attire.prediction import Alternative
+from attire.score.decisions import ALTERNATIVES
+
+SHOWN = 24
+THUMBNAIL_PX = 144  # the longer side
+QUALITY = 72  # of JPEG
+FAINTEST = 0.01  # a less probable alternative is not worth a line
+CATEGORY = "category"
+
+
+class Pick(NamedTuple):
+    """A product (row of the evidence) and one of its keys; None for its category."""
+
+    row: int
+    key: str | None
+
+
+class Card(NamedTuple):
+    """A pick in words. `photo` is a data URI, "" where the product has no readable photo; `second` another picture of
+    the same product beside it."""
+
+    id: str
+    key: str
+    stated: str
+    answer: str
+    right: bool
+    open: bool  # the answer was not sure enough to be filled
+    confidence: float
+    alternatives: tuple[Alternative, ...]
+    photo: str
+    second: str = ""
+
+
+def confident_mistakes(evidence: Evidence, shown: int = SHOWN) -> list[Pick]:
+    """Answered pairs with a wrong value, the surest first; one per group, for its products may share a photo."""
+    m = evidence.matches
+    rows, keys = np.nonzero(m.known & m.predicted & ~m.right)
+    order = np.argsort(-m.confidence[rows, keys], kind="stable")
+    names = list(evidence.taxonomy.keys)
+    return _one_per_group(evidence, (Pick(int(rows[i]), names[keys[i]]) for i in order), shown)
+
+
+def confident_category_mistakes(evidence: Evidence, shown: int = SHOWN) -> list[Pick]:
+    """Products whose category is wrong, the surest first; one per group."""
+    true, said = evidence.truth.category, evidence.decisions.category
+    rows = np.flatnonzero((true >= 0) & (said >= 0) & (true != said))
+    order = np.argsort(-evidence.decisions.category_probability[rows].max(axis=1, initial=0), kind="stable")
+    return _one_per_group(evidence, (Pick(int(rows[i]), None) for i in order), shown)
+
+
+def left_open(evidence: Evidence, shown: int = SHOWN) -> list[Pick]:
+    """A sample, the same each time, of pairs whose key applies and whose value is known but was not filled."""
+    if evidence.accepted is None:
+        return []
+    rows, keys = np.nonzero(evidence.matches.known & evidence.decisions.applies & ~evidence.accepted)
+    names = list(evidence.taxonomy.keys)
+    order = np.random.default_rng(0).permutation(len(rows))
+    return _one_per_group(evidence, (Pick(int(rows[i]), names[keys[i]]) for i in order), shown)
+
+
+def card(evidence: Evidence, pick: Pick, photos: Sequence[Path]) -> Card:
+    """What was said of the pick, and the first of the product's `photos`."""
+    taxonomy, (row, key), open = evidence.taxonomy, pick, False
+    if key is None:
+        words, probability = taxonomy.categories, evidence.decisions.category_probability[row]
+        stated, chosen = (
+            np.arange(len(words)) == c[row] for c in (evidence.truth.category, evidence.decisions.category)
+        )
+    else:
+        words, columns = taxonomy.keys[key].values, taxonomy.columns[key]
+        probability = evidence.decisions.probability[row, columns]
+        stated, chosen = evidence.truth.hot[row, columns].astype(bool), evidence.decisions.chosen[row, columns]
+        open = evidence.accepted is not None and not evidence.accepted[row, list(taxonomy.keys).index(key)]
+    others = [i for i in np.argsort(-probability, kind="stable") if not chosen[i] and probability[i] >= FAINTEST]
+    return Card(
+        id=evidence.ids[row],
+        key=key or CATEGORY,
+        stated=_joined(words, stated),
+        answer=_joined(words, chosen),
+        right=bool(chosen.any() and not (chosen & ~stated).any()),
+        open=open,
+        confidence=float(probability[chosen].prod()),
+        alternatives=tuple(Alternative(words[i], float(probability[i])) for i in others[:ALTERNATIVES]),
+        photo=thumbnail(photos[0]) if photos else "",
+    )
+
+
+def thumbnail(photo: Path) -> str:
+    """A small JPEG as a data URI; "" where the photo cannot be opened any more."""
+    try:
+        small = open_photo(photo, target_px=(THUMBNAIL_PX, THUMBNAIL_PX))
+    except PhotoError:
+        return ""
+    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    content = io.BytesIO()
+    small.save(content, "JPEG", quality=QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{b64encode(content.getvalue()).decode()}"
+
+
+def _one_per_group(evidence: Evidence, picks: Iterable[Pick], shown: int) -> list[Pick]:
+    found: dict[str, Pick] = {}
+    for pick in picks:
+        if len(found) == shown:
+            break
+        found.setdefault(evidence.groups[pick.row], pick)
+    return list(found.values())
+
+
+def _joined(words: tuple[str, ...], marks: NDArray[np.bool_]) -> str:
+    return ", ".join(word for word, marked in zip(words, marks, strict=True) if marked)

@@ -1,0 +1,96 @@
+"""What stands behind the figures: precision against coverage, confidence against precision, what is taken for what."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attire.labels import Targets
+from attire.score.decisions import Decisions
+from attire.score.metrics import BINS, Bools, Floats, Matches
+from attire.taxonomy import Taxonomy
+
+
+class Curve(NamedTuple):
+    """One point per distinct confidence, from the surest answers down; float64[points] each."""
+
+    coverage: Floats  # share of known pairs that are filled
+    precision: Floats  # share of the filled that are right
+
+
+class Bins(NamedTuple):
+    """Answers by confidence, in `BINS` bins of equal width; nan in a bin without any."""
+
+    answers: NDArray[np.int64]
+    confidence: Floats  # mean
+    precision: Floats
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error (Guo et al., 2017); nan without answers."""
+        gap = np.nansum(self.answers * np.abs(self.confidence - self.precision))
+        return float(gap / self.answers.sum()) if self.answers.any() else float("nan")
+
+
+def precision_coverage(matches: Matches) -> Curve:
+    """What would be filled, and how precisely, if one threshold on the confidence decided for every key."""
+    answered = matches.known & matches.predicted
+    order = np.argsort(-matches.confidence[answered], kind="stable")
+    confidence, right = matches.confidence[answered][order], matches.right[answered][order]
+    ends = np.flatnonzero(np.append(np.diff(confidence) != 0, True)[: len(confidence)])
+    return Curve((ends + 1) / max(1, matches.known.sum()), right.cumsum()[ends] / (ends + 1))
+
+
+def reliability(confidence: NDArray[np.floating], right: Bools) -> Bins:
+    """Answers (float[N] in [0, 1], bool[N]) by confidence."""
+    bin_of = np.minimum(confidence * BINS, BINS - 1).astype(np.int64)
+    count = np.bincount(bin_of, minlength=BINS)
+    there = np.where(count > 0, count, np.nan)
+    return Bins(
+        count,
+        np.bincount(bin_of, weights=confidence, minlength=BINS) / there,
+        np.bincount(bin_of, weights=right, minlength=BINS) / there,
+    )
+
+
+def key_reliability(matches: Matches) -> Bins:
+    """Of the answered pairs whose label is known."""
+    answered = matches.known & matches.predicted
+    return reliability(matches.confidence[answered], matches.right[answered])
+
+
+def category_reliability(truth: Targets, decisions: Decisions) -> Bins:
+    """Of the answered products whose category is known."""
+    answered = (truth.category >= 0) & (decisions.category >= 0)
+    right = truth.category[answered] == decisions.category[answered]
+    return reliability(decisions.category_probability[answered].max(axis=1, initial=0), right)
+
+
+def category_confusion(truth: Targets, decisions: Decisions) -> NDArray[np.int64]:
+    """int64[C, C + 1]: products by true and predicted category; the last column is for those without an answer."""
+    categories = decisions.category_probability.shape[1]
+    known = truth.category >= 0
+    count = np.zeros((categories, categories + 1), dtype=np.int64)
+    np.add.at(count, (truth.category[known], decisions.category[known]), 1)
+    return count
+
+
+def key_confusion(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, key: str) -> NDArray[np.int64]:
+    """int64[V, V + 1]: known pairs by stated value, and by chosen value; the last column is for keys left open.
+
+    For a key with several values the cells beside the diagonal count values that were chosen though nobody stated them.
+    """
+    stated, chosen = truth.hot[:, taxonomy.columns[key]].astype(bool), decisions.chosen[:, taxonomy.columns[key]]
+    wrong = stated.T.astype(np.int64) @ (chosen & ~stated)
+    right = np.diag((stated & chosen).sum(axis=0))
+    return np.column_stack([wrong + right, (stated & ~chosen.any(axis=1, keepdims=True)).sum(axis=0)])
+
+
+def iou_by_category(matches: Matches) -> tuple[Floats, NDArray[np.int64]]:
+    """float64[C, A] and int64[C, A]: the IoU of each key within each true category, nan without a known pair; and how
+    many known pairs there are."""
+    count = matches.true_category.T.astype(np.int64) @ matches.known
+    total = matches.true_category.T @ matches.iou
+    return np.where(count > 0, total, np.nan) / np.maximum(count, 1), count

@@ -1,0 +1,54 @@
+"""Made-up answers beside made-up truth, for tests of what is made from them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attire.config import Decision
+from attire.evaluation.evidence import Evidence
+from attire.evaluation.report import Provenance
+from attire.labels import Targets, encode
+from attire.score.decisions import confidence, decide
+from attire.taxonomy import Key, Taxonomy
+
+TAXONOMY = Taxonomy(
+    categories=("Shirts", "Jeans", "Hats & <b>Caps</b>"),
+    keys={
+        "colour": Key(categories=("Shirts", "Jeans"), values=("Red", "Blue", "Green")),
+        "neck": Key(categories=("Shirts",), values=("Round", "Polo")),
+        "silent": Key(categories=("Jeans",), values=("Yes",)),
+        "style": Key(arity="many", categories=("Shirts",), values=("Casual", "Formal", "Sports")),
+    },
+)
+PROVENANCE = Provenance(bundle="b" * 64, catalog="c" * 64, split="val", splits="5" * 64, seed=7, attire="0.1.0")
+N = 120
+GROUPS = tuple(f"g{i // 2}" for i in range(N))
+
+
+def labels(seed: int, n: int) -> Targets:
+    """Random labels with gaps; nobody says anything of the key `silent` or the category of hats."""
+    rng = np.random.default_rng(seed)
+    stated = []
+    for _ in range(n):
+        row: dict[str, tuple[str, ...]] = {}
+        for key in ("colour", "neck"):
+            if rng.random() < 0.7:
+                row[key] = (str(rng.choice(TAXONOMY.keys[key].values)),)
+        if styles := tuple(value for value in TAXONOMY.keys["style"].values if rng.random() < 0.3):
+            row["style"] = styles
+        stated.append(row)
+    return encode(TAXONOMY, [str(c) for c in rng.choice(TAXONOMY.categories[:2], n)], stated)
+
+
+def judged(seed: int = 2, skill: float = 3, calibrated: bool = True) -> Evidence:
+    """Noisy answers for the same `N` products; the larger `skill`, the better."""
+    truth, rng = labels(1, N), np.random.default_rng(seed)
+    decisions = decide(
+        TAXONOMY,
+        Decision(),
+        (rng.normal(0, 1, (N, 3)) + 2 * np.eye(3)[truth.category]).astype(np.float32),
+        (rng.normal(0, 1, truth.hot.shape) + skill * truth.hot).astype(np.float32),
+    )
+    accepted = confidence(TAXONOMY, decisions) > 0.65
+    ids = tuple(f"p{i:03d}" for i in range(N))
+    return Evidence(TAXONOMY, ids, GROUPS, truth, decisions, accepted if calibrated else None)

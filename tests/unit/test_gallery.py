@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from judged import GROUPS, TAXONOMY, N, judged
+from PIL import Image
+
+from attire.evaluation import gallery
+from attire.evaluation.gallery import Pick
+
+EVIDENCE = judged()
+KEYS = list(TAXONOMY.keys)
+
+
+def test_the_most_confident_mistakes_come_first_one_per_group() -> None:
+    m = EVIDENCE.matches
+    wrong = [
+        (-m.confidence[row, key], row, key)
+        for row in range(N)
+        for key in range(len(KEYS))
+        if m.known[row, key] and m.predicted[row, key] and not m.right[row, key]
+    ]
+    expected: dict[str, Pick] = {}
+    for _, row, key in sorted(wrong):
+        expected.setdefault(GROUPS[row], Pick(row, KEYS[key]))
+    picks = gallery.confident_mistakes(EVIDENCE, 10)
+    assert picks == list(expected.values())[:10]
+    assert len(picks) == 10 < len(wrong)
+
+
+def test_the_most_confident_category_mistakes() -> None:
+    truth, decisions = EVIDENCE.truth, EVIDENCE.decisions
+    picks = gallery.confident_category_mistakes(EVIDENCE, 5)
+    sure = [decisions.category_probability[row].max() for row, _ in picks]
+    assert sure == sorted(sure, reverse=True)
+    assert all(truth.category[row] != decisions.category[row] for row, _ in picks)
+    assert sure[0] == decisions.category_probability[truth.category != decisions.category].max()
+
+
+def test_what_is_left_open_is_known_applies_and_was_not_sure_enough() -> None:
+    assert EVIDENCE.accepted is not None
+    picks = gallery.left_open(EVIDENCE, 8)
+    assert len(picks) == 8
+    for row, key in picks:
+        assert key is not None
+        column = KEYS.index(key)
+        assert EVIDENCE.matches.known[row, column]
+        assert EVIDENCE.decisions.applies[row, column]
+        assert not EVIDENCE.accepted[row, column]
+    assert gallery.left_open(judged(calibrated=False)) == []
+
+
+def test_a_card_says_what_was_stated_and_answered(tmp_path: Path) -> None:
+    Image.new("RGB", (600, 300), "red").save(tmp_path / "photo.png")
+    pick = gallery.confident_mistakes(EVIDENCE, 1)[0]
+    card = gallery.card(EVIDENCE, pick, [tmp_path / "photo.png"])
+    assert pick.key is not None
+    columns, values = TAXONOMY.columns[pick.key], np.array(TAXONOMY.keys[pick.key].values)
+    assert (card.id, card.key) == (EVIDENCE.ids[pick.row], pick.key)
+    assert card.stated == ", ".join(values[EVIDENCE.truth.hot[pick.row, columns]])
+    assert card.answer == ", ".join(values[EVIDENCE.decisions.chosen[pick.row, columns]])
+    assert card.confidence == pytest.approx(EVIDENCE.matches.confidence[pick.row, KEYS.index(pick.key)])
+    assert not card.right
+    assert card.answer not in [other.value for other in card.alternatives]
+    assert card.second == ""
+    kind, content = card.photo.split(",")
+    assert kind == "data:image/jpeg;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(content))).size == (144, 72)
+
+
+def test_a_category_mistake_and_a_product_without_a_photo() -> None:
+    pick = gallery.confident_category_mistakes(EVIDENCE, 1)[0]
+    card = gallery.card(EVIDENCE, pick, [])
+    assert card.key == "category"
+    assert card.stated == TAXONOMY.categories[EVIDENCE.truth.category[pick.row]]
+    assert card.answer == TAXONOMY.categories[EVIDENCE.decisions.category[pick.row]]
+    assert card.photo == ""
+    assert gallery.thumbnail(Path("nowhere.jpg")) == ""
