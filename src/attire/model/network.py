@@ -1,4 +1,4 @@
-"""Backbone plus heads: from pixels to category and attribute logits."""
+"""Backbone plus heads: from pixels (and a title) to category and attribute logits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from attire.config import Architecture
 from attire.model.backbone import SCRATCH, MultiScale, create_backbone
 from attire.model.heads import HEADS
+from attire.model.text import Title, drop_inputs
 from attire.taxonomy import Taxonomy
 
 
@@ -21,22 +22,49 @@ class Logits(NamedTuple):
 
 
 class Heads(nn.Module):
-    """The category layer and the attribute heads, on features float32[B, F], behind the trunk if there is one."""
+    """The category layer and the attribute heads, on features float32[B, F], behind the trunk if there is one.
 
-    def __init__(self, features: int, taxonomy: Taxonomy, architecture: Architecture, dropout: float = 0.0) -> None:
+    A title (int[B, T], where the architecture reads one) is added to what the trunk makes of the features, before its
+    nonlinearity. Photo and title are terms of one sum: of what is missing there is no term.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        taxonomy: Taxonomy,
+        architecture: Architecture,
+        dropout: float = 0.0,
+        text_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         width = architecture.trunk or features
-        self.trunk = _trunk(features, width, dropout) if architecture.trunk else nn.Identity()
+        self.trunk = _trunk(features, width, dropout) if architecture.trunk else nn.Sequential()
+        self.activation = nn.Sequential(nn.GELU(), nn.Dropout(dropout)) if architecture.trunk else nn.Sequential()
+        self.text = Title(architecture, width, dropout) if architecture.text == "title" else None
         self.category = nn.Linear(width, len(taxonomy.categories))
         self.attributes = HEADS[architecture.head](width, taxonomy, architecture.hidden, dropout)
+        self.text_dropout = text_dropout
 
-    def forward(self, features: Tensor) -> Logits:
-        features = self.trunk(features)
-        return Logits(self.category(features), self.attributes(features))
+    def forward(self, features: Tensor | None, text: Tensor | None = None) -> Logits:
+        """`features=None` answers from the title alone, `text=None` from the photo alone."""
+        joined = self.trunk(features) if text is None else self._with_title(features, text)
+        joined = self.activation(joined)
+        return Logits(self.category(joined), self.attributes(joined))
+
+    def _with_title(self, features: Tensor | None, text: Tensor) -> Tensor:
+        assert self.text is not None, "this architecture reads no title"
+        title: Tensor = self.text(text)
+        if features is None:
+            return title
+        photo: Tensor = self.trunk(features)
+        if not self.training:
+            return photo + title
+        kept = drop_inputs(text, self.text_dropout)
+        return photo * kept.photo + title * kept.title
 
 
 class Network(nn.Module):
-    """float32[B, 3, H, W] -> `Logits`.
+    """float32[B, 3, H, W], and a title int[B, T] where the architecture reads one -> `Logits`.
 
     One backbone answers everything in one pass. With a `category_backbone` the category comes from a network of its
     own, as in the original method.
@@ -55,19 +83,24 @@ class Network(nn.Module):
             features = (features + self.backbone(pixels.flip(3))) / 2
         return features
 
-    def forward(self, pixels: Tensor) -> Logits:
-        logits: Logits = self.heads(self.features(pixels))
+    def forward(self, pixels: Tensor | None, text: Tensor | None = None) -> Logits:
+        """`pixels=None` answers from the title alone."""
+        logits: Logits = self.heads(None if pixels is None else self.features(pixels), text)
         if self.category_backbone is not None:
             return logits._replace(category=self.heads.category(self.category_backbone(pixels)))
         return logits
 
 
 def build_network(
-    architecture: Architecture, taxonomy: Taxonomy, weights: str | Path | None = SCRATCH, dropout: float = 0.0
+    architecture: Architecture,
+    taxonomy: Taxonomy,
+    weights: str | Path | None = SCRATCH,
+    dropout: float = 0.0,
+    text_dropout: float = 0.0,
 ) -> Network:
     """The network of one backbone, with the backbone's `weights` (see `create_backbone`) and random heads."""
     backbone = build_backbone(architecture, weights)
-    heads = Heads(int(backbone.num_features), taxonomy, architecture, dropout)  # type: ignore[arg-type]
+    heads = Heads(int(backbone.num_features), taxonomy, architecture, dropout, text_dropout)  # type: ignore[arg-type]
     return Network(backbone, heads, flip=architecture.flip)
 
 
@@ -79,5 +112,4 @@ def build_backbone(architecture: Architecture, weights: str | Path | None = SCRA
 
 def _trunk(features: int, width: int, dropout: float) -> nn.Module:
     """The norm puts features of all scales on one; it has no parameters of its own, for the layer after it has them."""
-    layers = (nn.BatchNorm1d(features, affine=False), nn.Dropout(dropout), nn.Linear(features, width), nn.GELU())
-    return nn.Sequential(*layers, nn.Dropout(dropout))
+    return nn.Sequential(nn.BatchNorm1d(features, affine=False), nn.Dropout(dropout), nn.Linear(features, width))
