@@ -8,15 +8,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from attire.bundle import ModelBundle
-from attire.catalog.splits import Splits
+from attire.catalog.ingest import ingest
+from attire.catalog.splits import Splits, split
 from attire.catalog.store import Catalog
 from attire.config import Recipe, load_recipe
 from attire.errors import ConfigError
+from attire.evaluation.evaluate import evaluate
+from attire.predict.logits import Inputs
 from attire.training import run as training
 from attire.training.module import StageModule
 from attire.training.run import train
@@ -40,6 +45,39 @@ def test_every_recipe_makes_a_bundle(catalog: Catalog, splits: Splits, tmp_path:
     assert list((tmp_path / "attributes" / "logs").glob("events.*"))
 
 
+def test_titles_add_to_photos_that_do_not_show_the_label(tmp_path: Path) -> None:
+    rows, random = ["id,category,title,image,material"], np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for number in range(120):
+        category, material = str(random.choice(["Shirts", "Belts"])), str(random.choice(["wool", "silk"]))
+        rows.append(f"{number},{category},Acme {material} {category} {number},{number}.png,{material}")
+        noise = random.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((32, 32)).save(tmp_path / "photos" / f"{number}.png")
+    (tmp_path / "feed.csv").write_text("\n".join(rows))
+    catalog = ingest(tmp_path / "feed.csv", tmp_path / "photos", tmp_path / "catalog")
+    recipe = tiny(
+        "frozen", text="title", text_buckets=512, ema_decay=0, trunk=16, attributes={"epochs": 40, "lr": 0.01}
+    )
+    halves = split(catalog, val=0.5, seed=1)
+    bundle = train(catalog, halves, recipe=recipe, out=tmp_path / "run", weights="none", workers=0)
+    inputs: tuple[Inputs, ...] = ("photo", "title", "both")
+    iou = {name: evaluate(bundle, catalog, "val", inputs=name).figures["attribute_iou"].value for name in inputs}
+    assert iou["photo"] < 0.7, "noise tells nothing"
+    assert iou["title"] > 0.9
+    assert iou["both"] > 0.8
+    report = evaluate(bundle, catalog, "val")
+    assert (report.provenance.inputs, report.figures["attribute_iou"].value) == ("both", iou["both"])
+
+
+def test_titles_are_learned_in_both_stages(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+    recipe = tiny("base", text="title", text_buckets=512)
+    first = train(catalog, splits, recipe=recipe, out=tmp_path, stage="category", weights="none", workers=0)
+    learned = first.network.state_dict()["heads.text.embedding.weight"]
+    assert learned.any(), "a model of categories alone reads titles too"
+    both = train(catalog, splits, recipe=recipe, out=tmp_path, stage="attributes", weights="none", workers=0)
+    assert not torch.equal(both.network.state_dict()["heads.text.embedding.weight"], learned)
+
+
 def test_seed_keeps_the_category_network_of_its_first_stage(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
     recipe = tiny("seed")
     first = train(catalog, splits, recipe=recipe, out=tmp_path, stage="category", weights="none", workers=0)
@@ -55,11 +93,11 @@ class KilledError(Exception):
     """Stands for a process that dies."""
 
 
-@pytest.mark.parametrize("name", ["base", "seed"])
+@pytest.mark.parametrize(("name", "text"), [("base", "none"), ("seed", "none"), ("frozen", "title")])
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    catalog: Catalog, splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    catalog: Catalog, splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
 ) -> None:
-    recipe = tiny(name, dropout=0.3, attributes={"epochs": 3})
+    recipe = tiny(name, dropout=0.3, text=text, text_buckets=512, attributes={"epochs": 3})
     whole = train(catalog, splits, recipe=recipe, out=tmp_path / "whole", weights="none", workers=0)
 
     step = StageModule.training_step
