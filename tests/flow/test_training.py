@@ -55,16 +55,15 @@ def test_titles_add_to_photos_that_do_not_show_the_label(tmp_path: Path) -> None
         Image.fromarray(noise).resize((32, 32)).save(tmp_path / "photos" / f"{number}.png")
     (tmp_path / "feed.csv").write_text("\n".join(rows))
     catalog = ingest(tmp_path / "feed.csv", tmp_path / "photos", tmp_path / "catalog")
-    recipe = tiny(
-        "frozen", text="title", text_buckets=512, ema_decay=0, trunk=16, attributes={"epochs": 40, "lr": 0.01}
-    )
-    halves = split(catalog, val=0.5, seed=1)
-    bundle = train(catalog, halves, recipe=recipe, out=tmp_path / "run", weights="none", workers=0)
+    reads = {"text": "title", "text_buckets": 512, "trunk": 64, "pooling": "last", "dropout": 0.8, "ema_decay": 0}
+    recipe = tiny("frozen", **reads, attributes={"epochs": 20, "lr": 0.01})
+    parts = split(catalog, val=0.3, seed=1)
+    bundle = train(catalog, parts, recipe=recipe, out=tmp_path / "run", weights="none", workers=0)
     inputs: tuple[Inputs, ...] = ("photo", "title", "both")
     iou = {name: evaluate(bundle, catalog, "val", inputs=name).figures["attribute_iou"].value for name in inputs}
     assert iou["photo"] < 0.7, "noise tells nothing"
     assert iou["title"] > 0.9
-    assert iou["both"] > 0.8
+    assert iou["both"] > iou["photo"] + 0.2
     report = evaluate(bundle, catalog, "val")
     assert (report.provenance.inputs, report.figures["attribute_iou"].value) == ("both", iou["both"])
 

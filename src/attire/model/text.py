@@ -15,8 +15,8 @@ PHOTO_DROPOUT = 0.1  # share of training products that are known by their title 
 class Title(nn.Module):
     """int[B, T], as `TitleReader` gives them -> float32[B, width]: the sum of n-gram embeddings, projected.
 
-    As in fastText (Joulin et al., "Bag of Tricks for Efficient Text Classification", 2017), but by the root of their
-    number: a mean would make titles, of which one word in six tells the colour, too quiet beside a photo. Embeddings
+    As in fastText (Joulin et al., "Bag of Tricks for Efficient Text Classification", 2017), which takes the mean:
+    divided by the number of n-grams, a title learned too slowly beside a photo and was hardly listened to. Embeddings
     start at zero and nothing has a bias: an n-gram that training never met, and a missing title, add exactly nothing.
     """
 
@@ -28,8 +28,7 @@ class Title(nn.Module):
         self.projection = nn.Linear(architecture.text_width, width, bias=False)
 
     def forward(self, text: Tensor) -> Tensor:
-        count = (text != 0).sum(dim=1, keepdim=True).clamp(min=1)
-        projected: Tensor = self.projection(self.dropout(self.embedding(text) / count.sqrt()))
+        projected: Tensor = self.projection(self.dropout(self.embedding(text)))
         return projected
 
 
