@@ -31,11 +31,12 @@ def draw_feed(folder: Path, products: int = 90, seed: int = 0) -> Path:
         images = [f"{number}.png"] if number % 4 else [f"{number}.png", f"{number}-back.png"]
         for view, name in enumerate(images):
             Image.fromarray((pixels[:, ::-1] if view else pixels).astype(np.uint8)).save(folder / "photos" / name)
+        title = f"Acme {number} {colour} {category}" if number % 5 else ""
         known = {
             "colour": colour if random.random() < 0.8 else "",
             "tags": "|".join(tags) if category == "Shirts" else "",
         }
-        rows.append({"id": f"p{number:03d}", "category": category, "image": "|".join(images), **known})
+        rows.append({"id": f"p{number:03d}", "category": category, "image": "|".join(images), "title": title, **known})
     feed = folder / "feed.csv"
     with feed.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))

@@ -2,7 +2,7 @@
 
 bundle.json          taxonomy, preprocessing, decision rule, provenance, scores; written last
 weights.safetensors  every parameter and buffer of the network
-probe.safetensors    two small images and the logits that the network gave for them when it was saved
+probe.safetensors    two small images (one with a title) and the network's logits for them when it was saved
 README.md            model card
 """
 
@@ -30,14 +30,16 @@ from attire.card import model_card
 from attire.config import Architecture, Decision
 from attire.errors import BundleError
 from attire.labels import labelled
-from attire.model.network import Network, build_backbone, build_network
+from attire.model.network import Logits, Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
 from attire.score.calibration import Calibration, Floats
 from attire.score.decisions import Decisions, decide
 from attire.taxonomy import Taxonomy
+from attire.titles import TitleReader
 
 SPEC, WEIGHTS, PROBE, CARD = "bundle.json", "weights.safetensors", "probe.safetensors", "README.md"
 PROBE_TOLERANCE = 2e-3  # of the largest logit: far above what other CPUs and BLAS versions change, far below an answer
+PROBE_TITLES = ("Women's navy T-shirt, 3/4 sleeve", "")  # hashed when saved and when loaded: both must agree
 
 
 class BundleSpec(BaseModel):
@@ -64,6 +66,7 @@ class ModelBundle:
         self.path, self.spec, self.network = path, spec, network
         self.taxonomy, self.preprocess, self.decision = spec.taxonomy, spec.preprocess, spec.decision
         self.calibration, self.provenance, self.scores = spec.calibration, spec.provenance, spec.scores
+        self.title_reader = TitleReader.of(spec.network)
         self.digest = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
 
     def decide(
@@ -123,7 +126,7 @@ class ModelBundle:
             folder = Path(temporary) / path.name
             folder.mkdir()
             save_file(network.state_dict(), folder / WEIGHTS)
-            save_file(_probe(network, preprocess), folder / PROBE)
+            save_file(_probe(network, architecture, preprocess), folder / PROBE)
             spec = BundleSpec(
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 network=architecture,
@@ -173,21 +176,29 @@ def _empty(spec: BundleSpec) -> Network:
     return network
 
 
-def _probe(network: Network, preprocess: Preprocess) -> dict[str, torch.Tensor]:
+def _probe(network: Network, architecture: Architecture, preprocess: Preprocess) -> dict[str, torch.Tensor]:
     """Two synthetic images, smooth and noisy, with the network's logits for them."""
     height, width = preprocess.size_px
     ramp = np.linspace(0, 255, height * width * 3).reshape(3, height, width)
     noise = np.random.default_rng(0).uniform(0, 255, (3, height, width))
     pixels = np.stack([ramp, noise]).astype(np.uint8)
-    with torch.inference_mode():
-        logits = network(torch.from_numpy(preprocess.normalise(pixels)))
+    logits = _probe_logits(network, architecture, preprocess, pixels)
     return {"pixels": torch.from_numpy(pixels), "category": logits.category, "attributes": logits.attributes}
+
+
+def _probe_logits(
+    network: Network, architecture: Architecture, preprocess: Preprocess, pixels: NDArray[np.uint8]
+) -> Logits:
+    reader = TitleReader.of(architecture)
+    text = None if reader is None else torch.from_numpy(reader(PROBE_TITLES))
+    with torch.inference_mode():
+        logits: Logits = network(torch.from_numpy(preprocess.normalise(pixels)), text)
+    return logits
 
 
 def _check_probe(path: Path, spec: BundleSpec, network: Network) -> None:
     expected = load_file(path / PROBE)
-    with torch.inference_mode():
-        logits = network(torch.from_numpy(spec.preprocess.normalise(expected["pixels"].numpy())))
+    logits = _probe_logits(network, spec.network, spec.preprocess, expected["pixels"].numpy())
     for name, got in logits._asdict().items():
         want = expected[name]
         if want.numel() and (worst := (got - want).abs().max()) > PROBE_TOLERANCE * max(1.0, float(want.abs().max())):

@@ -44,8 +44,8 @@ A figure is `–` where nothing could be measured. `attire evaluate` gives inter
 ## What to expect of it
 
 It knows the words of its own taxonomy and photos like those it learned from; on other photos (worn, cluttered,
-another shop's style) its confidence is not to be trusted before it was evaluated there. It reads photos only: what a
-photo does not show (fabric, who it is for) it guesses from looks. Labels that were wrong were learned as they stood.
+another shop's style) its confidence is not to be trusted before it was evaluated there. It reads {reads}:
+what they do not show (fabric, who it is for) it guesses from looks. Labels that were wrong were learned as they stood.
 
 ## Words
 
@@ -72,6 +72,7 @@ def model_card(spec: Mapping[str, Any]) -> str:
         height=height,
         width=width,
         fit=preprocess["fit"],
+        reads="photos, and titles where there are any" if spec["network"]["text"] == "title" else "photos only",
         interpolation=preprocess["interpolation"],
         decision=", ".join(f"{name} {value}" for name, value in spec["decision"].items()),
         products=provenance.get("products", "unknown number of"),

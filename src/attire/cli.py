@@ -119,6 +119,7 @@ def train(
     lr: float | None = None,
     seed: int | None = None,
     precision: Literal["auto", "32-true", "bf16-mixed"] | None = None,
+    text: Literal["none", "title"] | None = None,
 ) -> None:
     """Train a recipe on the train split of a catalog; the model stands in OUT/bundle.
 
@@ -142,13 +143,22 @@ def train(
         Of the stage named by --stage; of both stages otherwise.
     precision
         auto takes bf16 where the hardware multiplies it natively.
+    text
+        title: read the feed's titles too; photos alone can still be asked.
     """
     from attire.catalog.splits import Splits
     from attire.catalog.store import Catalog
     from attire.config import load_recipe
     from attire.training.run import train as run
 
-    fields = {"backbone": backbone, "size_px": size_px, "batch_size": batch_size, "seed": seed, "precision": precision}
+    fields = {
+        "backbone": backbone,
+        "size_px": size_px,
+        "batch_size": batch_size,
+        "seed": seed,
+        "precision": precision,
+        "text": text,
+    }
     overrides: dict[str, Any] = _given(fields)
     # --epochs is how long a recipe's stages are, not which it has: a stage without epochs stays without.
     for name in ("category", "attributes") if stage == "both" else (stage,):
@@ -173,7 +183,15 @@ def train(
 
 
 @app.command
-def evaluate(bundle: Path, catalog: Path, /, *, out: Path, split: str = "val") -> None:
+def evaluate(
+    bundle: Path,
+    catalog: Path,
+    /,
+    *,
+    out: Path,
+    split: str = "val",
+    inputs: Literal["photo", "title", "both"] | None = None,
+) -> None:
     """Score a bundle on products whose labels are known, beside two baselines that see no photo.
 
     Parameters
@@ -182,12 +200,14 @@ def evaluate(bundle: Path, catalog: Path, /, *, out: Path, split: str = "val") -
         Directory for report.html, scores.json and a table per key and per category.
     split
         train, val, test, or all.
+    inputs
+        What the model is shown; all that it reads, unless given.
     """
     from attire.catalog.store import Catalog
     from attire.evaluation.evaluate import evaluate as run
     from attire.evaluation.sheets import sheets, verdict
 
-    report = run(bundle, Catalog.open(catalog), split, out=out)
+    report = run(bundle, Catalog.open(catalog), split, inputs=inputs, out=out)
     for sheet in sheets(report):
         console.print(sheet.table())
     console.print(verdict(report))
@@ -235,6 +255,7 @@ def predict(
     format: Literal["wide", "long"] = "wide",
     precision: float = 0.95,
     fill: Literal["sure", "all"] = "sure",
+    known_category: Annotated[bool, Parameter(negative="")] = False,
     engine: Literal["torch"] = "torch",
     batch_size: int = 32,
     feed_source: str = "table",
@@ -258,6 +279,8 @@ def predict(
         How often a filled field is to be right: 0.9, 0.95 or 0.99. Others stay empty, with alternatives in long format.
     fill
         all: fill every key that applies, however unsure.
+    known_category
+        The feed's (or catalog's) categories are right: ask the network only where they are empty.
     feed_source
         How to read the feed, as ingest's --source.
     """
@@ -273,6 +296,7 @@ def predict(
         split=split,
         format=format,
         precision=precision if fill == "sure" else None,
+        known_category=known_category,
         engine=engine,
         batch_size=batch_size,
     )

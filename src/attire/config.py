@@ -88,6 +88,9 @@ class Architecture(_Frozen):
     hidden: int = Field(default=256, ge=1)  # width of each key's mlp
     prior: bool = False  # heads start from how frequent each value is within each category
     shared: bool = True  # one backbone answers category and attributes; False: two
+    text: Literal["none", "title"] = "none"  # what the heads read beside the photo
+    text_buckets: int = Field(default=32768, ge=2)  # rows of the table of n-gram embeddings
+    text_width: int = Field(default=64, ge=1)  # of an n-gram's embedding
 
     @model_validator(mode="after")
     def _two_networks_share_nothing(self) -> Self:
@@ -95,13 +98,16 @@ class Architecture(_Frozen):
             raise ValueError("a trunk is common to all heads, so it needs shared = true")
         if self.prior and not self.shared:
             raise ValueError("a prior reads the category from the same network, so it needs shared = true")
+        if self.text != "none" and not self.shared:
+            raise ValueError("a title is read once for all heads, so text needs shared = true")
         return self
 
     @model_validator(mode="after")
     def _positions_are_not_pooled(self) -> Self:
-        if self.spatial and (self.pooling != "last" or self.trunk):
+        if self.spatial and (self.pooling != "last" or self.trunk or self.text != "none"):
             raise ValueError(
-                'head = "csra" looks at positions: it needs pooling = "last" and trunk = 0, or head = "mlp"'
+                'head = "csra" looks at positions: it needs pooling = "last", trunk = 0 and text = "none", '
+                'or head = "mlp"'
             )
         return self
 
@@ -122,6 +128,7 @@ class Recipe(Architecture):
     batch_size: int = Field(default=64, ge=1)
     train_backbone: bool = True  # False: heads on embeddings that are computed once
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    text_dropout: float = Field(default=0.5, ge=0, lt=1)  # share of titles left out, so that photos alone suffice
     balance: float = Field(default=1.0, ge=0, le=1)  # categories weigh frequency ** -balance in their loss
     optimizer: Literal["adam", "adamw"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)

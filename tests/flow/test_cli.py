@@ -52,6 +52,11 @@ def test_the_whole_job(tmp_path: Path) -> None:
     done("predict", "run/bundle", "catalog", "--split", "val", "--format", "long", "--out", "val.jsonl", cwd=tmp_path)
     assert len(pl.read_csv(tmp_path / "photos.csv")) == len(list((tmp_path / "photos").iterdir()))
     assert len(pl.read_parquet(tmp_path / "feed.parquet")) == 80
+    told = attire("evaluate", "run/bundle", "catalog", "--inputs", "both", "--out", "report", cwd=tmp_path).stderr
+    assert "reads photos only" in told
+    done("predict", "run/bundle", "feed.csv", "--images", "photos", "--known-category", "--out", "k.csv", cwd=tmp_path)
+    stated, known = (pl.read_csv(tmp_path / name).sort("id") for name in ("feed.csv", "k.csv"))
+    assert known["category"].to_list() == stated["category"].to_list()
     # Options of a file are those of the flags, and flags win.
     (tmp_path / "attire.toml").write_text("[split]\nval = 0.5\nseed = 3\n")
     assert "val 40" in done("split", "catalog", cwd=tmp_path)

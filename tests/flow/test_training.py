@@ -8,15 +8,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from attire.bundle import ModelBundle
-from attire.catalog.splits import Splits
+from attire.catalog.ingest import ingest
+from attire.catalog.splits import Splits, split
 from attire.catalog.store import Catalog
 from attire.config import Recipe, load_recipe
 from attire.errors import ConfigError
+from attire.evaluation.evaluate import evaluate
+from attire.predict.logits import Inputs
 from attire.training import run as training
 from attire.training.module import StageModule
 from attire.training.run import train
@@ -40,6 +45,38 @@ def test_every_recipe_makes_a_bundle(catalog: Catalog, splits: Splits, tmp_path:
     assert list((tmp_path / "attributes" / "logs").glob("events.*"))
 
 
+def test_titles_add_to_photos_that_do_not_show_the_label(tmp_path: Path) -> None:
+    rows, random = ["id,category,title,image,material"], np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for number in range(120):
+        category, material = str(random.choice(["Shirts", "Belts"])), str(random.choice(["wool", "silk"]))
+        rows.append(f"{number},{category},Acme {material} {category} {number},{number}.png,{material}")
+        noise = random.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((32, 32)).save(tmp_path / "photos" / f"{number}.png")
+    (tmp_path / "feed.csv").write_text("\n".join(rows))
+    catalog = ingest(tmp_path / "feed.csv", tmp_path / "photos", tmp_path / "catalog")
+    reads = {"text": "title", "text_buckets": 512, "trunk": 64, "pooling": "last", "dropout": 0.8, "ema_decay": 0}
+    recipe = tiny("frozen", **reads, attributes={"epochs": 20, "lr": 0.01})
+    parts = split(catalog, val=0.3, seed=1)
+    bundle = train(catalog, parts, recipe=recipe, out=tmp_path / "run", weights="none", workers=0)
+    inputs: tuple[Inputs, ...] = ("photo", "title", "both")
+    iou = {name: evaluate(bundle, catalog, "val", inputs=name).figures["attribute_iou"].value for name in inputs}
+    assert iou["photo"] < 0.7, "noise tells nothing"
+    assert iou["title"] > 0.9
+    assert iou["both"] > iou["photo"] + 0.2
+    report = evaluate(bundle, catalog, "val")
+    assert (report.provenance.inputs, report.figures["attribute_iou"].value) == ("both", iou["both"])
+
+
+def test_titles_are_learned_in_both_stages(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+    recipe = tiny("base", text="title", text_buckets=512)
+    first = train(catalog, splits, recipe=recipe, out=tmp_path, stage="category", weights="none", workers=0)
+    learned = first.network.state_dict()["heads.text.embedding.weight"]
+    assert learned.any(), "a model of categories alone reads titles too"
+    both = train(catalog, splits, recipe=recipe, out=tmp_path, stage="attributes", weights="none", workers=0)
+    assert not torch.equal(both.network.state_dict()["heads.text.embedding.weight"], learned)
+
+
 @pytest.mark.parametrize("head", ["csra", "mlp"])
 def test_seed_keeps_the_category_network_of_its_first_stage(
     catalog: Catalog, splits: Splits, tmp_path: Path, head: str
@@ -59,9 +96,10 @@ class KilledError(Exception):
 
 
 CHOSEN = {"loss": "weighted_bce", "unlabelled": "selective", "label_smoothing": 0.1, "sampling": 0.5, "head": "csra"}
+READING = {"text": "title", "text_buckets": 512}
 
 
-@pytest.mark.parametrize(("name", "fields"), [("base", {}), ("seed", {}), ("base", CHOSEN)])
+@pytest.mark.parametrize(("name", "fields"), [("base", {}), ("seed", {}), ("base", CHOSEN), ("frozen", READING)])
 def test_a_resumed_run_equals_an_uninterrupted_one(
     catalog: Catalog,
     splits: Splits,

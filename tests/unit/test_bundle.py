@@ -18,6 +18,7 @@ from attire.model.heads import HEADS
 from attire.model.network import build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
 from attire.taxonomy import Key, Taxonomy
+from attire.titles import TitleReader
 
 TAXONOMY = Taxonomy(
     categories=("Shirts", "Belts"), keys={"neck": Key(categories=("Shirts",), values=("Round", "V", "Boat"))}
@@ -25,10 +26,20 @@ TAXONOMY = Taxonomy(
 PREPROCESS = Preprocess(size_px=(48, 32), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
 
-def make(path: Path, *, shared: bool = True, head: Literal["csra", "linear", "mlp"] = "mlp") -> ModelBundle:
+def make(
+    path: Path,
+    *,
+    shared: bool = True,
+    head: Literal["csra", "linear", "mlp"] = "mlp",
+    text: Literal["none", "title"] = "none",
+) -> ModelBundle:
     torch.manual_seed(0)
-    architecture = Architecture(backbone="resnet10t", head=head, csra=Csra(share=0.3), hidden=8, shared=shared)
+    architecture = Architecture(
+        backbone="resnet10t", head=head, csra=Csra(share=0.3), hidden=8, shared=shared, text=text, text_buckets=64
+    )
     network = build_network(architecture, TAXONOMY)
+    if network.heads.text is not None:
+        torch.nn.init.normal_(network.heads.text.embedding.weight)
     network.category_backbone = None if shared else build_backbone(architecture)
     return ModelBundle.save(
         path,
@@ -65,6 +76,18 @@ def test_what_is_saved_comes_back(tmp_path: Path, shared: bool, head: Literal["c
     assert (loaded.taxonomy, loaded.preprocess, loaded.decision) == (TAXONOMY, PREPROCESS, Decision())
     assert loaded.scores == {"attribute_iou": 0.5, "map": None}
     assert not loaded.network.training
+
+
+def test_a_bundle_reads_titles_as_it_learned_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make(tmp_path / "a", text="title")
+    loaded = ModelBundle.load(tmp_path / "a")
+    assert loaded.title_reader == TitleReader(64)
+    assert "and titles" in (tmp_path / "a" / "README.md").read_text(encoding="utf-8")
+    text = torch.from_numpy(TitleReader(64)(["a title", ""]))
+    torch.testing.assert_close(loaded.network(None, text), made.network(None, text))
+    monkeypatch.setattr("attire.titles.CHARACTERS", (3, 4))  # a later attire that hashes otherwise
+    with pytest.raises(BundleError, match="does not compute what it computed"):
+        ModelBundle.load(tmp_path / "a")
 
 
 def test_the_model_card_tells_what_it_is(saved: Path) -> None:

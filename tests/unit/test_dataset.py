@@ -92,7 +92,7 @@ def test_photos_become_normalised_pixels(tmp_path: Path) -> None:
         Image.new("RGB", (12, 16), colour).save(tmp_path / name)
     augment = AUGMENTS["light"](PREPROCESS)
     dataset = PhotoDataset([[tmp_path / "a.png"], [tmp_path / "b.png"]], targets(2), PREPROCESS, augment)
-    pixels, found = dataset[Draw(1, None)]
+    pixels, found = dataset[Draw(1, None)][:2]
     torch.testing.assert_close(pixels, torch.ones(3, 16, 12))
     assert found.category == 1
     state = torch.get_rng_state()
@@ -107,6 +107,13 @@ def test_each_view_is_drawn() -> None:
     assert {float(dataset[Draw(0, seed)][0]) for seed in range(9)} == {0, 1, 2}
     assert {float(dataset[Draw(1, seed)][0]) for seed in range(9)} == {3, 4}
     assert [float(dataset[Draw(product, None)][0]) for product in (0, 1)] == [0, 3]
+
+
+def test_titles_come_with_the_examples_only_where_they_are_read() -> None:
+    embeddings, text = np.zeros((3, 1), dtype=np.float32), np.array([[1, 2], [3, 0]], dtype=np.int32)
+    assert len(EmbeddingDataset(embeddings, [2, 1], targets(2))[Draw(1, None)]) == 2
+    *_, found = EmbeddingDataset(embeddings, [2, 1], targets(2), text)[Draw(1, None)]
+    assert torch.equal(torch.as_tensor(found), torch.tensor([3, 0]))
 
 
 def test_a_photo_that_became_unreadable_is_told_not_replaced(tmp_path: Path) -> None:

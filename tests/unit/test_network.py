@@ -12,6 +12,7 @@ from attire.errors import ConfigError
 from attire.model.backbone import MultiScale, create_backbone, data_config, without_pooling
 from attire.model.heads import HEADS
 from attire.model.network import build_network
+from attire.model.text import PHOTO_DROPOUT, Kept, drop_inputs
 from attire.taxonomy import Key, Taxonomy
 
 TAXONOMY = Taxonomy(
@@ -21,22 +22,23 @@ TAXONOMY = Taxonomy(
         "tags": Key(arity="many", categories=("Shirts", "Belts"), values=("a", "b", "c")),
     },
 )
+TITLES = torch.tensor([[3, 7, 0], [0, 0, 0]], dtype=torch.int32)
 PIXELS = torch.randn(2, 3, 64, 48, generator=torch.Generator().manual_seed(0))
 
 
 ARCHITECTURES = [
-    *product(["last", "multiscale"], [head for head in HEADS if head != "csra"], [0, 8]),
-    ("last", "csra", 0),
+    *product(["last", "multiscale"], [head for head in HEADS if head != "csra"], [0, 8], ["none", "title"]),
+    ("last", "csra", 0, "none"),
 ]
 
 
-@pytest.mark.parametrize(("pooling", "head", "trunk"), ARCHITECTURES)
-def test_every_architecture_answers_and_learns(pooling: str, head: str, trunk: int) -> None:
+@pytest.mark.parametrize(("pooling", "head", "trunk", "text"), ARCHITECTURES)
+def test_every_architecture_answers_and_learns(pooling: str, head: str, trunk: int, text: str) -> None:
     architecture = Architecture.model_validate(
-        {"backbone": "resnet10t", "pooling": pooling, "head": head, "trunk": trunk, "hidden": 4}
+        {"backbone": "resnet10t", "pooling": pooling, "head": head, "trunk": trunk, "hidden": 4, "text": text}
     )
     network = build_network(architecture, TAXONOMY)
-    logits = network(PIXELS)
+    logits = network(PIXELS, TITLES if text == "title" else None)
     assert (logits.category.shape, logits.attributes.shape) == ((2, 2), (2, 5))
     (logits.category.sum() + logits.attributes.sum()).backward()
     without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
@@ -69,11 +71,13 @@ def test_flipped_networks_do_not_tell_left_from_right(head: str) -> None:
     torch.testing.assert_close(plain(PIXELS), plain(PIXELS.flip(3)))
 
 
-def test_two_networks_have_no_common_trunk() -> None:
+def test_two_networks_have_no_common_trunk_and_no_title() -> None:
     with pytest.raises(ValueError, match="a trunk is common to all heads"):
         Recipe(name="x", trunk=8, shared=False)
     with pytest.raises(ValueError, match="a prior reads the category from the same network"):
         Recipe(name="x", prior=True, shared=False)
+    with pytest.raises(ValueError, match="text needs shared = true"):
+        Recipe(name="x", text="title", shared=False)
 
 
 def test_mirrored_maps_are_laid_on_one_another() -> None:
@@ -113,3 +117,51 @@ def test_backbones_without_a_map_are_refused() -> None:
 def test_heads_that_look_at_positions_need_positions(fields: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=r'recipe base:\n  head = "csra" looks at positions'):
         load_recipe("base", {"head": "csra", **fields})
+
+
+@pytest.mark.parametrize(("head", "trunk"), list(product(["linear", "mlp"], [0, 8])))
+def test_without_a_title_the_network_is_the_one_that_reads_photos_only(head: str, trunk: int) -> None:
+    both, plain = (
+        build_network(
+            Architecture.model_validate(
+                {"backbone": "resnet10t", "head": head, "trunk": trunk, "hidden": 4, "text": text, "text_buckets": 9}
+            ),
+            TAXONOMY,
+        ).eval()
+        for text in ("title", "none")
+    )
+    assert both.heads.text is not None
+    torch.nn.init.normal_(both.heads.text.embedding.weight)  # padding too: it must not be read
+    left_out = plain.load_state_dict(both.state_dict(), strict=False)
+    assert all(name.startswith("heads.text.") for name in [*left_out.missing_keys, *left_out.unexpected_keys])
+    expected = plain(PIXELS)
+    for found in (both(PIXELS), both(PIXELS, torch.zeros(2, 3, dtype=torch.int32))):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    titled = both(PIXELS, TITLES)
+    assert not torch.allclose(titled.category[0], expected.category[0])
+    torch.testing.assert_close(titled.category[1], expected.category[1])
+
+
+def test_a_title_alone_is_answered() -> None:
+    network = build_network(Architecture(backbone="resnet10t", hidden=4, text="title", text_buckets=9), TAXONOMY).eval()
+    assert network.heads.text is not None
+    torch.nn.init.normal_(network.heads.text.embedding.weight)
+    first, nothing = network(None, TITLES).category
+    assert not torch.allclose(first, nothing)
+    torch.testing.assert_close(nothing, network.heads.category.bias)
+
+
+def test_training_leaves_out_titles_and_photos_but_never_both() -> None:
+    torch.manual_seed(0)
+    text = torch.ones(4000, 2, dtype=torch.int32)
+    text[3000:] = 0
+    kept = drop_inputs(text, 0.5)
+    titled, bare = (Kept(*(column[rows, 0] for column in kept)) for rows in (slice(3000), slice(3000, None)))
+    assert abs(float(titled.title.float().mean()) - 0.5) < 0.03
+    assert abs(float(titled.photo.float().mean()) - (1 - PHOTO_DROPOUT)) < 0.02
+    assert bool((titled.photo | titled.title).all())
+    assert bool(bare.photo.all())
+    assert not bare.title.any()
+    torch.manual_seed(0)
+    for again, before in zip(drop_inputs(text, 0.5), kept, strict=True):
+        torch.testing.assert_close(again, before, msg="a function of the step's seed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,14 @@ from attire.catalog.store import Catalog
 from attire.errors import ConfigError, FeedError, PhotoError, TaxonomyError
 from attire.predict import bulk
 from attire.predict.bulk import predict
-from attire.predict.logits import ProductPhotos, stream
+from attire.predict.logits import Inputs, ProductPhotos, catalog_logits, stream
 from attire.predict.predictor import Predictor
 from attire.prediction import Answer
 from attire.taxonomy import Taxonomy
+from attire.titles import TitleReader
 
 Floats = NDArray[np.float32]
+INPUTS: tuple[Inputs, ...] = ("photo", "title", "both")
 READERS: dict[str, Callable[[Path], pl.LazyFrame]] = {
     ".csv": pl.scan_csv,
     ".jsonl": pl.scan_ndjson,
@@ -126,6 +129,124 @@ def test_the_predictor_refuses_what_it_cannot_read(untrained: ModelBundle, tmp_p
         predictor(str(tmp_path / "text.jpg"))
     with pytest.raises(PhotoError, match="at least one"):
         predictor([])
+
+
+class Titled(MeanColour):
+    """An engine that reads titles too: each n-gram shifts all logits."""
+
+    def titled_logits(self, pixels: Floats | None, text: NDArray[np.int32]) -> tuple[Floats, Floats]:
+        category, attributes = self.logits(np.zeros((len(text), 3, 1, 1), np.float32) if pixels is None else pixels)
+        said = text.sum(axis=1, keepdims=True).astype(np.float32)
+        return category + said, attributes + said
+
+
+@pytest.fixture
+def titled(untrained: ModelBundle) -> ModelBundle:
+    """The untrained bundle as if it read titles."""
+    bundle = copy(untrained)
+    bundle.title_reader = TitleReader(64)
+    return bundle
+
+
+def test_each_photo_of_a_product_is_read_with_its_title(
+    untrained: ModelBundle, catalog: Catalog, photos: list[tuple[Path, ...]]
+) -> None:
+    engine, reader = Titled(catalog.taxonomy), TitleReader(64)
+    titles = ["", "red belt", "blue", "", *(f"shirt {n}" for n in range(len(photos) - 4))]
+    products = [ProductPhotos(str(n), paths, title=titles[n]) for n, paths in enumerate(photos)]
+    bare = stream(engine, untrained.preprocess, products, batch_size=7)
+    both = stream(engine, untrained.preprocess, products, batch_size=7, reader=reader)
+    for title, without, found in zip(titles, bare, both, strict=True):
+        assert without.category is not None
+        assert found.category is not None
+        np.testing.assert_allclose(found.category - without.category, reader([title]).sum(), rtol=1e-5)
+
+
+def test_a_catalog_is_answered_from_photos_titles_or_both(titled: ModelBundle, catalog: Catalog) -> None:
+    engine = Titled(catalog.taxonomy)
+    title = catalog[catalog.ids[1]].title
+    assert title
+    assert not catalog[catalog.ids[0]].title
+    found = {inputs: catalog_logits(titled, catalog, catalog.ids[:2], engine, inputs=inputs) for inputs in INPUTS}
+    assert found["photo"].ids == found["both"].ids == catalog.ids[:2]
+    said = TitleReader(64)([title]).sum()
+    np.testing.assert_allclose(found["both"].category[1], found["photo"].category[1] + said, rtol=1e-5)
+    np.testing.assert_allclose(found["both"].category[0], found["photo"].category[0])
+    assert (found["title"].ids, found["title"].failed) == ([catalog.ids[1]], {catalog.ids[0]: "no title"})
+    np.testing.assert_allclose(found["title"].category[0], said)
+
+
+def test_titles_are_refused_by_what_cannot_read_them(
+    untrained: ModelBundle, titled: ModelBundle, engine: MeanColour, catalog: Catalog, photos: list[tuple[Path, ...]]
+) -> None:
+    with pytest.raises(ConfigError, match=r"reads photos only.*--text title"):
+        catalog_logits(untrained, catalog, catalog.ids, engine, inputs="both")
+    with pytest.raises(ConfigError, match="reads photos only"):
+        Predictor(untrained, engine)(photos[0], title="red belt")
+    with pytest.raises(ConfigError, match="--engine torch"):
+        Predictor(titled, engine)(photos[0], title="red belt")
+    without, with_title = (Predictor(titled, Titled(catalog.taxonomy))(photos[0], title=t) for t in ("", "red belt"))
+    assert without.category == with_title.category, "the fake adds the same to all"
+
+
+def test_a_feed_with_titles(
+    titled: ModelBundle, catalog: Catalog, photos: list[tuple[Path, ...]], tmp_path: Path
+) -> None:
+    (tmp_path / "feed.csv").write_text(f"id,title,image\na,red belt,{photos[0][0].name}\nb,,nowhere.png\n")
+    seen: list[Floats] = []
+
+    class Watching(Titled):
+        def titled_logits(self, pixels: Floats | None, text: NDArray[np.int32]) -> tuple[Floats, Floats]:
+            seen.append(text.astype(np.float32))
+            return super().titled_logits(pixels, text)
+
+    engine = Watching(catalog.taxonomy)
+    made = predict(titled, tmp_path / "feed.csv", tmp_path / "o.csv", images=photos[0][0].parent, engine=engine)
+    assert (made.products, made.unread) == (2, 1), "a title does not stand for a photo"
+    np.testing.assert_array_equal(np.concatenate(seen), TitleReader(64)(["red belt"]))
+    assert json.loads((tmp_path / "o.csv.json").read_text())["titles"] == 1
+
+
+def test_known_categories_overrule_the_network_where_the_feed_has_them(
+    untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]], tmp_path: Path
+) -> None:
+    feed, photo = tmp_path / "feed.csv", photos[0][0]
+    feed.write_text(f"id,category,image\na,,{photo.name}\nb,belts,{photo.name}\nc,Shirts,{photo.name}\n")
+    rows = {}
+    for known in (False, True):
+        out = tmp_path / f"{known}.csv"
+        predict(untrained, feed, out, images=photo.parent, engine=engine, precision=None, known_category=known)
+        rows[known] = {row["id"]: row for row in pl.read_csv(out).iter_rows(named=True)}
+    assert len({row["category"] for row in rows[False].values()}) == 1, "one photo, one answer"
+    assert rows[True]["a"] == rows[False]["a"]
+    said = {id: (row["category"], row["category_confidence"]) for id, row in rows[True].items() if id != "a"}
+    assert said == {"b": ("Belts", 1.0), "c": ("Shirts", 1.0)}
+    assert rows[True]["b"]["tags"] is None, "keys go by the known category"
+    assert rows[True]["c"]["tags"] is not None
+
+
+def test_known_categories_of_a_catalog(
+    untrained: ModelBundle, engine: MeanColour, catalog: Catalog, tmp_path: Path
+) -> None:
+    made = predict(untrained, catalog.path, tmp_path / "o.csv", engine=engine, known_category=True)
+    assert pl.read_csv(made.out)["category"].to_list() == catalog.products["category"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("a,Belst,X\nb,Shirts,X\nc,Belst,X\n", r"2 problems.*row 2: .*did you mean 'Belts'.*and 1 more row: 4"),
+        ("a,Belts,X\na,Shirts,X\n", r"1 problem .*row 3: id 'a' is also said to be 'Belts'"),
+        ("a,,X\n", "states no category.*--category"),
+    ],
+)
+def test_categories_that_are_not_known_are_told(
+    untrained: ModelBundle, photos: list[tuple[Path, ...]], tmp_path: Path, rows: str, told: str
+) -> None:
+    (tmp_path / "feed.csv").write_text("id,category,image\n" + rows.replace("X", photos[0][0].name))
+    with pytest.raises(FeedError, match=f"(?s){told}"):
+        predict(untrained, tmp_path / "feed.csv", tmp_path / "o.csv", images=photos[0][0].parent, known_category=True)
+    assert not (tmp_path / "o.csv").exists()
 
 
 @pytest.mark.parametrize("suffix", READERS)

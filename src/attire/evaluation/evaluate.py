@@ -19,7 +19,7 @@ from attire.evaluation.evidence import Evidence
 from attire.evaluation.files import write_report
 from attire.evaluation.report import Provenance, Report, score_report
 from attire.labels import Targets
-from attire.predict.logits import catalog_logits
+from attire.predict.logits import Inputs, catalog_logits
 from attire.score.calibration import PRECISION
 from attire.score.decisions import Decisions
 
@@ -31,14 +31,18 @@ def evaluate(
     catalog: Catalog,
     split: str | Sequence[str] = "val",
     *,
+    inputs: Inputs | None = None,
     out: str | Path | None = None,
 ) -> Report:
     """Score the bundle on a part of the catalog's split, on all of the catalog (`"all"`), or on a list of ids.
 
-    Nothing is given: the category is predicted too. Products without a readable photo count as unanswered. With `out`
-    the report is written there. Raises `CatalogError` where the catalog's words are not the bundle's.
+    `inputs` is what the bundle is shown: None for all that it reads. No label is given: the category is predicted too.
+    Products without a readable photo (or title, if only that is read) count as unanswered. With `out` the report is
+    written there. Raises `CatalogError` where the catalog's words are not the bundle's, `ConfigError` for `inputs` that
+    it does not read.
     """
     bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
+    inputs = inputs or ("both" if bundle.title_reader else "photo")
     _check_words(bundle, catalog)
     splits = Splits.read(catalog) if split in PARTS else None
     ids = splits[str(split)] if splits else catalog.ids if split == ALL else tuple(split)
@@ -48,7 +52,7 @@ def evaluate(
     truth = _rows(known, catalog.rows_of(ids))
     rivals = baselines(bundle.taxonomy, _rows(known, catalog.rows_of(splits.train)), truth) if splits else {}
     rows = catalog.rows_of(ids)
-    decisions = _decisions(bundle, catalog, ids)
+    decisions = _decisions(bundle, catalog, ids, inputs)
     evidence = Evidence(
         bundle.taxonomy,
         tuple(ids),
@@ -64,6 +68,7 @@ def evaluate(
         splits=splits.digest if splits else None,
         seed=splits.seed if splits else None,
         attire=version("attire"),
+        inputs=inputs,
     )
     report = score_report(evidence, rivals, provenance, division(catalog, splits) if splits else None)
     if out is not None:
@@ -85,9 +90,9 @@ def _rows(targets: Targets, rows: NDArray[np.int64]) -> Targets:
     return Targets(*(column[rows] for column in targets))
 
 
-def _decisions(bundle: ModelBundle, catalog: Catalog, ids: Sequence[str]) -> Decisions:
-    """Answers in the order of `ids`; a product without a readable photo has none."""
-    found = catalog_logits(bundle, catalog, ids)
+def _decisions(bundle: ModelBundle, catalog: Catalog, ids: Sequence[str], inputs: Inputs) -> Decisions:
+    """Answers in the order of `ids`; a product with nothing readable has none."""
+    found = catalog_logits(bundle, catalog, ids, inputs=inputs)
     answered = bundle.decide(found.category, found.attributes)
     position = {id: row for row, id in enumerate(ids)}
     rows = [position[id] for id in found.ids]

@@ -88,6 +88,7 @@ class Provenance(_Frozen):
     splits: str | None  # digest of the split; None where the whole catalog was taken
     seed: int | None  # of the split
     attire: str
+    inputs: Literal["photo", "title", "both"] = "photo"  # what each product was answered from
 
 
 class Part(_Frozen):

@@ -1,4 +1,4 @@
-"""Backbone plus heads: from pixels to category and attribute logits."""
+"""Backbone plus heads: from pixels (and a title) to category and attribute logits."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from attire.config import Architecture
 from attire.model.backbone import SCRATCH, MultiScale, create_backbone, feature_width, without_pooling
 from attire.model.heads import HEADS, pooled
+from attire.model.text import Title, drop_inputs
 from attire.taxonomy import Taxonomy
 
 
@@ -27,29 +28,55 @@ class Heads(nn.Module):
     On features float32[B, F], or float32[B, F, h, w] where the architecture is `spatial`. With a `prior` (float32[C,
     K], see `log_prior`) the attribute heads say how a photo differs from what is usual in its category: to their logits
     comes the prior of each category, weighed by the category's probability.
+
+    A title (int[B, T], where the architecture reads one) is added to what the trunk makes of the features, before its
+    nonlinearity. Photo and title are terms of one sum: of what is missing there is no term.
     """
 
     prior: Tensor | None
 
-    def __init__(self, features: int, taxonomy: Taxonomy, architecture: Architecture, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        features: int,
+        taxonomy: Taxonomy,
+        architecture: Architecture,
+        dropout: float = 0.0,
+        text_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         width = architecture.trunk or features
-        self.trunk = _trunk(features, width, dropout) if architecture.trunk else nn.Identity()
+        self.trunk = _trunk(features, width, dropout) if architecture.trunk else nn.Sequential()
+        self.activation = nn.Sequential(nn.GELU(), nn.Dropout(dropout)) if architecture.trunk else nn.Sequential()
+        self.text = Title(architecture, width, dropout) if architecture.text == "title" else None
         self.category = nn.Linear(width, len(taxonomy.categories))
         self.attributes = HEADS[architecture.head](width, taxonomy, architecture, dropout)
         shape = len(taxonomy.categories), taxonomy.width
         self.register_buffer("prior", torch.zeros(shape) if architecture.prior else None)
+        self.text_dropout = text_dropout
 
-    def forward(self, features: Tensor) -> Logits:
-        features = self.trunk(features)
-        category, attributes = self.category(pooled(features)), self.attributes(features)
+    def forward(self, features: Tensor | None, text: Tensor | None = None) -> Logits:
+        """`features=None` answers from the title alone, `text=None` from the photo alone."""
+        joined = self.trunk(features) if text is None else self._with_title(features, text)
+        joined = self.activation(joined)
+        category, attributes = self.category(pooled(joined)), self.attributes(joined)
         if self.prior is not None:
             attributes = attributes + category.detach().softmax(1) @ self.prior
         return Logits(category, attributes)
 
+    def _with_title(self, features: Tensor | None, text: Tensor) -> Tensor:
+        assert self.text is not None, "this architecture reads no title"
+        title: Tensor = self.text(text)
+        if features is None:
+            return title
+        photo: Tensor = self.trunk(features)
+        if not self.training:
+            return photo + title
+        kept = drop_inputs(text, self.text_dropout)
+        return photo * kept.photo + title * kept.title
+
 
 class Network(nn.Module):
-    """float32[B, 3, H, W] -> `Logits`.
+    """float32[B, 3, H, W], and a title int[B, T] where the architecture reads one -> `Logits`.
 
     One backbone answers everything in one pass. With a `category_backbone` the category comes from a network of its
     own, as in the original method.
@@ -69,19 +96,24 @@ class Network(nn.Module):
             features = (features + (mirrored.flip(3) if mirrored.ndim == 4 else mirrored)) / 2
         return features
 
-    def forward(self, pixels: Tensor) -> Logits:
-        logits: Logits = self.heads(self.features(pixels))
+    def forward(self, pixels: Tensor | None, text: Tensor | None = None) -> Logits:
+        """`pixels=None` answers from the title alone."""
+        logits: Logits = self.heads(None if pixels is None else self.features(pixels), text)
         if self.category_backbone is not None:
             return logits._replace(category=self.heads.category(pooled(self.category_backbone(pixels))))
         return logits
 
 
 def build_network(
-    architecture: Architecture, taxonomy: Taxonomy, weights: str | Path | None = SCRATCH, dropout: float = 0.0
+    architecture: Architecture,
+    taxonomy: Taxonomy,
+    weights: str | Path | None = SCRATCH,
+    dropout: float = 0.0,
+    text_dropout: float = 0.0,
 ) -> Network:
     """The network of one backbone, with the backbone's `weights` (see `create_backbone`) and random heads."""
     backbone = build_backbone(architecture, weights)
-    heads = Heads(feature_width(backbone), taxonomy, architecture, dropout)
+    heads = Heads(feature_width(backbone), taxonomy, architecture, dropout, text_dropout)
     return Network(backbone, heads, flip=architecture.flip)
 
 
@@ -95,5 +127,4 @@ def build_backbone(architecture: Architecture, weights: str | Path | None = SCRA
 
 def _trunk(features: int, width: int, dropout: float) -> nn.Module:
     """The norm puts features of all scales on one; it has no parameters of its own, for the layer after it has them."""
-    layers = (nn.BatchNorm1d(features, affine=False), nn.Dropout(dropout), nn.Linear(features, width), nn.GELU())
-    return nn.Sequential(*layers, nn.Dropout(dropout))
+    return nn.Sequential(nn.BatchNorm1d(features, affine=False), nn.Dropout(dropout), nn.Linear(features, width))

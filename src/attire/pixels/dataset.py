@@ -82,15 +82,22 @@ def _drawn_before(order: NDArray[np.int64]) -> NDArray[np.int64]:
     return before
 
 
-class _Products(Dataset[tuple[Tensor, Targets]]):
-    """What the datasets below share: several views of each product laid end to end, and the targets."""
+Example = tuple[Tensor, Targets] | tuple[Tensor, Targets, Tensor]
 
-    def __init__(self, counts: Sequence[int], targets: Targets) -> None:
+
+class _Products(Dataset[Example]):
+    """What the datasets below share: several views of each product laid end to end, the targets, and titles.
+
+    `text` is int32[N, T], the title of each product as `TitleReader` gives it; with None examples have no third part.
+    """
+
+    def __init__(self, counts: Sequence[int], targets: Targets, text: NDArray[np.int32] | None) -> None:
         if 0 in counts:
             raise ValueError("a product without a photo cannot be an example; leave it out")
         self.stops = np.cumsum(counts)
         self.counts = np.asarray(counts)
         self.targets = Targets(*(torch.from_numpy(np.ascontiguousarray(t)) for t in targets))
+        self.text = None if text is None else torch.from_numpy(text)
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -100,25 +107,31 @@ class _Products(Dataset[tuple[Tensor, Targets]]):
         product, seed = draw
         return int(self.stops[product] - self.counts[product] + (0 if seed is None else seed % self.counts[product]))
 
-    def _targets(self, product: int) -> Targets:
-        return Targets(*(t[product] for t in self.targets))
+    def _example(self, inputs: Tensor, product: int) -> Example:
+        targets = Targets(*(t[product] for t in self.targets))
+        return (inputs, targets) if self.text is None else (inputs, targets, self.text[product])
 
 
 class PhotoDataset(_Products):
-    """Examples decoded from photos: float32[3, H, W], normalised, and `Targets` of one product.
+    """Examples decoded from photos: float32[3, H, W], normalised, and `Targets` (and the title) of one product.
 
     Raises `PhotoError` with the photo's name if it has become unreadable since ingest.
     """
 
     def __init__(
-        self, photos: Sequence[Sequence[Path]], targets: Targets, preprocess: Preprocess, augment: Augment
+        self,
+        photos: Sequence[Sequence[Path]],
+        targets: Targets,
+        preprocess: Preprocess,
+        augment: Augment,
+        text: NDArray[np.int32] | None = None,
     ) -> None:
-        super().__init__([len(p) for p in photos], targets)
+        super().__init__([len(p) for p in photos], targets, text)
         # One numpy array instead of many str objects: forked workers would copy every page that holds a refcount.
         self.paths = np.array([str(path).encode() for views in photos for path in views])
         self.preprocess, self.augment = preprocess, augment
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Targets]:
+    def __getitem__(self, draw: Draw) -> Example:
         path = self.paths[self._view(draw)].decode()
         try:
             photo = open_photo(Path(path), target_px=self.preprocess.size_px)
@@ -130,15 +143,21 @@ class PhotoDataset(_Products):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(draw.seed)
                 pixels = self.augment(photo)
-        return torch.from_numpy(self.preprocess.normalise(pixels)), self._targets(draw.product)
+        return self._example(torch.from_numpy(self.preprocess.normalise(pixels)), draw.product)
 
 
 class EmbeddingDataset(_Products):
-    """Examples from cached embeddings: float32[F] and `Targets` of one product."""
+    """Examples from cached embeddings: float32[F] and `Targets` (and the title) of one product."""
 
-    def __init__(self, embeddings: NDArray[np.float32], counts: Sequence[int], targets: Targets) -> None:
-        super().__init__(counts, targets)
+    def __init__(
+        self,
+        embeddings: NDArray[np.float32],
+        counts: Sequence[int],
+        targets: Targets,
+        text: NDArray[np.int32] | None = None,
+    ) -> None:
+        super().__init__(counts, targets, text)
         self.embeddings = torch.from_numpy(embeddings)
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Targets]:
-        return self.embeddings[self._view(draw)], self._targets(draw.product)
+    def __getitem__(self, draw: Draw) -> Example:
+        return self._example(self.embeddings[self._view(draw)], draw.product)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -49,14 +49,17 @@ def predict(
     split: str | None = None,
     format: Format = "wide",
     precision: float | None = PRECISION,
+    known_category: bool = False,
     engine: str | Engine = "torch",
     batch_size: int = BATCH,
 ) -> Summary:
     """Predict every product of `source` (see `read_products`) into `out`: .parquet, .csv or .jsonl.
 
-    Keys whose answer is not sure enough for `precision` stay empty; None fills every key that applies. Products whose
-    photos cannot be read are in the output with the reason. Beside it stands `out`.json with what made
-    it. Raises before any work for an output that cannot be written, `FeedError` for a feed that cannot be read.
+    Keys whose answer is not sure enough for `precision` stay empty; None fills every key that applies. A bundle that
+    reads titles gets those of `source`. With `known_category` the categories that `source` states overrule the
+    network's. Products whose photos cannot be read are in the output with the reason. Beside it stands `out`.json with
+    what made it. Raises before any work for an output that cannot be written, `FeedError` for a feed that cannot be
+    read.
     """
     bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
     out = Path(out)
@@ -69,15 +72,23 @@ def predict(
         parts.mkdir(exist_ok=True)
         several = [images] if isinstance(images, str | Path) else images
         products = read_products(
-            Path(source), several, feed_source=feed_source, options=options, split=split, unpack_to=parts / "photos"
+            Path(source),
+            several,
+            feed_source=feed_source,
+            options=options,
+            split=split,
+            unpack_to=parts / "photos",
+            categories_of=bundle.taxonomy if known_category else None,
         )
         done = _resume(parts, _fingerprint(bundle, products, format, precision))
         runner = ENGINES[engine](bundle) if isinstance(engine, str) else engine
         todo = products[done * PART :]
-        answers = tracked(stream(runner, bundle.preprocess, todo, batch_size), len(products), done * PART)
+        found = stream(runner, bundle.preprocess, todo, batch_size, bundle.title_reader)
+        answers = tracked(found, len(products), done * PART)
+        known = {product.id: product.category for product in products if product.category is not None}
         while batch := list(islice(answers, PART)):
             part = parts / f"{done:06d}.parquet"
-            to_table(_outcomes(bundle, batch, precision), bundle.taxonomy, format).write_parquet(
+            to_table(_outcomes(bundle, batch, known, precision), bundle.taxonomy, format).write_parquet(
                 part.with_suffix(".tmp")
             )
             part.with_suffix(".tmp").replace(part)
@@ -89,14 +100,18 @@ def predict(
         ) from error
 
 
-def _outcomes(bundle: ModelBundle, found: Sequence[ProductLogits], precision: float | None) -> list[Outcome]:
-    """Decide for all products with logits at once."""
+def _outcomes(
+    bundle: ModelBundle, found: Sequence[ProductLogits], known: Mapping[str, str], precision: float | None
+) -> list[Outcome]:
+    """Decide for all products with logits at once; `known` are the categories that need no decision."""
     answered = [product for product in found if product.category is not None]
     predictions: dict[str, Prediction] = {}
     if answered:
         category = np.stack([product.category for product in answered if product.category is not None])
         attributes = np.stack([product.attributes for product in answered if product.attributes is not None])
-        decisions = bundle.decide(category, attributes)
+        index = bundle.taxonomy.category_index
+        stated = np.array([index[known[product.id]] if product.id in known else -1 for product in answered])
+        decisions = bundle.decide(category, attributes, stated)
         accepted = bundle.accepted(decisions, precision)
         for row, product in enumerate(answered):
             predictions[product.id] = prediction(bundle.taxonomy, decisions, accepted, row, product.id, bundle.digest)
@@ -109,7 +124,8 @@ def _fingerprint(
     """What the parts must have been made from to be of use."""
     content = hashlib.sha256(f"{bundle.digest} {format} {precision} {PART}".encode())
     for product in products:
-        content.update(json.dumps([product.id, [str(photo) for photo in product.photos], product.faults]).encode())
+        photos = [str(photo) for photo in product.photos]
+        content.update(json.dumps([product.id, photos, product.faults, product.title, product.category]).encode())
     return content.hexdigest()
 
 
@@ -143,6 +159,8 @@ def _finish(
         "precision": precision if bundle.calibration else None,
         "recipe": bundle.provenance.get("recipe", {}).get("name"),
         "products": len(products),
+        "known_categories": sum(product.category is not None for product in products),
+        "titles": sum(bool(product.title) for product in products) if bundle.title_reader else 0,
         "unread": unread,
         "versions": library_versions(),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from attire.bundle import ModelBundle
 
 Floats = NDArray[np.float32]
+Ids = NDArray[np.int32]
 
 
 class Engine(Protocol):
@@ -19,6 +20,14 @@ class Engine(Protocol):
 
     def logits(self, pixels: Floats) -> tuple[Floats, Floats]:
         """Category float32[B, C] and attributes float32[B, K], from normalised pixels float32[B, 3, H, W]."""
+
+
+@runtime_checkable
+class TitleEngine(Engine, Protocol):
+    """Computes the logits of a bundle that reads titles, too."""
+
+    def titled_logits(self, pixels: Floats | None, text: Ids) -> tuple[Floats, Floats]:
+        """As `logits`, from titles too: int32[B, T] by the bundle's `title_reader`; without pixels from them alone."""
 
 
 class TorchEngine:
@@ -29,9 +38,18 @@ class TorchEngine:
         self.network = bundle.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def logits(self, pixels: Floats) -> tuple[Floats, Floats]:
-        batch = torch.from_numpy(pixels).to(self.device, memory_format=torch.channels_last)
+        return self._logits(pixels, None)
+
+    def titled_logits(self, pixels: Floats | None, text: Ids) -> tuple[Floats, Floats]:
+        return self._logits(pixels, text)
+
+    def _logits(self, pixels: Floats | None, text: Ids | None) -> tuple[Floats, Floats]:
+        batch = None
+        if pixels is not None:
+            batch = torch.from_numpy(pixels).to(self.device, memory_format=torch.channels_last)
+        titles = None if text is None else torch.from_numpy(text).to(self.device)
         with torch.inference_mode():
-            found = self.network(batch)
+            found = self.network(batch, titles)
         return found.category.float().cpu().numpy(), found.attributes.float().cpu().numpy()
 
 

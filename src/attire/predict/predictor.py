@@ -10,7 +10,7 @@ import numpy as np
 from attire.bundle import ModelBundle
 from attire.errors import PhotoError
 from attire.predict.engines import Engine, TorchEngine
-from attire.predict.logits import Photo, ProductPhotos, stream
+from attire.predict.logits import Photo, ProductPhotos, stream, title_reader
 from attire.prediction import Prediction
 from attire.score.calibration import PRECISION
 from attire.score.decisions import prediction
@@ -29,18 +29,26 @@ class Predictor:
         self.engine, self.precision = engine or TorchEngine(self.bundle), precision
 
     def __call__(
-        self, photos: str | Photo | Sequence[str | Photo], *, id: str = "", category: str | None = None
+        self,
+        photos: str | Photo | Sequence[str | Photo],
+        *,
+        id: str = "",
+        title: str = "",
+        category: str | None = None,
     ) -> Prediction:
         """Answer for one product with one or several photos (paths, encoded bytes or Pillow images).
 
-        A known `category` overrules the network's. Raises `PhotoError` naming every photo if one cannot be read, and
-        `TaxonomyError` for a category that is not in the taxonomy.
+        A known `category` overrules the network's. Raises `PhotoError` naming every photo if one cannot be read,
+        `TaxonomyError` for a category that is not in the taxonomy, and `ConfigError` for a title that the bundle
+        cannot read.
         """
         several = [photos] if isinstance(photos, str | Photo) else photos
-        product = ProductPhotos(id, [Path(photo) if isinstance(photo, str) else photo for photo in several])
+        paths = [Path(photo) if isinstance(photo, str) else photo for photo in several]
+        reader = title_reader(self.bundle, "both" if title else "photo")
         taxonomy = self.bundle.taxonomy
         known = None if category is None else np.array([taxonomy.category_index[taxonomy.category(category)]])
-        (found,) = stream(self.engine, self.bundle.preprocess, [product])
+        product = ProductPhotos(id, paths, title=title)
+        (found,) = stream(self.engine, self.bundle.preprocess, [product], reader=reader)
         if found.faults or found.category is None or found.attributes is None:
             raise PhotoError("; ".join(found.faults) or "expected at least one photo")
         decisions = self.bundle.decide(found.category[None], found.attributes[None], known)

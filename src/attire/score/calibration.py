@@ -5,8 +5,6 @@ Everything is fitted on products that neither trained the network nor are used t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
@@ -21,12 +19,14 @@ PRECISIONS = (0.9, 0.95, 0.99)
 PRECISION = 0.95  # unless a user wants another
 TEMPERATURES = np.exp(np.arange(-1.5, 2.01, 0.02))
 SHRINKAGE = 10.0  # how many nats of evidence move a key's log temperature by sqrt(0.2) from that of all keys
-BORROWED = 20.0  # pairs' worth of trust in the confidence itself, before a value's own pairs speak
+CAUTION = 4.0  # nats of evidence that a value's answers must bring to shift its log odds: 1 / variance of the shifts
+NEWTON_STEPS = 30
+EDGE = 1e-6  # how near to 0 and 1 log odds are told apart
 ONE_SIDED_90 = 1.2816  # normal quantile
 NEVER = 2.0  # a threshold that no confidence reaches
 
 Floats = NDArray[np.float32]
-Judge = Callable[[Floats, NDArray[np.bool_]], NDArray[np.float64]]  # of answers from the surest down
+Reals = NDArray[np.floating]
 
 
 class Calibration(BaseModel):
@@ -77,19 +77,19 @@ def fit_temperatures(
 def fit_thresholds(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, precision: float) -> tuple[float, ...]:
     """Per value the confidence from which an answer is accepted: [K].
 
-    One threshold for all values comes first, the lowest one at which the precision of the accepted answers is at least
-    `precision` by the lower end of its interval (Wilson 1927, one-sided 90%). A value whose own answers are then wrong
-    more than twice as often as wanted gets a higher one. Its precision is estimated with `BORROWED` pairs' worth of its
-    confidence added, so a rare value is neither trusted nor condemned for a few pairs of luck.
+    Answers are ranked by confidence, corrected for values that are right more or less often than they claim: the log
+    odds of a value's confidence are shifted by what its own answers say, drawn towards 0 so that a rare value is
+    neither trusted nor condemned for a few pairs of luck. One threshold on the corrected confidence then serves all values: the
+    lowest at which the precision of the accepted answers is at least `precision` by the lower end of its interval
+    (Wilson 1927, one-sided 90%).
     """
     sure, column, right = _answers(taxonomy, truth, decisions)
-    pooled = _lowest_threshold(sure, right, _wilson_low, precision)
-    floor = 1 - 2 * (1 - precision)
-    thresholds = np.full(taxonomy.width, max(pooled, floor))
-    for value in np.unique(column[sure >= pooled]):
-        own = (column == value) & (sure >= pooled)
-        thresholds[value] = _lowest_threshold(sure[own], right[own], _borrowed, floor)
-    return tuple(float(threshold) for threshold in thresholds)
+    shift = _shifts(_log_odds(sure), column, right, taxonomy.width)
+    corrected = _sigmoid(_log_odds(sure) + shift[column])
+    threshold = _lowest_threshold(corrected, right, precision)
+    if threshold == NEVER:
+        return (NEVER,) * taxonomy.width
+    return tuple(float(own) for own in _sigmoid(_log_odds(np.array(threshold)) - shift))
 
 
 def fit_calibration(
@@ -132,24 +132,36 @@ def _weakest(taxonomy: Taxonomy, decisions: Decisions) -> NDArray[np.int64]:
     return np.nonzero(likeliest(taxonomy, doubt))[1].reshape(len(doubt), len(taxonomy.keys))
 
 
-def _lowest_threshold(confidence: Floats, right: NDArray[np.bool_], good: Judge, wanted: float) -> float:
-    """The lowest confidence at which `good` of the answers at or above it is at least `wanted`, or `NEVER`."""
+def _shifts(log_odds: Reals, column: NDArray[np.int64], right: NDArray[np.bool_], width: int) -> NDArray[np.float64]:
+    """float64[K]: what to add to the log odds of each value's answers; the penalised maximum likelihood, by Newton."""
+    shift = np.zeros(width)
+    for _ in range(NEWTON_STEPS):
+        p = _sigmoid(log_odds + shift[column])
+        slope = np.bincount(column, right - p, width) - CAUTION * shift
+        shift += np.clip(slope / (np.bincount(column, p * (1 - p), width) + CAUTION), -1, 1)
+    return shift
+
+
+def _lowest_threshold(confidence: Reals, right: NDArray[np.bool_], precision: float) -> float:
+    """The lowest confidence at which enough of the answers at or above it are right, or `NEVER`."""
     order = np.argsort(-confidence, kind="stable")
     confidence, right = confidence[order], right[order]
     last_of_equals = np.append(np.diff(confidence) != 0, True)
-    passing = np.flatnonzero(last_of_equals & (good(confidence, right) >= wanted))
+    passing = np.flatnonzero(last_of_equals & (_wilson_low(right) >= precision))
     return float(confidence[passing[-1]]) if len(passing) else NEVER
 
 
-def _wilson_low(_confidence: Floats, right: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _wilson_low(right: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Lower end of the interval for the precision of the first 1, 2, ... answers."""
     n, z = np.arange(1, len(right) + 1), ONE_SIDED_90
     p = right.cumsum() / n
     return np.asarray((p + z * z / (2 * n) - z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))) / (1 + z * z / n))
 
 
-def _borrowed(confidence: Floats, right: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Precision of the first 1, 2, ... answers, with `BORROWED` more pairs that are right as often as they claim."""
-    n = np.arange(1, len(right) + 1)
-    claimed = confidence.cumsum() / n
-    return np.asarray((right.cumsum() + BORROWED * claimed) / (n + BORROWED))
+def _log_odds(probability: Reals) -> Reals:
+    clipped = np.clip(probability, EDGE, 1 - EDGE)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+def _sigmoid(log_odds: Reals) -> Reals:
+    return np.asarray(1 / (1 + np.exp(-log_odds)))

@@ -35,8 +35,8 @@ def calibrate(model: nn.Module, examples: Examples, taxonomy: Taxonomy, rule: De
     loader = DataLoader(examples, BATCH, sampler=DrawSampler(len(examples), None), num_workers=workers)
     category, attributes, targets = [], [], []
     with torch.inference_mode():
-        for inputs, truth in loader:
-            logits = model(inputs.to(device))
+        for inputs, truth, *text in loader:
+            logits = model(inputs.to(device), *(ids.to(device) for ids in text))
             category.append(logits.category.float().cpu().numpy())
             attributes.append(logits.attributes.float().cpu().numpy())
             targets.append([column.numpy() for column in truth])

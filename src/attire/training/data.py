@@ -19,21 +19,22 @@ from attire.pixels import ops  # noqa: F401
 from attire.pixels.augment import AUGMENTS
 from attire.pixels.dataset import DrawSampler, EmbeddingDataset, PhotoDataset
 from attire.pixels.preprocess import Preprocess
+from attire.titles import TitleReader
 
 import lightning as L  # isort: skip  (after ops)
 
 Examples = PhotoDataset | EmbeddingDataset
-Batch = tuple[torch.Tensor, Targets]
+Batch = tuple[torch.Tensor, Targets] | tuple[torch.Tensor, Targets, torch.Tensor]  # inputs, targets, titles if read
 
 
 class Part:
     """The products of one split that can be trained on, row by row.
 
     photos: the photos of each product; views: int64, their positions among all photos of the catalog end to end;
-    targets: `Targets` of each product
+    targets: `Targets` of each product; text: the title of each product as `reader` gives it, None without a reader
     """
 
-    def __init__(self, catalog: Catalog, ids: Sequence[str], name: str) -> None:
+    def __init__(self, catalog: Catalog, ids: Sequence[str], name: str, reader: TitleReader | None = None) -> None:
         """Raises `CatalogError` where none of `ids` has a readable photo."""
         photos = catalog.photo_paths()
         rows = np.array([row for row in catalog.rows_of(ids).tolist() if photos[row]], dtype=np.int64)
@@ -45,14 +46,15 @@ class Part:
         stops = np.cumsum([len(views) for views in photos])
         self.views = np.concatenate([np.arange(stops[row] - len(photos[row]), stops[row]) for row in rows.tolist()])
         self.targets = Targets(*(column[rows] for column in catalog.targets()))
+        self.text = reader(catalog.products["title"].gather(rows).to_list()) if reader else None
 
     def photo_examples(self, preprocess: Preprocess, augment: str) -> PhotoDataset:
         """Examples decoded from the photos."""
-        return PhotoDataset(self.photos, self.targets, preprocess, AUGMENTS[augment](preprocess))
+        return PhotoDataset(self.photos, self.targets, preprocess, AUGMENTS[augment](preprocess), self.text)
 
     def embedding_examples(self, embeddings: NDArray[np.float32]) -> EmbeddingDataset:
         """Examples from the `embeddings` of all photos of the catalog (`catalog_embeddings`)."""
-        return EmbeddingDataset(embeddings[self.views], [len(views) for views in self.photos], self.targets)
+        return EmbeddingDataset(embeddings[self.views], [len(views) for views in self.photos], self.targets, self.text)
 
 
 class StageData(L.LightningDataModule):

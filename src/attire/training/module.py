@@ -17,6 +17,7 @@ from attire.pixels import ops  # noqa: F401
 from attire.score.decisions import decide
 from attire.score.metrics import headline, match
 from attire.taxonomy import Taxonomy
+from attire.training.data import Batch
 
 import lightning as L  # isort: skip  (after ops)
 from lightning.pytorch.utilities.types import OptimizerLRScheduler  # isort: skip
@@ -71,17 +72,17 @@ class StageModule(L.LightningModule):
             loss = loss + self.recipe.attribute_weight * self.attribute_loss(logits.attributes, targets)
         return loss
 
-    def training_step(self, batch: tuple[Tensor, Targets], _index: int) -> Tensor:
-        inputs, targets = batch
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
+        inputs, targets, *text = batch
         # Dropout draws from the global generator: seeded per step, a resumed run drops what an uninterrupted one does.
         torch.manual_seed(hash((self.recipe.seed, self.global_step, self.global_rank)))
-        loss = self.loss(self.model(_channels_last(inputs)), targets)
+        loss = self.loss(self.model(_channels_last(inputs), *text), targets)
         self.log("loss", loss.detach())
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Targets], _index: int) -> None:
-        inputs, targets = batch
-        logits: Logits = self.model(_channels_last(inputs))
+    def validation_step(self, batch: Batch, _index: int) -> None:
+        inputs, targets, *text = batch
+        logits: Logits = self.model(_channels_last(inputs), *text)
         self.log("val_loss", self.loss(logits, targets), batch_size=len(inputs), sync_dist=True)
         self._validated.append((Logits(*(x.float().cpu() for x in logits)), Targets(*(t.cpu() for t in targets))))
 

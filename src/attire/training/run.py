@@ -30,6 +30,7 @@ from attire.model.network import Network, build_backbone, build_network
 from attire.model.prior import log_prior
 from attire.pixels.preprocess import Preprocess
 from attire.taxonomy import Taxonomy
+from attire.titles import TitleReader
 from attire.training.calibrate import calibrate, hold_out
 from attire.training.data import Examples, Part, StageData
 from attire.training.embeddings import catalog_embeddings
@@ -62,7 +63,7 @@ def train(
     workers = max(1, (os.cpu_count() or 1) // 2) if workers is None else workers
     out = Path(out)
     torch.manual_seed(recipe.seed)
-    network = build_network(recipe, catalog.taxonomy, weights, recipe.dropout)
+    network = build_network(recipe, catalog.taxonomy, weights, recipe.dropout, recipe.text_dropout)
     provenance = {
         "recipe": recipe.model_dump(mode="json"),
         "weights": "timm's pretrained" if weights is None else Path(weights).name,
@@ -103,12 +104,17 @@ def train(
             preprocess=preprocess,
             decision=recipe.decision,
             calibration=calibration,
-            provenance=provenance | {"scored_on": f"{len(splits.val):,} products of the val split, one photo each"},
+            provenance=provenance | {"scored_on": _scored_on(splits, recipe)},
             scores=scores,
         )
     if torch.distributed.is_initialized():
         torch.distributed.barrier()  # nobody loads a bundle that the first process is still writing
     return ModelBundle.load(out / "bundle")
+
+
+def _scored_on(splits: Splits, recipe: Recipe) -> str:
+    read = "one photo each" if recipe.text == "none" else f"one photo and the {recipe.text} each"
+    return f"{len(splits.val):,} products of the val split, {read}"
 
 
 def _open(out: Path, stages: list[StageName], provenance: Mapping[str, Any], resume: bool) -> list[StageName]:
@@ -153,8 +159,9 @@ def _data(
     catalog: Catalog, splits: Splits, recipe: Recipe, network: Network, preprocess: Preprocess, workers: int
 ) -> StageData:
     learn, held = hold_out(catalog, splits.train, recipe.calibration, recipe.seed)
-    parts = [Part(catalog, learn, "train"), Part(catalog, splits.val, "val")]
-    parts += [Part(catalog, held, "calibration")] if held else []
+    reader = TitleReader.of(recipe)
+    parts = [Part(catalog, learn, "train", reader), Part(catalog, splits.val, "val", reader)]
+    parts += [Part(catalog, held, "calibration", reader)] if held else []
     if recipe.train_backbone:
         training = preprocess.model_copy(update={"size_px": recipe.train_size_px or recipe.size_px})
         examples: list[Examples] = [parts[0].photo_examples(training, recipe.augment)]
@@ -209,4 +216,5 @@ def _without_keys(network: Network, taxonomy: Taxonomy, recipe: Recipe) -> tuple
     no_keys = Taxonomy(categories=taxonomy.categories, category_aliases=taxonomy.category_aliases, keys={})
     bare = build_network(recipe, no_keys)
     bare.backbone, bare.heads.trunk, bare.heads.category = network.backbone, network.heads.trunk, network.heads.category
+    bare.heads.text = network.heads.text
     return bare, no_keys
