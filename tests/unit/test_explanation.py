@@ -151,6 +151,8 @@ def test_nothing_spoke_for_it() -> None:
         {"pooling": "multiscale", "flip": True, "trunk": 8, "head": "linear"},
         {"shared": False, "flip": True},
         {"backbone": "test_convnext"},
+        {"head": "csra", "flip": True},
+        {"head": "csra", "shared": False},
     ],
 )
 @pytest.mark.parametrize("category", [True, False])

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from judged import GROUPS, TAXONOMY, N, judged
 from PIL import Image
 
+from attire.errors import MissingExtraError
 from attire.evaluation import gallery
 from attire.evaluation.gallery import Pick
+from attire.explanation.explain import Explanation, Question
 
 EVIDENCE = judged()
 KEYS = list(TAXONOMY.keys)
@@ -70,6 +74,36 @@ def test_a_card_says_what_was_stated_and_answered(tmp_path: Path) -> None:
     kind, content = card.photo.split(",")
     assert kind == "data:image/jpeg;base64"
     assert Image.open(io.BytesIO(base64.b64decode(content))).size == (144, 72)
+
+
+def test_mistakes_are_shown_with_what_spoke_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (40, 40), "white").save(tmp_path / "photo.png")
+    photos = [[tmp_path / "photo.png"], [], [tmp_path / "photo.png"]]
+    picks = [*gallery.confident_mistakes(EVIDENCE, 2), gallery.confident_category_mistakes(EVIDENCE, 1)[0]]
+    cards = [gallery.card(EVIDENCE, pick, views) for pick, views in zip(picks, photos, strict=True)]
+    asked: list[Question] = []
+
+    def hot_corner(_bundle: object, questions: Sequence[Question]) -> Iterator[Explanation]:
+        asked.extend(questions)
+        heat = np.zeros((40, 40), np.float32)
+        heat[:20, :20] = 1
+        for _ in questions:
+            yield Explanation(Image.new("RGB", (40, 40), "white"), heat, None, "", (), "", True)
+
+    monkeypatch.setattr(gallery, "explanations", hot_corner)
+    bundle: Any = object()
+    first, without_photo, category = gallery.with_heat_maps(bundle, cards, photos)
+    assert [question.key for question in asked] == [picks[0].key, None], "of a category mistake the category"
+    assert without_photo == cards[1]
+    for card in (first, category):
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(card.second.split(",")[1]))).convert("L"))
+        assert shown[:18, :18].mean() > shown[22:, 22:].mean() + 50
+
+    def missing(_bundle: object, _questions: object) -> Iterator[Explanation]:
+        raise MissingExtraError("explaining an answer", "explain")
+
+    monkeypatch.setattr(gallery, "explanations", missing)
+    assert gallery.with_heat_maps(bundle, cards, photos) == cards
 
 
 def test_a_category_mistake_and_a_product_without_a_photo() -> None:

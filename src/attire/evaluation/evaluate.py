@@ -73,7 +73,7 @@ def evaluate(
     report = score_report(evidence, rivals, provenance, division(catalog, splits) if splits else None)
     if out is not None:
         photos = catalog.photo_paths()
-        write_report(report, evidence, [photos[row] for row in rows], Path(out))
+        write_report(report, evidence, [photos[row] for row in rows], Path(out), None if inputs == "title" else bundle)
     return report
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from attire.bundle import ModelBundle
 from attire.evaluation.evidence import PAIRS, PRODUCTS, TAXONOMY, Evidence
 from attire.evaluation.page import page
 from attire.evaluation.report import SCORES, Report
@@ -15,8 +16,14 @@ from attire.evaluation.report import SCORES, Report
 PAGE = "report.html"
 
 
-def write_report(report: Report, evidence: Evidence, photos: Sequence[Sequence[Path]], out: Path) -> None:
-    """Write the files into `out`, each whole or not at all, `scores.json` last; `photos` of each product."""
+def write_report(
+    report: Report,
+    evidence: Evidence,
+    photos: Sequence[Sequence[Path]],
+    out: Path,
+    bundle: ModelBundle | None = None,
+) -> None:
+    """Write the files into `out`, each whole or not at all, `scores.json` last; `photos` and `bundle` as for `page`."""
     out.mkdir(parents=True, exist_ok=True)
     (out / SCORES).unlink(missing_ok=True)
     content = {
@@ -25,7 +32,7 @@ def write_report(report: Report, evidence: Evidence, photos: Sequence[Sequence[P
         TAXONOMY: evidence.taxonomy.to_toml().encode(),
         PRODUCTS: _parquet(evidence.products()),
         PAIRS: _parquet(evidence.pairs()),
-        PAGE: page(report, evidence, photos).encode(),
+        PAGE: page(report, evidence, photos, bundle).encode(),
         SCORES: report.model_dump_json(indent=1).encode(),
     }
     for name, data in content.items():

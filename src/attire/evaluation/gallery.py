@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,13 +11,18 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from attire.bundle import ModelBundle
 from attire.catalog.images import open_photo
-from attire.errors import PhotoError
+from attire.errors import ConfigError, MissingExtraError, PhotoError
 from attire.evaluation.evidence import Evidence
+from attire.explanation.explain import Question, explanations
+from attire.explanation.picture import overlay
 from attire.prediction import Alternative
 from attire.score.decisions import ALTERNATIVES
 
+logger = logging.getLogger(__name__)
 SHOWN = 24
 THUMBNAIL_PX = 144  # the longer side
 QUALITY = 72  # of JPEG
@@ -101,12 +107,32 @@ def card(evidence: Evidence, pick: Pick, photos: Sequence[Path]) -> Card:
     )
 
 
+def with_heat_maps(bundle: ModelBundle, cards: Sequence[Card], photos: Sequence[Sequence[Path]]) -> list[Card]:
+    """The cards, beside each photo what in it spoke for the answer; as they are where no place can be pointed at.
+
+    `photos` are those of each card's product. Needs the extra `explain`; without it the log says what is missing.
+    """
+    asked = [i for i, card in enumerate(cards) if card.photo]
+    questions = [Question(photos[i][0], None if cards[i].key == CATEGORY else cards[i].key) for i in asked]
+    found = list(cards)
+    try:
+        for i, explanation in zip(asked, explanations(bundle, questions), strict=True):
+            found[i] = cards[i]._replace(second=_encoded(overlay(explanation.photo, explanation.heat)))
+    except (MissingExtraError, ConfigError) as error:
+        logger.info("the report's mistakes have no heat maps: %s", error)
+    return found
+
+
 def thumbnail(photo: Path) -> str:
     """A small JPEG as a data URI; "" where the photo cannot be opened any more."""
     try:
-        small = open_photo(photo, target_px=(THUMBNAIL_PX, THUMBNAIL_PX))
+        return _encoded(open_photo(photo, target_px=(THUMBNAIL_PX, THUMBNAIL_PX)))
     except PhotoError:
         return ""
+
+
+def _encoded(picture: Image.Image) -> str:
+    small = picture.copy()
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     content = io.BytesIO()
     small.save(content, "JPEG", quality=QUALITY, optimize=True)

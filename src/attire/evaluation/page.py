@@ -10,6 +10,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from attire.bundle import ModelBundle
 from attire.evaluation import charts, gallery
 from attire.evaluation.charts import Cell, Chart
 from attire.evaluation.compare import Comparison
@@ -44,12 +45,19 @@ MORE_DEFINITIONS = {
 UNANSWERED, OPEN = "no photo", "left open"
 
 
-def page(report: Report, evidence: Evidence, photos: Sequence[Sequence[Path]]) -> str:
-    """The whole document; `photos` are those of each of the evidence's products."""
+def page(
+    report: Report, evidence: Evidence, photos: Sequence[Sequence[Path]], bundle: ModelBundle | None = None
+) -> str:
+    """The whole document; `photos` are those of each of the evidence's products.
+
+    With the `bundle` that was scored, mistakes are shown with what in the photo spoke for them.
+    """
     figures, keys, categories = sheets(report)
 
-    def cards(picks: list[gallery.Pick]) -> list[gallery.Card]:
-        return [gallery.card(evidence, pick, photos[pick.row]) for pick in picks]
+    def cards(picks: list[gallery.Pick], explained: bool = False) -> list[gallery.Card]:
+        found = [gallery.card(evidence, pick, photos[pick.row]) for pick in picks]
+        seen = [photos[pick.row] for pick in picks]
+        return gallery.with_heat_maps(bundle, found, seen) if bundle and explained else found
 
     return render(
         "report.html",
@@ -65,8 +73,8 @@ def page(report: Report, evidence: Evidence, photos: Sequence[Sequence[Path]]) -
         confusions=list(_confusions(evidence)),
         iou_map=Markup(_iou_map(evidence)) if evidence.matches.known.any() else "",
         category_map=Markup(_category_map(evidence)),
-        mistakes=cards(gallery.confident_mistakes(evidence)),
-        category_mistakes=cards(gallery.confident_category_mistakes(evidence)),
+        mistakes=cards(gallery.confident_mistakes(evidence), explained=True),
+        category_mistakes=cards(gallery.confident_category_mistakes(evidence), explained=True),
         left_open=cards(gallery.left_open(evidence)),
         division=division_sheets(report.division) if report.division else (),
         seed=report.provenance.seed,

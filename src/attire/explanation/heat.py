@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from attire.errors import ConfigError, MissingExtraError
 from attire.model.backbone import MultiScale
+from attire.model.heads import pooled
 from attire.model.network import Network
 
 
@@ -63,7 +64,9 @@ class _Scored(nn.Module):
         self.backbone = own or network.backbone
         self.mirrored = network.flip and own is None
         self.logits: Callable[[Tensor], Tensor] = (
-            network.heads.category if own else lambda features: network.heads(features)[0 if category else 1]
+            (lambda features: network.heads.category(pooled(features)))
+            if own
+            else lambda features: network.heads(features)[0 if category else 1]
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -71,7 +74,7 @@ class _Scored(nn.Module):
         with torch.no_grad():
             maps = _maps(self.backbone, views)
         features = _pool(self.backbone, [*maps[:-1], self.tap(maps[-1].requires_grad_())])
-        logits = self.logits(features.view(-1, len(pixels), features.shape[1]).mean(0)).float()
+        logits = self.logits(_one_view(features) if self.mirrored else features).float()
         odds = [
             row[column] - (row[list(others)].logsumexp(0) if others else 0)
             for row, column, others in zip(logits, self.columns, self.rivals, strict=True)
@@ -90,6 +93,12 @@ def _maps(backbone: nn.Module, pixels: Tensor) -> list[Tensor]:
             'Expected a bundle with a convolutional backbone, or with pooling = "multiscale".'
         )
     return [last.permute(0, 3, 1, 2) if _channels_last(backbone) else last]
+
+
+def _one_view(features: Tensor) -> Tensor:
+    """The mean over both views; of maps, laid on one another."""
+    plain, mirrored = features.chunk(2)
+    return (plain + (mirrored.flip(3) if mirrored.ndim == 4 else mirrored)) / 2
 
 
 def _pool(backbone: nn.Module, maps: list[Tensor]) -> Tensor:

@@ -79,9 +79,9 @@ def fit_thresholds(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, pre
 
     Answers are ranked by confidence, corrected for values that are right more or less often than they claim: the log
     odds of a value's confidence are shifted by what its own answers say, drawn towards 0 so that a rare value is
-    neither trusted nor condemned for a few pairs of luck. One threshold on the corrected confidence then serves all values: the
-    lowest at which the precision of the accepted answers is at least `precision` by the lower end of its interval
-    (Wilson 1927, one-sided 90%).
+    neither trusted nor condemned for a few pairs of luck. One threshold on the corrected confidence then serves all
+    values: the lowest at which the precision of the accepted answers is at least `precision` by the lower end of its
+    interval (Wilson 1927, one-sided 90%).
     """
     sure, column, right = _answers(taxonomy, truth, decisions)
     shift = _shifts(_log_odds(sure), column, right, taxonomy.width)
