@@ -158,7 +158,8 @@ def _open(out: Path, stages: list[StageName], provenance: Mapping[str, Any], res
 def _data(
     catalog: Catalog, splits: Splits, recipe: Recipe, network: Network, preprocess: Preprocess, workers: int
 ) -> StageData:
-    learn, held = hold_out(catalog, splits.train, recipe.calibration, recipe.seed)
+    # By the split's seed, not the recipe's: what one run learns from, a run that starts from it must not calibrate on.
+    learn, held = hold_out(catalog, splits.train, recipe.calibration, splits.seed)
     reader = TitleReader.of(recipe)
     parts = [Part(catalog, learn, "train", reader), Part(catalog, splits.val, "val", reader)]
     parts += [Part(catalog, held, "calibration", reader)] if held else []
