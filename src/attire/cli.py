@@ -110,6 +110,7 @@ def train(
     recipe: str = "base",
     stage: Literal["category", "attributes", "both"] = "both",
     weights: str | None = None,
+    start: Path | None = None,
     resume: bool = False,
     workers: int | None = None,
     backbone: str | None = None,
@@ -131,6 +132,8 @@ def train(
         category and attributes can be trained one after the other, by two calls with the same --out.
     weights
         Safetensors file with the backbone's pretrained weights, or "none" to start from random ones.
+    start
+        Bundle of the same words and architecture to go on from, for instance what frozen made.
     resume
         Go on where a run with the same options stopped.
     workers
@@ -172,6 +175,7 @@ def train(
         out=out,
         stage=stage,
         weights=weights,
+        start=start,
         resume=resume,
         workers=workers,
     )

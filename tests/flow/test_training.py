@@ -156,6 +156,18 @@ def test_frozen_embeds_each_photo_once(
     train(catalog, splits, recipe=recipe, out=tmp_path / "b", weights="none", workers=0)
 
 
+def test_base_goes_on_from_what_frozen_made(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+    frozen = train(catalog, splits, recipe=tiny("frozen"), out=tmp_path / "frozen", weights="none", workers=0)
+    recipe = tiny("base", attributes={"epochs": 1, "lr": 1e-9})
+    base = train(catalog, splits, recipe=recipe, out=tmp_path / "base", start=frozen.path, workers=0)
+    assert not (tmp_path / "base" / "category").exists(), "it knows the categories"
+    assert base.provenance["weights"] == f"bundle {frozen.digest}"
+    for name, before in frozen.network.named_parameters():
+        torch.testing.assert_close(base.network.get_parameter(name), before, atol=1e-6, rtol=1e-4)
+    with pytest.raises(ConfigError, match=r"(?s)another architecture than recipe base:.*trunk: 1024 there, 8 here"):
+        train(catalog, splits, recipe=tiny("base", trunk=8), out=tmp_path / "other", start=frozen, workers=0)
+
+
 def test_attributes_need_a_finished_category_stage(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no finished stage 'category'"):
         train(catalog, splits, recipe=tiny("seed"), out=tmp_path, stage="attributes", weights="none", workers=0)

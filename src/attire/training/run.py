@@ -23,9 +23,9 @@ from torch import nn
 from attire.bundle import ModelBundle
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
-from attire.config import Recipe, load_recipe
+from attire.config import Architecture, Recipe, Stage, load_recipe
 from attire.errors import ConfigError
-from attire.model.backbone import data_config, weights_digest
+from attire.model.backbone import SCRATCH, data_config, weights_digest
 from attire.model.network import Network, build_backbone, build_network
 from attire.model.prior import log_prior
 from attire.pixels.preprocess import Preprocess
@@ -49,24 +49,33 @@ def train(
     out: str | Path,
     stage: Literal["category", "attributes", "both"] = "both",
     weights: str | Path | None = None,
+    start: ModelBundle | str | Path | None = None,
     resume: bool = False,
     workers: int | None = None,
 ) -> ModelBundle:
     """Train `recipe` on the train split and return the bundle, which stands in `out`/bundle.
 
     `weights`: None for timm's pretrained ones, "none" for random ones, or a safetensors file. `stage="category"` stops
-    after the first stage, with a bundle that knows no keys; `stage="attributes"` goes on from there. `resume` continues
-    an interrupted run as if it had not been interrupted. `workers` decode photos, half the cores unless given.
-    Raises `ConfigError` where `out` holds another run, `CatalogError` where there is nothing to train on.
+    after the first stage, with a bundle that knows no keys; `stage="attributes"` goes on from there. `start` is a
+    bundle of the same words and architecture to go on from; it knows the categories, so that stage is left out.
+    `resume` continues an interrupted run as if it had not been interrupted. `workers` decode photos, half the cores
+    unless given. Raises `ConfigError` where `out` holds another run, `CatalogError` where there is nothing to train on.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     workers = max(1, (os.cpu_count() or 1) // 2) if workers is None else workers
     out = Path(out)
     torch.manual_seed(recipe.seed)
-    network = build_network(recipe, catalog.taxonomy, weights, recipe.dropout, recipe.text_dropout)
+    if start is not None and not isinstance(start, ModelBundle):
+        start = ModelBundle.load(start)
+    network = build_network(
+        recipe, catalog.taxonomy, weights if start is None else SCRATCH, recipe.dropout, recipe.text_dropout
+    )
+    if start is not None:
+        recipe = recipe.model_copy(update={"category": Stage()})
+        _start_from(start, network, recipe, catalog.taxonomy)
     provenance = {
         "recipe": recipe.model_dump(mode="json"),
-        "weights": "timm's pretrained" if weights is None else Path(weights).name,
+        "weights": _origin(weights, start),
         "weights_sha256": weights_digest(network.backbone),
         "catalog": catalog.digest,
         "splits": splits.digest,
@@ -76,7 +85,7 @@ def train(
     stages = [name for name in STAGES if stage in (name, "both") and getattr(recipe, name).epochs]
     todo = _open(out, stages, provenance, resume)
     data = _data(catalog, splits, recipe, network, preprocess, workers)
-    if recipe.prior:
+    if recipe.prior and start is None:
         network.heads.prior = log_prior(catalog.taxonomy, data.train.targets)
     scores: dict[str, float] = {}
     for name in STAGES:
@@ -115,6 +124,29 @@ def train(
 def _scored_on(splits: Splits, recipe: Recipe) -> str:
     read = "one photo each" if recipe.text == "none" else f"one photo and the {recipe.text} each"
     return f"{len(splits.val):,} products of the val split, {read}"
+
+
+def _origin(weights: str | Path | None, start: ModelBundle | None) -> str:
+    if start is not None:
+        return f"bundle {start.digest}"
+    return "timm's pretrained" if weights is None else Path(weights).name
+
+
+def _start_from(start: ModelBundle, network: Network, recipe: Recipe, taxonomy: Taxonomy) -> None:
+    """Fill `network` with the bundle's weights; raises `ConfigError` for other words or another architecture."""
+    if start.taxonomy != taxonomy:
+        raise ConfigError(
+            f"{start.path} was trained with other words than the catalog's taxonomy.toml. "
+            "Ingest with the taxonomy of that run, or train without --start."
+        )
+    mine, its = recipe.architecture, start.spec.network
+    other = [name for name in Architecture.model_fields if name != "flip" and getattr(mine, name) != getattr(its, name)]
+    if other:
+        raise ConfigError(
+            f"{start.path} is of another architecture than recipe {recipe.name}:\n"
+            + "\n".join(f"  {name}: {getattr(its, name)} there, {getattr(mine, name)} here" for name in other)
+        )
+    network.load_state_dict(start.network.state_dict())
 
 
 def _open(out: Path, stages: list[StageName], provenance: Mapping[str, Any], resume: bool) -> list[StageName]:
@@ -164,7 +196,8 @@ def _data(
     parts = [Part(catalog, learn, "train", reader), Part(catalog, splits.val, "val", reader)]
     parts += [Part(catalog, held, "calibration", reader)] if held else []
     if recipe.train_backbone:
-        training = preprocess.model_copy(update={"size_px": recipe.train_size_px or recipe.size_px})
+        height, width = (round(recipe.train_scale * side) for side in recipe.size_px)
+        training = preprocess.model_copy(update={"size_px": (height, width)})
         examples: list[Examples] = [parts[0].photo_examples(training, recipe.augment)]
         examples += [part.photo_examples(preprocess, "none") for part in parts[1:]]
     else:
