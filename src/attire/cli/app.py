@@ -1,0 +1,81 @@
+"""The application that the verbs are registered with, and what they share: option types, tables, errors."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+from cyclopts import App, Parameter
+from cyclopts.config import Toml
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from attire.catalog.sources import SourceOptions
+from attire.errors import AttireError
+
+app = App(
+    name="attire",
+    help="Product photos in, catalog attributes out, with a confidence a team can act on.\n\n"
+    "Options may also stand in ./attire.toml, in a table named after the verb; flags win.",
+    config=Toml("attire.toml"),
+)
+Paths = Annotated[list[Path], Parameter(consume_multiple=True, negative="")]
+Options = Annotated[SourceOptions, Parameter(name="*", negative="")]
+DEFAULTS = SourceOptions()
+console = Console()
+
+
+def main(command: Callable[[], object] = app) -> None:
+    """Run `command`, the command line by default; errors raised on purpose are printed without a traceback."""
+    handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    logging.getLogger("attire").setLevel(logging.INFO)
+    try:
+        command()
+    except AttireError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {plain(str(error))}", highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; what was finished is kept, and the same command goes on from there")
+        sys.exit(130)
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def plain(text: str) -> str:
+    """Text of users, in which brackets are no markup."""
+    return text.replace("[", r"\[")
+
+
+def facts(said: Mapping[str, str]) -> Table:
+    """Names and what is said of them, a line each."""
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(style="dim")
+    lines.add_column()
+    for name, text in said.items():
+        lines.add_row(name, text)
+    return lines
+
+
+def table(rows: pl.DataFrame) -> Table:
+    """The rows, numbers to the right."""
+    shown = Table()
+    for name, kind in rows.schema.items():
+        shown.add_column(name, justify="right" if kind.is_numeric() else "left")
+    for row in rows.iter_rows():
+        shown.add_row(*(_cell(value) for value in row))
+    return shown
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else plain(str(value))

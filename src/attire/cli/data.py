@@ -1,0 +1,85 @@
+"""From a feed to a split catalog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from attire.cli.app import DEFAULTS, Options, Paths, app, console, facts, table
+
+
+@app.command
+def ingest(
+    feed: Path,
+    /,
+    *,
+    images: Paths,
+    out: Path,
+    source: str = "table",
+    taxonomy: Path | None = None,
+    bad_rows: Literal["refuse", "quarantine"] = "refuse",
+    options: Options = DEFAULTS,
+) -> None:
+    """Read a feed and its photos into a catalog; drafts taxonomy.toml unless one is given.
+
+    Parameters
+    ----------
+    feed
+        CSV, TSV, JSON Lines or Parquet; or what --source reads.
+    images
+        Folders, tar and zip archives that hold the photos.
+    out
+        The catalog's directory. Running again opens only what is new.
+    source
+        table, flipkart, myntra or imagefolder.
+    taxonomy
+        taxonomy.toml to check every word against.
+    bad_rows
+        What to do with rows that have a problem.
+    """
+    from attire.catalog.ingest import ingest as run
+
+    catalog = run(feed, images, out, source=source, taxonomy=taxonomy, options=options, bad_rows=bad_rows)
+    words = catalog.taxonomy
+    console.print(
+        facts(
+            {
+                "products": f"{len(catalog):,} in {catalog.products['group'].n_unique():,} groups",
+                "photos": f"{len(catalog.photos):,}",
+                "taxonomy": f"{len(words.categories)} categories, {len(words.keys)} keys, {words.width} values",
+                "labels": f"{len(catalog.labels):,}",
+                "without category": f"{catalog.products['category'].null_count():,}",
+                "quarantined": f"{len(catalog.quarantine):,}",
+            }
+        )
+    )
+    if len(catalog.quarantine):
+        kinds = catalog.quarantine.with_columns(pl.col("reason").str.replace_all(r"\d[\d,]*", "N"))
+        console.print(table(kinds.group_by("kind", "reason").len("times").sort("times", descending=True).head(10)))
+    console.print(f"{catalog.path}  (edit {catalog.path / 'taxonomy.toml'} and ingest again to change its words)")
+
+
+@app.command
+def split(catalog: Path, /, *, val: float = 0.25, test: float = 0.0, seed: int = 0) -> None:
+    """Divide a catalog into train, val and test, with no group on two sides and the same mix everywhere.
+
+    Parameters
+    ----------
+    val, test
+        Shares of the products.
+    seed
+        Equal seeds give equal splits.
+    """
+    from attire.catalog.splits import balance
+    from attire.catalog.splits import split as run
+    from attire.catalog.store import Catalog
+
+    opened = Catalog.open(catalog)
+    splits = run(opened, val=val, test=test, seed=seed)
+    deviations = balance(opened, splits)
+    console.print(f"train {len(splits.train):,}  val {len(splits.val):,}  test {len(splits.test):,}")
+    console.print("Furthest from the target share, among categories and values with at least 20 products:")
+    common = deviations.filter(pl.col("count") >= 20)
+    console.print(table(common.sort(pl.col("deviation").abs(), descending=True).head(10)))

@@ -1,0 +1,152 @@
+"""From a catalog to a model, and how good it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from attire.cli.app import app, console, facts, given
+
+
+@app.command
+def train(
+    catalog: Path,
+    /,
+    *,
+    out: Path,
+    recipe: str = "base",
+    stage: Literal["category", "attributes", "both"] = "both",
+    weights: str | None = None,
+    start: Path | None = None,
+    resume: bool = False,
+    workers: int | None = None,
+    backbone: str | None = None,
+    size_px: tuple[int, int] | None = None,
+    batch_size: int | None = None,
+    epochs: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    precision: Literal["auto", "32-true", "bf16-mixed"] | None = None,
+    text: Literal["none", "title"] | None = None,
+) -> None:
+    """Train a recipe on the train split of a catalog; the model stands in OUT/bundle.
+
+    Parameters
+    ----------
+    recipe
+        base, seed, frozen, or a TOML file with the same fields.
+    stage
+        category and attributes can be trained one after the other, by two calls with the same --out.
+    weights
+        Safetensors file with the backbone's pretrained weights, or "none" to start from random ones.
+    start
+        Bundle of the same words and architecture to go on from, for instance what frozen made.
+    resume
+        Go on where a run with the same options stopped.
+    workers
+        Processes that decode photos.
+    backbone
+        Any timm model.
+    size_px
+        Height and width of the network's input.
+    epochs, lr
+        Of the stage named by --stage; of both stages otherwise.
+    precision
+        auto takes bf16 where the hardware multiplies it natively.
+    text
+        title: read the feed's titles too; photos alone can still be asked.
+    """
+    from attire.catalog.splits import Splits
+    from attire.catalog.store import Catalog
+    from attire.config import load_recipe
+    from attire.training.run import train as run
+
+    fields = {
+        "backbone": backbone,
+        "size_px": size_px,
+        "batch_size": batch_size,
+        "seed": seed,
+        "precision": precision,
+        "text": text,
+    }
+    overrides: dict[str, Any] = given(fields)
+    # --epochs is how long a recipe's stages are, not which it has: a stage without epochs stays without.
+    for name in ("category", "attributes") if stage == "both" else (stage,):
+        if getattr(load_recipe(recipe), name).epochs:
+            overrides[name] = given({"epochs": epochs, "lr": lr})
+    opened = Catalog.open(catalog)
+    bundle = run(
+        opened,
+        Splits.read(opened),
+        recipe=load_recipe(recipe, overrides),
+        out=out,
+        stage=stage,
+        weights=weights,
+        start=start,
+        resume=resume,
+        workers=workers,
+    )
+    scores = bundle.scores.items()
+    console.print(facts({n.replace("_", " "): "–" if value is None else f"{value:.4f}" for n, value in scores}))
+    console.print(f"{bundle.path}  (attire evaluate {bundle.path} {catalog} --out REPORT)")
+
+
+@app.command
+def evaluate(
+    bundle: Path,
+    catalog: Path,
+    /,
+    *,
+    out: Path,
+    split: str = "val",
+    inputs: Literal["photo", "title", "both"] | None = None,
+) -> None:
+    """Score a bundle on products whose labels are known, beside two baselines that see no photo.
+
+    Parameters
+    ----------
+    out
+        Directory for report.html, scores.json and a table per key and per category.
+    split
+        train, val, test, or all.
+    inputs
+        What the model is shown; all that it reads, unless given.
+    """
+    from attire.catalog.store import Catalog
+    from attire.evaluation.evaluate import evaluate as run
+    from attire.evaluation.sheets import sheets, verdict
+
+    report = run(bundle, Catalog.open(catalog), split, inputs=inputs, out=out)
+    for sheet in sheets(report):
+        console.print(sheet.table())
+    console.print(verdict(report))
+    console.print(f"{out / 'report.html'}")
+
+
+@app.command
+def compare(a: Path, b: Path, /, *, out: Path | None = None) -> None:
+    """Differences between two reports on the same products, with paired intervals: what is beyond chance.
+
+    Parameters
+    ----------
+    a, b
+        Directories that `attire evaluate --out` wrote.
+    out
+        HTML file for all of it; the terminal shows only the keys that differ beyond chance.
+    """
+    from attire.catalog.store import replace_text
+    from attire.evaluation.compare import compare as run
+    from attire.evaluation.page import comparison_page
+    from attire.evaluation.sheets import comparison_sheets, comparison_verdict
+
+    comparison = run(a, b)
+    figures, keys = comparison_sheets(comparison)
+    console.print(f"A {a}\nB {b}\n{comparison.products:,} products in {comparison.groups:,} groups")
+    console.print(figures.table())
+    if telling := tuple(row for row in keys.rows if row[-1] in "AB"):
+        console.print(keys._replace(rows=telling).table())
+    console.print(comparison_verdict(comparison))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(out, comparison_page(comparison, str(a), str(b)))
+        console.print(f"{out}")
