@@ -159,6 +159,11 @@ class Recipe(Architecture):
                 f'loss = "softmax" says of an unlabelled key neither yes nor no, so unlabelled = "{self.unlabelled}" '
                 'means nothing to it: take unlabelled = "ignore", or a binary loss (asl, bce, focal, weighted_bce)'
             )
+        if self.decision.rule == "threshold" and self.calibration:
+            raise ValueError(
+                'decision.rule = "threshold" has a threshold of its own, which calibrated probabilities would shift: '
+                'take calibration = 0, or rule = "typed"'
+            )
         if self.spatial and not self.train_backbone:
             raise ValueError(
                 'head = "csra" looks at positions, which cached embeddings have not: '

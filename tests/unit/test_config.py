@@ -68,3 +68,8 @@ def test_unknown_recipes_suggest_the_right_one(tmp_path: Path) -> None:
         load_recipe("frosen")
     with pytest.raises(ConfigError, match="No such file"):
         load_recipe(tmp_path / "none.toml")
+
+
+def test_a_fixed_threshold_is_not_calibrated() -> None:
+    with pytest.raises(ConfigError, match=r'"threshold" has a threshold of its own.*take calibration = 0'):
+        load_recipe("base", {"decision": {"rule": "threshold"}})

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -30,6 +31,13 @@ def hold_out(catalog: Catalog, ids: Sequence[str], share: float, seed: int) -> t
 
 def calibrate(model: nn.Module, examples: Examples, taxonomy: Taxonomy, rule: Decision, workers: int) -> Calibration:
     """Fit on the logits that `model` gives for `examples`, which it has not learned from."""
+    return fit_calibration(taxonomy, rule, *judged(model, examples, workers))
+
+
+def judged(
+    model: nn.Module, examples: Examples, workers: int = 0
+) -> tuple[Targets, NDArray[np.float32], NDArray[np.float32]]:
+    """The targets of N examples, and what `model` says: category float32[N, C] and attributes float32[N, K], logits."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = model.to(device).eval()
     loader = DataLoader(examples, BATCH, sampler=DrawSampler(len(examples), None), num_workers=workers)
@@ -41,4 +49,4 @@ def calibrate(model: nn.Module, examples: Examples, taxonomy: Taxonomy, rule: De
             attributes.append(logits.attributes.float().cpu().numpy())
             targets.append([column.numpy() for column in truth])
     truth = Targets(*(np.concatenate(column) for column in zip(*targets, strict=True)))
-    return fit_calibration(taxonomy, rule, truth, np.concatenate(category), np.concatenate(attributes))
+    return truth, np.concatenate(category), np.concatenate(attributes)
