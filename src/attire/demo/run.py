@@ -25,9 +25,14 @@ SEED = 7
 # Drawings are simple, so a small network learns them from nothing; what a real catalog needs is the recipe itself.
 SETTINGS = {
     "backbone": "resnet10t",
-    "size_px": (128, 96),
-    "batch_size": 16,
+    "pooling": "last",
+    "flip": False,
+    "trunk": 0,
+    "head": "mlp",
     "hidden": 64,
+    "size_px": (128, 96),
+    "train_scale": 1.0,
+    "batch_size": 16,
     "dropout": 0.1,
     "ema_decay": 0.98,
 }

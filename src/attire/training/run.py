@@ -20,12 +20,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from attire.bundle import ModelBundle
+from attire.bundle import SPEC, ModelBundle
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
-from attire.config import Architecture, Recipe, Stage, load_recipe
+from attire.config import Recipe, Stage, load_recipe
 from attire.errors import ConfigError
-from attire.model.backbone import SCRATCH, data_config, weights_digest
+from attire.model.backbone import data_config, weights_digest
 from attire.model.network import Network, build_backbone, build_network
 from attire.model.prior import log_prior
 from attire.pixels.preprocess import Preprocess
@@ -35,6 +35,7 @@ from attire.training.calibrate import calibrate, hold_out
 from attire.training.data import Examples, Part, StageData
 from attire.training.embeddings import catalog_embeddings
 from attire.training.module import StageModule, StageName
+from attire.training.start import starting_network
 from attire.training.trainer import CHECKPOINT, create_trainer, first_process
 
 STAGES: tuple[StageName, ...] = ("category", "attributes")
@@ -67,15 +68,12 @@ def train(
     torch.manual_seed(recipe.seed)
     if start is not None and not isinstance(start, ModelBundle):
         start = ModelBundle.load(start)
-    network = build_network(
-        recipe, catalog.taxonomy, weights if start is None else SCRATCH, recipe.dropout, recipe.text_dropout
-    )
+    network, origin = starting_network(recipe, catalog.taxonomy, weights, start)
     if start is not None:
         recipe = recipe.model_copy(update={"category": Stage()})
-        _start_from(start, network, recipe, catalog.taxonomy)
     provenance = {
         "recipe": recipe.model_dump(mode="json"),
-        "weights": _origin(weights, start),
+        "weights": origin,
         "weights_sha256": weights_digest(network.backbone),
         "catalog": catalog.digest,
         "splits": splits.digest,
@@ -84,6 +82,8 @@ def train(
     preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.size_px, recipe.fit)
     stages = [name for name in STAGES if stage in (name, "both") and getattr(recipe, name).epochs]
     todo = _open(out, stages, provenance, resume)
+    if not todo and stage != "category" and (out / "bundle" / SPEC).is_file():
+        return ModelBundle.load(out / "bundle")
     data = _data(catalog, splits, recipe, network, preprocess, workers)
     if recipe.prior and start is None:
         network.heads.prior = log_prior(catalog.taxonomy, data.train.targets)
@@ -124,29 +124,6 @@ def train(
 def _scored_on(splits: Splits, recipe: Recipe) -> str:
     read = "one photo each" if recipe.text == "none" else f"one photo and the {recipe.text} each"
     return f"{len(splits.val):,} products of the val split, {read}"
-
-
-def _origin(weights: str | Path | None, start: ModelBundle | None) -> str:
-    if start is not None:
-        return f"bundle {start.digest}"
-    return "timm's pretrained" if weights is None else Path(weights).name
-
-
-def _start_from(start: ModelBundle, network: Network, recipe: Recipe, taxonomy: Taxonomy) -> None:
-    """Fill `network` with the bundle's weights; raises `ConfigError` for other words or another architecture."""
-    if start.taxonomy != taxonomy:
-        raise ConfigError(
-            f"{start.path} was trained with other words than the catalog's taxonomy.toml. "
-            "Ingest with the taxonomy of that run, or train without --start."
-        )
-    mine, its = recipe.architecture, start.spec.network
-    other = [name for name in Architecture.model_fields if name != "flip" and getattr(mine, name) != getattr(its, name)]
-    if other:
-        raise ConfigError(
-            f"{start.path} is of another architecture than recipe {recipe.name}:\n"
-            + "\n".join(f"  {name}: {getattr(its, name)} there, {getattr(mine, name)} here" for name in other)
-        )
-    network.load_state_dict(start.network.state_dict())
 
 
 def _open(out: Path, stages: list[StageName], provenance: Mapping[str, Any], resume: bool) -> list[StageName]:
