@@ -127,7 +127,6 @@ class Recipe(Architecture):
     augment: Literal["none", "light"] = "none"
     batch_size: int = Field(default=64, ge=1)
     train_backbone: bool = True  # False: heads on embeddings that are computed once
-    freeze_norm: bool = False  # the backbone's batch norms keep their statistics, which heads of a start were fitted to
     dropout: float = Field(default=0.0, ge=0, lt=1)
     text_dropout: float = Field(default=0.5, ge=0, lt=1)  # share of titles left out, so that photos alone suffice
     balance: float = Field(default=1.0, ge=0, le=1)  # categories weigh frequency ** -balance in their loss

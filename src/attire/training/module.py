@@ -8,12 +8,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from attire.config import Recipe, Stage
 from attire.labels import Targets
 from attire.model.losses import LOSSES, balanced_weight, category_loss
-from attire.model.network import Heads, Logits, Network
+from attire.model.network import Heads, Logits
 from attire.pixels import ops  # noqa: F401
 from attire.score.decisions import decide
 from attire.score.metrics import headline, match
@@ -72,12 +71,6 @@ class StageModule(L.LightningModule):
         if self.learns_attributes:
             loss = loss + self.recipe.attribute_weight * self.attribute_loss(logits.attributes, targets)
         return loss
-
-    def on_train_start(self) -> None:
-        if self.recipe.freeze_norm and isinstance(self.model, Network):
-            for part in self.model.backbone.modules():
-                if isinstance(part, _BatchNorm):
-                    part.eval()
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         inputs, targets, *text = batch

@@ -90,7 +90,7 @@ def train(
     scores: dict[str, float] = {}
     for name in STAGES:
         if name in todo:
-            _train_stage(name, network, data, catalog.taxonomy, recipe, out)
+            _train_stage(name, network, data, catalog.taxonomy, recipe, out, started=start is not None)
         if (out / name / RESULT).is_file():
             scores |= _load_result(out / name, network)
     taxonomy = catalog.taxonomy
@@ -184,13 +184,13 @@ def _data(
 
 
 def _train_stage(
-    name: StageName, network: Network, data: StageData, taxonomy: Taxonomy, recipe: Recipe, out: Path
+    name: StageName, network: Network, data: StageData, taxonomy: Taxonomy, recipe: Recipe, out: Path, *, started: bool
 ) -> None:
     """Fit `network` in place, from the last checkpoint if there is one, and write the stage's result."""
     model: nn.Module = network if recipe.train_backbone else network.heads
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = StageModule(model, network.heads, taxonomy, recipe, name, data.train.targets)
-    trainer = create_trainer(recipe, name, module.schedule.epochs, out / name)
+    trainer = create_trainer(recipe, name, module.schedule.epochs, out / name, started=started)
     checkpoint = out / name / "checkpoints" / CHECKPOINT
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True)
     if trainer.interrupted:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attire.config import Recipe
 from attire.model.backbone import fastest_precision
@@ -29,8 +29,23 @@ from lightning.pytorch.utilities import rank_zero_only  # isort: skip
 CHECKPOINT = "last.ckpt"
 
 
-def create_trainer(recipe: Recipe, title: str, epochs: int, folder: Path) -> L.Trainer:
+class KeepStatistics(Callback):
+    """The backbone's batch norms normalise by what they have, not by the batch.
+
+    Heads that were fitted to a backbone's features in prediction do not know those it has in training: on myntra26
+    their loss was ten times as high (docs/experiments.md).
+    """
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        for part in pl_module.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.eval()
+
+
+def create_trainer(recipe: Recipe, title: str, epochs: int, folder: Path, *, started: bool) -> L.Trainer:
     """A Trainer for one stage that logs and checkpoints below `folder`, on whatever this machine has.
+
+    `started`: whether the network comes from another run, with heads that fit their backbone.
 
     Started by `torchrun` (or SLURM, or by Lightning itself on several GPUs) it joins the other processes.
     """
@@ -47,6 +62,8 @@ def create_trainer(recipe: Recipe, title: str, epochs: int, folder: Path) -> L.T
         ModelCheckpoint(folder / "checkpoints", "last", save_on_train_epoch_end=True, enable_version_counter=False),
         StageProgress(title, recipe.batch_size),
     ]
+    if started:
+        callbacks.append(KeepStatistics())
     if recipe.ema_decay:
         # Batch-norm statistics are averages already, and averaging would truncate whole-numbered buffers.
         callbacks.append(WeightAveraging(use_buffers=False, avg_fn=partial(_average, recipe.ema_decay)))
