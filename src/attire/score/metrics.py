@@ -30,7 +30,8 @@ FIGURES = {
     "spurious_rate": "share of predicted (product, key) pairs whose key does not apply to the product's category",
     "coverage_95": "share of known pairs whose answer is sure enough to be filled automatically at 95% precision",
     "precision_95": "share of those answers all of whose values were stated",
-    "ece": f"expected calibration error: how far confidence is from being right, over {BINS} bins of answered pairs",
+    "ece": f"expected calibration error: how far confidence is from being right, over {BINS} bins of answered pairs; "
+    "chance only adds to it, so of few products its interval may lie above it",
     "map": f"average precision of each value with at least {MIN_POSITIVES} products, averaged over values",
 }
 
