@@ -122,7 +122,6 @@ class Recipe(Architecture):
 
     name: str
     size_px: tuple[int, int] = (224, 224)  # height, width
-    train_scale: float = Field(default=1.0, gt=0, le=1)  # height and width of training views, as a share of size_px
     fit: Literal["pad", "squash", "crop"] = "pad"
     augment: Literal["none", "light"] = "none"
     batch_size: int = Field(default=64, ge=1)

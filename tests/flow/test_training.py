@@ -95,11 +95,14 @@ class KilledError(Exception):
     """Stands for a process that dies."""
 
 
-CHOSEN = {"loss": "weighted_bce", "unlabelled": "selective", "label_smoothing": 0.1, "sampling": 0.5, "head": "csra"}
+CHOSEN = {"loss": "weighted_bce", "unlabelled": "selective", "label_smoothing": 0.1, "sampling": 0.5}
+SPATIAL = {"head": "csra", "pooling": "last", "trunk": 0}
 READING = {"text": "title", "text_buckets": 512}
 
 
-@pytest.mark.parametrize(("name", "fields"), [("base", {}), ("seed", {}), ("base", CHOSEN), ("frozen", READING)])
+@pytest.mark.parametrize(
+    ("name", "fields"), [("base", {}), ("seed", {}), ("base", CHOSEN | SPATIAL), ("frozen", READING)]
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(
     catalog: Catalog,
     splits: Splits,

@@ -31,7 +31,6 @@ SETTINGS = {
     "head": "mlp",
     "hidden": 64,
     "size_px": (128, 96),
-    "train_scale": 1.0,
     "batch_size": 16,
     "dropout": 0.1,
     "ema_decay": 0.98,

@@ -173,9 +173,7 @@ def _data(
     parts = [Part(catalog, learn, "train", reader), Part(catalog, splits.val, "val", reader)]
     parts += [Part(catalog, held, "calibration", reader)] if held else []
     if recipe.train_backbone:
-        height, width = (round(recipe.train_scale * side) for side in recipe.size_px)
-        training = preprocess.model_copy(update={"size_px": (height, width)})
-        examples: list[Examples] = [parts[0].photo_examples(training, recipe.augment)]
+        examples: list[Examples] = [parts[0].photo_examples(preprocess, recipe.augment)]
         examples += [part.photo_examples(preprocess, "none") for part in parts[1:]]
     else:
         embeddings = catalog_embeddings(catalog, network, recipe.backbone, preprocess, workers)
