@@ -92,7 +92,7 @@ def run_demo(out: Path, *, products: int = 700, epochs: int = 24, step: Callable
     filled = [(id, key) for id, key in empty if said[id][key]]
     return Demo(
         drawn.feed,
-        catalog.path,
+        out / "catalog",
         bundle.path,
         predictions,
         out / "report" / "report.html",
