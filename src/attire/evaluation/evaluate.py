@@ -49,9 +49,9 @@ def evaluate(
     keep = slice(None) if bundle.taxonomy.keys else slice(0)  # a category model is asked for no key
     targets = catalog.targets()
     known = Targets(targets.category, targets.hot[:, keep], targets.state[:, keep])
-    truth = _rows(known, catalog.rows_of(ids))
-    rivals = baselines(bundle.taxonomy, _rows(known, catalog.rows_of(splits.train)), truth) if splits else {}
     rows = catalog.rows_of(ids)
+    truth = _rows(known, rows)
+    rivals = baselines(bundle.taxonomy, _rows(known, catalog.rows_of(splits.train)), truth) if splits else {}
     decisions = _decisions(bundle, catalog, ids, inputs)
     evidence = Evidence(
         bundle.taxonomy,

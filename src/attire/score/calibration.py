@@ -84,8 +84,9 @@ def fit_thresholds(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, pre
     interval (Wilson 1927, one-sided 90%).
     """
     sure, column, right = _answers(taxonomy, truth, decisions)
-    shift = _shifts(_log_odds(sure), column, right, taxonomy.width)
-    corrected = _sigmoid(_log_odds(sure) + shift[column])
+    claimed = _log_odds(sure)
+    shift = _shifts(claimed, column, right, taxonomy.width)
+    corrected = _sigmoid(claimed + shift[column])
     threshold = _lowest_threshold(corrected, right, precision)
     if threshold == NEVER:
         return (NEVER,) * taxonomy.width
