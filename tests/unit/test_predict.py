@@ -19,13 +19,13 @@ from attire.catalog.store import Catalog
 from attire.errors import ConfigError, FeedError, PhotoError, TaxonomyError
 from attire.predict import bulk
 from attire.predict.bulk import predict
+from attire.predict.engines import Bytes, Floats
 from attire.predict.logits import Inputs, ProductPhotos, catalog_logits, stream
 from attire.predict.predictor import Predictor
 from attire.prediction import Answer
 from attire.taxonomy import Taxonomy
 from attire.titles import TitleReader
 
-Floats = NDArray[np.float32]
 INPUTS: tuple[Inputs, ...] = ("photo", "title", "both")
 READERS: dict[str, Callable[[Path], pl.LazyFrame]] = {
     ".csv": pl.scan_csv,
@@ -43,10 +43,10 @@ class MeanColour:
         self.attributes = random.normal(size=(3, taxonomy.width)).astype(np.float32)
         self.photos, self.largest = 0, 0
 
-    def logits(self, pixels: Floats) -> tuple[Floats, Floats]:
+    def logits(self, pixels: Bytes) -> tuple[Floats, Floats]:
         self.photos += len(pixels)
         self.largest = max(self.largest, len(pixels))
-        colour = pixels.mean(axis=(2, 3))
+        colour = pixels.mean(axis=(2, 3)) / 255
         return colour @ self.category, colour @ self.attributes
 
 
@@ -68,7 +68,7 @@ def test_many_products_equal_one_by_one(
     assert [found.id for found in together] == [product.id for product in products]
     assert engine.largest <= 7
     for paths, found in zip(photos, together, strict=True):
-        pixels = np.stack([untrained.preprocess(open_photo(path)) for path in paths])
+        pixels = np.stack([untrained.preprocess.resize(open_photo(path)) for path in paths])
         category, attributes = engine.logits(pixels)
         assert found.category is not None
         assert found.attributes is not None
@@ -134,8 +134,8 @@ def test_the_predictor_refuses_what_it_cannot_read(untrained: ModelBundle, tmp_p
 class Titled(MeanColour):
     """An engine that reads titles too: each n-gram shifts all logits."""
 
-    def titled_logits(self, pixels: Floats | None, text: NDArray[np.int32]) -> tuple[Floats, Floats]:
-        category, attributes = self.logits(np.zeros((len(text), 3, 1, 1), np.float32) if pixels is None else pixels)
+    def titled_logits(self, pixels: Bytes | None, text: NDArray[np.int32]) -> tuple[Floats, Floats]:
+        category, attributes = self.logits(np.zeros((len(text), 3, 1, 1), np.uint8) if pixels is None else pixels)
         said = text.sum(axis=1, keepdims=True).astype(np.float32)
         return category + said, attributes + said
 
@@ -196,7 +196,7 @@ def test_a_feed_with_titles(
     seen: list[Floats] = []
 
     class Watching(Titled):
-        def titled_logits(self, pixels: Floats | None, text: NDArray[np.int32]) -> tuple[Floats, Floats]:
+        def titled_logits(self, pixels: Bytes | None, text: NDArray[np.int32]) -> tuple[Floats, Floats]:
             seen.append(text.astype(np.float32))
             return super().titled_logits(pixels, text)
 
@@ -302,7 +302,7 @@ def test_a_killed_run_goes_on(
     whole = predict(untrained, catalog.path, tmp_path / "whole.csv", engine=MeanColour(catalog.taxonomy)).out
 
     class Dying(MeanColour):
-        def logits(self, pixels: Floats) -> tuple[Floats, Floats]:
+        def logits(self, pixels: Bytes) -> tuple[Floats, Floats]:
             if self.photos > 60:
                 raise KeyboardInterrupt
             return super().logits(pixels)

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from attire.pixels.augment import AUGMENTS
+from attire.pixels.normalise import Normalise
 from attire.pixels.preprocess import Preprocess
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -82,3 +83,12 @@ def test_the_window_is_what_the_frame_shows(fit: str, photo_size: tuple[int, int
     assert (right - left, bottom - top) == travels.frame(Image.new("RGB", photo_size)).size
     assert abs(left + right - photo_size[0]) <= 1, "the middle stays the middle"
     assert abs(top + bottom - photo_size[1]) <= 1
+
+
+def test_the_layer_normalises_as_the_function_does() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 5)).astype(np.uint8)
+    layer = Normalise(preprocess((4, 5), "pad"))
+    np.testing.assert_allclose(
+        layer(torch.from_numpy(pixels)).numpy(), preprocess((4, 5), "pad").normalise(pixels), atol=1e-6
+    )
+    assert not layer.state_dict()

@@ -28,7 +28,7 @@ BATCH = 32  # photos
 AHEAD = 3  # batches that are being decoded while the engine computes
 
 Photo = Path | bytes | Image.Image
-Pixels = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
 Inputs = Literal["photo", "title", "both"]  # what a product is answered from
 
 
@@ -185,9 +185,9 @@ def _chunks(products: Iterable[ProductPhotos], batch_size: int) -> Iterator[list
 def _pixels(preprocess: Preprocess, photo: Photo) -> Pixels | str:
     """The network's pixels, or the reason why there are none."""
     if isinstance(photo, Image.Image):
-        return preprocess(photo.convert("RGB"))
+        return preprocess.resize(photo.convert("RGB"))
     try:
-        return preprocess(open_photo(photo, target_px=preprocess.size_px))
+        return preprocess.resize(open_photo(photo, target_px=preprocess.size_px))
     except PhotoError as error:
         return f"{photo.name}: {error}" if isinstance(photo, Path) else str(error)
 

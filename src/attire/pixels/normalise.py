@@ -1,0 +1,29 @@
+"""Normalisation as the first layer of a network, so that pixels travel as bytes until they are where it computes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attire.pixels.preprocess import Preprocess
+
+
+class Normalise(nn.Module):
+    """uint8[B, 3, H, W] -> float32 of that shape, as `Preprocess.normalise` has it. Nothing of it is saved."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, preprocess: Preprocess) -> None:
+        super().__init__()
+        std = np.array(preprocess.std, dtype=np.float64)
+        self.register_buffer("scale", _per_channel(1 / (255 * std)), persistent=False)
+        self.register_buffer("shift", _per_channel(-np.array(preprocess.mean) / std), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return torch.addcmul(self.shift, pixels.float(), self.scale)
+
+
+def _per_channel(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Tensor:
+    return torch.from_numpy(values).float()[:, None, None]
