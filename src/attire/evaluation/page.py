@@ -34,6 +34,7 @@ from attire.score.curves import (
     precision_coverage,
 )
 from attire.score.metrics import FIGURES
+from attire.theme import THEME
 
 MORE_DEFINITIONS = {
     "IoU": "chosen and stated values by chosen or stated values; 0 where the key was left open or ruled out",
@@ -104,7 +105,7 @@ def render(template: str, **content: Any) -> str:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template(template).render(content)
+    return environment.get_template(template).render(content | {"theme": Markup(THEME)})
 
 
 def _extent(report: Report) -> str:
