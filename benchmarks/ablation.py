@@ -26,14 +26,12 @@ from attire.training.data import Part
 from attire.training.embeddings import catalog_embeddings
 
 BINARY: dict[str, Any] = {  # the original's answers
-    "prior": False,
     "calibration": 0.0,
     "decision": {"rule": "threshold", "threshold": 0.8},
     "unlabelled": "negative",
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "frozen": {},
-    "no prior": {"prior": False},
     "no trunk": {"trunk": 0},
     "mlp heads": {"head": "mlp", "hidden": 32},
     "balance 0": {"balance": 0.0},

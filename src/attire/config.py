@@ -86,7 +86,6 @@ class Architecture(_Frozen):
     head: Literal["csra", "linear", "mlp"] = "mlp"
     csra: Csra = Csra()
     hidden: int = Field(default=256, ge=1)  # width of each key's mlp
-    prior: bool = False  # heads start from how frequent each value is within each category
     shared: bool = True  # one backbone answers category and attributes; False: two
     text: Literal["none", "title"] = "none"  # what the heads read beside the photo
     text_buckets: int = Field(default=32768, ge=2)  # rows of the table of n-gram embeddings
@@ -96,8 +95,6 @@ class Architecture(_Frozen):
     def _two_networks_share_nothing(self) -> Self:
         if self.trunk and not self.shared:
             raise ValueError("a trunk is common to all heads, so it needs shared = true")
-        if self.prior and not self.shared:
-            raise ValueError("a prior reads the category from the same network, so it needs shared = true")
         if self.text != "none" and not self.shared:
             raise ValueError("a title is read once for all heads, so text needs shared = true")
         return self

@@ -171,6 +171,11 @@ def test_base_goes_on_from_what_frozen_made(catalog: Catalog, splits: Splits, tm
         torch.testing.assert_close(base.network.get_parameter(name), parameter, atol=1e-6, rtol=1e-4)
     with pytest.raises(ConfigError, match=r"(?s)another architecture than recipe base:.*trunk: 1024 there, 8 here"):
         train(catalog, splits, recipe=tiny("base", trunk=8), out=tmp_path / "other", start=frozen, workers=0)
+    with pytest.raises(ConfigError, match="has all weights already"):
+        train(catalog, splits, recipe=recipe, out=tmp_path / "other", start=frozen, weights="none", workers=0)
+    with pytest.raises(ConfigError, match="knows the categories already"):
+        train(catalog, splits, recipe=recipe, out=tmp_path / "other", start=frozen, stage="category", workers=0)
+    assert not (tmp_path / "other").exists()
 
 
 def test_attributes_need_a_finished_category_stage(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:

@@ -74,8 +74,6 @@ def test_flipped_networks_do_not_tell_left_from_right(head: str) -> None:
 def test_two_networks_have_no_common_trunk_and_no_title() -> None:
     with pytest.raises(ValueError, match="a trunk is common to all heads"):
         Recipe(name="x", trunk=8, shared=False)
-    with pytest.raises(ValueError, match="a prior reads the category from the same network"):
-        Recipe(name="x", prior=True, shared=False)
     with pytest.raises(ValueError, match="text needs shared = true"):
         Recipe(name="x", text="title", shared=False)
 

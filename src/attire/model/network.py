@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from attire.config import Architecture
@@ -25,15 +24,11 @@ class Logits(NamedTuple):
 class Heads(nn.Module):
     """The category layer and the attribute heads, behind the trunk if there is one.
 
-    On features float32[B, F], or float32[B, F, h, w] where the architecture is `spatial`. With a `prior` (float32[C,
-    K], see `log_prior`) the attribute heads say how a photo differs from what is usual in its category: to their logits
-    comes the prior of each category, weighed by the category's probability.
+    On features float32[B, F], or float32[B, F, h, w] where the architecture is `spatial`.
 
     A title (int[B, T], where the architecture reads one) is added to what the trunk makes of the features, before its
     nonlinearity. Photo and title are terms of one sum: of what is missing there is no term.
     """
-
-    prior: Tensor | None
 
     def __init__(
         self,
@@ -50,18 +45,13 @@ class Heads(nn.Module):
         self.text = Title(architecture, width, dropout) if architecture.text == "title" else None
         self.category = nn.Linear(width, len(taxonomy.categories))
         self.attributes = HEADS[architecture.head](width, taxonomy, architecture, dropout)
-        shape = len(taxonomy.categories), taxonomy.width
-        self.register_buffer("prior", torch.zeros(shape) if architecture.prior else None)
         self.text_dropout = text_dropout
 
     def forward(self, features: Tensor | None, text: Tensor | None = None) -> Logits:
         """`features=None` answers from the title alone, `text=None` from the photo alone."""
         joined = self.trunk(features) if text is None else self._with_title(features, text)
         joined = self.activation(joined)
-        category, attributes = self.category(pooled(joined)), self.attributes(joined)
-        if self.prior is not None:
-            attributes = attributes + category.detach().softmax(1) @ self.prior
-        return Logits(category, attributes)
+        return Logits(self.category(pooled(joined)), self.attributes(joined))
 
     def _with_title(self, features: Tensor | None, text: Tensor) -> Tensor:
         assert self.text is not None, "this architecture reads no title"

@@ -27,7 +27,6 @@ from attire.config import Recipe, Stage, load_recipe
 from attire.errors import ConfigError
 from attire.model.backbone import data_config, weights_digest
 from attire.model.network import Network, build_backbone, build_network
-from attire.model.prior import log_prior
 from attire.pixels.preprocess import Preprocess
 from attire.taxonomy import Taxonomy
 from attire.titles import TitleReader
@@ -66,6 +65,8 @@ def train(
     workers = max(1, (os.cpu_count() or 1) // 2) if workers is None else workers
     out = Path(out)
     torch.manual_seed(recipe.seed)
+    if start is not None and stage == "category":
+        raise ConfigError("a run that starts from a bundle knows the categories already: leave out stage (or start).")
     if start is not None and not isinstance(start, ModelBundle):
         start = ModelBundle.load(start)
     network, origin = starting_network(recipe, catalog.taxonomy, weights, start)
@@ -85,8 +86,6 @@ def train(
     if not todo and stage != "category" and (out / "bundle" / SPEC).is_file():
         return ModelBundle.load(out / "bundle")
     data = _data(catalog, splits, recipe, network, preprocess, workers)
-    if recipe.prior and start is None:
-        network.heads.prior = log_prior(catalog.taxonomy, data.train.targets)
     scores: dict[str, float] = {}
     for name in STAGES:
         if name in todo:

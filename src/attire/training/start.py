@@ -19,8 +19,12 @@ def starting_network(
 ) -> tuple[Network, str]:
     """The network to train, and in words where its weights come from (see `create_backbone`, or the bundle `start`).
 
-    Raises `ConfigError` for a bundle of other words or another architecture.
+    Raises `ConfigError` for both at once, and for a bundle of other words or another architecture.
     """
+    if start is not None and weights is not None:
+        raise ConfigError(
+            f"the bundle to start from, {start.path}, has all weights already: leave out weights ({weights}), or start."
+        )
     network = build_network(
         recipe, taxonomy, SCRATCH if start else weights, dropout=recipe.dropout, text_dropout=recipe.text_dropout
     )
