@@ -173,7 +173,7 @@ def test_base_goes_on_from_what_frozen_made(catalog: Catalog, splits: Splits, tm
         train(catalog, splits, recipe=tiny("base", trunk=8), out=tmp_path / "other", start=frozen, workers=0)
     with pytest.raises(ConfigError, match="has all weights already"):
         train(catalog, splits, recipe=recipe, out=tmp_path / "other", start=frozen, weights="none", workers=0)
-    with pytest.raises(ConfigError, match="knows the categories already"):
+    with pytest.raises(ConfigError, match="knows the categories"):
         train(catalog, splits, recipe=recipe, out=tmp_path / "other", start=frozen, stage="category", workers=0)
     assert not (tmp_path / "other").exists()
 

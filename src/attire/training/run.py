@@ -65,8 +65,6 @@ def train(
     workers = max(1, (os.cpu_count() or 1) // 2) if workers is None else workers
     out = Path(out)
     torch.manual_seed(recipe.seed)
-    if start is not None and stage == "category":
-        raise ConfigError("a run that starts from a bundle knows the categories already: leave out stage (or start).")
     if start is not None and not isinstance(start, ModelBundle):
         start = ModelBundle.load(start)
     network, origin = starting_network(recipe, catalog.taxonomy, weights, start)
@@ -82,6 +80,9 @@ def train(
     }
     preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.size_px, recipe.fit)
     stages = [name for name in STAGES if stage in (name, "both") and getattr(recipe, name).epochs]
+    if not stages:
+        why = "" if start is None else ", for what it starts from knows the categories"
+        raise ConfigError(f"recipe {recipe.name} has nothing to train in stage '{stage}'{why}: name another, or none.")
     todo = _open(out, stages, provenance, resume)
     if not todo and stage != "category" and (out / "bundle" / SPEC).is_file():
         return ModelBundle.load(out / "bundle")
