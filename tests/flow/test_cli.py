@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from drawing import draw_feed
+from PIL import Image
 
 TINY = ["--backbone", "resnet10t", "--weights", "none", "--size-px", "32", "24", "--batch-size", "16", "--workers", "0"]
 
@@ -57,6 +58,11 @@ def test_the_whole_job(tmp_path: Path) -> None:
     done("predict", "run/bundle", "feed.csv", "--images", "photos", "--known-category", "--out", "k.csv", cwd=tmp_path)
     stated, known = (pl.read_csv(tmp_path / name).sort("id") for name in ("feed.csv", "k.csv"))
     assert known["category"].to_list() == stated["category"].to_list()
+    pytest.importorskip("torchcam", reason="needs the extra 'explain'")
+    photo = sorted((tmp_path / "photos").iterdir())[0]
+    assert "colour" in done("explain", "run/bundle", photo, "--key", "colour", "--out", "heat.png", cwd=tmp_path)
+    with Image.open(tmp_path / "heat.png") as heat:
+        assert min(heat.size) > 32
     # Options of a file are those of the flags, and flags win.
     (tmp_path / "attire.toml").write_text("[split]\nval = 0.5\nseed = 3\n")
     assert "val 40" in done("split", "catalog", cwd=tmp_path)
