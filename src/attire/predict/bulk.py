@@ -16,7 +16,7 @@ from attire.predict.engines import ENGINES, Engine
 from attire.predict.inputs import read_products
 from attire.predict.logits import BATCH, ProductLogits, stream, tracked
 from attire.predict.output import Format, check_output
-from attire.predict.parts import Answering, Counts, Parts
+from attire.predict.parts import Answering, Counts, Parts, encoded
 from attire.score.calibration import PRECISION
 
 PART = 1000  # products between two saves
@@ -75,19 +75,19 @@ def predict(
         )
         answering = Answering(bundle, format, precision)
         work = f"{bundle.digest} {format} {precision} {PART} {products.digest}"
+        done = parts.resume(f"{work} by shard" if cluster and products.shards else work)
         if cluster is None:
-            done = parts.resume(work)
             runner = ENGINES[engine](bundle) if isinstance(engine, str) else engine
             todo = _without(products, done)
             found = stream(runner, bundle.preprocess, todo, batch_size, bundle.title_reader)
-            resumed = Counts.total(done.values())
-            made = _write(parts, answering, tracked(found, products.total, resumed.products), done)
+            made = _write(parts, answering, tracked(found, products.total, Counts.total(done.values()).products), done)
         else:
             from attire.predict.cluster import predict_on_ray
 
-            done, made = predict_on_ray(cluster, parts, answering, products, engine, batch_size)
-            resumed = Counts.total(done.values())
-        return _finish(parts, out, answering, resumed, made)
+            if not isinstance(engine, str):
+                raise ConfigError("an engine cannot travel to a cluster: give its name, as 'torch'.")
+            made = predict_on_ray(cluster, parts, done, answering, products, engine, batch_size, PART)
+        return _finish(parts, out, answering, Counts.total(done.values()), Counts.total(made))
     except OSError as error:
         raise ConfigError(
             f"cannot write {out}: {error.strerror or error}. Free space or choose another --out; what was done is kept."
@@ -99,14 +99,14 @@ def _without(products: Iterable[ProductPhotos], done: Container[int]) -> Iterato
     return (product for number, product in enumerate(products) if number // PART not in done)
 
 
-def _write(parts: Parts, answering: Answering, answers: Iterator[ProductLogits], done: Container[int]) -> Counts:
+def _write(parts: Parts, answering: Answering, answers: Iterator[ProductLogits], done: Container[int]) -> list[Counts]:
     """Decide and save part after part, while the next one is being computed."""
     missing = (number for number in count() if number not in done)
     made: list[Counts] = []
 
     def save(number: int, found: Sequence[ProductLogits]) -> None:
         counts = Counts.of(found)
-        parts.write(number, answering.table(found), counts)
+        parts.add(number, encoded(answering.table(found), counts))
         made.append(counts)
 
     with ThreadPoolExecutor(1, "write") as writer:
@@ -117,7 +117,7 @@ def _write(parts: Parts, answering: Answering, answers: Iterator[ProductLogits],
             saved = writer.submit(save, next(missing), found)
         if saved is not None:
             saved.result()
-    return Counts.total(made)
+    return made
 
 
 def _finish(parts: Parts, out: Path, answering: Answering, resumed: Counts, made: Counts) -> Summary:

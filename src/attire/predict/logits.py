@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -153,13 +154,24 @@ def _title_stream(
 
 def tracked(products: Iterable[ProductLogits], total: int | None, done: int = 0) -> Iterator[ProductLogits]:
     """`products`, with a progress bar on stderr that starts at `done` of `total`, if that is known."""
+    with bar(total, done) as advance:
+        for product in products:
+            yield product
+            advance(1)
+
+
+@contextmanager
+def bar(total: int | None, done: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar of products on stderr, and what tells it that some more are done."""
     columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=total, completed=done, speed="")
-        for product in products:
-            yield product
+
+        def advance(products: int) -> None:
             speed = progress.tasks[task].speed
-            progress.update(task, advance=1, speed=f"{speed:,.0f} products/s" if speed else "")
+            progress.update(task, advance=products, speed=f"{speed:,.0f} products/s" if speed else "")
+
+        yield advance
 
 
 @dataclass(slots=True)

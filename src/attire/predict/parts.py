@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -88,10 +89,10 @@ class Parts:
             replace_text(record, json.dumps(digest))
         return {int(part.stem): _counts(part) for part in self.folder.glob("*.parquet")}
 
-    def write(self, number: int, table: pl.DataFrame, counts: Counts) -> None:
-        """Add a part, whole or not at all."""
+    def add(self, number: int, content: bytes) -> None:
+        """Write a part, whole or not at all; one of the same number is replaced."""
         part = self.folder / f"{number:06d}.parquet"
-        table.write_parquet(part.with_suffix(".tmp"), metadata={"counts": json.dumps(counts)})
+        part.with_suffix(".tmp").write_bytes(content)
         part.with_suffix(".tmp").replace(part)
 
     def finish(self, out: Path, about: Mapping[str, Any]) -> None:
@@ -101,6 +102,13 @@ class Parts:
         temporary.replace(out)
         replace_text(out.with_name(f"{out.name}.json"), json.dumps(about, indent=1))
         shutil.rmtree(self.folder)
+
+
+def encoded(table: pl.DataFrame, counts: Counts) -> bytes:
+    """A part: the rows, and what they are of, as a Parquet file."""
+    content = io.BytesIO()
+    table.write_parquet(content, metadata={"counts": json.dumps(counts)})
+    return content.getvalue()
 
 
 def _counts(part: Path) -> Counts:
