@@ -36,7 +36,7 @@ class Gate(SimpleHTTPRequestHandler):
             Gate.waiting.add(part)
             if len(Gate.waiting) >= 2:
                 Gate.two_wait.set()
-            Gate.opened.wait(60)
+            Gate.opened.wait(150)
         super().do_GET()
 
     def log_message(self, *_: Any) -> None:
@@ -76,7 +76,7 @@ def test_a_node_is_killed_and_no_row_is_lost_or_doubled(
     killed = []
 
     def kill() -> None:
-        if Gate.two_wait.wait(60):
+        if Gate.two_wait.wait(120):
             nodes.remove_node(victims[0], allow_graceful=False)
             killed.append(victims[0])
         Gate.opened.set()

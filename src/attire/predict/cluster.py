@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from attire.bundle import ModelBundle
 from attire.errors import AttireError, ConfigError, MissingExtraError
 from attire.predict.engines import ENGINES
-from attire.predict.inputs import Products
 from attire.predict.logits import bar, stream
 from attire.predict.output import Format
 from attire.predict.parts import Answering, Counts, Parts, encoded
+
+if TYPE_CHECKING:  # actors need not import what reads catalogs
+    from attire.predict.inputs import Products
 
 LOCAL = "ray"  # the address in RAY_ADDRESS, or a cluster of this machine alone
 
@@ -75,7 +77,7 @@ def predict_on_ray(
         try:
             for row in found.iter_rows():
                 parts.add(row["number"], row["part"])
-                made.append(Counts(*row["counts"]))
+                made.append(Counts(*map(int, row["counts"])))
                 advance(made[-1].products)
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error.__cause__
@@ -136,6 +138,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 def _connected(cluster: str) -> Iterator[None]:
     """A connection to the cluster, or a cluster of this machine until the work is done."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
     import ray.data
 
