@@ -30,7 +30,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
 from attire.bundle import ModelBundle
 from attire.catalog.archives import photos_below
@@ -70,7 +69,7 @@ def end_to_end(bundle: Path, photos: Path, engine: str) -> float:
 class Photos(Dataset[tuple[str, Tensor]]):
     """A folder of photos as a user would load them."""
 
-    def __init__(self, folder: Path, transform: Compose) -> None:
+    def __init__(self, folder: Path, transform: Callable[[Image.Image], Tensor]) -> None:
         self.paths, self.transform = sorted(folder.iterdir()), transform
 
     def __len__(self) -> int:
@@ -82,6 +81,8 @@ class Photos(Dataset[tuple[str, Tensor]]):
 
 def plain_loop(bundle: Path, photos: Path, _engine: str) -> float:
     """A DataLoader over torchvision transforms, the network in eager float32, a dict per product, a CSV at the end."""
+    from torchvision.transforms import Compose, Normalize, Resize, ToTensor  # after attire: see attire.pixels.ops
+
     loaded = ModelBundle.load(bundle)
     taxonomy, preprocess = loaded.taxonomy, loaded.preprocess
     with tempfile.TemporaryDirectory() as folder:

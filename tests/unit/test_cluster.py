@@ -49,9 +49,9 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": 10**8}
-    )
+    soon = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 2}
+    head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 10**8, "_system_config": soon}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster
     ray.shutdown()
     cluster.shutdown()
@@ -72,13 +72,13 @@ def test_a_node_is_killed_and_no_row_is_lost_or_doubled(
     url = f"http://127.0.0.1:{server.server_port}"
     feed = tmp_path / "feed.csv"
     feed.write_text("id,image\n" + "".join(f"p{n:02d},{url}/{n}.png\n" for n in range(len(photos))))
-    victims = [nodes.add_node(num_cpus=1, object_store_memory=10**8) for _ in range(2)]
+    victim = nodes.add_node(num_cpus=1, object_store_memory=10**8)
     killed = []
 
     def kill() -> None:
         if Gate.two_wait.wait(120):
-            nodes.remove_node(victims[0], allow_graceful=False)
-            killed.append(victims[0])
+            nodes.remove_node(victim, allow_graceful=False)
+            killed.append(victim)
         Gate.opened.set()
 
     killer = threading.Thread(target=kill)

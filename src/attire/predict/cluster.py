@@ -72,7 +72,8 @@ def predict_on_ray(
             fn_constructor_kwargs={"arguments": arguments},
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=actors),
-            **{"num_gpus" if device == "GPU" else "num_cpus": 1},
+            num_cpus=1 if device == "CPU" else None,
+            num_gpus=1 if device == "GPU" else None,
         )
         try:
             for row in found.iter_rows():
