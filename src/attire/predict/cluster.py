@@ -96,14 +96,15 @@ class _Predicting:
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         import ray
 
-        folder = Path(tempfile.mkdtemp(prefix="attire-bundle-"))
-        for name, content in ray.get(arguments["files"]).items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
-        bundle = ModelBundle.load(folder)
+        with tempfile.TemporaryDirectory(prefix="attire-bundle-") as folder:
+            for name, content in ray.get(arguments["files"]).items():
+                file = Path(folder, name)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+            bundle = ModelBundle.load(folder)
+            self.engine, self.batch_size = ENGINES[arguments["engine"]](bundle), arguments["batch_size"]
         format: Format = arguments["format"]
         self.answering = Answering(bundle, format, arguments["precision"])
-        self.engine, self.batch_size = ENGINES[arguments["engine"]](bundle), arguments["batch_size"]
         self.of_shards = ray.get(arguments["products"])
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, list[Any]]:

@@ -84,10 +84,10 @@ class Parts:
         """The parts that an earlier run of the work `digest` has left; parts of other work are removed."""
         record = self.folder / "work.json"
         if not record.is_file() or json.loads(record.read_text(encoding="utf-8")) != digest:
-            for part in self.folder.glob("*.parquet"):
+            for part in self._files():
                 part.unlink()
             replace_text(record, json.dumps(digest))
-        return {int(part.stem): _counts(part) for part in self.folder.glob("*.parquet")}
+        return {int(part.stem): _counts(part) for part in self._files()}
 
     def add(self, number: int, content: bytes) -> None:
         """Write a part, whole or not at all; one of the same number is replaced."""
@@ -98,10 +98,13 @@ class Parts:
     def finish(self, out: Path, about: Mapping[str, Any]) -> None:
         """Put the parts together in `out`, streaming, and remove them."""
         temporary = self.folder / f"whole{out.suffix}"
-        SINKS[out.suffix.lower()](pl.scan_parquet(sorted(self.folder.glob("[0-9]*.parquet"))), temporary)
+        SINKS[out.suffix.lower()](pl.scan_parquet(self._files()), temporary)
         temporary.replace(out)
         replace_text(out.with_name(f"{out.name}.json"), json.dumps(about, indent=1))
         shutil.rmtree(self.folder)
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*.parquet"), key=lambda part: int(part.stem))
 
 
 def encoded(table: pl.DataFrame, counts: Counts) -> bytes:
