@@ -172,6 +172,7 @@ def bar(total: int | None, done: int) -> Iterator[Callable[[int], None]]:
             progress.update(task, advance=products, speed=f"{speed:,.0f} products/s" if speed else "")
 
         yield advance
+        progress.update(task, total=progress.tasks[task].completed)  # known at last
 
 
 @dataclass(slots=True)
