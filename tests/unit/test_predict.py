@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from copy import copy
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,15 @@ from attire.catalog.store import Catalog
 from attire.errors import ConfigError, FeedError, PhotoError, TaxonomyError
 from attire.predict import bulk
 from attire.predict.bulk import predict
+from attire.predict.decode import ProductPhotos
 from attire.predict.engines import Bytes, Floats
-from attire.predict.logits import Inputs, ProductPhotos, catalog_logits, stream
+from attire.predict.logits import Inputs, ProductLogits, catalog_logits, stream
+from attire.predict.output import Format
+from attire.predict.parts import Answering
 from attire.predict.predictor import Predictor
-from attire.prediction import Answer
+from attire.prediction import Answer, Prediction
+from attire.score.calibration import Calibration
+from attire.score.decisions import prediction
 from attire.taxonomy import Taxonomy
 from attire.titles import TitleReader
 
@@ -32,6 +38,16 @@ READERS: dict[str, Callable[[Path], pl.LazyFrame]] = {
     ".jsonl": pl.scan_ndjson,
     ".parquet": pl.scan_parquet,
 }
+
+
+@pytest.fixture
+def calibrated(untrained: ModelBundle) -> ModelBundle:
+    """The untrained bundle as if it had been calibrated."""
+    bundle, width = copy(untrained), untrained.taxonomy.width
+    bundle.calibration = Calibration(
+        category_temperature=1.2, temperature=(0.8, 1.1), thresholds={"0.9": tuple(np.linspace(0.3, 0.9, width))}
+    )
+    return bundle
 
 
 class MeanColour:
@@ -277,6 +293,79 @@ def test_long_output_has_reasons_and_alternatives(
             assert all(0 <= other["confidence"] <= 1 for other in json.loads(row["alternatives"]))
 
 
+@pytest.mark.parametrize("precision", [0.9, None])
+@pytest.mark.parametrize("format", ["wide", "long"])
+def test_tables_equal_predictions_one_by_one(calibrated: ModelBundle, format: Format, precision: float | None) -> None:
+    random, taxonomy = np.random.default_rng(0), calibrated.taxonomy
+    category = random.normal(0, 3, (200, len(taxonomy.categories))).astype(np.float32)
+    attributes = random.normal(0, 3, (200, taxonomy.width)).astype(np.float32)
+    found = [ProductLogits(str(n), category[n], attributes[n], ()) for n in range(200)]
+    found[3] = ProductLogits("3", None, None, ("a.jpg: empty", "b.jpg: not found"))
+    found[7] = ProductLogits("7", category[7], attributes[7], ("a.jpg: empty",))
+    decisions = calibrated.decide(category, attributes)
+    accepted = calibrated.accepted(decisions, precision)
+    rows = []
+    for n, product in enumerate(found):
+        said = prediction(taxonomy, decisions, accepted, n, product.id, calibrated.digest)
+        rows += _wide(product, said) if format == "wide" else _long(product, said, taxonomy)
+    table = Answering(calibrated, format, precision).table(found)
+    assert len(table) == len(rows)
+    empty = table["confidence" if format == "long" else "colour__confidence"].null_count()
+    assert empty > 1 or precision is None, "some answers are not sure enough"
+    for row, expected in zip(table.iter_rows(named=True), rows, strict=True):
+        assert {k: pytest.approx(v, rel=1e-5) if isinstance(v, float) else v for k, v in expected.items()} == {
+            k: v for k, v in row.items() if v is not None
+        }
+
+
+def test_a_part_of_unreadable_products_has_rows_too(untrained: ModelBundle) -> None:
+    found = [ProductLogits("a", None, None, ("a.jpg: empty",)), ProductLogits("b", None, None, ())]
+    wide = Answering(untrained, "wide", None).table(found)
+    assert wide.select("id", "category", "colour", "error").rows() == [
+        ("a", None, None, "a.jpg: empty"),
+        ("b", None, None, None),
+    ]
+    long = Answering(untrained, "long", None).table(found)
+    assert long["reason"].to_list() == ["unreadable: a.jpg: empty", "unreadable: "]
+
+
+def _wide(product: ProductLogits, said: Prediction) -> list[dict[str, object]]:
+    """The row that a table has of a prediction, without its empty cells."""
+    row: dict[str, object] = {"id": product.id}
+    if product.faults:
+        row["error"] = "; ".join(product.faults)
+    if product.category is not None:
+        row |= {"category": said.category, "category_confidence": said.category_confidence}
+        for key, answer in said.attributes.items():
+            if isinstance(answer, Answer):
+                row |= {key: "|".join(answer.values), f"{key}__confidence": answer.confidence}
+    return [row]
+
+
+def _long(product: ProductLogits, said: Prediction, taxonomy: Taxonomy) -> list[dict[str, object]]:
+    if product.category is None:
+        return [{"id": product.id, "reason": f"unreadable: {'; '.join(product.faults)}"}]
+    rows = []
+    for key in taxonomy.keys:
+        answer = said.attributes.get(key)
+        row: dict[str, object] = {
+            "id": product.id,
+            "category": said.category,
+            "category_confidence": said.category_confidence,
+            "key": key,
+        }
+        if answer is None:
+            row["reason"] = "not applicable"
+        else:
+            row["alternatives"] = json.dumps([asdict(other) for other in answer.alternatives])
+            if isinstance(answer, Answer):
+                row |= {"values": "|".join(answer.values), "confidence": answer.confidence}
+            else:
+                row["reason"] = f"abstained: {answer.reason}"
+        rows.append(row)
+    return rows
+
+
 def test_unreadable_and_missing_photos_are_in_the_output_with_the_reason(
     untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]], tmp_path: Path
 ) -> None:
@@ -329,7 +418,7 @@ def test_a_killed_run_goes_on(
 def test_what_cannot_be_done_is_refused_first(
     untrained: ModelBundle, catalog: Catalog, tmp_path: Path, source: str, out: str, error: type, told: str
 ) -> None:
-    (tmp_path / "feed.csv").write_text("id,category,image\n")
+    (tmp_path / "feed.csv").write_text("id,category,image\na,,a.png\n")
     (tmp_path / "empty").mkdir()
     with pytest.raises(error, match=told):
         predict(untrained, catalog.path if source == "catalog" else tmp_path / source, tmp_path / out)

@@ -49,7 +49,7 @@ def find_photos(sources: Sequence[str | Path], unpack_to: Path) -> PhotoIndex:
     photos: list[tuple[str, Path]] = []
     for source in map(Path, sources):
         if source.is_dir():
-            photos += _in_folder(source.resolve())
+            photos += photos_below(source)
         elif source.is_file() and (tarfile.is_tarfile(source) or zipfile.is_zipfile(source)):
             photos += _unpacked(source, unpack_to / source.name.replace(".", "_"))
         else:
@@ -58,7 +58,9 @@ def find_photos(sources: Sequence[str | Path], unpack_to: Path) -> PhotoIndex:
     return PhotoIndex(photos)
 
 
-def _in_folder(folder: Path) -> Iterator[tuple[str, Path]]:
+def photos_below(folder: Path) -> Iterator[tuple[str, Path]]:
+    """(path within the folder, file) of each photo, in a stable order."""
+    folder = folder.resolve()
     for where, folders, files in os.walk(folder):
         folders.sort()
         for file in sorted(files):

@@ -7,17 +7,17 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from attire.cli.app import DEFAULTS, Options, Paths, app, console, facts, plain
+from attire.cli.app import DEFAULTS, Options, Paths, Sources, app, console, facts, plain
 
 
 @app.command
 def predict(
     bundle: Path,
-    source: Path,
+    source: str,
     /,
     *,
     out: Path,
-    images: Paths = [],  # noqa: B006
+    images: Sources = [],  # noqa: B006
     split: str | None = None,
     format: Literal["wide", "long"] = "wide",
     precision: float = 0.95,
@@ -25,6 +25,7 @@ def predict(
     known_category: Annotated[bool, Parameter(negative="")] = False,
     engine: Literal["torch"] = "torch",
     batch_size: int = 32,
+    cluster: str | None = None,
     feed_source: str = "table",
     options: Options = DEFAULTS,
 ) -> None:
@@ -33,11 +34,12 @@ def predict(
     Parameters
     ----------
     source
-        Folder or archive of photos (a product each), feed (with --images), or catalog.
+        Photos, a product each: a folder, archive or WebDataset shards ('shard-{000..009}.tar', 'shards/*.tar');
+        a feed (with --images, or with URLs of photos); or a catalog. All but a catalog may be s3:// or https://.
     out
         .parquet, .csv or .jsonl; a killed run goes on when it is called again.
     images
-        Folders and archives that hold the feed's photos.
+        Folders, archives and URLs (s3://bucket/photos) that hold the feed's photos.
     split
         Part of a catalog: train, val or test.
     format
@@ -48,6 +50,8 @@ def predict(
         all: fill every key that applies, however unsure.
     known_category
         The feed's (or catalog's) categories are right: ask the network only where they are empty.
+    cluster
+        Share the work on a Ray cluster: 'ray' (the one in RAY_ADDRESS, or this machine), or its address, ray://HOST:10001.
     feed_source
         How to read the feed, as ingest's --source.
     """
@@ -66,6 +70,7 @@ def predict(
         known_category=known_category,
         engine=engine,
         batch_size=batch_size,
+        cluster=cluster,
     )
     resumed = f", {summary.resumed:,} of them by an earlier run" if summary.resumed else ""
     console.print(f"{summary.products:,} products{resumed}; {summary.unread:,} without a readable photo")

@@ -25,6 +25,7 @@ app = App(
     config=Toml("attire.toml"),
 )
 Paths = Annotated[list[Path], Parameter(consume_multiple=True, negative="")]
+Sources = Annotated[list[str], Parameter(consume_multiple=True, negative="")]  # paths and URLs
 Options = Annotated[SourceOptions, Parameter(name="*", negative="")]
 DEFAULTS = SourceOptions()
 console = Console()

@@ -1,63 +1,46 @@
-"""Products in, logits out: photos are decoded by threads ahead of the engine, and averaged over a product's photos."""
+"""Products in, logits out: full batches of photos for the engine, averaged over each product's photos."""
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from attire.bundle import ModelBundle
-from attire.catalog.images import open_photo
 from attire.catalog.store import Catalog
-from attire.errors import ConfigError, PhotoError
+from attire.errors import ConfigError
 from attire.pixels.preprocess import Preprocess
+from attire.predict.decode import Pixels, ProductPhotos, decoded
 from attire.predict.engines import Engine, TitleEngine, TorchEngine
 from attire.titles import TitleReader
 
 BATCH = 32  # photos
-AHEAD = 3  # batches that are being decoded while the engine computes
+AHEAD = 3  # batches that are decoded, or being decoded, while the engine computes
 
-Photo = Path | bytes | Image.Image
-Pixels = NDArray[np.uint8]
 Inputs = Literal["photo", "title", "both"]  # what a product is answered from
-
-
-@dataclass(frozen=True, slots=True)
-class ProductPhotos:
-    """A product to be answered.
-
-    `faults` are reasons, known before, why some of its photos cannot be used. An empty `title` is none; `category` is
-    the known one, in the taxonomy's word.
-    """
-
-    id: str
-    photos: Sequence[Photo]
-    faults: tuple[str, ...] = ()
-    title: str = ""
-    category: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ProductLogits:
     """Mean logits over a product's readable photos: float32[C] and float32[K], or None where it has none.
 
-    `faults` names each photo that could not be used, with the reason.
+    `faults` names each photo that could not be used, with the reason. `known` is the category that needs no network;
+    `titled` products came with a title.
     """
 
     id: str
     category: NDArray[np.float32] | None
     attributes: NDArray[np.float32] | None
     faults: tuple[str, ...]
+    known: str | None = None
+    titled: bool = False
 
 
 def stream(
@@ -67,16 +50,28 @@ def stream(
     batch_size: int = BATCH,
     reader: TitleReader | None = None,
 ) -> Iterator[ProductLogits]:
-    """Logits of each product, in order; with a `reader`, from its title too. Memory does not grow with their number."""
-    waiting: deque[tuple[list[ProductPhotos], list[list[Future[Pixels | str]]]]] = deque()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for chunk in _chunks(products, batch_size):
-            decoding = [[pool.submit(_pixels, preprocess, photo) for photo in product.photos] for product in chunk]
-            waiting.append((chunk, decoding))
-            if len(waiting) > AHEAD:
-                yield from _answer(engine, *waiting.popleft(), batch_size, reader)
-        while waiting:
-            yield from _answer(engine, *waiting.popleft(), batch_size, reader)
+    """Logits of each product, in order; with a `reader`, from its title too. Memory does not grow with their number.
+
+    Photos of several products share a batch, and those of one may lie in two: engines are fast on full batches only.
+    """
+    opened: deque[_Opened] = deque()
+    batch: list[tuple[_Opened, Pixels]] = []
+    for item in decoded(preprocess, products, AHEAD * batch_size):
+        if isinstance(item, ProductPhotos):
+            opened.append(_Opened(item, len(item.photos)))
+        elif isinstance(item, str):
+            opened[-1].faults.append(item)
+            opened[-1].missing -= 1
+        else:
+            batch.append((opened[-1], item))
+            if len(batch) == batch_size:
+                _compute(engine, batch, reader)
+                batch = []
+        while opened and not opened[0].missing:
+            yield opened.popleft().mean()
+    if batch:
+        _compute(engine, batch, reader)
+    yield from (product.mean() for product in opened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,64 +152,53 @@ def _title_stream(
                 yield ProductLogits(product.id, None, None, ("no title",))
 
 
-def tracked(products: Iterable[ProductLogits], total: int, done: int = 0) -> Iterator[ProductLogits]:
-    """`products`, with a progress bar on stderr that starts at `done` of `total`."""
+def tracked(products: Iterable[ProductLogits], total: int | None, done: int = 0) -> Iterator[ProductLogits]:
+    """`products`, with a progress bar on stderr that starts at `done` of `total`, if that is known."""
+    with bar(total, done) as advance:
+        for product in products:
+            yield product
+            advance(1)
+
+
+@contextmanager
+def bar(total: int | None, done: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar of products on stderr, and what tells it that some more are done."""
     columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=total, completed=done, speed="")
-        for product in products:
-            yield product
+
+        def advance(products: int) -> None:
             speed = progress.tasks[task].speed
-            progress.update(task, advance=1, speed=f"{speed:,.0f} products/s" if speed else "")
+            progress.update(task, advance=products, speed=f"{speed:,.0f} products/s" if speed else "")
+
+        yield advance
+        progress.update(task, total=progress.tasks[task].completed)  # known at last
 
 
-def _chunks(products: Iterable[ProductPhotos], batch_size: int) -> Iterator[list[ProductPhotos]]:
-    """Products that together have a batch of photos."""
-    chunk: list[ProductPhotos] = []
-    photos = 0
-    for product in products:
-        chunk.append(product)
-        photos += max(1, len(product.photos))
-        if photos >= batch_size:
-            yield chunk
-            chunk, photos = [], 0
-    if chunk:
-        yield chunk
+@dataclass(slots=True)
+class _Opened:
+    """A product some of whose photos are still `missing`: neither computed nor known to be unreadable."""
+
+    product: ProductPhotos
+    missing: int
+    logits: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def mean(self) -> ProductLogits:
+        product, faults = self.product, (*self.product.faults, *self.faults)
+        if not self.logits:
+            return ProductLogits(product.id, None, None, faults, product.category, bool(product.title))
+        category, attributes = (np.mean(part, axis=0) for part in zip(*self.logits, strict=True))
+        return ProductLogits(product.id, category, attributes, faults, product.category, bool(product.title))
 
 
-def _pixels(preprocess: Preprocess, photo: Photo) -> Pixels | str:
-    """The network's pixels, or the reason why there are none."""
-    if isinstance(photo, Image.Image):
-        return preprocess.resize(photo.convert("RGB"))
-    try:
-        return preprocess.resize(open_photo(photo, target_px=preprocess.size_px))
-    except PhotoError as error:
-        return f"{photo.name}: {error}" if isinstance(photo, Path) else str(error)
-
-
-def _answer(
-    engine: Engine,
-    chunk: Sequence[ProductPhotos],
-    decoding: Sequence[Sequence[Future[Pixels | str]]],
-    batch_size: int,
-    reader: TitleReader | None,
-) -> Iterator[ProductLogits]:
-    results = [[future.result() for future in futures] for futures in decoding]
-    pixels = [result for found in results for result in found if not isinstance(result, str)]
-    titles = [p.title for p, found in zip(chunk, results, strict=True) for r in found if not isinstance(r, str)]
-    batches = []
-    for start in range(0, len(pixels), batch_size):
-        batch = slice(start, start + batch_size)
-        photos = np.stack(pixels[batch])
-        batches.append(
-            engine.logits(photos) if reader is None else _titled(engine).titled_logits(photos, reader(titles[batch]))
-        )
-    rows = iter(zip(*(np.concatenate(part) for part in zip(*batches, strict=True)), strict=True) if batches else ())
-    for product, found in zip(chunk, results, strict=True):
-        own = [next(rows) for result in found if not isinstance(result, str)]
-        faults = (*product.faults, *(result for result in found if isinstance(result, str)))
-        if own:
-            category, attributes = (np.mean(part, axis=0) for part in zip(*own, strict=True))
-            yield ProductLogits(product.id, category, attributes, faults)
-        else:
-            yield ProductLogits(product.id, None, None, faults)
+def _compute(engine: Engine, batch: Sequence[tuple[_Opened, Pixels]], reader: TitleReader | None) -> None:
+    """Give each product the logits of its photos in the batch."""
+    photos = np.stack([pixels for _, pixels in batch])
+    if reader is None:
+        found = engine.logits(photos)
+    else:
+        found = _titled(engine).titled_logits(photos, reader([opened.product.title for opened, _ in batch]))
+    for (opened, _), category, attributes in zip(batch, *found, strict=True):
+        opened.logits.append((category, attributes))
+        opened.missing -= 1

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from attire.errors import ConfigError, did_you_mean
-from attire.prediction import Answer, Prediction
+from attire.score.decisions import ALTERNATIVES, UNSURE, Decisions, confidence
 from attire.taxonomy import SEPARATOR, Taxonomy
 
 Format = Literal["wide", "long"]
-Outcome = tuple[str, Prediction | None, tuple[str, ...]]  # id, prediction unless no photo was readable, faults
+ROW = "__row"  # a product's place among the others, while its rows are put together
+GROUP = 20_000  # rows of a row group: what a reader of the output holds at least
 PRODUCT: dict[str, Any] = {"id": pl.String, "category": pl.String, "category_confidence": pl.Float32}
 DETAIL: dict[str, Any] = {
     "key": pl.String,
@@ -27,8 +30,23 @@ DETAIL: dict[str, Any] = {
 SINKS: dict[str, Callable[[pl.LazyFrame, Path], None]] = {
     ".csv": lambda rows, path: rows.sink_csv(path, float_precision=4),
     ".jsonl": lambda rows, path: rows.sink_ndjson(path),
-    ".parquet": lambda rows, path: rows.sink_parquet(path),
+    ".parquet": lambda rows, path: rows.sink_parquet(path, row_group_size=GROUP),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What became of N products, of which M are answered.
+
+    `faults` says of each which photos could not be used; `answered` are the M products' places among the N, to which
+    the rows of `decisions` and accepted (bool[M, A]: the keys whose answer is sure enough) belong.
+    """
+
+    ids: Sequence[str]
+    faults: Sequence[tuple[str, ...]]
+    answered: NDArray[np.int64]
+    decisions: Decisions
+    accepted: NDArray[np.bool_]
 
 
 def check_output(out: Path, format: Format, taxonomy: Taxonomy) -> None:
@@ -42,43 +60,91 @@ def check_output(out: Path, format: Format, taxonomy: Taxonomy) -> None:
         raise ConfigError(f"the key '{min(taken)}' has the name of a column of the wide format: use --format long.")
 
 
-def to_table(outcomes: Sequence[Outcome], taxonomy: Taxonomy, format: Format) -> pl.DataFrame:
-    """The outcomes as a table of the format."""
-    if format == "long":
-        return pl.DataFrame([row for outcome in outcomes for row in _long(outcome, taxonomy)], schema=PRODUCT | DETAIL)
-    columns = {
-        column: type for key in taxonomy.keys for column, type in ((key, pl.String), (f"{key}__confidence", pl.Float32))
-    }
-    return pl.DataFrame([_wide(outcome) for outcome in outcomes], schema={**PRODUCT, **columns, "error": pl.String})
+def to_table(outcomes: Outcomes, taxonomy: Taxonomy, format: Format) -> pl.DataFrame:
+    """The outcomes as a table of the format, column by column: a Python object per answer would take longer to make."""
+    decisions, answered = outcomes.decisions, outcomes.answered
+    products = pl.DataFrame(
+        {
+            ROW: answered,
+            "id": [outcomes.ids[row] for row in answered],
+            "category": [taxonomy.categories[category] for category in decisions.category],
+            "category_confidence": decisions.category_probability[np.arange(len(answered)), decisions.category],
+        },
+        schema={ROW: pl.Int64, **PRODUCT},
+    )
+    rest = sorted(set(range(len(outcomes.ids))) - set(answered.tolist()))
+    unread = {ROW: rest, "id": [outcomes.ids[row] for row in rest]}
+    if format == "wide":
+        errors = [("; ".join(outcomes.faults[row]) or None) for row in answered]
+        table = _wide(products, outcomes, taxonomy).with_columns(pl.Series("error", errors, pl.String))
+        unread["error"] = ["; ".join(outcomes.faults[row]) or None for row in rest]
+    else:
+        table = _long(products, outcomes, taxonomy)
+        unread["reason"] = [f"unreadable: {'; '.join(outcomes.faults[row])}" for row in rest]
+    without = pl.DataFrame(unread, schema_overrides={name: table.schema[name] for name in unread})
+    return pl.concat([table, without], how="diagonal").sort(ROW, maintain_order=True).drop(ROW)
 
 
-def _wide(outcome: Outcome) -> dict[str, Any]:
-    id, prediction, faults = outcome
-    row: dict[str, Any] = {"id": id, "error": "; ".join(faults) or None}
-    if prediction is None:
-        return row
-    row |= {"category": prediction.category, "category_confidence": prediction.category_confidence}
-    for key, answer in prediction.attributes.items():
-        if isinstance(answer, Answer):
-            row[key], row[f"{key}__confidence"] = SEPARATOR.join(answer.values), answer.confidence
-    return row
+def _filled(outcomes: Outcomes, taxonomy: Taxonomy) -> tuple[list[list[str | None]], NDArray[np.float32]]:
+    """For each key the M products' values, joined, and float32[M, A] how sure they are; None and nan where empty."""
+    decisions = outcomes.decisions
+    filled = outcomes.accepted & decisions.applies
+    texts: list[list[str | None]] = [[None] * len(outcomes.answered) for _ in taxonomy.keys]
+    values = [value for key in taxonomy.keys.values() for value in key.values]
+    keys = taxonomy.key_of_column.tolist()
+    rows, columns = np.nonzero(decisions.chosen & filled[:, taxonomy.key_of_column])
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        text = texts[keys[column]]
+        text[row] = values[column] if text[row] is None else f"{text[row]}{SEPARATOR}{values[column]}"
+    return texts, np.where(filled, confidence(taxonomy, decisions), np.float32(np.nan))
 
 
-def _long(outcome: Outcome, taxonomy: Taxonomy) -> Iterator[dict[str, Any]]:
-    id, prediction, faults = outcome
-    if prediction is None:
-        yield {"id": id, "reason": f"unreadable: {'; '.join(faults)}"}
-        return
-    product = {"id": id, "category": prediction.category, "category_confidence": prediction.category_confidence}
-    for key in taxonomy.keys:
-        answer = prediction.attributes.get(key)
-        row = {**product, "key": key}
-        if answer is None:
-            row["reason"] = "not applicable"
-        else:
-            row["alternatives"] = json.dumps([asdict(alternative) for alternative in answer.alternatives])
-            if isinstance(answer, Answer):
-                row["values"], row["confidence"] = SEPARATOR.join(answer.values), answer.confidence
-            else:
-                row["reason"] = f"abstained: {answer.reason}"
-        yield row
+def _wide(products: pl.DataFrame, outcomes: Outcomes, taxonomy: Taxonomy) -> pl.DataFrame:
+    texts, sure = _filled(outcomes, taxonomy)
+    columns = []
+    for number, (key, text) in enumerate(zip(taxonomy.keys, texts, strict=True)):
+        columns.append(pl.Series(key, text, pl.String))
+        columns.append(pl.Series(f"{key}__confidence", sure[:, number], pl.Float32, nan_to_null=True))
+    return products.with_columns(columns)
+
+
+def _long(products: pl.DataFrame, outcomes: Outcomes, taxonomy: Taxonomy) -> pl.DataFrame:
+    texts, sure = _filled(outcomes, taxonomy)
+    applies, accepted = outcomes.decisions.applies, outcomes.accepted
+    tables = []
+    for number, (key, text) in enumerate(zip(taxonomy.keys, texts, strict=True)):
+        states = zip(applies[:, number].tolist(), accepted[:, number].tolist(), strict=True)
+        reasons = [
+            ("not applicable" if not may else None if filled else f"abstained: {UNSURE}") for may, filled in states
+        ]
+        columns = {
+            "key": pl.Series([key] * len(products), dtype=pl.String),
+            "values": pl.Series(text, dtype=pl.String),
+            "confidence": pl.Series(sure[:, number], dtype=pl.Float32, nan_to_null=True),
+            "alternatives": pl.Series(_alternatives(outcomes, taxonomy, key, number), dtype=pl.String),
+            "reason": pl.Series(reasons, dtype=pl.String),
+        }
+        tables.append(products.with_columns(**columns))
+    return pl.concat(
+        tables or [products.clear().with_columns(pl.lit(None, type).alias(n) for n, type in DETAIL.items())]
+    )
+
+
+def _alternatives(outcomes: Outcomes, taxonomy: Taxonomy, key: str, number: int) -> list[str | None]:
+    """Of each of the M products the likeliest values that were not answered, as JSON; None where the key rules out."""
+    columns = taxonomy.columns[key]
+    words = [json.dumps(value) for value in taxonomy.keys[key].values]
+    found: list[str | None] = [None] * len(outcomes.answered)
+    rows = np.flatnonzero(outcomes.decisions.applies[:, number])
+    answer = outcomes.decisions.chosen[rows, columns] & outcomes.accepted[rows, number, None]
+    scores = np.where(answer, np.float32(-1), outcomes.decisions.probability[rows, columns])
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :ALTERNATIVES]
+    best = np.take_along_axis(scores, order, axis=1)
+    for row, names, chances in zip(rows.tolist(), order.tolist(), best.tolist(), strict=True):
+        others = (
+            f'{{"value": {words[n]}, "confidence": {chance!r}}}'
+            for n, chance in zip(names, chances, strict=True)
+            if chance >= 0
+        )
+        found[row] = f"[{', '.join(others)}]"
+    return found

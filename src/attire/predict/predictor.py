@@ -9,8 +9,9 @@ import numpy as np
 
 from attire.bundle import ModelBundle
 from attire.errors import PhotoError
+from attire.predict.decode import Photo, ProductPhotos
 from attire.predict.engines import Engine, TorchEngine
-from attire.predict.logits import Photo, ProductPhotos, stream, title_reader
+from attire.predict.logits import stream, title_reader
 from attire.prediction import Prediction
 from attire.score.calibration import PRECISION
 from attire.score.decisions import prediction

@@ -12,6 +12,7 @@ from attire.prediction import Abstained, Alternative, Answer, Prediction
 from attire.taxonomy import Taxonomy
 
 ALTERNATIVES = 3  # how many other values (or categories) a prediction mentions
+UNSURE = "no value is sure enough"  # why a key is abstained from
 
 
 class Decisions(NamedTuple):
@@ -101,7 +102,7 @@ def prediction(
                 answered, float(probability[chosen].prod()), _alternatives(values, probability, ~chosen)
             )
         else:
-            attributes[key] = Abstained("no value is sure enough", _alternatives(values, probability, probability >= 0))
+            attributes[key] = Abstained(UNSURE, _alternatives(values, probability, probability >= 0))
     others = np.arange(len(taxonomy.categories)) != category
     return Prediction(
         id=id,

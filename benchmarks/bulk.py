@@ -1,0 +1,197 @@
+"""Bulk prediction beside its own engine on ready pixels, and beside the loop that one would write without attire.
+
+python benchmarks/bulk.py BUNDLE PHOTOS [--engine torch] [--sizes 1000 2000 5000 10000] [--rounds 2] [--json FILE]
+
+BUNDLE is a model bundle, PHOTOS a folder of photos (used again and again where it has too few). The first table has
+photos/s at the first size, the best of all rounds, and the ratios that count; the second one seconds and peak memory
+as the number of photos grows. Every run is a process of its own; times leave out importing and loading.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+import numpy as np
+import torch
+from cyclopts import Parameter
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from attire.bundle import ModelBundle
+from attire.catalog.archives import photos_below
+from attire.predict.bulk import predict
+from attire.predict.engines import ENGINES
+from attire.predict.logits import BATCH
+
+Run = Callable[[Path, Path, str], float]  # bundle, photos, engine -> seconds
+
+
+def engine_alone(bundle: Path, photos: Path, engine: str) -> float:
+    """The engine on as many random pixels, ready in memory."""
+    loaded = ModelBundle.load(bundle)
+    runner = ENGINES[engine](loaded)
+    batch = np.random.default_rng(0).integers(0, 256, (BATCH, 3, *loaded.preprocess.size_px), dtype=np.uint8)
+    runner.logits(batch)
+    count = sum(1 for _ in photos_below(photos))
+    start = time.perf_counter()
+    for _ in range(count // BATCH):
+        runner.logits(batch)
+    if rest := count % BATCH:
+        runner.logits(batch[:rest])
+    return time.perf_counter() - start
+
+
+def end_to_end(bundle: Path, photos: Path, engine: str) -> float:
+    """`attire predict` from a folder of photos to a Parquet file."""
+    loaded = ModelBundle.load(bundle)
+    runner = ENGINES[engine](loaded)
+    runner.logits(np.zeros((BATCH, 3, *loaded.preprocess.size_px), dtype=np.uint8))
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        predict(loaded, photos, Path(folder) / "out.parquet", engine=runner)
+        return time.perf_counter() - start
+
+
+class Photos(Dataset[tuple[str, Tensor]]):
+    """A folder of photos as a user would load them."""
+
+    def __init__(self, folder: Path, transform: Callable[[Image.Image], Tensor]) -> None:
+        self.paths, self.transform = sorted(folder.iterdir()), transform
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, n: int) -> tuple[str, Tensor]:
+        return self.paths[n].stem, self.transform(Image.open(self.paths[n]).convert("RGB"))
+
+
+def plain_loop(bundle: Path, photos: Path, _engine: str) -> float:
+    """A DataLoader over torchvision transforms, the network in eager float32, a dict per product, a CSV at the end."""
+    from torchvision.transforms import Compose, Normalize, Resize, ToTensor  # after attire: see attire.pixels.ops
+
+    loaded = ModelBundle.load(bundle)
+    taxonomy, preprocess = loaded.taxonomy, loaded.preprocess
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        transform = Compose([Resize(preprocess.size_px), ToTensor(), Normalize(preprocess.mean, preprocess.std)])
+        loader = DataLoader(Photos(photos, transform), batch_size=BATCH, num_workers=os.cpu_count() or 1)
+        rows: list[dict[str, Any]] = []
+        for ids, pixels in loader:
+            with torch.no_grad():
+                found = loaded.network(pixels, None)
+            category = found.category.softmax(dim=1)
+            for row, id in enumerate(ids):
+                sure, best = category[row].max(dim=0)
+                said = {"id": id, "category": taxonomy.categories[best], "category_confidence": sure.item()}
+                for key, columns in taxonomy.columns.items():
+                    sure, best = found.attributes[row, columns].softmax(dim=0).max(dim=0)
+                    said |= {key: taxonomy.keys[key].values[best], f"{key}__confidence": sure.item()}
+                rows.append(said)
+        with (Path(folder) / "out.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        return time.perf_counter() - start
+
+
+RUNS: dict[str, Run] = {
+    "engine alone, ready pixels": engine_alone,
+    "attire predict, end to end": end_to_end,
+    "plain DataLoader loop": plain_loop,
+}
+
+
+def main(
+    bundle: Path,
+    photos: Path,
+    /,
+    *,
+    engine: str = "torch",
+    sizes: Annotated[list[int], Parameter(consume_multiple=True)] = [1000, 2000, 5000, 10000],  # noqa: B006
+    rounds: int = 2,
+    json: Path | None = None,
+) -> None:
+    """Measure, print and, if asked to, write JSON."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = {size: _folder(photos, Path(temporary) / str(size), size) for size in sizes}
+        first = folders[sizes[0]]
+        seconds = {name: float("inf") for name in RUNS}
+        for _ in range(rounds):
+            for name, run in RUNS.items():
+                seconds[name] = min(seconds[name], _measured(run, bundle, first, engine)[0])
+        grown = [(size, *_measured(end_to_end, bundle, folder, engine)) for size, folder in folders.items()]
+    engine_s, attire_s, plain_s = seconds.values()
+    rates = Table("run", "photos/s", "beside the engine", "beside the plain loop")
+    for name, taken in seconds.items():
+        rates.add_row(name, f"{sizes[0] / taken:,.1f}", f"{engine_s / taken:.0%}", f"{plain_s / taken:.2f}x")
+    growth = Table("photos", "seconds", "ms/photo", "peak MB", f"peak / {sizes[0]:,} photos")
+    for size, taken, peak_mb in grown:
+        share = f"{peak_mb / grown[0][2]:.2f}"
+        growth.add_row(f"{size:,}", f"{taken:.1f}", f"{1000 * taken / size:.2f}", f"{peak_mb:,.0f}", share)
+    console = Console()
+    console.print(rates)
+    console.print(growth)
+    if json is not None:
+        _write(
+            json,
+            {
+                "bundle": str(bundle),
+                "engine": engine,
+                "cores": os.cpu_count(),
+                "photos_per_s": {name: sizes[0] / taken for name, taken in seconds.items()},
+                "of_engine": engine_s / attire_s,
+                "over_plain_loop": plain_s / attire_s,
+                "growth": [{"photos": size, "seconds": taken, "peak_mb": peak} for size, taken, peak in grown],
+            },
+        )
+
+
+def _write(path: Path, found: dict[str, Any]) -> None:
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def _folder(photos: Path, folder: Path, size: int) -> Path:
+    """A folder of `size` links to the photos."""
+    folder.mkdir()
+    files = [path for _, path in photos_below(photos)]
+    for number, path in enumerate(islice(cycle(files), size)):
+        (folder / f"{number:06d}{path.suffix}").symlink_to(path)
+    return folder
+
+
+def _measured(run: Run, bundle: Path, photos: Path, engine: str) -> tuple[float, float]:
+    """The run's seconds, and the peak of resident memory in MB of its process, without those of DataLoader workers."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(run, bundle, photos, engine, sender))
+    process.start()
+    sender.close()
+    try:
+        seconds, peak_mb = receiver.recv()
+    except EOFError:
+        raise SystemExit(f"{run.__name__} failed: see above.") from None
+    process.join()
+    return seconds, peak_mb
+
+
+def _run(run: Run, bundle: Path, photos: Path, engine: str, sender: Any) -> None:
+    seconds = run(bundle, photos, engine)
+    sender.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

@@ -1,0 +1,165 @@
+"""Bulk prediction on a Ray cluster: the same pipeline in actors, each part of the output a task of its own.
+
+Nodes need attire and a way to the photos (a shared file system, or URLs); the bundle travels through Ray's object
+store, and finished parts come back the same way, so that nothing but photos has to be shared. A task that a dying node
+takes along is done again elsewhere, and the part has its number: nothing is lost or doubled.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attire.bundle import ModelBundle
+from attire.errors import AttireError, ConfigError, MissingExtraError
+from attire.predict.engines import ENGINES
+from attire.predict.logits import bar, stream
+from attire.predict.output import Format
+from attire.predict.parts import Answering, Counts, Parts, encoded
+
+if TYPE_CHECKING:  # actors need not import what reads catalogs
+    from attire.predict.inputs import Products
+
+LOCAL = "ray"  # the address in RAY_ADDRESS, or a cluster of this machine alone
+
+
+def predict_on_ray(
+    cluster: str,
+    parts: Parts,
+    done: Mapping[int, Counts],
+    answering: Answering,
+    products: Products,
+    engine: str,
+    batch_size: int,
+    part_size: int,
+) -> list[Counts]:
+    """Make the parts that are not `done`, in whatever order they are finished; archives are a part each.
+
+    Raises `ConfigError` where the cluster cannot be reached.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtraError("attire predict --cluster", "cluster") from None
+    todo = [{"number": n, "work": pickle.dumps(unit)} for n, unit in _units(products, part_size) if n not in done]
+    made: list[Counts] = []
+    with _connected(cluster), bar(products.total, Counts.total(done.values()).products) as advance:
+        if not todo:
+            return made
+        arguments = {
+            "files": ray.put(_files(answering.bundle.path)),
+            "products": ray.put(products.of_shards),
+            "format": answering.format,
+            "precision": answering.precision,
+            "engine": engine,
+            "batch_size": batch_size,
+        }
+        resources = ray.cluster_resources()
+        device = "GPU" if resources.get("GPU") else "CPU"
+        actors = max(1, min(len(todo), int(resources.get(device, 1))))
+        found = ray.data.from_items(todo, override_num_blocks=len(todo)).map_batches(
+            _Predicting,
+            fn_constructor_kwargs={"arguments": arguments},
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=actors),
+            num_cpus=1 if device == "CPU" else None,
+            num_gpus=1 if device == "GPU" else None,
+        )
+        try:
+            for row in found.iter_rows():
+                parts.add(row["number"], row["part"])
+                made.append(Counts(*map(int, row["counts"])))
+                advance(made[-1].products)
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None) or error.__cause__
+            raise (
+                cause
+                if isinstance(cause, AttireError)
+                else ConfigError(f"the cluster gave up: {error}. What was done is kept; call again.")
+            ) from error
+    return made
+
+
+class _Predicting:
+    """An actor that holds a bundle and its engine, and makes parts."""
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        import ray
+
+        with tempfile.TemporaryDirectory(prefix="attire-bundle-") as folder:
+            for name, content in ray.get(arguments["files"]).items():
+                file = Path(folder, name)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+            bundle = ModelBundle.load(folder)
+            self.engine, self.batch_size = ENGINES[arguments["engine"]](bundle), arguments["batch_size"]
+        format: Format = arguments["format"]
+        self.answering = Answering(bundle, format, arguments["precision"])
+        self.of_shards = ray.get(arguments["products"])
+
+    def __call__(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, list[Any]]:
+        """The part of the only row in `batch`."""
+        unit = pickle.loads(batch["work"][0])
+        products = self.of_shards([unit]) if isinstance(unit, str) else unit
+        bundle = self.answering.bundle
+        answers = list(stream(self.engine, bundle.preprocess, products, self.batch_size, bundle.title_reader))
+        counts = Counts.of(answers)
+        part = encoded(self.answering.table(answers), counts)
+        return {"number": [int(batch["number"][0])], "part": [part], "counts": [np.array(counts)]}
+
+
+def _units(products: Products, part_size: int) -> Iterator[tuple[int, Any]]:
+    """What each part is made from, by its number: the name of an archive, or a list of products."""
+    if products.shards:
+        yield from enumerate(products.shards)
+        return
+    every = iter(products)
+    for number in count():
+        unit = list(islice(every, part_size))
+        if not unit:
+            return
+        yield number, unit
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """Every file of a bundle by its path within it."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@contextmanager
+def _connected(cluster: str) -> Iterator[None]:
+    """A connection to the cluster, or a cluster of this machine until the work is done."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    import ray
+    import ray.data
+
+    if ray.is_initialized():
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS", "local") if cluster == LOCAL else cluster
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address == "local":
+        quiet["include_dashboard"] = False
+    try:
+        ray.init(address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"no Ray cluster at '{address}': {error}. Expected --cluster ray, or an address as ray://HOST:10001."
+        ) from None
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    try:
+        yield
+    finally:
+        ray.shutdown()

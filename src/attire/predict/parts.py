@@ -1,0 +1,118 @@
+"""The output in parts, so that a killed run goes on where it stopped: a Parquet file for each thousand products."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from attire.bundle import ModelBundle
+from attire.catalog.store import replace_text
+from attire.predict.logits import ProductLogits
+from attire.predict.output import SINKS, Format, Outcomes, to_table
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """How logits become rows."""
+
+    bundle: ModelBundle
+    format: Format
+    precision: float | None
+
+    def table(self, found: Sequence[ProductLogits]) -> pl.DataFrame:
+        """The products' rows."""
+        taxonomy = self.bundle.taxonomy
+        answered = [row for row, product in enumerate(found) if product.category is not None]
+        category = np.zeros((len(answered), len(taxonomy.categories)), dtype=np.float32)
+        attributes = np.zeros((len(answered), taxonomy.width), dtype=np.float32)
+        for row, n in enumerate(answered):
+            category[row], attributes[row] = found[n].category, found[n].attributes
+        index = taxonomy.category_index
+        known = [-1 if (stated := found[n].known) is None else index[stated] for n in answered]
+        decisions = self.bundle.decide(category, attributes, np.array(known, dtype=np.int64))
+        accepted = self.bundle.accepted(decisions, self.precision)
+        outcomes = Outcomes(
+            [product.id for product in found],
+            [product.faults for product in found],
+            np.array(answered, dtype=np.int64),
+            decisions,
+            accepted,
+        )
+        return to_table(outcomes, taxonomy, self.format)
+
+
+class Counts(NamedTuple):
+    """Of the products in a part, or of all: `unread` have no answer, `known` a stated category, `titled` a title."""
+
+    products: int
+    unread: int
+    known: int
+    titled: int
+
+    @classmethod
+    def of(cls, found: Sequence[ProductLogits]) -> Counts:
+        """Of these products."""
+        return cls(
+            len(found),
+            sum(product.category is None for product in found),
+            sum(product.known is not None for product in found),
+            sum(product.titled for product in found),
+        )
+
+    @classmethod
+    def total(cls, counts: Iterable[Counts]) -> Counts:
+        """Of all parts together."""
+        return cls(*(sum(column) for column in zip(cls(0, 0, 0, 0), *counts, strict=True)))
+
+
+class Parts:
+    """A folder of finished parts, numbered in the order of their products, made by one kind of work."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+
+    def resume(self, digest: str) -> dict[int, Counts]:
+        """The parts that an earlier run of the work `digest` has left; parts of other work are removed."""
+        record = self.folder / "work.json"
+        if not record.is_file() or json.loads(record.read_text(encoding="utf-8")) != digest:
+            for part in self._files():
+                part.unlink()
+            replace_text(record, json.dumps(digest))
+        return {int(part.stem): _counts(part) for part in self._files()}
+
+    def add(self, number: int, content: bytes) -> None:
+        """Write a part, whole or not at all; one of the same number is replaced."""
+        part = self.folder / f"{number:06d}.parquet"
+        part.with_suffix(".tmp").write_bytes(content)
+        part.with_suffix(".tmp").replace(part)
+
+    def finish(self, out: Path, about: Mapping[str, Any]) -> None:
+        """Put the parts together in `out`, streaming, and remove them."""
+        temporary = self.folder / f"whole{out.suffix}"
+        SINKS[out.suffix.lower()](pl.scan_parquet(self._files()), temporary)
+        temporary.replace(out)
+        replace_text(out.with_name(f"{out.name}.json"), json.dumps(about, indent=1))
+        shutil.rmtree(self.folder)
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*.parquet"), key=lambda part: int(part.stem))
+
+
+def encoded(table: pl.DataFrame, counts: Counts) -> bytes:
+    """A part: the rows, and what they are of, as a Parquet file."""
+    content = io.BytesIO()
+    table.write_parquet(content, metadata={"counts": json.dumps(counts)})
+    return content.getvalue()
+
+
+def _counts(part: Path) -> Counts:
+    return Counts(*json.loads(pl.read_parquet_metadata(part)["counts"]))
