@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from attire.catalog.store import Catalog
 from attire.config import Recipe, load_recipe
 from attire.errors import ConfigError
 from attire.evaluation.evaluate import evaluate
+from attire.pixels.photo_cache import caches
 from attire.predict.logits import Inputs
 from attire.training import run as training
 from attire.training.module import StageModule
@@ -186,7 +188,7 @@ from attire.config import Recipe
 from attire.training.run import train
 catalog = Catalog.open(sys.argv[1])
 recipe = Recipe.model_validate_json(sys.argv[3])
-bundle = train(catalog, Splits.read(catalog), recipe=recipe, out=sys.argv[2], weights="none", workers=0)
+bundle = train(catalog, Splits.read(catalog), recipe=recipe, out=sys.argv[2], weights="none", workers=0, cache=True)
 import torch.distributed as dist
 assert dist.get_world_size() == 2 and dist.get_backend() == "gloo"
 if dist.get_rank() == 0:  # two lines at once may come out as one
@@ -195,10 +197,11 @@ if dist.get_rank() == 0:  # two lines at once may come out as one
 
 
 def test_torchrun_on_two_processes(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+    shutil.copytree(catalog.path, tmp_path / "catalog")
     script = tmp_path / "two.py"
     script.write_text(TWO_PROCESSES)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    arguments = [str(catalog.path), str(tmp_path / "run"), tiny("base").model_dump_json()]
+    arguments = [str(tmp_path / "catalog"), str(tmp_path / "run"), tiny("base").model_dump_json()]
     done = subprocess.run(
         [*command, *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
@@ -210,3 +213,5 @@ def test_torchrun_on_two_processes(catalog: Catalog, splits: Splits, tmp_path: P
     assert done.returncode == 0, done.stderr[-3000:]
     assert ModelBundle.load(tmp_path / "run" / "bundle").scores == json.loads(done.stdout.splitlines()[-1])
     assert splits.val, "the split was there for both"
+    (cache,) = caches(Catalog.open(tmp_path / "catalog"))
+    assert len(cache) == catalog.photos["sha256"].n_unique(), "one of them cached the photos, and once"
