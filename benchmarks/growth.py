@@ -91,7 +91,7 @@ def over_words(axis: str, keys: int, values: int, rounds: int) -> Iterator[Point
     """What a taxonomy of so many words costs."""
     taxonomy, size = words(keys, values), keys if axis == "keys" else values
     truth = Targets(*(torch.from_numpy(column).to(device()) for column in _labels(taxonomy)))
-    runs = {name: _step(taxonomy, truth, fields) for name, fields in HEADS.items()}
+    runs: dict[str, Callable[[], object]] = {name: _step(taxonomy, truth, fields) for name, fields in HEADS.items()}
     random = np.random.default_rng(0)
     category = random.standard_normal((DECIDED, 1)).astype(np.float32)
     logits = random.standard_normal((DECIDED, taxonomy.width)).astype(np.float32)
@@ -150,7 +150,9 @@ def plot(points: list[Point], file: Path) -> None:
         x = alt.X("size:Q", title=axis, scale=alt.Scale(type="log", nice=False, padding=8))
         x = x.axis(values=sizes, format=",d", grid=False)
         y = alt.Y("cost:Q", title=own[0]["unit"], scale=alt.Scale(type="log")).axis(tickCount=4, format="~g")
-        colour = alt.Color("what:N", title=None, sort=None, legend=alt.Legend(orient="bottom", columns=1))
+        colour = alt.Color(
+            "what:N", title=None, sort=None, legend=alt.Legend(orient="bottom", columns=1, symbolOpacity=1)
+        )
         lines = alt.Chart(alt.InlineData(values=own)).mark_line(point=True).encode(x=x, y=y, color=colour)
         dashed = alt.Chart(alt.InlineData(values=linear)).mark_line(strokeDash=[4, 4], strokeWidth=1, opacity=0.6)
         panels.append(alt.layer(dashed.encode(x=x, y=y, color=colour), lines).properties(width=220, height=220))

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,7 @@ def measure(name: str, catalog: Catalog, ids: list[str], workers: int, rounds: i
             way: loader(examples, workers, None if augment == "none" else 0, persistent_workers=workers > 0)
             for way, examples in ways.items()
         }
-        seconds = interleaved(
-            {way: lambda batches=batches: exhaust(batches) for way, batches in loaders.items()}, rounds
-        )
+        seconds = interleaved({way: partial(exhaust, batches) for way, batches in loaders.items()}, rounds)
         for way, took in seconds.items():
             ratio = None if way == "Pillow" else seconds["Pillow"] / took
             yield Row(

@@ -83,7 +83,7 @@ class Steps:
             with torch.autocast(device().type, torch.bfloat16, enabled=fastest_precision() == "bf16-mixed"):
                 loss = self.loss(self.model(self.inputs))
             self.optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
 
 

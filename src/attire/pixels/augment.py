@@ -48,7 +48,8 @@ def _curve(view: Image.Image, light: float, contrast: float) -> list[int]:
     middle = float((histogram * np.arange(256)).sum() / histogram.sum())
     gain, spread = (1 + JITTER * (2 * draw - 1) for draw in (light, contrast))
     levels = gain * (middle + spread * (np.arange(256) - middle))
-    return levels.round().clip(0, 255).astype(int).tolist() * 3
+    table: list[int] = levels.round().clip(0, 255).astype(int).tolist()
+    return 3 * table
 
 
 def _box(width: int, height: int) -> tuple[float, float, float, float]:
