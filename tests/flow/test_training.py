@@ -140,12 +140,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 
 def test_one_seed_fixes_a_run(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+    own = Catalog.open(shutil.copytree(catalog.path, tmp_path / "catalog"))
+    cases = (("a", 1, 0, False), ("b", 1, 1, True), ("c", 2, 0, None))  # photos are smaller than a cache for 32 x 24
     runs = {
         name: train(
-            catalog, splits, recipe=tiny("base", seed=seed), out=tmp_path / name, weights="none", workers=workers
+            own,
+            splits,
+            recipe=tiny("base", seed=seed),
+            out=tmp_path / name,
+            weights="none",
+            workers=workers,
+            cache=cache,
         )
-        for name, seed, workers in (("a", 1, 0), ("b", 1, 1), ("c", 2, 0))
+        for name, seed, workers, cache in cases
     }
+    assert [run.provenance["photo_cache_px"] for run in runs.values()] == [None, 37, 37], "what is there is used"
     a, b, c = (load_file(run.path / "weights.safetensors")["heads.category.weight"] for run in runs.values())
     torch.testing.assert_close(a, b, rtol=0, atol=0)
     assert not torch.equal(a, c)
