@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attire.bundle import ModelBundle
-    from attire.catalog.ingest import ingest
     from attire.catalog.splits import Splits, split
     from attire.catalog.store import Catalog
     from attire.config import Recipe, load_recipe
     from attire.errors import AttireError
     from attire.evaluation.evaluate import evaluate
     from attire.explanation.explain import Explanation, explain
+    from attire.pixels.ingest import ingest
     from attire.predict.predictor import Predictor
     from attire.prediction import Abstained, Answer, Prediction
     from attire.taxonomy import Taxonomy
@@ -46,7 +46,7 @@ _HOMES = {
     "Taxonomy": "attire.taxonomy",
     "evaluate": "attire.evaluation.evaluate",
     "explain": "attire.explanation.explain",
-    "ingest": "attire.catalog.ingest",
+    "ingest": "attire.pixels.ingest",
     "load_recipe": "attire.config",
     "split": "attire.catalog.splits",
     "train": "attire.training.run",

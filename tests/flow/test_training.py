@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from attire.catalog.store import Catalog
 from attire.config import Recipe, load_recipe
 from attire.errors import ConfigError
 from attire.evaluation.evaluate import evaluate
+from attire.pixels.photo_cache import caches
 from attire.predict.logits import Inputs
 from attire.training import run as training
 from attire.training.module import StageModule
@@ -138,12 +140,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 
 def test_one_seed_fixes_a_run(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+    own = Catalog.open(shutil.copytree(catalog.path, tmp_path / "catalog"))
+    cases = (("a", 1, 0, False), ("b", 1, 1, True), ("c", 2, 0, None))  # photos are smaller than a cache for 32 x 24
     runs = {
         name: train(
-            catalog, splits, recipe=tiny("base", seed=seed), out=tmp_path / name, weights="none", workers=workers
+            own,
+            splits,
+            recipe=tiny("base", seed=seed),
+            out=tmp_path / name,
+            weights="none",
+            workers=workers,
+            cache=cache,
         )
-        for name, seed, workers in (("a", 1, 0), ("b", 1, 1), ("c", 2, 0))
+        for name, seed, workers, cache in cases
     }
+    assert [run.provenance["photo_cache_px"] for run in runs.values()] == [None, 37, 37], "what is there is used"
     a, b, c = (load_file(run.path / "weights.safetensors")["heads.category.weight"] for run in runs.values())
     torch.testing.assert_close(a, b, rtol=0, atol=0)
     assert not torch.equal(a, c)
@@ -191,7 +202,7 @@ from attire.config import Recipe
 from attire.training.run import train
 catalog = Catalog.open(sys.argv[1])
 recipe = Recipe.model_validate_json(sys.argv[3])
-bundle = train(catalog, Splits.read(catalog), recipe=recipe, out=sys.argv[2], weights="none", workers=0)
+bundle = train(catalog, Splits.read(catalog), recipe=recipe, out=sys.argv[2], weights="none", workers=0, cache=True)
 import torch.distributed as dist
 assert dist.get_world_size() == 2 and dist.get_backend() == "gloo"
 if dist.get_rank() == 0:  # two lines at once may come out as one
@@ -200,10 +211,11 @@ if dist.get_rank() == 0:  # two lines at once may come out as one
 
 
 def test_torchrun_on_two_processes(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+    shutil.copytree(catalog.path, tmp_path / "catalog")
     script = tmp_path / "two.py"
     script.write_text(TWO_PROCESSES)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    arguments = [str(catalog.path), str(tmp_path / "run"), tiny("base").model_dump_json()]
+    arguments = [str(tmp_path / "catalog"), str(tmp_path / "run"), tiny("base").model_dump_json()]
     done = subprocess.run(
         [*command, *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
@@ -215,3 +227,5 @@ def test_torchrun_on_two_processes(catalog: Catalog, splits: Splits, tmp_path: P
     assert done.returncode == 0, done.stderr[-3000:]
     assert ModelBundle.load(tmp_path / "run" / "bundle").scores == json.loads(done.stdout.splitlines()[-1])
     assert splits.val, "the split was there for both"
+    (cache,) = caches(Catalog.open(tmp_path / "catalog"))
+    assert len(cache) == catalog.photos["sha256"].n_unique(), "one of them cached the photos, and once"

@@ -15,6 +15,12 @@ def test_every_name_is_there() -> None:
         assert getattr(attire, name).__name__ == name
 
 
+def test_launchers_can_start_the_package() -> None:
+    process = subprocess.run([sys.executable, "-m", "attire", "--help"], capture_output=True, text=True, check=False)
+    assert process.returncode == 0
+    assert "train" in process.stdout
+
+
 def test_other_names_are_not() -> None:
     assert not hasattr(attire, "trian")
 

@@ -12,7 +12,7 @@ from PIL import Image
 from attire.errors import PhotoError
 from attire.labels import Targets
 from attire.pixels.augment import AUGMENTS
-from attire.pixels.dataset import Draw, DrawSampler, EmbeddingDataset, PhotoDataset
+from attire.pixels.dataset import Draw, DrawSampler, EmbeddingDataset, PhotoDataset, PhotoFiles
 from attire.pixels.preprocess import Preprocess
 
 PREPROCESS = Preprocess(size_px=(16, 12), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -87,13 +87,14 @@ def test_a_product_drawn_again_is_drawn_differently() -> None:
     assert all(first[product] in [d.seed for d in draws if d.product == product] for product in (8, 9))
 
 
-def test_photos_become_normalised_pixels(tmp_path: Path) -> None:
+def test_photos_become_pixels(tmp_path: Path) -> None:
     for name, colour in (("a.png", "black"), ("b.png", "white")):
         Image.new("RGB", (12, 16), colour).save(tmp_path / name)
     augment = AUGMENTS["light"](PREPROCESS)
-    dataset = PhotoDataset([[tmp_path / "a.png"], [tmp_path / "b.png"]], targets(2), PREPROCESS, augment)
+    photos = PhotoFiles([tmp_path / "a.png", tmp_path / "b.png"], PREPROCESS.size_px)
+    dataset = PhotoDataset(photos, [1, 1], targets(2), PREPROCESS, augment)
     pixels, found = dataset[Draw(1, None)][:2]
-    torch.testing.assert_close(pixels, torch.ones(3, 16, 12))
+    assert torch.equal(pixels, torch.full((3, 16, 12), 255, dtype=torch.uint8))
     assert found.category == 1
     state = torch.get_rng_state()
     again = [dataset[Draw(0, 7)][0] for _ in range(2)]
@@ -118,8 +119,9 @@ def test_titles_come_with_the_examples_only_where_they_are_read() -> None:
 
 def test_a_photo_that_became_unreadable_is_told_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
-    dataset = PhotoDataset([[tmp_path / "a.jpg"]], targets(1), PREPROCESS, AUGMENTS["none"](PREPROCESS))
+    photos, augment = PhotoFiles([tmp_path / "a.jpg"], PREPROCESS.size_px), AUGMENTS["none"](PREPROCESS)
+    dataset = PhotoDataset(photos, [1], targets(1), PREPROCESS, augment)
     with pytest.raises(PhotoError, match=r"a\.jpg.*run attire ingest again"):
         dataset[Draw(0, None)]
     with pytest.raises(ValueError, match="without a photo"):
-        PhotoDataset([[]], targets(1), PREPROCESS, AUGMENTS["none"](PREPROCESS))
+        PhotoDataset(photos, [0], targets(1), PREPROCESS, augment)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from attire.pixels.augment import AUGMENTS
+from attire.pixels.augment import AREA, AUGMENTS, STRETCH, _box, _curve
 from attire.pixels.normalise import Normalise
 from attire.pixels.preprocess import Preprocess
 
@@ -73,6 +73,29 @@ def test_light_augmentation_varies_and_repeats_under_a_seed() -> None:
         views.append(augment(photo))
     assert (views[0] == views[2]).all()
     assert (views[0] != views[1]).any()
+
+
+def test_light_and_contrast_are_torchvisions() -> None:
+    from torchvision.transforms.v2 import functional
+
+    photo = Image.fromarray(np.random.default_rng(0).integers(40, 200, (20, 20, 3), dtype=np.uint8))
+    expected = functional.adjust_contrast(functional.adjust_brightness(photo, 1.15), 0.85)
+    found = photo.point(_curve(photo, 1.0, 0.0))
+    np.testing.assert_allclose(np.asarray(found, int), np.asarray(expected, int), atol=2)
+
+
+def test_views_are_spread_over_the_frame_within_their_limits() -> None:
+    torch.manual_seed(0)
+    boxes = np.array([_box(200, 100) for _ in range(500)])
+    width, height = (boxes[:, 2] - boxes[:, 0]) / 200, (boxes[:, 3] - boxes[:, 1]) / 100
+    assert boxes.min() >= 0
+    assert (boxes[:, 2:].max(0) <= (200 + 1e-9, 100 + 1e-9)).all()
+    area, ratio = width * height, width / height
+    assert AREA - 1e-9 <= area.min() < AREA + 0.02
+    assert area.max() > 0.95
+    assert (ratio >= STRETCH - 1e-9).all()
+    assert (ratio <= 1 / STRETCH + 1e-9).all()
+    assert boxes[:, 0].max() > 25, "views lie to the right, too"
 
 
 @pytest.mark.parametrize("fit", ["pad", "squash", "crop"])

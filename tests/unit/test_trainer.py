@@ -12,10 +12,11 @@ from attire.training.trainer import _average
 def test_the_average_forgets_its_start(steps: int, decay: float, most: float) -> None:
     average = torch.ones(1)
     for count in range(1, steps + 1):
-        average = _average(decay, average, torch.zeros(1), torch.tensor(count))
+        _average(decay, [average], [torch.zeros(1)], torch.tensor(count))
     assert 0 <= float(average) < most
 
 
 def test_later_on_it_moves_as_slowly_as_it_should() -> None:
-    moved = _average(0.9, torch.zeros(1), torch.ones(1), torch.tensor(10_000))
+    moved = torch.zeros(1)
+    _average(0.9, [moved], [torch.ones(1)], torch.tensor(10_000))
     assert float(moved) == pytest.approx(0.1, rel=1e-5)

@@ -132,6 +132,11 @@ class Catalog:
         """The readable photos of every product, in the order of `ids`; empty where there are none."""
         return [tuple(self._path_of[name] for name in images) for images in self.products["images"].to_list()]
 
+    def photo_digests(self) -> list[tuple[str, ...]]:
+        """The SHA-256 of each photo of `photo_paths`."""
+        digest_of = dict(zip(self.photos["name"].to_list(), self.photos["sha256"].to_list(), strict=True))
+        return [tuple(digest_of[name] for name in images) for images in self.products["images"].to_list()]
+
     def __len__(self) -> int:
         return len(self.products)
 

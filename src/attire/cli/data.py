@@ -20,6 +20,7 @@ def ingest(
     source: str = "table",
     taxonomy: Path | None = None,
     bad_rows: Literal["refuse", "quarantine"] = "refuse",
+    cache: int | None = None,
     options: Options = DEFAULTS,
 ) -> None:
     """Read a feed and its photos into a catalog; drafts taxonomy.toml unless one is given.
@@ -38,10 +39,12 @@ def ingest(
         taxonomy.toml to check every word against.
     bad_rows
         What to do with rows that have a problem.
+    cache
+        Also keep the photos decoded, their shorter side scaled to so many px, for training (256 for 224 x 224).
     """
-    from attire.catalog.ingest import ingest as run
+    from attire.pixels.ingest import ingest as run
 
-    catalog = run(feed, images, out, source=source, taxonomy=taxonomy, options=options, bad_rows=bad_rows)
+    catalog = run(feed, images, out, source=source, taxonomy=taxonomy, options=options, bad_rows=bad_rows, cache=cache)
     words = catalog.taxonomy
     console.print(
         facts(

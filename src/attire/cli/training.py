@@ -20,6 +20,7 @@ def train(
     start: Path | None = None,
     resume: bool = False,
     workers: int | None = None,
+    cache: bool | None = None,
     backbone: str | None = None,
     size_px: tuple[int, int] | None = None,
     batch_size: int | None = None,
@@ -44,7 +45,9 @@ def train(
     resume
         Go on where a run with the same options stopped.
     workers
-        Processes that decode photos.
+        Processes that prepare photos.
+    cache
+        Decode photos once, into a cache beside the catalog; one that is there is used unless --no-cache is given.
     backbone
         Any timm model.
     size_px
@@ -85,6 +88,7 @@ def train(
         start=start,
         resume=resume,
         workers=workers,
+        cache=cache,
     )
     scores = bundle.scores.items()
     console.print(facts({n.replace("_", " "): "–" if value is None else f"{value:.4f}" for n, value in scores}))

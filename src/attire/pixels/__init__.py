@@ -1,1 +1,1 @@
-"""From photos to tensors: `preprocess` frames and normalises, `augment` varies, `dataset` draws, `cache` remembers."""
+"""From photos to tensors: `preprocess` frames and normalises, `augment` varies, `dataset` draws, caches remember."""

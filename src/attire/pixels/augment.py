@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from attire.pixels import ops  # noqa: F401
-from attire.pixels.preprocess import Preprocess
-
-from torchvision.transforms import InterpolationMode, v2  # isort: skip  (after ops)
+from attire.pixels.preprocess import FILTERS, Preprocess
 
 Augment = Callable[[Image.Image], NDArray[np.uint8]]  # an upright RGB photo -> uint8[3, H, W]
+AREA = 0.65  # the smallest view, as a share of the frame
+STRETCH = 0.85  # how much narrower or lower than the frame its proportions may be
+TRIES = 10
+JITTER = 0.15  # of light and of contrast
 
 
 def none(preprocess: Preprocess) -> Augment:
@@ -24,25 +27,44 @@ def none(preprocess: Preprocess) -> Augment:
 
 def light(preprocess: Preprocess) -> Augment:
     """Mild zoom and shift, mirror, and a little light and contrast."""
-    aspect = preprocess.size_px[1] / preprocess.size_px[0]
-    view = v2.Compose(
-        [
-            v2.RandomResizedCrop(
-                preprocess.size_px,
-                scale=(0.65, 1.0),
-                ratio=(0.85 * aspect, aspect / 0.85),
-                interpolation=InterpolationMode(preprocess.interpolation),
-            ),
-            v2.RandomHorizontalFlip(),
-            v2.ColorJitter(brightness=0.15, contrast=0.15),
-        ]
-    )
-
-    return partial(_view, preprocess, view)
+    return partial(_view, preprocess)
 
 
-def _view(preprocess: Preprocess, view: v2.Transform, photo: Image.Image) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(np.asarray(view(preprocess.frame(photo)), dtype=np.uint8).transpose(2, 0, 1))
+def _view(preprocess: Preprocess, photo: Image.Image) -> NDArray[np.uint8]:
+    framed = preprocess.frame(photo)
+    height, width = preprocess.size_px
+    view = framed.resize((width, height), FILTERS[preprocess.interpolation], box=_box(*framed.size))
+    mirror, *jitter = torch.rand(3).tolist()
+    pixels = np.asarray(view.point(_curve(view, *jitter)), dtype=np.uint8)
+    return np.ascontiguousarray((pixels[:, ::-1] if mirror < 0.5 else pixels).transpose(2, 0, 1))
+
+
+def _curve(view: Image.Image, light: float, contrast: float) -> list[int]:
+    """What becomes of each level of the three channels, by draws in [0, 1] of light and contrast.
+
+    One table, where a pass over the pixels for each of the two would take as long as resizing them.
+    """
+    histogram = np.array(view.convert("L").histogram())
+    middle = float((histogram * np.arange(256)).sum() / histogram.sum())
+    gain, spread = (1 + JITTER * (2 * draw - 1) for draw in (light, contrast))
+    levels = gain * (middle + spread * (np.arange(256) - middle))
+    table: list[int] = levels.round().clip(0, 255).astype(int).tolist()
+    return 3 * table
+
+
+def _box(width: int, height: int) -> tuple[float, float, float, float]:
+    """A random part of a frame, as torchvision's `RandomResizedCrop` draws it.
+
+    Drawn as shares and not as px: a photo that was scaled, as cached ones are, gets the view that it would have had.
+    """
+    draws = torch.rand(TRIES, 2).tolist()
+    sides = [
+        (math.sqrt(area * ratio), math.sqrt(area / ratio))
+        for area, ratio in ((AREA + (1 - AREA) * a, STRETCH ** (2 * r - 1)) for a, r in draws)
+    ]
+    w, h = next((side for side in sides if max(side) <= 1), (1.0, 1.0))
+    left, top = (share * (1 - side) for share, side in zip(torch.rand(2).tolist(), (w, h), strict=True))
+    return left * width, top * height, (left + w) * width, (top + h) * height
 
 
 AUGMENTS: dict[str, Callable[[Preprocess], Augment]] = {"light": light, "none": none}

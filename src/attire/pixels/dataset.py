@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -20,6 +21,7 @@ from attire.catalog.images import open_photo
 from attire.errors import PhotoError
 from attire.labels import Targets
 from attire.pixels.augment import Augment
+from attire.pixels.photo_cache import CachedPhotos
 from attire.pixels.preprocess import Preprocess
 
 
@@ -112,38 +114,47 @@ class _Products(Dataset[Example]):
         return (inputs, targets) if self.text is None else (inputs, targets, self.text[product])
 
 
-class PhotoDataset(_Products):
-    """Examples decoded from photos: float32[3, H, W], normalised, and `Targets` (and the title) of one product.
+class PhotoFiles:
+    """Photos decoded from their files, each no larger than a network of `size_px` needs it."""
 
-    Raises `PhotoError` with the photo's name if it has become unreadable since ingest.
+    def __init__(self, paths: Sequence[Path], size_px: tuple[int, int]) -> None:
+        # One numpy array instead of many str objects: forked workers would copy every page that holds a refcount.
+        self.paths, self.size_px = np.array([str(path).encode() for path in paths]), size_px
+
+    def __getitem__(self, view: int) -> Image.Image:
+        """Raises `PhotoError` with the photo's name if it has become unreadable since ingest."""
+        path = self.paths[view].decode()
+        try:
+            return open_photo(Path(path), target_px=self.size_px)
+        except PhotoError as error:
+            raise PhotoError(f"{path}: {error}. It was readable at ingest; run attire ingest again.") from None
+
+
+class PhotoDataset(_Products):
+    """Examples from photos: uint8[3, H, W], which `Normalise` takes, and `Targets` (and the title) of one product.
+
+    `photos` are those of all products end to end, `counts` how many each product has.
     """
 
     def __init__(
         self,
-        photos: Sequence[Sequence[Path]],
+        photos: PhotoFiles | CachedPhotos,
+        counts: Sequence[int],
         targets: Targets,
         preprocess: Preprocess,
         augment: Augment,
         text: NDArray[np.int32] | None = None,
     ) -> None:
-        super().__init__([len(p) for p in photos], targets, text)
-        # One numpy array instead of many str objects: forked workers would copy every page that holds a refcount.
-        self.paths = np.array([str(path).encode() for views in photos for path in views])
-        self.preprocess, self.augment = preprocess, augment
+        super().__init__(counts, targets, text)
+        self.photos, self.preprocess, self.augment = photos, preprocess, augment
 
     def __getitem__(self, draw: Draw) -> Example:
-        path = self.paths[self._view(draw)].decode()
-        try:
-            photo = open_photo(Path(path), target_px=self.preprocess.size_px)
-        except PhotoError as error:
-            raise PhotoError(f"{path}: {error}. It was readable at ingest; run attire ingest again.") from None
+        photo = self.photos[self._view(draw)]
         if draw.seed is None:
-            pixels = self.preprocess.resize(photo)
-        else:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(draw.seed)
-                pixels = self.augment(photo)
-        return self._example(torch.from_numpy(self.preprocess.normalise(pixels)), draw.product)
+            return self._example(torch.from_numpy(self.preprocess.resize(photo)), draw.product)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(draw.seed)
+            return self._example(torch.from_numpy(self.augment(photo)), draw.product)
 
 
 class EmbeddingDataset(_Products):

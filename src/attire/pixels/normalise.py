@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,18 @@ class Normalise(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return torch.addcmul(self.shift, pixels.float(), self.scale)
+
+
+class FromBytes(nn.Module):
+    """`network` behind `Normalise`: what it takes is uint8[B, 3, H, W], and a title where it reads one."""
+
+    def __init__(self, network: nn.Module, preprocess: Preprocess) -> None:
+        super().__init__()
+        self.normalise, self.network = Normalise(preprocess), network
+
+    def forward(self, pixels: Tensor, *text: Tensor) -> Any:
+        # The memory format in which convolutions are fastest, changed while a pixel is a byte.
+        return self.network(self.normalise(pixels.contiguous(memory_format=torch.channels_last)), *text)
 
 
 def _per_channel(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Tensor:

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict
 
 WHITE = (255, 255, 255)  # product photos stand on white, so padding should too
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 class Preprocess(BaseModel):
@@ -61,7 +61,7 @@ class Preprocess(BaseModel):
     def resize(self, photo: Image.Image) -> NDArray[np.uint8]:
         """uint8[3, H, W], framed and resized."""
         height, width = self.size_px
-        resized = self.frame(photo).resize((width, height), _FILTERS[self.interpolation])
+        resized = self.frame(photo).resize((width, height), FILTERS[self.interpolation])
         return np.ascontiguousarray(np.asarray(resized, dtype=np.uint8).transpose(2, 0, 1))
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from attire.labels import Targets
 from attire.model.losses import balanced_weight
 from attire.pixels import ops  # noqa: F401
 from attire.pixels.augment import AUGMENTS
-from attire.pixels.dataset import DrawSampler, EmbeddingDataset, PhotoDataset
+from attire.pixels.dataset import DrawSampler, EmbeddingDataset, PhotoDataset, PhotoFiles
+from attire.pixels.photo_cache import CachedPhotos, PhotoCache, caches
 from attire.pixels.preprocess import Preprocess
 from attire.titles import TitleReader
 
@@ -30,7 +32,8 @@ Batch = tuple[torch.Tensor, Targets] | tuple[torch.Tensor, Targets, torch.Tensor
 class Part:
     """The products of one split that can be trained on, row by row.
 
-    photos: the photos of each product; views: int64, their positions among all photos of the catalog end to end;
+    photos: the photos of each product, and digests: their SHA-256; views: int64, their positions among all photos of
+    the catalog end to end;
     targets: `Targets` of each product; text: the title of each product as `reader` gives it, None without a reader
     """
 
@@ -43,14 +46,22 @@ class Part:
                 f"{catalog.path}: the {name} split has no product with a readable photo. Split it again."
             )
         self.photos: list[tuple[Path, ...]] = [photos[row] for row in rows.tolist()]
+        digests = catalog.photo_digests()
+        self.digests = [digests[row] for row in rows.tolist()]
         stops = np.cumsum([len(views) for views in photos])
         self.views = np.concatenate([np.arange(stops[row] - len(photos[row]), stops[row]) for row in rows.tolist()])
         self.targets = Targets(*(column[rows] for column in catalog.targets()))
         self.text = reader(catalog.products["title"].gather(rows).to_list()) if reader else None
 
-    def photo_examples(self, preprocess: Preprocess, augment: str) -> PhotoDataset:
-        """Examples decoded from the photos."""
-        return PhotoDataset(self.photos, self.targets, preprocess, AUGMENTS[augment](preprocess), self.text)
+    def photo_examples(self, preprocess: Preprocess, augment: str, cache: PhotoCache | None = None) -> PhotoDataset:
+        """Examples from the photos as `cache` has them, or decoded from their files."""
+        photos = (
+            PhotoFiles([path for views in self.photos for path in views], preprocess.size_px)
+            if cache is None
+            else CachedPhotos(cache, [digest for views in self.digests for digest in views])
+        )
+        counts = [len(views) for views in self.photos]
+        return PhotoDataset(photos, counts, self.targets, preprocess, AUGMENTS[augment](preprocess), self.text)
 
     def embedding_examples(self, embeddings: NDArray[np.float32]) -> EmbeddingDataset:
         """Examples from the `embeddings` of all photos of the catalog (`catalog_embeddings`)."""
@@ -97,6 +108,27 @@ class StageData(L.LightningDataModule):
             # Batch norm has no statistics of a single example: where one is left over, another one each epoch waits.
             drop_last=seed is not None and len(sampler) % batch_size == 1 < len(sampler),
         )
+
+
+def cache_px(catalog: Catalog, size_px: tuple[int, int], wanted: bool | None) -> int | None:
+    """The px of the photo cache to train a network of `size_px` from, None to decode the photos.
+
+    With `wanted=None` it is the smallest one that is large enough and holds every photo of the catalog, if there is
+    one; with True, if there is none, a seventh more than the network's input, which leaves room for random crops.
+    """
+    if wanted is False:
+        return None
+    enough = [cache for cache in caches(catalog) if cache.px >= max(size_px)]
+    complete = [cache.px for cache in enough if (cache.rows(catalog.photos["sha256"].to_list()) >= 0).all()]
+    if wanted is None:
+        return complete[0] if complete else None
+    return next(iter(complete or (cache.px for cache in enough)), round(max(size_px) * 8 / 7))
+
+
+def default_workers() -> int:
+    """Half of the cores that this process may use, and its share of them where several train on one machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // 2 // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def _expected_draws(category: torch.Tensor, sampling: float) -> NDArray[np.float64]:

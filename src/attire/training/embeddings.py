@@ -14,7 +14,8 @@ from attire.model.backbone import fastest_precision, weights_digest
 from attire.model.network import Network
 from attire.pixels.augment import AUGMENTS
 from attire.pixels.cache import EmbeddingCache
-from attire.pixels.dataset import DrawSampler, PhotoDataset
+from attire.pixels.dataset import DrawSampler, PhotoDataset, PhotoFiles
+from attire.pixels.normalise import Normalise
 from attire.pixels.preprocess import Preprocess
 
 BATCH = 32
@@ -31,17 +32,21 @@ def catalog_embeddings(
     found = cache.read()
     if found is not None:
         return found
-    photos = [[path] for views in catalog.photo_paths() for path in views]
-    nothing = Targets(*(np.zeros((len(photos), 0), dtype) for dtype in (np.int64, np.bool_, np.int8)))
-    examples = PhotoDataset(photos, nothing, preprocess, AUGMENTS["none"](preprocess))
+    paths = [path for views in catalog.photo_paths() for path in views]
+    nothing = Targets(*(np.zeros((len(paths), 0), dtype) for dtype in (np.int64, np.bool_, np.int8)))
+    examples = PhotoDataset(
+        PhotoFiles(paths, preprocess.size_px), [1] * len(paths), nothing, preprocess, AUGMENTS["none"](preprocess)
+    )
     loader = DataLoader(examples, BATCH, sampler=DrawSampler(len(examples), None), num_workers=workers)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    normalise = Normalise(preprocess).to(device)
     rows = []
     half = torch.autocast(device.type, torch.bfloat16, enabled=fastest_precision() == "bf16-mixed")
     with torch.inference_mode(), half:
-        for pixels, _ in track(loader, description=f"embedding {len(photos):,} photos with {name}"):
-            rows.append(network.features(pixels.to(device, memory_format=torch.channels_last)).float().cpu().numpy())
+        for pixels, _ in track(loader, description=f"embedding {len(paths):,} photos with {name}"):
+            batch = normalise(pixels.to(device, memory_format=torch.channels_last))
+            rows.append(network.features(batch).float().cpu().numpy())
     cache.write(np.concatenate(rows))
     embeddings = cache.read()
     assert embeddings is not None

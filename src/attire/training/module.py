@@ -28,7 +28,7 @@ PLATEAU_PATIENCE = 1  # epochs without a better validation loss before the learn
 
 
 class StageModule(L.LightningModule):
-    """Trains `model` (inputs -> `Logits`) for one stage of `recipe`.
+    """Trains `model` (inputs of `Batch` -> `Logits`) for one stage of `recipe`.
 
     In stage `category` the loss is the class-weighted cross entropy of the category. In stage `attributes` it is the
     recipe's attribute loss, plus the former where one network answers both.
@@ -76,13 +76,13 @@ class StageModule(L.LightningModule):
         inputs, targets, *text = batch
         # Dropout draws from the global generator: seeded per step, a resumed run drops what an uninterrupted one does.
         torch.manual_seed(hash((self.recipe.seed, self.global_step, self.global_rank)))
-        loss = self.loss(self.model(_channels_last(inputs), *text), targets)
+        loss = self.loss(self.model(inputs, *text), targets)
         self.log("loss", loss.detach())
         return loss
 
     def validation_step(self, batch: Batch, _index: int) -> None:
         inputs, targets, *text = batch
-        logits: Logits = self.model(_channels_last(inputs), *text)
+        logits: Logits = self.model(inputs, *text)
         self.log("val_loss", self.loss(logits, targets), batch_size=len(inputs), sync_dist=True)
         self._validated.append((Logits(*(x.float().cpu() for x in logits)), Targets(*(t.cpu() for t in targets))))
 
@@ -129,8 +129,3 @@ class _WarmupCosine:
         if step < self.warmup:
             return (step + 1) / self.warmup
         return 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / max(1, self.steps - self.warmup)))
-
-
-def _channels_last(inputs: Tensor) -> Tensor:
-    """Photos in the memory format in which convolutions are fastest; embeddings as they are."""
-    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs

@@ -10,7 +10,6 @@ RUN/bundle/                      the model
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -27,11 +26,13 @@ from attire.config import Recipe, Stage, load_recipe
 from attire.errors import ConfigError
 from attire.model.backbone import data_config, weights_digest
 from attire.model.network import Network, build_backbone, build_network
+from attire.pixels.normalise import FromBytes
+from attire.pixels.photo_cache import fill
 from attire.pixels.preprocess import Preprocess
 from attire.taxonomy import Taxonomy
 from attire.titles import TitleReader
 from attire.training.calibrate import calibrate, hold_out
-from attire.training.data import Examples, Part, StageData
+from attire.training.data import Examples, Part, StageData, cache_px, default_workers
 from attire.training.embeddings import catalog_embeddings
 from attire.training.module import StageModule, StageName
 from attire.training.start import starting_network
@@ -52,17 +53,20 @@ def train(
     start: ModelBundle | str | Path | None = None,
     resume: bool = False,
     workers: int | None = None,
+    cache: bool | None = None,
 ) -> ModelBundle:
     """Train `recipe` on the train split and return the bundle, which stands in `out`/bundle.
 
     `weights`: None for timm's pretrained ones, "none" for random ones, or a safetensors file. `stage="category"` stops
     after the first stage, with a bundle that knows no keys; `stage="attributes"` goes on from there. `start` is a
     bundle of the same words and architecture to go on from; it knows the categories, so that stage is left out.
-    `resume` continues an interrupted run as if it had not been interrupted. `workers` decode photos, half the cores
-    unless given. Raises `ConfigError` where `out` holds another run, `CatalogError` where there is nothing to train on.
+    `resume` continues an interrupted run as if it had not been interrupted. `workers` prepare photos, half the cores
+    unless given. `cache`: photos come from the catalog's photo cache if there is one large enough (None), from one that
+    is made if need be (True), or are decoded every time (False). Raises `ConfigError` where `out` holds another run,
+    `CatalogError` where there is nothing to train on.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    workers = max(1, (os.cpu_count() or 1) // 2) if workers is None else workers
+    workers = default_workers() if workers is None else workers
     out = Path(out)
     torch.manual_seed(recipe.seed)
     if start is not None and not isinstance(start, ModelBundle):
@@ -70,6 +74,7 @@ def train(
     network, origin = starting_network(recipe, catalog.taxonomy, weights, start)
     if start is not None:
         recipe = recipe.model_copy(update={"category": Stage()})
+    photos_px = cache_px(catalog, recipe.size_px, cache) if recipe.train_backbone else None
     provenance = {
         "recipe": recipe.model_dump(mode="json"),
         "weights": origin,
@@ -77,6 +82,7 @@ def train(
         "catalog": catalog.digest,
         "splits": splits.digest,
         "products": len(catalog),
+        "photo_cache_px": photos_px,
     }
     preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.size_px, recipe.fit)
     stages = [name for name in STAGES if stage in (name, "both") and getattr(recipe, name).epochs]
@@ -86,11 +92,12 @@ def train(
     todo = _open(out, stages, provenance, resume)
     if not todo and stage != "category" and (out / "bundle" / SPEC).is_file():
         return ModelBundle.load(out / "bundle")
-    data = _data(catalog, splits, recipe, network, preprocess, workers)
+    data = _data(catalog, splits, recipe, network, preprocess, workers, photos_px)
+    model = FromBytes(network, preprocess) if recipe.train_backbone else network.heads
     scores: dict[str, float] = {}
     for name in STAGES:
         if name in todo:
-            _train_stage(name, network, data, catalog.taxonomy, recipe, out, started=start is not None)
+            _train_stage(name, model, network, data, catalog.taxonomy, recipe, out, started=start is not None)
         if (out / name / RESULT).is_file():
             scores |= _load_result(out / name, network)
     taxonomy = catalog.taxonomy
@@ -102,7 +109,6 @@ def train(
     if first_process():
         calibration = None
         if data.calibration is not None and taxonomy.keys:
-            model = network if recipe.train_backbone else network.heads
             calibration = calibrate(model, data.calibration, taxonomy, recipe.decision, workers)
         architecture = recipe.architecture.model_copy(update={"shared": network.category_backbone is None})
         ModelBundle.save(
@@ -165,7 +171,13 @@ def _open(out: Path, stages: list[StageName], provenance: Mapping[str, Any], res
 
 
 def _data(
-    catalog: Catalog, splits: Splits, recipe: Recipe, network: Network, preprocess: Preprocess, workers: int
+    catalog: Catalog,
+    splits: Splits,
+    recipe: Recipe,
+    network: Network,
+    preprocess: Preprocess,
+    workers: int,
+    photos_px: int | None,
 ) -> StageData:
     # By the split's seed, not the recipe's: what one run learns from, a run that starts from it must not calibrate on.
     learn, held = hold_out(catalog, splits.train, recipe.calibration, splits.seed)
@@ -173,8 +185,9 @@ def _data(
     parts = [Part(catalog, learn, "train", reader), Part(catalog, splits.val, "val", reader)]
     parts += [Part(catalog, held, "calibration", reader)] if held else []
     if recipe.train_backbone:
-        examples: list[Examples] = [parts[0].photo_examples(preprocess, recipe.augment)]
-        examples += [part.photo_examples(preprocess, "none") for part in parts[1:]]
+        cache = fill(catalog, photos_px) if photos_px else None
+        examples: list[Examples] = [parts[0].photo_examples(preprocess, recipe.augment, cache)]
+        examples += [part.photo_examples(preprocess, "none", cache) for part in parts[1:]]
     else:
         embeddings = catalog_embeddings(catalog, network, recipe.backbone, preprocess, workers)
         examples = [part.embedding_examples(embeddings) for part in parts]
@@ -182,10 +195,20 @@ def _data(
 
 
 def _train_stage(
-    name: StageName, network: Network, data: StageData, taxonomy: Taxonomy, recipe: Recipe, out: Path, *, started: bool
+    name: StageName,
+    model: nn.Module,
+    network: Network,
+    data: StageData,
+    taxonomy: Taxonomy,
+    recipe: Recipe,
+    out: Path,
+    *,
+    started: bool,
 ) -> None:
-    """Fit `network` in place, from the last checkpoint if there is one, and write the stage's result."""
-    model: nn.Module = network if recipe.train_backbone else network.heads
+    """Fit `network` in place, from the last checkpoint if there is one, and write the stage's result.
+
+    `model` is what takes the inputs of `data`: the network behind normalisation, or its heads alone.
+    """
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = StageModule(model, network.heads, taxonomy, recipe, name, data.train.targets)
     trainer = create_trainer(recipe, name, module.schedule.epochs, out / name, started=started)

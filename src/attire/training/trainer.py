@@ -66,7 +66,7 @@ def create_trainer(recipe: Recipe, title: str, epochs: int, folder: Path, *, sta
         callbacks.append(KeepStatistics())
     if recipe.ema_decay:
         # Batch-norm statistics are averages already, and averaging would truncate whole-numbered buffers.
-        callbacks.append(WeightAveraging(use_buffers=False, avg_fn=partial(_average, recipe.ema_decay)))
+        callbacks.append(WeightAveraging(use_buffers=False, multi_avg_fn=partial(_average, recipe.ema_decay)))
     return L.Trainer(
         max_epochs=epochs,
         precision=fastest_precision() if recipe.precision == "auto" else recipe.precision,
@@ -85,13 +85,14 @@ def first_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-def _average(decay: float, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-    """The exponential moving average after `count` updates, at first over fewer steps than `decay` stands for.
+def _average(decay: float, averages: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+    """Move exponential averages after `count` updates, at first over fewer steps than `decay` stands for.
 
-    Otherwise the average of a short run would mostly be its random start. The warm-up is timm's (`ModelEmaV3`).
+    Otherwise the average of a short run would mostly be its random start. The warm-up is timm's (`ModelEmaV3`). All
+    parameters move in one operation, by a weight that stays on their device: fetching it would stall a GPU each step.
     """
-    count = torch.as_tensor(count)
-    return average.lerp(current, 1 - ((1 + count) / (10 + count)).clamp(max=decay).to(average.dtype))
+    weight = 1 - ((1 + count) / (10 + count)).clamp(max=decay)
+    torch._foreach_lerp_(averages, current, [weight.to(averages[0].dtype)] * len(averages))
 
 
 def _processes() -> dict[str, Any]:

@@ -1,0 +1,184 @@
+"""How cost grows with photos, with keys and with values; near linear is what it should be.
+
+python benchmarks/growth.py [--photos 250 500 1000 2000] [--plot docs/growth.svg] [--json FILE]
+
+Photos: seconds to ingest a drawn catalog, to fill its photo cache, to load it once, and to predict it with a small
+network. Keys and values: milliseconds of a training step of the heads with their loss at batch 64, and of deciding
+1,000 products. The ratio says by how much faster than its size a cost grew from the smallest size to the largest.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import cyclopts
+import numpy as np
+import torch
+from common import Row, device, interleaved, report
+from cyclopts import Parameter
+from drawn import draw_shop
+from heads import words
+from torch.utils.data import DataLoader
+
+import attire
+from attire.bundle import ModelBundle
+from attire.config import Architecture, Decision
+from attire.labels import Targets, encode
+from attire.model.losses import LOSSES
+from attire.model.network import Heads, build_network
+from attire.pixels.dataset import DrawSampler
+from attire.pixels.photo_cache import fill
+from attire.pixels.preprocess import Preprocess
+from attire.predict.bulk import predict
+from attire.score.decisions import decide
+from attire.taxonomy import Taxonomy
+from attire.training.data import Part
+
+BATCH, DECIDED = 64, 1000
+FEATURES = 512
+SIZES = {"keys": [(46, 10_000), (200, 10_000), (1000, 10_000)], "values": [(200, 1000), (200, 3000), (200, 10_000)]}
+HEADS = {"linear heads": {"head": "linear", "trunk": 256}, "MLP heads": {"head": "mlp", "hidden": 32}}
+
+
+class Point(NamedTuple):
+    """`cost` of doing `what` with `size` of `axis` (photos, keys, values)."""
+
+    axis: str
+    what: str
+    size: int
+    cost: float
+    unit: str
+
+
+def over_photos(photos: int) -> Iterator[Point]:
+    """What a catalog of so many photos costs."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        feed = draw_shop(folder, photos, (448, 336), keys=5)
+        start = time.perf_counter()
+        catalog = attire.ingest(feed, folder / "photos", folder / "catalog")
+        yield Point("photos", "ingest", photos, time.perf_counter() - start, "s")
+        start = time.perf_counter()
+        cache = fill(catalog, 128)
+        yield Point("photos", "fill the photo cache", photos, time.perf_counter() - start, "s")
+        preprocess = Preprocess(size_px=(96, 72), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+        examples = Part(catalog, catalog.ids, "train").photo_examples(preprocess, "light", cache)
+        start = time.perf_counter()
+        for _ in DataLoader(examples, BATCH, sampler=DrawSampler(len(examples), 0)):
+            pass
+        yield Point("photos", "load it from the cache", photos, time.perf_counter() - start, "s")
+        architecture = Architecture(backbone="resnet10t", hidden=32)
+        bundle = ModelBundle.save(
+            folder / "bundle",
+            build_network(architecture, catalog.taxonomy),
+            architecture,
+            taxonomy=catalog.taxonomy,
+            preprocess=preprocess,
+            decision=Decision(),
+            provenance={},
+            scores={},
+        )
+        start = time.perf_counter()
+        predict(bundle, catalog.path, folder / "predicted.parquet")
+        yield Point("photos", "predict", photos, time.perf_counter() - start, "s")
+
+
+def over_words(axis: str, keys: int, values: int, rounds: int) -> Iterator[Point]:
+    """What a taxonomy of so many words costs."""
+    taxonomy, size = words(keys, values), keys if axis == "keys" else values
+    truth = Targets(*(torch.from_numpy(column).to(device()) for column in _labels(taxonomy)))
+    runs: dict[str, Callable[[], object]] = {name: _step(taxonomy, truth, fields) for name, fields in HEADS.items()}
+    random = np.random.default_rng(0)
+    category = random.standard_normal((DECIDED, 1)).astype(np.float32)
+    logits = random.standard_normal((DECIDED, taxonomy.width)).astype(np.float32)
+    runs[f"decide {DECIDED:,} products"] = lambda: decide(taxonomy, Decision(), category, logits)
+    for what, seconds in interleaved(runs, rounds).items():
+        yield Point(axis, what, size, 1e3 * seconds, "ms")
+
+
+def _step(taxonomy: Taxonomy, truth: Targets, fields: dict[str, Any]) -> Callable[[], None]:
+    recipe = attire.load_recipe("frozen", {"prior": False, "trunk": 0, **fields})
+    heads = Heads(FEATURES, taxonomy, recipe.architecture).to(device())
+    loss = LOSSES[recipe.loss](recipe, taxonomy, Targets(*(column.cpu() for column in truth))).to(device())
+    optimizer = torch.optim.AdamW(heads.parameters(), fused=True)
+    features = torch.randn(BATCH, FEATURES, device=device())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss(heads(features).attributes, truth).backward()
+        optimizer.step()
+
+    return step
+
+
+def _labels(taxonomy: Taxonomy) -> Targets:
+    random = np.random.default_rng(0)
+    labels = [{name: [str(random.choice(key.values))] for name, key in taxonomy.keys.items()} for _ in range(BATCH)]
+    return encode(taxonomy, [taxonomy.categories[0]] * BATCH, labels)
+
+
+def rows(points: list[Point]) -> Iterator[Row]:
+    """Every point, the last of each line with how its growth compares with that of its size."""
+    lines: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        lines.setdefault((point.axis, point.what), []).append(point)
+    for line in lines.values():
+        for point in line:
+            name = f"{point.what}, {point.size:,} {point.axis}"
+            if point is line[-1] and len(line) > 1:
+                growth = (point.cost / line[0].cost) / (point.size / line[0].size)
+                yield Row(name, point.cost, point.unit, growth, f"growth from {line[0].size:,} {point.axis}")
+            else:
+                yield Row(name, point.cost, point.unit)
+
+
+def plot(points: list[Point], file: Path) -> None:
+    """A panel for each axis, both scales logarithmic; dashed: what exactly linear growth would be."""
+    import altair as alt
+    import vl_convert
+
+    grey, panels = "#808890", []
+    for axis in ("photos", "keys", "values"):
+        own = [point._asdict() for point in points if point.axis == axis]
+        first = {point["what"]: point for point in reversed(own)}
+        linear = [p | {"cost": first[p["what"]]["cost"] * p["size"] / first[p["what"]]["size"]} for p in own]
+        sizes = sorted({point["size"] for point in own})
+        x = alt.X("size:Q", title=axis, scale=alt.Scale(type="log", nice=False, padding=8))
+        x = x.axis(values=sizes, format=",d", grid=False)
+        y = alt.Y("cost:Q", title=own[0]["unit"], scale=alt.Scale(type="log")).axis(tickCount=4, format="~g")
+        colour = alt.Color(
+            "what:N", title=None, sort=None, legend=alt.Legend(orient="bottom", columns=1, symbolOpacity=1)
+        )
+        lines = alt.Chart(alt.InlineData(values=own)).mark_line(point=True).encode(x=x, y=y, color=colour)
+        dashed = alt.Chart(alt.InlineData(values=linear)).mark_line(strokeDash=[4, 4], strokeWidth=1, opacity=0.6)
+        panels.append(alt.layer(dashed.encode(x=x, y=y, color=colour), lines).properties(width=220, height=220))
+    chart = alt.hconcat(*panels).resolve_scale(color="independent")
+    text = {"labelColor": grey, "titleColor": grey, "labelFontSize": 12, "titleFontSize": 12}
+    look = {"axis": {**text, "gridColor": "#80889040", "domainColor": grey, "tickColor": grey}, "legend": text}
+    look |= {"view": {"stroke": None}, "background": "transparent", "font": "sans-serif"}  # type: ignore[dict-item]
+    file.write_text(vl_convert.vegalite_to_svg(chart.to_dict() | {"config": look}), encoding="utf-8")
+
+
+def main(
+    *,
+    photos: Annotated[list[int], Parameter(consume_multiple=True)] = [250, 500, 1000, 2000],  # noqa: B006
+    rounds: int = 5,
+    plot_to: Annotated[Path | None, Parameter(name="--plot")] = None,
+    json: Path | None = None,
+) -> None:
+    """Measure on the GPU where there is one, else on the CPU."""
+    list(over_photos(32))  # what is loaded and warmed up once is no cost of photos
+    points = [point for size in photos for point in over_photos(size)]
+    for axis, sizes in SIZES.items():
+        points += [point for keys, values in sizes for point in over_words(axis, keys, values, rounds)]
+    report("How cost grows (ratio 1: exactly linear, below: slower)", list(rows(points)), json)
+    if plot_to is not None:
+        plot(points, plot_to)
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

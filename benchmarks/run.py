@@ -1,0 +1,76 @@
+"""Every benchmark of speed, one after the other, as one table and one JSON file.
+
+python benchmarks/run.py CATALOG BUNDLE [--out benchmarks.json] [--quick] [--only loading heads ...]
+
+CATALOG is an ingested and split catalog with photos, BUNDLE a model for it. Leave the machine alone meanwhile: a
+quiet one takes about an hour with two cores, a few minutes with --quick, whose small sizes only show that all runs.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+from common import machine, table
+from cyclopts import Parameter
+from rich.console import Console
+
+HERE = Path(__file__).parent
+PLOT = HERE.parent / "docs" / "growth.svg"
+# Arguments of each script, and what replaces its default sizes with --quick. {catalog} and {bundle} are filled in.
+SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
+    "engines": (["{bundle}", "{catalog}"], []),
+    "bulk": (["{bundle}", "{catalog}/photos"], ["--sizes", "50", "100", "--rounds", "1"]),
+    "loading": (["{catalog}"], ["--generate", "30", "--photos", "100", "--rounds", "1"]),
+    "heads": ([], ["--rounds", "1"]),
+    "training": ([], ["--backbone", "resnet18", "--size", "96", "--batch", "8", "--steps", "2", "--rounds", "1"]),
+    "growth": (["--plot", str(PLOT)], ["--photos", "40", "80", "--rounds", "1"]),
+}
+
+
+def main(
+    catalog: Path,
+    bundle: Path,
+    /,
+    *,
+    out: Path = Path("benchmarks.json"),
+    quick: bool = False,
+    only: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+) -> None:
+    """Run those named by --only, or all; a script that fails is told at the end and costs the others nothing."""
+    results: dict[str, Any] = {}
+    failed = []
+    for name in only or SCRIPTS:
+        arguments, small = SCRIPTS[name]
+        filled = [argument.format(catalog=catalog, bundle=bundle) for argument in arguments]
+        if quick and name == "growth":
+            filled = []  # the plot of the documentation is not drawn from small sizes
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "rows.json"
+            command = [
+                sys.executable,
+                str(HERE / f"{name}.py"),
+                *filled,
+                *(small if quick else []),
+                "--json",
+                str(file),
+            ]
+            if subprocess.run(command, check=False).returncode or not file.is_file():
+                failed.append(name)
+            else:
+                results[name] = json.loads(file.read_text(encoding="utf-8"))
+                out.write_text(json.dumps({"machine": machine(), "benchmarks": results}, indent=1), encoding="utf-8")
+    for result in results.values():
+        Console().print(table(result["title"], result["rows"]))
+    Console().print(f"{out}" if results else "nothing was measured")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)
