@@ -23,7 +23,7 @@ def predict(
     precision: float = 0.95,
     fill: Literal["sure", "all"] = "sure",
     known_category: Annotated[bool, Parameter(negative="")] = False,
-    engine: Literal["torch"] = "torch",
+    engine: str = "auto",
     batch_size: int = 32,
     feed_source: str = "table",
     options: Options = DEFAULTS,
@@ -48,6 +48,8 @@ def predict(
         all: fill every key that applies, however unsure.
     known_category
         The feed's (or catalog's) categories are right: ask the network only where they are empty.
+    engine
+        torch, or what export made: onnx, onnx-int8, openvino, openvino-int8. auto takes the fastest that the bundle has.
     feed_source
         How to read the feed, as ingest's --source.
     """

@@ -17,7 +17,7 @@ from attire.bundle import ModelBundle, library_versions
 from attire.catalog.sources import SourceOptions
 from attire.catalog.store import replace_text
 from attire.errors import ConfigError
-from attire.predict.engines import ENGINES, Engine
+from attire.predict.engines import AUTO, Engine, open_engine
 from attire.predict.inputs import read_products
 from attire.predict.logits import BATCH, ProductLogits, ProductPhotos, stream, tracked
 from attire.predict.output import SINKS, Format, Outcome, check_output, to_table
@@ -50,7 +50,7 @@ def predict(
     format: Format = "wide",
     precision: float | None = PRECISION,
     known_category: bool = False,
-    engine: str | Engine = "torch",
+    engine: str | Engine = AUTO,
     batch_size: int = BATCH,
 ) -> Summary:
     """Predict every product of `source` (see `read_products`) into `out`: .parquet, .csv or .jsonl.
@@ -81,7 +81,7 @@ def predict(
             categories_of=bundle.taxonomy if known_category else None,
         )
         done = _resume(parts, _fingerprint(bundle, products, format, precision))
-        runner = ENGINES[engine](bundle) if isinstance(engine, str) else engine
+        runner = open_engine(bundle, engine) if isinstance(engine, str) else engine
         todo = products[done * PART :]
         found = stream(runner, bundle.preprocess, todo, batch_size, bundle.title_reader)
         answers = tracked(found, len(products), done * PART)
