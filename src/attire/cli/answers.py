@@ -49,7 +49,7 @@ def predict(
     known_category
         The feed's (or catalog's) categories are right: ask the network only where they are empty.
     engine
-        torch, or what export made: onnx, onnx-int8, openvino, openvino-int8. auto takes the fastest that the bundle has.
+        torch, or what export made: onnx, onnx-int8, openvino, openvino-int8. auto takes the fastest of them.
     feed_source
         How to read the feed, as ingest's --source.
     """

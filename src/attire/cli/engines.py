@@ -37,7 +37,7 @@ def export(
     """
     from attire.export.export import export as run
 
-    shown = Table("engine", "in float", "photos", "decisions", "equal answers", "equal filled", "IoU", "torch's IoU")
+    shown = Table("engine", "in float", "photos", "decisions", "equal", "equal filled", "IoU", "torch's")
     for column in shown.columns[2:]:
         column.justify = "right"
 
@@ -71,9 +71,7 @@ def inspect(bundle: Path, /, *, speed: bool = True) -> None:
 
     found = run(bundle, speed=speed)
     console.print(facts(found.facts), highlight=False)
-    shown = Table("engine", "images/s", "/ torch", "MB", "in float", "photos", "decisions", "equal answers")
-    for name in ("equal filled", "IoU", "torch's IoU"):
-        shown.add_column(name)
+    shown = Table("engine", "images/s", "/ torch", "MB", "in float", "photos", "decisions", "equal", "equal filled", "IoU", "torch's")
     for column in (*shown.columns[1:4], *shown.columns[5:]):
         column.justify = "right"
     for engine in found.engines:

@@ -94,8 +94,9 @@ class Network(nn.Module):
             features: Tensor = self.backbone(pixels)
             return features
         both: Tensor = self.backbone(torch.cat([pixels, pixels.flip(3)]))
-        seen, mirrored = both.unflatten(0, (2, -1)).unbind()
-        return (seen + (mirrored.flip(3) if mirrored.ndim == 4 else mirrored)) / 2
+        seen, mirrored = both.view(2, -1, *both.shape[1:]).unbind()
+        mean: Tensor = (seen + (mirrored.flip(3) if mirrored.ndim == 4 else mirrored)) / 2
+        return mean
 
     def forward(self, pixels: Tensor | None, text: Tensor | None = None) -> Logits:
         """`pixels=None` answers from the title alone."""
