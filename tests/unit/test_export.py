@@ -29,7 +29,7 @@ from attire.export.quantise import Scheme
 from attire.export.sample import Sample, draw_sample
 from attire.model.network import build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
-from attire.predict.engines import ENGINES, TorchEngine, open_engine
+from attire.predict.engines import ENGINES, Engine, TorchEngine, open_engine
 from attire.predict.exported import RECORD, EngineRecord, Runtime, engine_folder, engine_names, read_record
 from attire.predict.runtimes import ExportedEngine
 from attire.predict.speed import images_per_s
@@ -59,14 +59,23 @@ def make_bundle(folder: Path, taxonomy: Taxonomy, architecture: Architecture) ->
 
 
 @pytest.fixture(scope="module")
+def graph(untrained: ModelBundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The untrained network, traced once: that takes longest."""
+    file = tmp_path_factory.mktemp("graph") / "graph.onnx"
+    write_onnx(untrained, file)
+    return file
+
+
+@pytest.fixture(scope="module")
 def exported(
-    untrained: ModelBundle, catalog: Catalog, tmp_path_factory: pytest.TempPathFactory
+    untrained: ModelBundle, catalog: Catalog, graph: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Exported]:
     """All four engines in a copy of the untrained bundle; a random network's near ties are let through."""
     path = tmp_path_factory.mktemp("exported") / "bundle"
     shutil.copytree(untrained.path, path)
     made = {}
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "write_onnx", lambda _bundle, file: shutil.copy(graph, file))
         patch.setattr(exporting, "passes", lambda _parity, precision: precision != "bfloat16")
         for runtime, int8 in EXPORTS:
             found = export(path, runtime, catalog.path, int8=int8)
@@ -139,7 +148,7 @@ def test_an_export_leaves_the_bundle_as_it_was(exported: dict[str, Exported], un
 def test_an_engine_that_answers_otherwise_is_not_kept(
     bundle: ModelBundle, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(graph: Path, file: Path, scheme: Scheme | None, sample: Sample) -> None:
+    def broken(graph: Path, file: Path, _scheme: Scheme | None, _sample: Sample) -> None:
         model = onnx.load(graph)
         for node in model.graph.node:
             if node.op_type == "Relu":
@@ -244,10 +253,17 @@ def test_auto_takes_the_fastest_that_can_be_opened(
 ) -> None:
     caplog.set_level(logging.INFO, "attire")
     at_speed(bundle, onnx=1.5, openvino=2, onnx_int8=0.9, openvino_int8=3)
-    opened = []
-    for name in ENGINES:
-        real = ENGINES[name]
-        monkeypatch.setitem(ENGINES, name, lambda b, name=name, real=real: opened.append(name) or real(b))
+    opened: list[str] = []
+
+    def watched(name: str, real: Callable[[ModelBundle], Engine]) -> Callable[[ModelBundle], Engine]:
+        def opening(bundle: ModelBundle) -> Engine:
+            opened.append(name)
+            return real(bundle)
+
+        return opening
+
+    for name, real in list(ENGINES.items()):
+        monkeypatch.setitem(ENGINES, name, watched(name, real))
     assert isinstance(open_engine(bundle), ExportedEngine)
     assert opened == ["openvino-int8"]
     assert "engine openvino-int8: 3.0 times as fast as torch" in caplog.text
@@ -303,7 +319,7 @@ def test_multiplications_are_those_of_convolutions_and_layers(untrained: ModelBu
 def test_an_inspection_shows_engines_and_faults(bundle: ModelBundle) -> None:
     _touched(bundle)
     found = inspect(bundle, speed=False)
-    assert [engine.said.split()[0] for engine in found.engines] == ["torch", "onnx-int8", "openvino", "openvino-int8"]
+    assert [engine.name for engine in found.engines] == ["torch", "onnx-int8", "openvino", "openvino-int8"]
     assert "not the file that was exported" in found.faults[0]
     assert found.facts["words"] == f"3 categories, 2 keys, {bundle.taxonomy.width} values"
     measured = inspect(bundle).engines

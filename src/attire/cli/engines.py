@@ -71,18 +71,31 @@ def inspect(bundle: Path, /, *, speed: bool = True) -> None:
 
     found = run(bundle, speed=speed)
     console.print(facts(found.facts), highlight=False)
-    shown = Table("engine", "images/s", "/ torch", "MB", "in float", "photos", "decisions", "equal", "equal filled", "IoU", "torch's")
-    for column in (*shown.columns[1:4], *shown.columns[5:]):
+    shown = Table(
+        "engine",
+        "precision",
+        "images/s",
+        "/ torch",
+        "MB",
+        "in float",
+        "photos",
+        "decisions",
+        "equal",
+        "equal filled",
+        "IoU",
+        "torch's",
+    )
+    for column in (*shown.columns[2:5], *shown.columns[6:]):
         column.justify = "right"
     for engine in found.engines:
         rate = "–" if engine.images_per_s is None else f"{engine.images_per_s:,.1f}"
         ratio = "–" if engine.ratio is None else f"{engine.ratio:.2f}"
         if engine.record is None:
-            shown.add_row(engine.said, rate, ratio, f"{engine.megabytes:,.1f}")
+            shown.add_row(engine.name, engine.precision, rate, ratio, f"{engine.megabytes:,.1f}")
         else:
             kept = _kept(engine.record.precision, engine.record.kept)
             cells = _parity_cells(engine.record.parity)
-            shown.add_row(engine.said, rate, ratio, f"{engine.megabytes:,.1f}", kept, *cells)
+            shown.add_row(engine.name, engine.precision, rate, ratio, f"{engine.megabytes:,.1f}", kept, *cells)
     console.print(shown)
     for fault in found.faults:
         console.print(f"[bold red]{plain(fault)}[/]", highlight=False)

@@ -19,7 +19,8 @@ from attire.predict.speed import BATCH, images_per_s
 class EngineCost(NamedTuple):
     """An engine of the bundle. record: None for torch; images_per_s, and ratio to torch: None where not measured."""
 
-    said: str
+    name: str
+    precision: str
     record: EngineRecord | None
     megabytes: float
     images_per_s: float | None
@@ -40,7 +41,8 @@ def inspect(bundle: ModelBundle | str | Path, *, speed: bool = True) -> Inspecti
     facts = _facts(bundle)
     records: dict[str, EngineRecord] = {}
     faults = []
-    running: dict[str, Engine] = {"torch": TorchEngine(bundle)}
+    torch_engine = TorchEngine(bundle)
+    running: dict[str, Engine] = {"torch": torch_engine}
     for name in engine_names(bundle.path):
         try:
             records[name] = read_record(bundle, name)
@@ -56,7 +58,8 @@ def inspect(bundle: ModelBundle | str | Path, *, speed: bool = True) -> Inspecti
         facts["speed measured"] = f"batches of {BATCH}, {torch.get_num_threads()} threads, {cpu_name()}"
     rows = [
         EngineCost(
-            f"{name} {record.precision}" if record else f"{name} {_torch_precision(running['torch'])}",
+            name,
+            record.precision if record else "bfloat16" if torch_engine.half else "float32",
             record,
             _megabytes(engine_folder(bundle.path, name) if record else bundle.path / WEIGHTS),
             rates.get(name),
@@ -97,23 +100,12 @@ def _facts(bundle: ModelBundle) -> dict[str, str]:
         "learned from": f"{provenance.get('products', 'an unknown number of')} products, catalog "
         f"{str(provenance.get('catalog', 'unknown'))[:12]}, split {str(provenance.get('splits', 'unknown'))[:12]}",
         "decision": ", ".join(f"{name} {value}" for name, value in bundle.decision.model_dump().items()),
-        "precisions": "none: not calibrated" if bundle.calibration is None else _precisions(bundle),
+        "precisions": ", ".join(bundle.calibration.thresholds) if bundle.calibration else "none: not calibrated",
         "versions": ", ".join(f"{name} {number}" for name, number in provenance.get("versions", {}).items()),
     }
     scored_on = provenance.get("scored_on", "nothing yet")
     scores = (f"{name.replace('_', ' ')} {'–' if v is None else f'{v:.4f}'}" for name, v in bundle.scores.items())
-    return facts | {f"scores on {scored_on}": ", ".join(scores)}
-
-
-def _precisions(bundle: ModelBundle) -> str:
-    """The precisions that the calibration was fitted for, and for how many values it found a threshold."""
-    assert bundle.calibration is not None
-    fitted = bundle.calibration.thresholds.items()
-    return ", ".join(f"{name} (reached by {sum(t <= 1 for t in values)} values)" for name, values in fitted)
-
-
-def _torch_precision(engine: Engine) -> str:
-    return "bfloat16" if isinstance(engine, TorchEngine) and engine.half else "float32"
+    return facts | {"scores": ", ".join(scores), "scored on": str(scored_on)}
 
 
 def _megabytes(path: Path) -> float:
