@@ -46,6 +46,10 @@ class BundleError(AttireError):
     """A model bundle is damaged, unfinished, or does not compute what it computed when it was saved."""
 
 
+class ExportError(AttireError):
+    """An exported engine does not answer as the bundle that it was made from, and was not kept."""
+
+
 class ReportError(AttireError):
     """A report's directory is missing or damaged, or two reports cannot be compared."""
 

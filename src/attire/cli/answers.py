@@ -23,7 +23,7 @@ def predict(
     precision: float = 0.95,
     fill: Literal["sure", "all"] = "sure",
     known_category: Annotated[bool, Parameter(negative="")] = False,
-    engine: Literal["torch"] = "torch",
+    engine: str = "auto",
     batch_size: int = 32,
     cluster: str | None = None,
     feed_source: str = "table",
@@ -52,6 +52,8 @@ def predict(
         The feed's (or catalog's) categories are right: ask the network only where they are empty.
     cluster
         Share the work on a Ray cluster: 'ray' (the one in RAY_ADDRESS, or this machine), or its address, ray://HOST:10001.
+    engine
+        torch, or what export made: onnx, onnx-int8, openvino, openvino-int8. auto takes the fastest of them.
     feed_source
         How to read the feed, as ingest's --source.
     """

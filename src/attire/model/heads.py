@@ -66,7 +66,7 @@ class FusedHeads(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         keys, hidden, _ = self.weight.shape
-        activations = self.dropout(self.hidden(features).relu()).view(len(features), keys, hidden).transpose(0, 1)
+        activations = self.dropout(self.hidden(features).relu()).unflatten(1, (keys, hidden)).transpose(0, 1)
         padded = torch.baddbmm(self.bias, activations, self.weight)  # [A, B, V]
         return padded.transpose(0, 1).flatten(1).index_select(1, self.layout.flat)
 

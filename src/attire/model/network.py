@@ -80,11 +80,13 @@ class Network(nn.Module):
 
     def features(self, pixels: Tensor) -> Tensor:
         """What the heads see. Training photos are mirrored at random, so there one view is enough."""
-        features: Tensor = self.backbone(pixels)
-        if self.flip and not self.backbone.training:
-            mirrored: Tensor = self.backbone(pixels.flip(3))
-            features = (features + (mirrored.flip(3) if mirrored.ndim == 4 else mirrored)) / 2
-        return features
+        if not self.flip or self.backbone.training:
+            features: Tensor = self.backbone(pixels)
+            return features
+        both: Tensor = self.backbone(torch.cat([pixels, pixels.flip(3)]))
+        seen, mirrored = both.view(2, -1, *both.shape[1:]).unbind()
+        mean: Tensor = (seen + (mirrored.flip(3) if mirrored.ndim == 4 else mirrored)) / 2
+        return mean
 
     def forward(self, pixels: Tensor | None, text: Tensor | None = None) -> Logits:
         """`pixels=None` answers from the title alone."""

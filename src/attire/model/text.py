@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from attire.config import Architecture
 
@@ -28,8 +29,15 @@ class Title(nn.Module):
         self.projection = nn.Linear(architecture.text_width, width, bias=False)
 
     def forward(self, text: Tensor) -> Tensor:
-        projected: Tensor = self.projection(self.dropout(self.embedding(text)))
+        projected: Tensor = self.projection(self.dropout(self._sum(text)))
         return projected
+
+    def _sum(self, text: Tensor) -> Tensor:
+        """float32[B, text_width]. Exported graphs have no operation for a bag of embeddings, only loops."""
+        if torch.compiler.is_exporting():
+            return (F.embedding(text, self.embedding.weight) * (text != 0).unsqueeze(2)).sum(1)
+        summed: Tensor = self.embedding(text)
+        return summed
 
 
 class Kept(NamedTuple):

@@ -12,7 +12,7 @@ from attire.bundle import ModelBundle, library_versions
 from attire.catalog.sources import SourceOptions
 from attire.errors import ConfigError, FeedError
 from attire.predict.decode import ProductPhotos
-from attire.predict.engines import ENGINES, Engine
+from attire.predict.engines import AUTO, Engine, open_engine
 from attire.predict.inputs import read_products
 from attire.predict.logits import BATCH, ProductLogits, stream, tracked
 from attire.predict.output import Format, check_output
@@ -44,7 +44,7 @@ def predict(
     format: Format = "wide",
     precision: float | None = PRECISION,
     known_category: bool = False,
-    engine: str | Engine = "torch",
+    engine: str | Engine = AUTO,
     batch_size: int = BATCH,
     cluster: str | None = None,
 ) -> Summary:
@@ -77,7 +77,7 @@ def predict(
         work = f"{bundle.digest} {format} {precision} {PART} {products.digest}"
         done = parts.resume(f"{work} by shard" if cluster and products.shards else work)
         if cluster is None:
-            runner = ENGINES[engine](bundle) if isinstance(engine, str) else engine
+            runner = open_engine(bundle, engine) if isinstance(engine, str) else engine
             todo = _without(products, done)
             found = stream(runner, bundle.preprocess, todo, batch_size, bundle.title_reader)
             made = _write(parts, answering, tracked(found, products.total, Counts.total(done.values()).products), done)

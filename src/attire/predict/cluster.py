@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from attire.bundle import ModelBundle
 from attire.errors import AttireError, ConfigError, MissingExtraError
-from attire.predict.engines import ENGINES
+from attire.predict.engines import open_engine
 from attire.predict.logits import bar, stream
 from attire.predict.output import Format
 from attire.predict.parts import Answering, Counts, Parts, encoded
@@ -102,7 +102,7 @@ class _Predicting:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
             bundle = ModelBundle.load(folder)
-            self.engine, self.batch_size = ENGINES[arguments["engine"]](bundle), arguments["batch_size"]
+            self.engine, self.batch_size = open_engine(bundle, arguments["engine"]), arguments["batch_size"]
         format: Format = arguments["format"]
         self.answering = Answering(bundle, format, arguments["precision"])
         self.of_shards = ray.get(arguments["products"])

@@ -1,0 +1,141 @@
+"""Engines beside PyTorch eager in float32, as a user would call it: images/s on ready tensors, CPU, as ratios.
+
+python benchmarks/engines.py [BUNDLE --photos CATALOG] [--json FILE]
+
+Without a bundle it is a fresh ResNeXt-50 32x4d at 224 px with the original's head layout (46 keys), whose speed is that
+of a trained one; answers of random weights mean nothing, so there is no gate, and INT8 is shown with each of the
+schemes that an export tries. With a bundle all engines are exported into a copy of it through the gate, and the table
+has what was kept. Engines take turns, and each figure is the best of several batches of 32.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from json import dumps
+from pathlib import Path
+
+import cyclopts
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from attire.bundle import ModelBundle
+from attire.config import Architecture, Decision
+from attire.errors import ExportError
+from attire.export.export import ATTEMPTS, MAKERS, export
+from attire.export.onnx import write_onnx
+from attire.export.sample import Sample
+from attire.model.network import build_network
+from attire.pixels.preprocess import Preprocess
+from attire.predict.engines import Engine, TorchEngine, open_engine
+from attire.predict.exported import cpu_name
+from attire.predict.runtimes import MODEL_FILES, ExportedEngine
+from attire.predict.speed import images_per_s
+from attire.taxonomy import Key, Taxonomy
+
+BASE = "PyTorch eager float32"
+AIMS = {"float": 1.4, "int8": 3.0}  # times the base
+
+
+class Eager:
+    """What the issue compares with: the network as it is, float32, memory as torch lays it out."""
+
+    def __init__(self, bundle: ModelBundle) -> None:
+        self.network, self.normalise = bundle.network, bundle.preprocess.normalise
+
+    def logits(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        with torch.inference_mode():
+            found = self.network(torch.from_numpy(self.normalise(pixels)))
+        return found.category.numpy(), found.attributes.numpy()
+
+
+def main(
+    bundle: Path | None = None,
+    *,
+    photos: Path | None = None,
+    backbone: str = "resnext50_32x4d",
+    size_px: tuple[int, int] = (224, 224),
+    rounds: int = 3,
+    json: Path | None = None,
+) -> None:
+    """Measure all engines `rounds` times in turns, and print the best of each beside the base."""
+    with tempfile.TemporaryDirectory() as folder:
+        if bundle is None:
+            model = fresh(Path(folder), backbone, size_px)
+            engines = ungated(model, Path(folder))
+        elif photos is None:
+            raise SystemExit("a bundle needs --photos CATALOG: engines are calibrated and compared on them")
+        else:
+            shutil.copytree(bundle, Path(folder) / "bundle")
+            model = ModelBundle.load(Path(folder) / "bundle")
+            engines = gated(model, photos)
+        noise = np.random.default_rng(0).integers(0, 256, (32, 3, *model.preprocess.size_px), dtype=np.uint8)
+        # torch lays memory out anew for `TorchEngine`, so the base has a network of its own.
+        beside: dict[str, Engine] = {BASE: Eager(ModelBundle.load(model.path)), "torch (attire)": TorchEngine(model)}
+        runs = [images_per_s(beside | engines, noise) for _ in range(rounds)]
+    rates = {name: max(run[name] for run in runs) for name in runs[0]}
+    threads, height, width = torch.get_num_threads(), *model.preprocess.size_px
+    title = f"{model.spec.network.backbone}, {height} x {width} px, batches of 32, {threads} threads, {cpu_name()}"
+    table = Table("engine", "images/s", "/ base", "aim", title=title)
+    for name, rate in rates.items():
+        aim = next((f"{aim:.1f}" for kind, aim in AIMS.items() if kind in name and name != BASE), "")
+        table.add_row(name, f"{rate:,.1f}", f"{rate / rates[BASE]:.2f}", aim)
+    Console(width=120).print(table)
+    if json is not None:
+        ratios = {name: {"images_per_s": rate, "ratio": rate / rates[BASE]} for name, rate in rates.items()}
+        json.write_text(dumps({"what": title, "base": BASE, "engines": ratios}, indent=1), encoding="utf-8")
+
+
+def fresh(folder: Path, backbone: str, size_px: tuple[int, int]) -> ModelBundle:
+    """A bundle with random weights and the original's layout: 26 categories, 46 keys with an MLP each."""
+    categories = tuple(f"category {n}" for n in range(26))
+    keys = {
+        f"key_{n}": Key(values=tuple(f"value {v}" for v in range(2 + n % 8)), categories=categories) for n in range(46)
+    }
+    taxonomy, architecture = Taxonomy(categories=categories, keys=keys), Architecture(backbone=backbone, shared=True)
+    return ModelBundle.save(
+        folder / "fresh",
+        build_network(architecture, taxonomy),
+        architecture,
+        taxonomy=taxonomy,
+        preprocess=Preprocess(size_px=size_px, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+        decision=Decision(),
+        provenance={},
+        scores={},
+    )
+
+
+def ungated(bundle: ModelBundle, folder: Path) -> dict[str, Engine]:
+    """Each engine that an export would try, by what it is."""
+    noise = np.random.default_rng(1).integers(0, 256, (16, 3, *bundle.preprocess.size_px), dtype=np.uint8)
+    graph, sample, engines = folder / "graph.onnx", Sample(noise, None, None), dict[str, Engine]()
+    write_onnx(bundle, graph)
+    for (runtime, _), attempts in ATTEMPTS.items():
+        for attempt in attempts:
+            name = f"{runtime} {attempt.precision}{f', {attempt.kept} in float' if attempt.kept else ''}"
+            made = folder / name
+            made.mkdir()
+            MAKERS[runtime](graph, made / MODEL_FILES[runtime], attempt.scheme, sample)
+            engines[name] = ExportedEngine.of_folder(made, runtime, attempt.precision, False)
+    return engines
+
+
+def gated(bundle: ModelBundle, photos: Path) -> dict[str, Engine]:
+    """The engines that pass the gate."""
+    engines: dict[str, Engine] = {}
+    for runtime, int8 in ATTEMPTS:
+        try:
+            record = export(bundle, runtime, photos, int8=int8).record
+        except ExportError as error:
+            Console(stderr=True).print(str(error))
+            continue
+        kept = f", {record.kept} in float" if record.kept else ""
+        engines[f"{runtime} {record.precision}{kept}"] = open_engine(bundle, f"{runtime}-int8" if int8 else runtime)
+    return engines
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

@@ -1,0 +1,113 @@
+"""What a bundle is, how good it is, and what it costs, engine by engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from attire.bundle import WEIGHTS, ModelBundle
+from attire.errors import AttireError
+from attire.predict.engines import Engine, TorchEngine, open_engine
+from attire.predict.exported import EngineRecord, cpu_name, engine_folder, engine_names, read_record
+from attire.predict.speed import BATCH, images_per_s
+
+
+class EngineCost(NamedTuple):
+    """An engine of the bundle. record: None for torch; images_per_s, and ratio to torch: None where not measured."""
+
+    name: str
+    precision: str
+    record: EngineRecord | None
+    megabytes: float
+    images_per_s: float | None
+    ratio: float | None
+
+
+class Inspection(NamedTuple):
+    """facts: names and what is said of them; faults: why an engine that lies there cannot be used."""
+
+    facts: dict[str, str]
+    engines: tuple[EngineCost, ...]
+    faults: tuple[str, ...]
+
+
+def inspect(bundle: ModelBundle | str | Path, *, speed: bool = True) -> Inspection:
+    """Look at the bundle; with `speed` measure its engines here, in turns."""
+    bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
+    facts = _facts(bundle)
+    records: dict[str, EngineRecord] = {}
+    faults = []
+    torch_engine = TorchEngine(bundle)
+    running: dict[str, Engine] = {"torch": torch_engine}
+    for name in engine_names(bundle.path):
+        try:
+            records[name] = read_record(bundle, name)
+            if speed:
+                running[name] = open_engine(bundle, name)
+        except AttireError as error:
+            faults.append(str(error))
+    rates: dict[str, float] = {}
+    if speed:
+        height, width = bundle.preprocess.size_px
+        noise = np.random.default_rng(0).integers(0, 256, (BATCH, 3, height, width), dtype=np.uint8)
+        rates = images_per_s(running, noise)
+        facts["speed measured"] = f"batches of {BATCH}, {torch.get_num_threads()} threads, {cpu_name()}"
+    rows = [
+        EngineCost(
+            name,
+            record.precision if record else "bfloat16" if torch_engine.half else "float32",
+            record,
+            _megabytes(engine_folder(bundle.path, name) if record else bundle.path / WEIGHTS),
+            rates.get(name),
+            rates[name] / rates["torch"] if name in rates else None,
+        )
+        for name, record in {"torch": None, **records}.items()
+    ]
+    return Inspection(facts, tuple(rows), tuple(faults))
+
+
+def multiplications(bundle: ModelBundle) -> int:
+    """Multiply-adds for one photo, as torch counts its convolutions and matrix products; both views where it mirrors.
+
+    Counted without computing them, on tensors that have shapes only.
+    """
+    height, width = bundle.preprocess.size_px
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        bundle.network(torch.zeros(1, 3, height, width))
+    return int(counter.get_total_flops()) // 2
+
+
+def _facts(bundle: ModelBundle) -> dict[str, str]:
+    spec, provenance, words = bundle.spec, bundle.provenance, bundle.taxonomy
+    height, width = bundle.preprocess.size_px
+    views = ", two views of each photo" if spec.network.flip else ""
+    shared = "" if spec.network.shared else ", a second one for the category"
+    recipe = provenance.get("recipe", {})
+    facts = {
+        "bundle": f"{bundle.path}  ({bundle.digest[:12]}, created {spec.created})",
+        "network": f"{spec.network.backbone}{shared}, {spec.network.head} heads",
+        "parameters": f"{sum(p.numel() for p in bundle.network.parameters()):,}",
+        "multiply-adds": f"{multiplications(bundle) / 1e9:,.2f} G per photo of {height} x {width} px{views}",
+        "on disk": f"{_megabytes(bundle.path):,.1f} MB",
+        "words": f"{len(words.categories)} categories, {len(words.keys)} keys, {words.width} values",
+        "reads": "photos and titles" if bundle.title_reader else "photos",
+        "recipe": f"{recipe.get('name', 'custom')}, seed {recipe.get('seed', 'unknown')}",
+        "learned from": f"{provenance.get('products', 'an unknown number of')} products, catalog "
+        f"{str(provenance.get('catalog', 'unknown'))[:12]}, split {str(provenance.get('splits', 'unknown'))[:12]}",
+        "decision": ", ".join(f"{name} {value}" for name, value in bundle.decision.model_dump().items()),
+        "precisions": ", ".join(bundle.calibration.thresholds) if bundle.calibration else "none: not calibrated",
+        "versions": ", ".join(f"{name} {number}" for name, number in provenance.get("versions", {}).items()),
+    }
+    scored_on = provenance.get("scored_on", "nothing yet")
+    scores = (f"{name.replace('_', ' ')} {'–' if v is None else f'{v:.4f}'}" for name, v in bundle.scores.items())
+    return facts | {"scores": ", ".join(scores), "scored on": str(scored_on)}
+
+
+def _megabytes(path: Path) -> float:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6

@@ -1,0 +1,27 @@
+"""From the ONNX graph to OpenVINO's own files, in float and in INT8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from attire.errors import MissingExtraError
+from attire.export.quantise import Scheme, quantise
+from attire.export.sample import Sample
+
+
+def make_openvino(graph: Path, file: Path, scheme: Scheme | None, sample: Sample) -> None:
+    """Convert `graph` into `file` (.xml, with its weights beside it); with a `scheme` to INT8."""
+    try:
+        import openvino
+    except ImportError:
+        raise MissingExtraError("an OpenVINO engine", "openvino") from None
+    model = openvino.convert_model(graph)
+    if scheme is not None:
+        model = quantise(model, sample, scheme, _layers(model))
+    openvino.save_model(model, file, compress_to_fp16=False)
+
+
+def _layers(model: Any) -> list[tuple[str, str]]:
+    """Name and type of each operation, in the order in which they are computed."""
+    return [(op.get_friendly_name(), op.get_type_name()) for op in model.get_ordered_ops()]

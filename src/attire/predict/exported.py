@@ -1,0 +1,128 @@
+"""Engines that were exported into a bundle: where they lie, what is recorded of them, whether they still are of it.
+
+BUNDLE/engines/NAME/engine.json   what it was made from, how its answers agree, how fast it was; written last
+                    model.*       the runtime's own files
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from attire.bundle import ModelBundle
+from attire.errors import BundleError
+
+ENGINES_FOLDER, RECORD = "engines", "engine.json"
+Runtime = Literal["onnx", "openvino"]
+Precision = Literal["float32", "bfloat16", "int8"]
+
+
+class Parity(BaseModel):
+    """How the answers of an engine agree with those of torch in float32.
+
+    A decision is a photo's category, or what is said of one key that either engine holds applicable. answers: share of
+    decisions that are equal when every key is filled; filled: when keys are filled at the default precision, so that
+    abstaining is a decision too. iou, torch_iou: attribute IoU of both, None without labels. logits: the largest
+    difference.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    photos: int
+    decisions: int
+    answers: float
+    filled: float
+    iou: float | None
+    torch_iou: float | None
+    logits: float
+
+
+class Speed(BaseModel):
+    """Images/s of batches of `batch` ready tensors, beside torch (at its fastest precision) in turns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images_per_s: float
+    torch_images_per_s: float
+    batch: int
+    threads: int
+    cpu: str
+
+    @property
+    def ratio(self) -> float:
+        return self.images_per_s / self.torch_images_per_s
+
+
+class EngineRecord(BaseModel):
+    """The content of `engine.json`. bundle: digest of the bundle it computes; kept: what INT8 left in float."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    created: str
+    runtime: Runtime
+    precision: Precision
+    kept: str
+    titles: bool
+    bundle: str
+    sha256: dict[str, str]
+    versions: dict[str, str]
+    parity: Parity
+    speed: Speed
+
+
+def engine_folder(bundle: Path, name: str) -> Path:
+    """Where the engine `name` lies."""
+    return bundle / ENGINES_FOLDER / name
+
+
+def engine_names(bundle: Path) -> list[str]:
+    """The engines that were exported into the bundle."""
+    return sorted(record.parent.name for record in (bundle / ENGINES_FOLDER).glob(f"*/{RECORD}"))
+
+
+def read_record(bundle: ModelBundle, name: str) -> EngineRecord:
+    """What is recorded of the engine, its files verified; raises `BundleError` if it is missing, stale or damaged."""
+    folder, again = engine_folder(bundle.path, name), f"Run '{export_command(bundle.path, name)}'"
+    if not (folder / RECORD).is_file():
+        have = ", ".join(engine_names(bundle.path)) or "none"
+        raise BundleError(f"{bundle.path} has no engine '{name}' (exported: {have}). {again}.")
+    try:
+        record = EngineRecord.model_validate_json((folder / RECORD).read_bytes())
+    except ValidationError as error:
+        raise BundleError(f"{folder / RECORD} is damaged: {error}. {again} again.") from None
+    if record.bundle != bundle.digest:
+        raise BundleError(
+            f"{folder} was exported from another bundle ({record.bundle[:12]}) than this one ({bundle.digest[:12]}): "
+            f"it has been trained or calibrated anew since. {again} again."
+        )
+    for file, expected in record.sha256.items():
+        if not (folder / file).is_file() or sha256(folder / file) != expected:
+            raise BundleError(f"{folder / file} is missing or not the file that was exported. {again} again.")
+    return record
+
+
+def export_command(bundle: Path, name: str) -> str:
+    """What exports the engine `name`."""
+    runtime, _, int8 = name.partition("-")
+    return f"attire export {bundle} --to {runtime}{' --int8' if int8 else ''} --photos CATALOG"
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cpu_name() -> str:
+    """The processor's name, as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()

@@ -1,0 +1,97 @@
+"""Engines that run what `attire export` wrote, by onnxruntime or OpenVINO: one graph, bytes in, logits out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attire.bundle import ModelBundle
+from attire.errors import BundleError, ConfigError, MissingExtraError
+from attire.predict.exported import Precision, Runtime, engine_folder, read_record
+from attire.titles import LONGEST
+
+PIXELS, TEXT, CATEGORY, LOGITS = "pixels", "text", "category", "logits"  # the graph's inputs and outputs
+MODEL_FILES: dict[Runtime, str] = {"onnx": "model.onnx", "openvino": "model.xml"}
+Arrays = Mapping[str, NDArray[Any]]
+Run = Callable[[Arrays], tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+class ExportedEngine:
+    """A graph of a runtime. With `titles` it reads them too; a product without one has a row of zeros."""
+
+    def __init__(self, run: Run, titles: bool) -> None:
+        self.run, self.titles = run, titles
+
+    @classmethod
+    def open(cls, bundle: ModelBundle, name: str) -> ExportedEngine:
+        """The engine `name` of the bundle; raises as `open_engine`."""
+        record = read_record(bundle, name)
+        return cls.of_folder(engine_folder(bundle.path, name), record.runtime, record.precision, record.titles)
+
+    @classmethod
+    def of_folder(cls, folder: Path, runtime: Runtime, precision: Precision, titles: bool) -> ExportedEngine:
+        """The engine whose files lie in `folder`."""
+        return cls(_RUNTIMES[runtime](folder / MODEL_FILES[runtime], precision), titles)
+
+    def logits(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        text = {TEXT: np.zeros((len(pixels), LONGEST), dtype=np.int32)} if self.titles else {}
+        return self.run({PIXELS: pixels, **text})
+
+    def titled_logits(
+        self, pixels: NDArray[np.uint8] | None, text: NDArray[np.int32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Raises `ConfigError` without pixels, or where the graph has no input for titles."""
+        if pixels is None or not self.titles:
+            raise ConfigError(
+                "an exported engine answers photos, with their titles if it has them: use --engine torch."
+            )
+        return self.run({PIXELS: pixels, TEXT: text})
+
+
+def _onnx(file: Path, _precision: Precision) -> Run:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError("an ONNX engine", "onnx") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()  # what torch takes, OMP_NUM_THREADS included
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # photos are decoded on the same cores
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common base
+        raise BundleError(f"onnxruntime {onnxruntime.__version__} cannot open {file}: {error}") from None
+    return lambda inputs: tuple(session.run([CATEGORY, LOGITS], dict(inputs)))
+
+
+def _openvino(file: Path, precision: Precision) -> Run:
+    try:
+        import openvino
+    except ImportError:
+        raise MissingExtraError("an OpenVINO engine", "openvino") from None
+    core = openvino.Core()
+    # bfloat16 where the hardware has it (for what INT8 leaves in float, too); elsewhere it would be emulated, slowly.
+    half = precision != "float32" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",  # one batch at a time gets all threads
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
+        "ENABLE_CPU_PINNING": False,  # two processes must not sit on the same core
+    }
+    try:
+        compiled = core.compile_model(file, "CPU", settings)
+    except Exception as error:
+        raise BundleError(f"OpenVINO {openvino.__version__} cannot open {file}: {error}") from None
+    return lambda inputs: _named(compiled(dict(inputs)))
+
+
+def _named(found: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return found[CATEGORY], found[LOGITS]
+
+
+_RUNTIMES: dict[Runtime, Callable[[Path, Precision], Run]] = {"onnx": _onnx, "openvino": _openvino}

@@ -1,0 +1,29 @@
+"""Engines from the command line, as a process: export one, look at the bundle, predict with it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+from test_cli import attire, done
+
+from attire.bundle import ModelBundle
+from attire.catalog.store import Catalog
+
+
+def test_an_engine_is_exported_shown_and_used(untrained: ModelBundle, catalog: Catalog, tmp_path: Path) -> None:
+    shutil.copytree(untrained.path, tmp_path / "bundle")
+    told = done("export", "bundle", "--to", "onnx", "--photos", catalog.path, cwd=tmp_path)
+    assert "100.00%" in told
+    assert "times as fast" in told
+    shown = done("inspect", "bundle", "--no-speed", cwd=tmp_path)
+    for word in ("resnet10t", "multiply-adds", "3 categories, 2 keys", "onnx", "100.00%"):
+        assert word in shown
+    for engine in ("torch", "onnx", "auto"):
+        done("predict", "bundle", catalog.path, "--engine", engine, "--out", f"{engine}.csv", cwd=tmp_path)
+    rows = {engine: pl.read_csv(tmp_path / f"{engine}.csv") for engine in ("torch", "onnx", "auto")}
+    assert (rows["torch"]["category"] == rows["onnx"]["category"]).mean() > 0.98
+    refused = attire("predict", "bundle", catalog.path, "--engine", "openvino", "--out", "x.csv", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "has no engine 'openvino' (exported: onnx)" in " ".join(refused.stderr.split())

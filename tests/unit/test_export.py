@@ -1,0 +1,349 @@
+"""Exported engines: torch is the oracle, the gate refuses what answers otherwise, and only what is whole is opened."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from attire.bundle import SPEC, ModelBundle
+from attire.catalog.store import Catalog
+from attire.config import Architecture, Decision
+from attire.errors import BundleError, ConfigError, ExportError, MissingExtraError
+from attire.export import export as exporting
+from attire.export.export import ATTEMPTS, MAKERS, Exported, export
+from attire.export.inspect import inspect, multiplications
+from attire.export.onnx import write_onnx
+from attire.export.openvino import make_openvino
+from attire.export.parity import Answers, compare, passes
+from attire.export.quantise import Scheme
+from attire.export.sample import Sample, draw_sample
+from attire.model.network import build_backbone, build_network
+from attire.pixels.preprocess import Preprocess
+from attire.predict.engines import ENGINES, Engine, TorchEngine, open_engine
+from attire.predict.exported import RECORD, EngineRecord, Runtime, engine_folder, engine_names, read_record
+from attire.predict.runtimes import ExportedEngine
+from attire.predict.speed import images_per_s
+from attire.taxonomy import Taxonomy
+from attire.titles import LONGEST
+
+EXPORTS: tuple[tuple[Runtime, bool], ...] = tuple(ATTEMPTS)
+
+
+def make_bundle(folder: Path, taxonomy: Taxonomy, architecture: Architecture) -> ModelBundle:
+    torch.manual_seed(0)
+    network = build_network(architecture, taxonomy)
+    if not architecture.shared:
+        network.category_backbone = build_backbone(architecture)
+    if network.heads.text is not None:
+        torch.nn.init.normal_(network.heads.text.embedding.weight)
+    return ModelBundle.save(
+        folder / "bundle",
+        network,
+        architecture,
+        taxonomy=taxonomy,
+        preprocess=Preprocess(size_px=(32, 24), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
+        decision=Decision(),
+        provenance={},
+        scores={},
+    )
+
+
+@pytest.fixture(scope="module")
+def graph(untrained: ModelBundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The untrained network, traced once: that takes longest."""
+    file = tmp_path_factory.mktemp("graph") / "graph.onnx"
+    write_onnx(untrained, file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def exported(
+    untrained: ModelBundle, catalog: Catalog, graph: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Exported]:
+    """All four engines in a copy of the untrained bundle; a random network's near ties are let through."""
+    path = tmp_path_factory.mktemp("exported") / "bundle"
+    shutil.copytree(untrained.path, path)
+    made = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "write_onnx", lambda _bundle, file: shutil.copy(graph, file))
+        patch.setattr(exporting, "passes", lambda _parity, precision: precision != "bfloat16")
+        for runtime, int8 in EXPORTS:
+            found = export(path, runtime, catalog.path, int8=int8)
+            made[found.folder.name] = found
+    return made
+
+
+@pytest.fixture
+def bundle(exported: dict[str, Exported], tmp_path: Path) -> ModelBundle:
+    """A copy of the bundle with its engines, to be damaged."""
+    shutil.copytree(exported["onnx"].folder.parents[1], tmp_path / "bundle")
+    return ModelBundle.load(tmp_path / "bundle")
+
+
+@pytest.fixture(scope="module")
+def sample(untrained: ModelBundle, catalog: Catalog) -> Sample:
+    return draw_sample(untrained, catalog.path)
+
+
+def noise(count: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(1).integers(0, 256, (count, 3, 32, 24), dtype=np.uint8)
+
+
+def rewrite(bundle: ModelBundle, name: str, **changed: object) -> None:
+    file = engine_folder(bundle.path, name) / RECORD
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+
+
+def at_speed(bundle: ModelBundle, **ratios: float) -> None:
+    for name, ratio in ratios.items():
+        speed = read_record(bundle, name.replace("_", "-")).speed
+        faster = speed.model_copy(update={"images_per_s": ratio * speed.torch_images_per_s})
+        rewrite(bundle, name.replace("_", "-"), speed=faster.model_dump())
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_float_engine_computes_what_torch_computes(bundle: ModelBundle, name: str, count: int) -> None:
+    pixels = noise(count)
+    for ours, theirs in zip(
+        TorchEngine(bundle, "float32").logits(pixels), open_engine(bundle, name).logits(pixels), strict=True
+    ):
+        np.testing.assert_allclose(theirs, ours, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["onnx-int8", "openvino-int8"])
+def test_an_int8_engine_is_small_and_near(bundle: ModelBundle, name: str, sample: Sample) -> None:
+    ours = TorchEngine(bundle, "float32").logits(sample.pixels)
+    for a, b in zip(ours, open_engine(bundle, name).logits(sample.pixels), strict=True):
+        assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.99
+        assert np.abs(a - b).max() > 1e-5, "nothing was quantised"
+    sizes = [sum(file.stat().st_size for file in engine_folder(bundle.path, n).iterdir()) for n in (name, name[:-5])]
+    assert sizes[0] < 0.5 * sizes[1]
+
+
+def test_an_export_leaves_the_bundle_as_it_was(exported: dict[str, Exported], untrained: ModelBundle) -> None:
+    path = exported["onnx"].folder.parents[1]
+    assert ModelBundle.load(path).digest == untrained.digest
+    assert (path / SPEC).read_bytes() == (untrained.path / SPEC).read_bytes()
+    assert engine_names(path) == sorted(exported) == sorted(ENGINES.keys() - {"torch"})
+    assert not list(path.glob(".export-*"))
+    openvino = exported["openvino"]
+    assert [attempt.precision for attempt, _ in openvino.tried] == ["bfloat16", "float32"], "the gate refused the first"
+    assert openvino.record.precision == "float32"
+    assert openvino.record.parity == openvino.tried[-1][1]
+    assert openvino.record.parity.answers == 1
+    assert openvino.record.parity.photos == 90
+
+
+def test_an_engine_that_answers_otherwise_is_not_kept(
+    bundle: ModelBundle, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(graph: Path, file: Path, _scheme: Scheme | None, _sample: Sample) -> None:
+        model = onnx.load(graph)
+        for node in model.graph.node:
+            if node.op_type == "Relu":
+                node.op_type = "Sigmoid"
+        onnx.save(model, file)
+
+    monkeypatch.setitem(MAKERS, "onnx", broken)
+    with pytest.raises(ExportError, match=r"(?s)no engine 'onnx' was kept.*90 photos.*Expected at least 99\.5%"):
+        export(bundle, "onnx", catalog.path)
+    assert not engine_folder(bundle.path, "onnx").exists(), "the older engine was replaced by nothing"
+    assert not list(bundle.path.glob(".export-*"))
+
+
+def test_a_share_of_equal_decisions(untrained: ModelBundle, sample: Sample) -> None:
+    ours = Answers(*TorchEngine(untrained, "float32").logits(sample.pixels))
+    same = compare(untrained, sample, ours, ours)
+    assert (same.answers, same.filled, same.logits) == (1, 1, 0)
+    assert same.iou == same.torch_iou
+    assert passes(same, "int8")
+    decisions = untrained.decide(*ours)
+    colour = untrained.taxonomy.columns["colour"]
+    other = ours.attributes.copy()
+    other[0, colour] = -other[0, colour]
+    found = compare(untrained, sample, ours, Answers(ours.category, other))
+    count = 90 + int(decisions.applies.sum())
+    assert found.decisions == count
+    assert found.answers == pytest.approx(1 - 1 / count)
+    lost = same.model_copy(update={"iou": 0.80, "torch_iou": 0.81})
+    assert not passes(lost, "int8")
+    assert passes(lost.model_copy(update={"iou": 0.806}), "int8")
+    assert not passes(same.model_copy(update={"filled": 0.98}), "int8")
+    assert not passes(same.model_copy(update={"answers": 0.99}), "float32")
+
+
+@pytest.mark.parametrize("kind", ["two networks", "mirrored", "titles"])
+def test_every_kind_of_network_is_exported(catalog: Catalog, sample: Sample, tmp_path: Path, kind: str) -> None:
+    small = {"backbone": "resnet10t", "hidden": 8, "shared": kind != "two networks"}
+    extra = {
+        "two networks": {},
+        "mirrored": {"flip": True, "pooling": "multiscale", "head": "linear", "trunk": 16, "prior": True},
+        "titles": {"text": "title", "text_buckets": 64, "text_width": 8, "trunk": 16},
+    }
+    bundle = make_bundle(tmp_path, catalog.taxonomy, Architecture.model_validate(small | extra[kind]))
+    write_onnx(bundle, tmp_path / "model.onnx")
+    make_openvino(tmp_path / "model.onnx", tmp_path / "model.xml", None, sample)
+    reference, pixels = TorchEngine(bundle, "float32"), noise(3)
+    runtimes: tuple[Runtime, ...] = ("onnx", "openvino")
+    for runtime in runtimes:
+        engine = ExportedEngine.of_folder(tmp_path, runtime, "float32", kind == "titles")
+        pairs = [(engine.logits(pixels), reference.logits(pixels))]
+        if bundle.title_reader:
+            text = bundle.title_reader(["red shirt", "", "blue belt"])
+            pairs.append((engine.titled_logits(pixels, text), reference.titled_logits(pixels, text)))
+            assert np.abs(pairs[1][1][1][0] - pairs[0][1][1][0]).max() > 0.01, "the title says something"
+        for found, expected in pairs:
+            for a, b in zip(found, expected, strict=True):
+                np.testing.assert_allclose(a, b, atol=2e-4)
+
+
+def test_titles_need_photos_and_a_graph_that_reads_them(bundle: ModelBundle) -> None:
+    engine = open_engine(bundle, "onnx")
+    assert isinstance(engine, ExportedEngine)
+    for pixels in (None, noise(1)):
+        with pytest.raises(ConfigError, match="--engine torch"):
+            engine.titled_logits(pixels, np.zeros((1, LONGEST), np.int32))
+
+
+def _stale(bundle: ModelBundle) -> None:
+    spec = json.loads((bundle.path / SPEC).read_text())
+    spec["decision"]["gate"] = 0.7
+    (bundle.path / SPEC).write_text(json.dumps(spec))
+
+
+def _touched(bundle: ModelBundle) -> None:
+    file = engine_folder(bundle.path, "onnx") / "model.onnx"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (_stale, r"exported from another bundle.*attire export .*--to onnx --photos"),
+        (_touched, r"model\.onnx is missing or not the file that was exported.*attire export"),
+        (lambda b: (engine_folder(b.path, "onnx") / "model.onnx").unlink(), "is missing or not the file"),
+        (lambda b: (engine_folder(b.path, "onnx") / RECORD).write_text("{"), r"engine\.json is damaged"),
+        (lambda b: shutil.rmtree(engine_folder(b.path, "onnx")), r"has no engine 'onnx' \(exported: onnx-int8, "),
+    ],
+)
+def test_what_is_not_whole_is_refused_and_passed_over_by_auto(
+    bundle: ModelBundle, harm: Callable[[ModelBundle], None], told: str
+) -> None:
+    at_speed(bundle, onnx=9, openvino=0.5, onnx_int8=0.5, openvino_int8=0.5)
+    harm(bundle)
+    harmed = ModelBundle.load(bundle.path)
+    with pytest.raises(BundleError, match=f"(?s){told}"):
+        open_engine(harmed, "onnx")
+    assert isinstance(open_engine(harmed), TorchEngine)
+
+
+def test_auto_takes_the_fastest_that_can_be_opened(
+    bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "attire")
+    at_speed(bundle, onnx=1.5, openvino=2, onnx_int8=0.9, openvino_int8=3)
+    opened: list[str] = []
+
+    def watched(name: str, real: Callable[[ModelBundle], Engine]) -> Callable[[ModelBundle], Engine]:
+        def opening(bundle: ModelBundle) -> Engine:
+            opened.append(name)
+            return real(bundle)
+
+        return opening
+
+    for name, real in list(ENGINES.items()):
+        monkeypatch.setitem(ENGINES, name, watched(name, real))
+    assert isinstance(open_engine(bundle), ExportedEngine)
+    assert opened == ["openvino-int8"]
+    assert "engine openvino-int8: 3.0 times as fast as torch" in caplog.text
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert isinstance(open_engine(bundle), ExportedEngine)
+    assert opened == ["openvino-int8"] * 2 + ["openvino", "onnx"]
+    assert "pip install 'attire[openvino]'" in caplog.text
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert isinstance(open_engine(bundle), TorchEngine), "onnx-int8 is slower"
+    with pytest.raises(MissingExtraError, match=r"attire\[onnx\]"):
+        open_engine(bundle, "onnx")
+    with pytest.raises(ConfigError, match="did you mean 'openvino'"):
+        open_engine(bundle, "openvion")
+
+
+def test_a_sample_is_of_readable_photos(untrained: ModelBundle, catalog: Catalog, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "bad.jpg").write_text("no photo")
+    with pytest.raises(ConfigError, match="no readable photo"):
+        draw_sample(untrained, folder)
+    for n, views in enumerate(catalog.photo_paths()[:4]):
+        shutil.copy(views[0], folder / f"{n}.png")
+    drawn = draw_sample(untrained, folder)
+    assert (len(drawn.pixels), drawn.truth, drawn.text) == (4, None, None)
+    assert len(draw_sample(untrained, folder, 2).pixels) <= 2
+    both = [draw_sample(untrained, catalog.path, 20) for _ in range(2)]
+    np.testing.assert_array_equal(both[0].pixels, both[1].pixels)
+    assert both[0].truth is not None
+    assert len(both[0].truth.category) == 20
+
+
+def test_multiplications_are_those_of_convolutions_and_layers(untrained: ModelBundle) -> None:
+    counted = 0
+
+    def count(module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        nonlocal counted
+        weight = module.weight
+        assert isinstance(weight, torch.Tensor)
+        counted += output[0].numel() * weight[0].numel()
+
+    layers = (torch.nn.Conv2d, torch.nn.Linear)
+    handles = [m.register_forward_hook(count) for m in untrained.network.modules() if isinstance(m, layers)]
+    with torch.no_grad():
+        untrained.network(torch.zeros(1, 3, 32, 24))
+    for handle in handles:
+        handle.remove()
+    heads = untrained.network.heads.attributes
+    assert isinstance(heads.weight, torch.Tensor)
+    assert multiplications(untrained) == counted + heads.weight.numel()
+
+
+def test_an_inspection_shows_engines_and_faults(bundle: ModelBundle) -> None:
+    _touched(bundle)
+    found = inspect(bundle, speed=False)
+    assert [engine.name for engine in found.engines] == ["torch", "onnx-int8", "openvino", "openvino-int8"]
+    assert "not the file that was exported" in found.faults[0]
+    assert found.facts["words"] == f"3 categories, 2 keys, {bundle.taxonomy.width} values"
+    measured = inspect(bundle).engines
+    assert all(engine.images_per_s for engine in measured)
+    assert measured[0].ratio == 1
+
+
+def test_engines_take_turns_when_they_are_measured() -> None:
+    asked = []
+
+    class Fake:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def logits(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            asked.append((self.name, len(pixels)))
+            return np.zeros((len(pixels), 1), np.float32), np.zeros((len(pixels), 1), np.float32)
+
+    rates = images_per_s({"a": Fake("a"), "b": Fake("b")}, noise(3))
+    assert [name for name, _ in asked[:4]] == ["a", "b", "a", "b"]
+    assert {count for _, count in asked} == {32}
+    assert all(rate > 0 for rate in rates.values())
+
+
+def test_a_record_survives_being_written(exported: dict[str, Exported]) -> None:
+    for made in exported.values():
+        assert EngineRecord.model_validate_json((made.folder / RECORD).read_bytes()) == made.record
