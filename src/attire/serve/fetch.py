@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,6 +21,7 @@ from attire.serve.settings import Settings
 
 PORTS = {"http": 80, "https": 443}
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # carries an IPv4 address, which may be private
+PLAIN = re.compile(r"[!-\[\]-~]+")  # printable ASCII without blank and backslash, which parsers read differently
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
@@ -90,8 +92,8 @@ class Fetcher:
             raise PhotoError("not a URL") from None
         if parts.scheme not in PORTS or not parts.hostname:
             raise PhotoError("not fetched: expected a URL that starts with https:// or http://")
-        if parts.username is not None or parts.password is not None or "\\" in url or not url.isascii():
-            raise PhotoError("not fetched: the URL has a user name, a backslash or characters that are not ASCII")
+        if parts.username is not None or parts.password is not None or PLAIN.fullmatch(url) is None:
+            raise PhotoError("not fetched: the URL has a user name, or characters that a URL must encode")
         host = parts.hostname.rstrip(".")
         standard = port is None or port == PORTS[parts.scheme]
         if not any(self._allows(allowed, host, port, standard) for allowed in self._hosts):

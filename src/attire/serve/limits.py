@@ -15,7 +15,6 @@ from attire.serve.problems import Problem, ProblemError, response
 from attire.serve.settings import MIB, Settings
 
 MAGIC = {"JPEG": (b"\xff\xd8\xff",), "PNG": (b"\x89PNG\r\n\x1a\n",), "WEBP": (b"RIFF",)}
-OPENERS = (*MAGIC, "MPO")  # MPO: a JPEG with a second one behind it, as phones write
 
 
 def check_photo(content: bytes, settings: Settings) -> None:
@@ -30,7 +29,7 @@ def check_photo(content: bytes, settings: Settings) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=OPENERS) as photo:
+            with Image.open(io.BytesIO(content), formats=tuple(MAGIC)) as photo:
                 width, height = photo.size
     except UnidentifiedImageError:
         raise PhotoError(f"damaged: it starts as {kind}, but its header cannot be read") from None

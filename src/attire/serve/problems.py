@@ -64,8 +64,10 @@ def handle_errors(app: FastAPI) -> None:
 
     async def refused(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        problem = Problem.of(error.status_code, error.detail)
-        return response(problem, request.url.path, dict(error.headers or {}))
+        detail = error.detail
+        if detail == HTTPStatus(error.status_code).phrase:  # the framework's, which says nothing more
+            detail = f"{request.method} {request.url.path[:200]}: {detail.lower()}. What there is: /openapi.json"
+        return response(Problem.of(error.status_code, detail), request.url.path, dict(error.headers or {}))
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)

@@ -73,7 +73,10 @@ def build(settings: Settings) -> FastAPI:
 
 def log_to_stderr() -> None:
     """One line a record; workers are processes of their own, so each does this."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    # force: the command line's own handler folds lines to the terminal's width
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, force=True
+    )
     for name in ("attire", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.INFO)
 
