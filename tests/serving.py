@@ -76,7 +76,7 @@ def ask(client: TestClient | httpx.Client, *photos: bytes, **fields: Any) -> htt
 
 
 @contextmanager
-def server(bundle: Path, *options: str) -> Iterator[tuple[str, int, Callable[[], str]]]:
+def server(bundle: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes], Callable[[], str]]]:
     """`attire serve` on a free port: its address, its process and what it logged so far."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -91,7 +91,7 @@ def server(bundle: Path, *options: str) -> Iterator[tuple[str, int, Callable[[],
     try:
         until(lambda: process.poll() is not None or ready(address), 60)
         assert process.poll() is None, log.read_text()
-        yield address, process.pid, log.read_text
+        yield address, process, log.read_text
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

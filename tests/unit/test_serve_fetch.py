@@ -103,8 +103,8 @@ def test_spellings_of_this_machine_are_refused_with_the_systems_resolver(url: st
 @pytest.mark.parametrize(
     "url",
     [
-        "file:///etc/passwd", "ftp://img.example.com/", "gopher://img.example.com/", "//img.example.com/", "data:,x", "",
-        "http://", "http:///x", "http://[", "http://img.example.com:x/", "http://img.example.com:99999/",
+        "file:///etc/passwd", "ftp://img.example.com/", "gopher://img.example.com/", "//img.example.com/", "data:,x",
+        "",         "http://", "http:///x", "http://[", "http://img.example.com:x/", "http://img.example.com:99999/",
         "http://user@img.example.com/", "http://user:pw@img.example.com/", "http://img.example.com@evil.example/",
         "http://img.example.com\\@evil.example/", "http://img.example.com:22/", "https://img.example.com:80/",
         "http://evil.example/", "http://ximg.example.com/", "http://img.example.com.evil.example/", "http://ïmg.example.com/",
@@ -143,7 +143,7 @@ async def _chunks(seconds: float, chunks: int) -> AsyncIterator[bytes]:
 def test_size_and_time_are_bounded_while_it_arrives() -> None:
     with pytest.raises(PhotoError, match="more than 1,000 bytes"):
         fetch("http://img.example.com/", host=Host(httpx.Response(200, content=_chunks(0, 1000))))
-    with pytest.raises(PhotoError, match="longer than 0.5 s"):
+    with pytest.raises(PhotoError, match="took longer"):
         fetch("http://img.example.com/", host=Host(httpx.Response(200, content=_chunks(0.3, 3))))
 
 

@@ -2,6 +2,7 @@
 
 With several workers the supervisor keeps a verified copy of the bundle, and workers load that. So a worker that is
 replaced while a broken bundle stands at the path starts as the others did, and all of them answer from the same one.
+Nothing here imports torch before it must: a worker that starts has to answer its supervisor soon.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING
 import uvicorn
 from uvicorn.supervisors.multiprocess import Multiprocess
 
-from attire.bundle import ModelBundle
 from attire.errors import AttireError, ConfigError
 from attire.serve.settings import Settings
 
@@ -29,36 +29,44 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 DRAIN_S = 10  # beyond the longest that a request may take
+HUNG_S = 30  # a worker that does not answer its supervisor for so long is replaced; importing torch may take ten
 
 
 def run(settings: Settings, host: str, port: int, workers: int = 1) -> None:
-    """Serve until SIGINT or SIGTERM, then answer what is in flight and stop. SIGHUP reloads the bundle."""
+    """Serve until SIGINT or SIGTERM, then answer what is in flight and stop. SIGHUP reloads the bundle.
+
+    Raises `AttireError` where the bundle is refused, before anything listens.
+    """
+    if workers == 1:
+        from attire.bundle import ModelBundle
+
+        ModelBundle.load(settings.bundle)  # here a refusal is a message; in the server's start it were a traceback
+        uvicorn.Server(_config(settings, host, port)).run()
+        return
     with tempfile.TemporaryDirectory(prefix="attire-serve-") as folder:
-        if workers > 1:
-            figures = Path(folder) / "metrics"
-            figures.mkdir()
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(figures)  # before any worker imports prometheus_client
-            copies = Copies(settings.bundle, Path(folder))
-            copies.renew()
-            settings = settings.model_copy(update={"bundle": copies.current, "supervised": True})
-        else:
-            ModelBundle.load(settings.bundle)  # a refusal before the server starts is a message, not a traceback
-        config = uvicorn.Config(
-            partial(build, settings),
-            host=host,
-            port=port,
-            workers=workers,
-            factory=True,
-            access_log=False,  # it would log query strings; attire.serve.access writes ours
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=int(settings.upload_s + settings.deadline_s) + DRAIN_S,
-        )
-        if workers > 1:
-            listening = config.bind_socket()
-            Supervisor(config, [listening], copies).run()
-        else:
-            uvicorn.Server(config).run()
+        figures = Path(folder) / "metrics"
+        figures.mkdir()
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(figures)  # before any worker imports prometheus_client
+        copies = Copies(settings.bundle, Path(folder))
+        copies.renew()
+        settings = settings.model_copy(update={"bundle": copies.current, "supervised": True})
+        config = _config(settings, host, port, workers)
+        Supervisor(config, [config.bind_socket()], copies).run()
+
+
+def _config(settings: Settings, host: str, port: int, workers: int = 1) -> uvicorn.Config:
+    return uvicorn.Config(
+        partial(build, settings),
+        host=host,
+        port=port,
+        workers=workers,
+        factory=True,
+        access_log=False,  # it would log query strings; attire.serve.access writes ours
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.upload_s + settings.deadline_s) + DRAIN_S,
+        timeout_worker_healthcheck=HUNG_S,
+    )
 
 
 def build(settings: Settings) -> FastAPI:
@@ -89,6 +97,8 @@ class Copies:
 
     def renew(self) -> str:
         """Copy and verify what is at the source, and make it current; returns its digest, raises `AttireError`."""
+        from attire.bundle import ModelBundle
+
         self._number += 1
         copy = self.folder / f"{self._number}"
         try:

@@ -73,13 +73,12 @@ function show(number) {
 function fail(text) {
   $("problem").textContent = text;
   $("problem").hidden = false;
-  $("answer").hidden = true;
-  $("status").hidden = true;
+  $("answer").hidden = $("status").hidden = $("intro").hidden = true;
 }
 
 async function ask() {
   const mine = ++asked;
-  $("problem").hidden = true;
+  $("problem").hidden = $("intro").hidden = true;
   $("status").hidden = false;
   $("status").textContent = "Looking at it …";
   $("status").classList.add("busy");
@@ -173,11 +172,12 @@ function where(name, key, value) {
 
 async function explain(button, name, key, value) {
   if (button.getAttribute("aria-pressed") === "true") return cool();
+  if (button.ariaBusy === "true") return;
   cool();
   const id = JSON.stringify([current, key, value]);
   try {
     if (!heats.has(id)) {
-      button.disabled = true;
+      button.ariaBusy = "true"; // not disabled, which would lose the keyboard's place;
       const form = new FormData();
       form.append("photo", photos[current].file, "photo");
       if (key) form.append("key", key);
@@ -196,7 +196,7 @@ async function explain(button, name, key, value) {
   } catch (error) {
     $("caption").textContent = error.message;
   } finally {
-    button.disabled = false;
+    button.ariaBusy = "false";
   }
 }
 
