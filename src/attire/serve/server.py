@@ -44,11 +44,11 @@ def run(settings: Settings, host: str, port: int, workers: int = 1) -> None:
         uvicorn.Server(_config(settings, host, port)).run()
         return
     with tempfile.TemporaryDirectory(prefix="attire-serve-") as folder:
+        copies = Copies(settings.bundle, Path(folder))
+        copies.renew()
         figures = Path(folder) / "metrics"
         figures.mkdir()
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(figures)  # before any worker imports prometheus_client
-        copies = Copies(settings.bundle, Path(folder))
-        copies.renew()
         settings = settings.model_copy(update={"bundle": copies.current, "supervised": True})
         config = _config(settings, host, port, workers)
         Supervisor(config, [config.bind_socket()], copies).run()
