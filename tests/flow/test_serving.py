@@ -18,6 +18,7 @@ import psutil
 import pytest
 import schemathesis
 import uvicorn
+from asking import FakeEngine, ask, photo, server, until
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from pydantic import SecretStr
@@ -28,7 +29,6 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from serving import FakeEngine, ask, photo, server, until
 
 from attire.bundle import ModelBundle
 from attire.errors import BundleError
@@ -240,6 +240,7 @@ def test_the_page_shows_the_answer_and_where_it_comes_from(page: Any) -> None:
     page.wait_for_selector("#answer .verdict strong")
     assert page.inner_text("#answer .verdict strong") in ("Belts", "Shirts", "Trousers")
     assert "colour" in page.inner_text("#answer")
+    assert "null" not in page.inner_text("#answer")
     assert "%" in page.inner_text("#answer .verdict .percent")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     where = page.locator(".verdict .where")

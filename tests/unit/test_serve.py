@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asking import FakeEngine, ask, client, photo, until
 from fastapi.testclient import TestClient
 from PIL import Image
-from serving import FakeEngine, ask, client, photo, until
 
 from attire.bundle import ModelBundle
 from attire.errors import BundleError, ConfigError
@@ -128,6 +128,15 @@ def test_limits_hold_before_anything_is_decoded(untrained: ModelBundle) -> None:
     assert engine.batches == [1]
 
 
+def test_bodies_together_are_bounded_and_their_room_is_given_back(untrained: ModelBundle) -> None:
+    with client(untrained, bodies_bytes=5000) as api:
+        for _ in range(3):
+            refused = ask(api, RED + b"x" * 6000)
+            assert "too many large requests" in problem(refused, 503)
+            assert refused.headers["retry-after"] == "1"
+            assert ask(api, RED).status_code == 200
+
+
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_only_three_formats_are_taken(api: TestClient, format: str) -> None:
     answer = ask(api, photo(format=format))
@@ -164,6 +173,7 @@ def test_keys_are_asked_for(untrained: ModelBundle) -> None:
                 assert answer.headers["www-authenticate"] == "Bearer"
             assert api.get(path, headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
         problem(ask(api, RED), 401)
+        problem(api.post("/v1/predict", content=b"--x", headers={"Content-Type": "multipart/form-data"}), 401)
         problem(api.post("/admin/reload", headers={"Authorization": f"Bearer {KEY}"}), 401)
         assert api.post("/admin/reload", headers={"Authorization": f"Bearer {ADMIN}"}).status_code == 200
         assert api.get("/healthz").status_code == api.get("/").status_code == 200

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from serving import FakeEngine, until
+from asking import FakeEngine, until
 
 from attire.bundle import ModelBundle
 from attire.predict.engines import Bytes

@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from starlette.formparsers import MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
 
 from attire.errors import AttireError
 from attire.serve.access import Access
-from attire.serve.auth import guard
+from attire.serve.auth import Keys, in_description
 from attire.serve.fetch import Fetcher
 from attire.serve.limits import BodyLimits
 from attire.serve.metrics import Metrics
@@ -59,20 +59,16 @@ def create_app(settings: Settings, *, load: Load = load_model, fetch: Fetcher | 
         docs_url=None,  # both would load scripts from elsewhere
         redoc_url=None,
     )
-    keyed, trusted = [], []
-    if settings.keys:
-        check = guard(settings.keys, scheme="key", description="A key of this server.")
-        keyed.append(Depends(check))
+    keyed = [in_description("key", "A key of this server.")] if settings.keys else []
     if settings.admin_keys:
-        check = guard(settings.admin_keys, scheme="admin key", description="A key of this server's operator.")
-        trusted.append(Depends(check))
-        app.include_router(admin, dependencies=trusted)
+        app.include_router(admin, dependencies=[in_description("admin key", "A key of this server's operator.")])
     app.include_router(answers, dependencies=keyed)
     app.include_router(v2, dependencies=keyed)
     app.include_router(health)
     app.include_router(tryit(settings))
     handle_errors(app)
     app.add_middleware(BodyLimits, settings=settings)
+    app.add_middleware(Keys, needed={"/v1": settings.keys, "/v2": settings.keys, "/admin": settings.admin_keys})
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

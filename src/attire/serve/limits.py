@@ -43,58 +43,61 @@ def check_photo(content: bytes, settings: Settings) -> None:
 
 
 class BodyLimits:
-    """ASGI middleware: bounds the size of a body while it arrives, the time it takes, and how many are held at once."""
+    """ASGI middleware: bounds the size of a body while it arrives, its time, and what all bodies together may hold."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app, self.settings, self.held = app, settings, 0
+        self.app, self.settings, self.held = app, settings, 0  # bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self.app(scope, receive, send)
             return
-        refusal = self._refusal(dict(scope["headers"]).get(b"content-length", b""))
-        if refusal is not None:
-            headers = {**(refusal.headers or {}), "Connection": "close"}  # the body will not be read
-            problem = response(Problem.of(refusal.status_code, refusal.detail), scope["path"], headers)
-            await problem(scope, receive, send)
-            return
-        self.held += 1
-        try:
-            await self.app(scope, self._limited(receive), send)
-        finally:
-            self.held -= 1
-
-    def _refusal(self, length: bytes) -> ProblemError | None:
+        length = dict(scope["headers"]).get(b"content-length", b"")
         if length.isdigit() and int(length[:20]) > self.settings.body_bytes:
-            return self._too_large()
-        if self.held >= self.settings.bodies:
-            return ProblemError(503, "too many requests at once. Try again later.", retry_after_s=1)
-        return None
+            error = self._too_large()
+            refusal = response(Problem.of(error.status_code, error.detail), scope["path"], dict(error.headers or {}))
+            await refusal(scope, receive, send)
+            return
+        body = _Body(self, receive)
+        try:
+            await self.app(scope, body.receive, send)
+        finally:
+            self.held -= body.size
+
+    def check(self, size: int) -> None:
+        """Raise `ProblemError` where one body has grown to `size` bytes, or all of them, beyond what is taken."""
+        if size > self.settings.body_bytes:
+            raise self._too_large()
+        if self.held > self.settings.bodies_bytes:
+            raise ProblemError(503, "too many large requests at once. Try again later.", retry_after_s=1)
 
     def _too_large(self) -> ProblemError:
         most = f"{self.settings.body_bytes / MIB:,.0f} MiB"
-        return ProblemError(413, f"the body is too large: at most {most} are taken. Send fewer or smaller photos.")
+        error = ProblemError(413, f"the body is too large: at most {most} are taken. Send fewer or smaller photos.")
+        error.headers = {"Connection": "close"}  # the rest will not be read
+        return error
 
-    def _limited(self, receive: Receive) -> Receive:
-        size, complete, until = 0, False, asyncio.get_running_loop().time() + self.settings.upload_s
 
-        async def limited() -> Message:
-            nonlocal size, complete
-            if complete:  # only a disconnect can follow
-                return await receive()
-            try:
-                async with asyncio.timeout_at(until):
-                    message = await receive()
-            except TimeoutError:
-                error = ProblemError(408, f"the body did not arrive within {self.settings.upload_s:g} s")
-                error.headers = {"Connection": "close"}
-                raise error from None
-            size += len(message.get("body", b""))
-            complete = not message.get("more_body", False)
-            if size > self.settings.body_bytes:
-                error = self._too_large()
-                error.headers = {"Connection": "close"}
-                raise error
-            return message
+class _Body:
+    """One request's body, counted while it arrives."""
 
-        return limited
+    def __init__(self, limits: BodyLimits, receive: Receive) -> None:
+        self._limits, self._receive, self.size, self._complete = limits, receive, 0, False
+        self._until = asyncio.get_running_loop().time() + limits.settings.upload_s
+
+    async def receive(self) -> Message:
+        if self._complete:  # only a disconnect can follow
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._until):
+                message = await self._receive()
+        except TimeoutError:
+            error = ProblemError(408, f"the body did not arrive within {self._limits.settings.upload_s:g} s")
+            error.headers = {"Connection": "close"}
+            raise error from None
+        arrived = len(message.get("body", b""))
+        self.size += arrived
+        self._limits.held += arrived
+        self._complete = not message.get("more_body", False)
+        self._limits.check(self.size)
+        return message

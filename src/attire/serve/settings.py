@@ -35,7 +35,7 @@ class Settings(BaseModel):
     photo_bytes: int = Field(10 * MIB, ge=1)
     photo_pixels: int = Field(40_000_000, ge=1)
     body_bytes: int = Field(64 * MIB, ge=1)
-    bodies: int = Field(32, ge=1)  # requests whose body is held at once
+    bodies_bytes: int = Field(512 * MIB, ge=1)  # of all requests together
     upload_s: float = Field(30, gt=0)  # for a body to arrive
 
     fetch_hosts: tuple[str, ...] = ()  # empty: URLs are refused

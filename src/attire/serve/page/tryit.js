@@ -12,7 +12,7 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
-const percent = (share) => (share > 0.995 ? "> 99%" : share < 0.005 ? "< 1%" : `${Math.round(100 * share)}%`);
+const percent = (share) => (share > 0.995 ? ">99%" : share < 0.005 ? "<1%" : `${Math.round(100 * share)}%`);
 
 async function call(path, options = {}) {
   const key = $("key")?.value;
@@ -107,7 +107,7 @@ function draw(answer, took) {
   const sure = rows.filter(([, one]) => one.status === "answered");
   const unsure = rows.filter(([, one]) => one.status === "abstained");
   const category = answer.category;
-  $("answer").replaceChildren(
+  $("answer").replaceChildren(...[
     element("div", { className: "verdict" },
       element("strong", { textContent: category.value }),
       element("span", { className: "percent", textContent: percent(category.confidence) }),
@@ -116,7 +116,7 @@ function draw(answer, took) {
     others("or", category.alternatives.filter((one) => one.confidence >= 0.005)),
     ...group("Sure enough to fill in", sure),
     ...group("Left to a person", unsure),
-  );
+  ].filter((part) => part !== null));
   $("answer").hidden = false;
   const left = answer.faults.map((fault) => `Photo ${fault.photo} was left out: ${fault.reason}.`);
   answer.faults.forEach((fault) => $("thumbs").querySelectorAll("button")[fault.photo - 1]?.classList.add("left-out"));
