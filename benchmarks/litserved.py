@@ -1,0 +1,51 @@
+"""The same network behind LitServe, for `serving.py`: python benchmarks/litserved.py BUNDLE PORT."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import litserve
+import numpy as np
+from fastapi import UploadFile
+
+from attire.bundle import ModelBundle
+from attire.catalog.images import open_photo
+from attire.predict.engines import TorchEngine
+
+MAX_BATCH, WAIT_S = 32, 0.004  # as attire serve
+
+
+class Network(litserve.LitAPI):
+    """Photos in, the category's logits out; decodes and computes what attire serve does."""
+
+    def __init__(self, bundle: Path) -> None:
+        super().__init__(max_batch_size=MAX_BATCH, batch_timeout=WAIT_S)
+        self.path = bundle
+
+    def setup(self, device: str) -> None:  # noqa: ARG002
+        self.bundle = ModelBundle.load(self.path)
+        self.engine = TorchEngine(self.bundle)
+
+    def decode_request(self, request: UploadFile) -> Any:
+        preprocess = self.bundle.preprocess
+        return preprocess.resize(open_photo(request.file.read(), target_px=preprocess.size_px))
+
+    def batch(self, inputs: list[Any]) -> Any:
+        return np.stack(inputs)
+
+    def predict(self, pixels: Any) -> Any:
+        category, attributes = self.engine.logits(pixels)
+        return list(zip(category.tolist(), attributes.tolist(), strict=True))
+
+    def unbatch(self, output: Any) -> Any:
+        return output
+
+    def encode_response(self, output: Any) -> Any:
+        return {"category": output[0], "attributes": output[1]}
+
+
+if __name__ == "__main__":
+    server = litserve.LitServer(Network(Path(sys.argv[1])), accelerator="auto", timeout=60)
+    server.run(host="127.0.0.1", port=int(sys.argv[2]), generate_client_file=False, log_level="warning")

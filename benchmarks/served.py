@@ -1,0 +1,54 @@
+"""`attire serve` as a process, for benchmarks."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(bundle: Path, *options: str) -> Iterator[tuple[str, psutil.Process]]:
+    """Its address and process, once it is ready; its log is shown where it does not get there."""
+    port = free_port()
+    command = [sys.executable, "-c", "from attire.cli import main; main()", "serve", str(bundle), "--port", str(port)]
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen([*command, *options], stdout=log, stderr=log)
+        address = f"http://127.0.0.1:{port}"
+        try:
+            wait_ready(f"{address}/readyz", process, seconds=120)
+            yield address, psutil.Process(process.pid)
+        except BaseException:
+            log.seek(0)
+            sys.stderr.write(log.read()[-5000:])
+            raise
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def wait_ready(url: str, process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait until `url` answers 200."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            if httpx.get(url, timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise TimeoutError(f"{url} was not ready within {seconds:g} s")

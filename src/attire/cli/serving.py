@@ -1,0 +1,112 @@
+"""Answering over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from attire.cli.app import app, console, facts, plain
+from attire.errors import MissingExtraError
+
+Names = Annotated[list[str], Parameter(consume_multiple=True, negative="")]
+
+
+@app.command
+def serve(
+    bundle: Path,
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: int = 1,
+    engine: Literal["torch"] = "torch",
+    name: str = "attire",
+    precision: float = 0.95,
+    fill: Literal["sure", "all"] = "sure",
+    max_batch: int = 32,
+    max_wait_ms: float = 4,
+    queue_photos: int = 256,
+    deadline_s: float = 20,
+    photos: int = 8,
+    photo_mb: float = 10,
+    photo_megapixels: float = 40,
+    fetch_hosts: Names = [],  # noqa: B006
+    keys: Path | None = None,
+    admin_keys: Path | None = None,
+    cors_origins: Names = [],  # noqa: B006
+) -> None:
+    """Answer over HTTP: a JSON API, the Open Inference Protocol, metrics, and a page at / to try it.
+
+    SIGTERM answers what is in flight and stops; SIGHUP loads the bundle again, without losing a request.
+
+    Parameters
+    ----------
+    host
+        Address to listen on; 0.0.0.0 lets other machines in.
+    workers
+        Processes, each with a network of its own; one that dies is replaced.
+    name
+        Of the model, in the Open Inference Protocol.
+    precision
+        How often an answered key is to be right, where a request does not say: 0.9, 0.95 or 0.99.
+    fill
+        all: answer every key that applies, where a request does not say.
+    max_batch
+        Photos, of whichever requests, that go through the network at once.
+    max_wait_ms
+        That a lone photo waits for others.
+    queue_photos
+        Photos that may wait; more are refused with 503 and Retry-After.
+    deadline_s
+        Until when a request is answered, or given up with 504.
+    photos, photo_mb, photo_megapixels
+        Most photos of a product, and the largest photo, before it is decoded.
+    fetch_hosts
+        Hosts from which photos may be fetched by URL; none unless given. *.example.com allows those below it.
+    keys
+        File with API keys, one a line; or the environment variable ATTIRE_API_KEYS, with commas.
+    admin_keys
+        The same for POST /admin/reload; or ATTIRE_ADMIN_KEYS. Without one that route is not there.
+    cors_origins
+        Origins whose pages may call the API; none unless given.
+    """
+    try:
+        from attire.serve.server import log_to_stderr, run
+        from attire.serve.settings import MIB, Settings, read_keys
+    except ImportError:
+        raise MissingExtraError("attire serve", "serve") from None
+
+    settings = Settings(
+        bundle=bundle,
+        name=name,
+        engine=engine,
+        precision=precision if fill == "sure" else None,
+        max_batch=max_batch,
+        max_wait_ms=max_wait_ms,
+        queue_photos=queue_photos,
+        deadline_s=deadline_s,
+        photos=photos,
+        photo_bytes=int(photo_mb * MIB),
+        photo_pixels=int(photo_megapixels * 1e6),
+        body_bytes=int(photos * photo_mb * MIB * 4 / 3) + MIB,
+        fetch_hosts=tuple(fetch_hosts),
+        keys=read_keys(keys, "ATTIRE_API_KEYS"),
+        admin_keys=read_keys(admin_keys, "ATTIRE_ADMIN_KEYS"),
+        cors_origins=tuple(cors_origins),
+    )
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    many = f", {workers} processes" if workers > 1 else ""
+    said = {
+        "bundle": plain(str(bundle)) + f"  (engine {engine}{many})",
+        "try it": f"{address}/",
+        "API": f"{address}/v1/predict   description: {address}/openapi.json",
+        "limits": f"{photos} photos a product, {photo_mb:g} MB and {photo_megapixels:g} megapixels each",
+        "keys": f"{len(settings.keys)}" if settings.keys else "none: everybody who reaches this address may ask",
+        "URLs": plain(", ".join(fetch_hosts)) or "not fetched",
+        "stop, reload": "Ctrl-C or SIGTERM drains and stops; SIGHUP loads the bundle again",
+    }
+    console.print(facts(said), highlight=False)
+    log_to_stderr()
+    run(settings, host, port, workers)

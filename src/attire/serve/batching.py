@@ -1,0 +1,148 @@
+"""Dynamic batching: what waits, from whichever request, goes through the engine together.
+
+One thread computes, for an engine has one GPU or all cores anyway. While it computes, photos gather, so that batches
+grow with load by themselves; a photo that finds the engine idle waits `max_wait_s` at most.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from attire.predict.engines import Bytes, Engine, Floats, Ids, TitleEngine
+from attire.serve.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+Row = tuple[Floats, Floats]  # logits float32[C] and float32[K] of one photo
+
+
+class FullError(Exception):
+    """No room for the request's photos; try again in `retry_after_s` seconds."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(retry_after_s)
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(slots=True, eq=False)
+class _Photo:
+    """pixels: uint8[3, H, W]; text: int32[T] for an engine that is asked with titles."""
+
+    engine: Engine
+    pixels: Bytes
+    text: Ids | None
+    answer: Future[Row] = field(default_factory=Future)
+
+    def fits(self, other: _Photo) -> bool:
+        """Whether one call can answer both: after a reload two engines may be in use for a moment."""
+        return self.engine is other.engine and (self.text is None) == (other.text is None)
+
+
+class Batcher:
+    """Answers photos of all requests, in batches, in the order in which they came."""
+
+    def __init__(self, metrics: Metrics, *, max_batch: int, max_wait_s: float, capacity: int) -> None:
+        self.max_batch, self.max_wait_s, self.capacity = max_batch, max_wait_s, capacity
+        self._metrics = metrics
+        self._admitted = 0
+        self._photos_per_s = 0.0  # while it is busy, smoothed
+        self._waiting: deque[_Photo] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def admit(self, photos: int) -> Iterator[None]:
+        """Room for a request's photos, from before they are decoded until they are answered; raises `FullError`."""
+        with self._changed:
+            if self._admitted + photos > self.capacity:
+                raise FullError(min(30, math.ceil(self._admitted / self._photos_per_s) if self._photos_per_s else 1))
+            self._admitted += photos
+        self._metrics.waiting.inc(photos)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._admitted -= photos
+            self._metrics.waiting.dec(photos)
+
+    def submit(self, engine: Engine, pixels: Bytes, text: Ids | None = None) -> Future[Row]:
+        """The logits of one photo uint8[3, H, W], to come; a cancelled one is not computed."""
+        photo = _Photo(engine, pixels, text)
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the batcher is closed")
+            self._waiting.append(photo)
+            self._changed.notify()
+        return photo.answer
+
+    def close(self) -> None:
+        """Answer what waits, then stop."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._next():
+            wanted = [photo for photo in batch if photo.answer.set_running_or_notify_cancel()]
+            if wanted:
+                self._answer(wanted)
+
+    def _next(self) -> list[_Photo]:
+        """The next batch; empty once it is closed and nothing waits."""
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._changed.wait()
+            until = time.monotonic() + self.max_wait_s
+            while len(self._waiting) < self.max_batch and not self._closed:
+                # Nobody else is on the way: waiting would only cost time.
+                if len(self._waiting) >= self._admitted or (left := until - time.monotonic()) <= 0:
+                    break
+                self._changed.wait(left)
+            batch: list[_Photo] = []
+            while self._waiting and len(batch) < self.max_batch and (not batch or batch[0].fits(self._waiting[0])):
+                batch.append(self._waiting.popleft())
+            return batch
+
+    def _answer(self, batch: Sequence[_Photo]) -> None:
+        start = time.perf_counter()
+        try:
+            category, attributes = _compute(batch)
+        except Exception as error:
+            if len(batch) > 1:  # one of them may be to blame: the others are answered
+                for photo in batch:
+                    self._answer([photo])
+                return
+            logger.exception("the engine failed")
+            batch[0].answer.set_exception(error)
+            return
+        took = time.perf_counter() - start
+        self._metrics.batch.observe(len(batch))
+        self._metrics.engine_seconds.inc(took)
+        speed = len(batch) / max(took, 1e-6)
+        self._photos_per_s = speed if not self._photos_per_s else 0.9 * self._photos_per_s + 0.1 * speed
+        for row, photo in enumerate(batch):
+            photo.answer.set_result((category[row], attributes[row]))
+
+
+def _compute(batch: Sequence[_Photo]) -> tuple[Floats, Floats]:
+    pixels, text = (
+        np.stack([photo.pixels for photo in batch]),
+        [photo.text for photo in batch if photo.text is not None],
+    )
+    engine = batch[0].engine
+    if not text:
+        return engine.logits(pixels)
+    assert isinstance(engine, TitleEngine)
+    return engine.titled_logits(pixels, np.stack(text))

@@ -1,0 +1,71 @@
+"""The bundle that answers, and its replacement while requests run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from attire.bundle import ModelBundle
+from attire.errors import AttireError
+from attire.predict.engines import ENGINES, Engine
+from attire.serve.metrics import Metrics
+from attire.serve.settings import Settings
+
+logger = logging.getLogger(__name__)
+Load = Callable[[Settings], "Model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A loaded bundle with its engine. A request keeps the one it began with to its end."""
+
+    bundle: ModelBundle
+    engine: Engine
+
+    @property
+    def version(self) -> str:
+        """Short, and equal for bundles that answer alike."""
+        return self.bundle.digest[:12]
+
+
+def load_model(settings: Settings) -> Model:
+    """The bundle on disk, verified, and its engine, warm; raises `AttireError`."""
+    bundle = ModelBundle.load(settings.bundle)
+    if bundle.calibration and settings.precision is not None:
+        bundle.calibration.check(settings.precision)
+    engine = ENGINES[settings.engine](bundle)
+    height, width = bundle.preprocess.size_px
+    engine.logits(np.zeros((1, 3, height, width), dtype=np.uint8))  # the first call of an engine is slow
+    return Model(bundle, engine)
+
+
+class Models:
+    """Holds the model that new requests get. `model` is None until the first `load`."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, load: Load = load_model) -> None:
+        self._settings, self._metrics, self._load = settings, metrics, load
+        self._lock = asyncio.Lock()
+        self.model: Model | None = None
+
+    async def load(self) -> Model:
+        """Load and verify what is on disk now and swap it in; where that fails the old one stays, and it raises."""
+        async with self._lock:
+            try:
+                found = await asyncio.to_thread(self._load, self._settings)
+            except AttireError as error:
+                self._metrics.reloads.labels("refused").inc()
+                logger.error("bundle refused%s: %s", "" if self.model is None else ", the old one stays", error)
+                raise
+            self.model = found
+            self._metrics.reloads.labels("loaded").inc()
+            logger.info("bundle %s answers", found.version)
+            return found
+
+    async def verify(self) -> Model:
+        """What is on disk now, loaded and verified but not swapped in; raises `AttireError`."""
+        async with self._lock:
+            return await asyncio.to_thread(self._load, self._settings)

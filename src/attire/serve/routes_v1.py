@@ -1,0 +1,178 @@
+"""The routes for shops: one product, many products, a heat map, the words, and the server's state."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import os
+import signal
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+
+from attire.errors import AttireError, BundleError, MissingExtraError, PhotoError
+from attire.serve.problems import Problem, ProblemError, described
+from attire.serve.schemas import (
+    BatchAnswer,
+    BatchProduct,
+    BatchRequest,
+    BatchResult,
+    Fill,
+    InlinePhoto,
+    Product,
+    State,
+    UrlPhoto,
+    Words,
+)
+from attire.serve.service import Question, Service
+
+BUSY = (400, 401, 408, 413, 422, 500, 503, 504)  # how a request with a body may be refused
+
+answers = APIRouter(prefix="/v1", tags=["predict"])
+health = APIRouter(tags=["health"])
+admin = APIRouter(prefix="/admin", tags=["admin"])
+
+
+def service_of(request: Request) -> Service:
+    """What `create_app` put there."""
+    service: Service = request.app.state.service
+    return service
+
+
+@answers.post("/predict", responses=described(*BUSY))
+async def predict(
+    request: Request,
+    photos: Annotated[list[UploadFile], File(description="JPEG, PNG or WebP; several of one product are averaged")],
+    id: Annotated[str, Form(max_length=256, description="given back with the answer")] = "",
+    title: Annotated[str, Form(max_length=2000, description="for bundles that read titles")] = "",
+    category: Annotated[str | None, Form(max_length=256, description="the known one, which overrules")] = None,
+    fill: Annotated[Fill, Form(description="all: answer every key that applies, however unsure")] = "sure",
+    precision: Annotated[float | None, Form(gt=0, lt=1, description="how often answers are to be right")] = None,
+) -> Product:
+    """Category and attributes of one product, from its photos."""
+    service = service_of(request)
+    _check_count(len(photos), service)
+    model = service.model()
+    async with service.admitted(len(photos)):
+        content = [await photo.read() for photo in photos]
+        return await service.answer(model, Question(id, content, title, category), _precision(service, fill, precision))
+
+
+@answers.post("/predict/batch", responses=described(*BUSY))
+async def predict_batch(request: Request, batch: BatchRequest) -> BatchAnswer:
+    """Several products, with photos as base64 or (where the server allows their hosts) URLs; each fails alone."""
+    service = service_of(request)
+    most = service.settings.products
+    if len(batch.products) > most:
+        raise ProblemError(413, f"{len(batch.products)} products in one request: at most {most} are taken")
+    for product in batch.products:
+        _check_count(len(product.photos), service)
+    model, precision = service.model(), _precision(service, batch.fill, batch.precision)
+
+    async def result(product: BatchProduct) -> BatchResult:
+        try:
+            photos = await asyncio.gather(*(_content(photo, service) for photo in product.photos))
+            question = Question(product.id, photos, product.title, product.category)
+            return BatchResult(id=product.id, product=await service.answer(model, question, precision))
+        except AttireError as error:
+            return BatchResult(id=product.id, problem=Problem.of(422, str(error)))
+
+    async with service.admitted(sum(len(product.photos) for product in batch.products)):
+        return BatchAnswer(results=await asyncio.gather(*(result(product) for product in batch.products)))
+
+
+@answers.post(
+    "/explain",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+        **described(*BUSY, 501),
+    },
+)
+async def explain(
+    request: Request,
+    photo: Annotated[UploadFile, File(description="JPEG, PNG or WebP")],
+    key: Annotated[str | None, Form(max_length=256, description="the attribute key; without one the category")] = None,
+    value: Annotated[str | None, Form(max_length=256, description="the value; without one the likeliest")] = None,
+) -> Response:
+    """Where in the photo an answer comes from: a PNG of the photo under a heat map (extra `explain`)."""
+    service = service_of(request)
+    try:
+        content = await service.explain(service.model(), await photo.read(), key, value)
+    except MissingExtraError as error:
+        raise ProblemError(501, f"this server makes no heat maps: {error}") from None
+    return Response(content, media_type="image/png")
+
+
+@answers.get("/taxonomy", responses=described(401, 500, 503))
+async def taxonomy(request: Request) -> Words:
+    """The categories, keys and values that the model can answer with."""
+    return Words.of(service_of(request).model().bundle.taxonomy)
+
+
+@health.get("/healthz")
+async def healthz() -> State:
+    """The process lives."""
+    return State()
+
+
+@health.get("/readyz", responses=described(503))
+async def readyz(request: Request) -> State:
+    """A bundle is loaded, so that requests will be answered."""
+    return State(bundle=service_of(request).model().version)
+
+
+@health.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(request: Request) -> Response:
+    """Figures for Prometheus."""
+    return Response(service_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+@admin.post(
+    "/reload",
+    responses={202: {"model": State, "description": "all workers are loading it"}, **described(401, 409, 500)},
+)
+async def reload(request: Request, response: Response) -> State:
+    """Load what now stands at the bundle's path, verify it, and let it answer; a broken one leaves the old in place."""
+    service = service_of(request)
+    try:
+        if service.settings.supervised:
+            os.kill(os.getppid(), signal.SIGHUP)  # the parent verifies it, once, for all workers
+            response.status_code = 202
+            return State(status="reloading")
+        return State(bundle=(await service.models.load()).version)
+    except BundleError as error:
+        raise ProblemError(409, f"the old bundle goes on answering: {error}") from None
+
+
+def _check_count(photos: int, service: Service) -> None:
+    if photos > service.settings.photos:
+        raise ProblemError(413, f"{photos} photos of one product: at most {service.settings.photos} are taken")
+
+
+def _precision(service: Service, fill: Fill, precision: float | None) -> float | None:
+    if fill == "all":
+        return None
+    return service.settings.precision if precision is None else precision
+
+
+async def _content(photo: UrlPhoto | InlinePhoto, service: Service) -> bytes | PhotoError:
+    try:
+        if isinstance(photo, UrlPhoto):
+            return await service.fetch(photo.url)
+        if len(photo.base64) * 3 / 4 > service.settings.photo_bytes + 3:
+            raise PhotoError(f"too large: at most {service.settings.photo_bytes:,} bytes are taken")
+        return base64.b64decode(photo.base64, validate=True)
+    except PhotoError as error:
+        return error
+    except (binascii.Error, ValueError):
+        return PhotoError("not base64")
+
+
+ROUTERS: Sequence[APIRouter] = (answers, health, admin)

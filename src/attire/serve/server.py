@@ -1,0 +1,140 @@
+"""Running the application: one process, or several on one port under a supervisor that replaces those that die.
+
+With several workers the supervisor keeps a verified copy of the bundle, and workers load that. So a worker that is
+replaced while a broken bundle stands at the path starts as the others did, and all of them answer from the same one.
+Nothing here imports torch before it must: a worker that starts has to answer its supervisor soon.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from socket import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+from uvicorn.supervisors.multiprocess import Multiprocess
+
+from attire.errors import AttireError, ConfigError
+from attire.serve.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+logger = logging.getLogger(__name__)
+DRAIN_S = 10  # beyond the longest that a request may take
+HUNG_S = 30  # a worker that does not answer its supervisor for so long is replaced; importing torch may take ten
+
+
+def run(settings: Settings, host: str, port: int, workers: int = 1) -> None:
+    """Serve until SIGINT or SIGTERM, then answer what is in flight and stop. SIGHUP reloads the bundle.
+
+    Raises `AttireError` where the bundle is refused, before anything listens.
+    """
+    if workers == 1:
+        from attire.bundle import ModelBundle
+
+        ModelBundle.load(settings.bundle)  # here a refusal is a message; in the server's start it were a traceback
+        uvicorn.Server(_config(settings, host, port)).run()
+        return
+    with tempfile.TemporaryDirectory(prefix="attire-serve-") as folder:
+        copies = Copies(settings.bundle, Path(folder))
+        copies.renew()
+        figures = Path(folder) / "metrics"
+        figures.mkdir()
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(figures)  # before any worker imports prometheus_client
+        settings = settings.model_copy(update={"bundle": copies.current, "supervised": True})
+        config = _config(settings, host, port, workers)
+        Supervisor(config, [config.bind_socket()], copies).run()
+
+
+def _config(settings: Settings, host: str, port: int, workers: int = 1) -> uvicorn.Config:
+    return uvicorn.Config(
+        partial(build, settings),
+        host=host,
+        port=port,
+        workers=workers,
+        factory=True,
+        access_log=False,  # it would log query strings; attire.serve.access writes ours
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.upload_s + settings.deadline_s) + DRAIN_S,
+        timeout_worker_healthcheck=HUNG_S,
+    )
+
+
+def build(settings: Settings) -> FastAPI:
+    """The application of one process."""
+    if settings.supervised:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the application listens to it
+    log_to_stderr()
+    from attire.serve.app import create_app
+
+    return create_app(settings)
+
+
+def log_to_stderr() -> None:
+    """One line a record; workers are processes of their own, so each does this."""
+    # force: the command line's own handler folds lines to the terminal's width
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, force=True
+    )
+    for name in ("attire", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+class Copies:
+    """The last good bundle, out of reach of whoever replaces the one at `source`."""
+
+    def __init__(self, source: Path, folder: Path) -> None:
+        self.source, self.folder, self.current, self._number = source, folder, folder / "bundle", 0
+
+    def renew(self) -> str:
+        """Copy and verify what is at the source, and make it current; returns its digest, raises `AttireError`."""
+        from attire.bundle import ModelBundle
+
+        self._number += 1
+        copy = self.folder / f"{self._number}"
+        try:
+            shutil.copytree(self.source, copy)
+            digest = ModelBundle.load(copy).digest
+        except AttireError:
+            shutil.rmtree(copy, ignore_errors=True)
+            ModelBundle.load(self.source)  # the same refusal, naming the path that people know
+            raise
+        except (OSError, shutil.Error) as error:
+            shutil.rmtree(copy, ignore_errors=True)
+            raise ConfigError(f"cannot copy the bundle {self.source}: {error}") from None
+        link = self.folder / "next"
+        link.symlink_to(copy, target_is_directory=True)
+        link.replace(self.current)
+        for older in self.folder.iterdir():
+            # Workers may still be reading the one before.
+            if older.name.isdigit() and int(older.name) < self._number - 1:
+                shutil.rmtree(older, ignore_errors=True)
+        return digest
+
+
+class Supervisor(Multiprocess):
+    """uvicorn's, but SIGHUP lets workers swap bundles in place: a restart would cut idle connections."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket], copies: Copies) -> None:
+        super().__init__(config, sockets)
+        self._copies = copies
+
+    def handle_hup(self) -> None:
+        try:
+            digest = self._copies.renew()
+        except AttireError as error:
+            logger.error("bundle refused, the old one stays: %s", error)
+            return
+        logger.info("bundle %s goes to %d workers", digest[:12], len(self.processes))
+        for process in self.processes:
+            if process.pid is not None and process.process.is_alive():
+                os.kill(process.pid, signal.SIGHUP)

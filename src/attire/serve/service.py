@@ -1,0 +1,166 @@
+"""From a request's photos to its answer: admitted, decoded by threads, computed in batches with others, decided."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attire.catalog.images import open_photo
+from attire.errors import MissingExtraError, PhotoError
+from attire.predict.engines import Bytes, Floats
+from attire.predict.logits import title_reader
+from attire.score.decisions import prediction
+from attire.serve.batching import Batcher, FullError
+from attire.serve.fetch import Fetcher
+from attire.serve.limits import check_photo
+from attire.serve.metrics import Metrics
+from attire.serve.models import Model, Models
+from attire.serve.problems import ProblemError
+from attire.serve.schemas import Fault, Product
+from attire.serve.settings import Settings
+
+logger = logging.getLogger(__name__)
+EXPLANATIONS = 4  # waiting at once: each takes a forward and a backward pass, outside the batches
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One product: encoded photos (or why there is none in its place), and what is known of it."""
+
+    id: str
+    photos: Sequence[bytes | PhotoError]
+    title: str = ""
+    category: str | None = None
+
+
+class Service:
+    """What the routes share. Nothing of a request outlives it."""
+
+    def __init__(self, settings: Settings, models: Models, metrics: Metrics, fetch: Fetcher) -> None:
+        self.settings, self.models, self.metrics, self.fetch = settings, models, metrics, fetch
+        self.batcher = Batcher(
+            metrics,
+            max_batch=settings.max_batch,
+            max_wait_s=settings.max_wait_ms / 1000,
+            capacity=settings.queue_photos,
+        )
+        self._decoders = ThreadPoolExecutor(settings.decoders, "decode")
+        self._explainer = ThreadPoolExecutor(1, "explain")
+        self._explaining = 0
+
+    def close(self) -> None:
+        """Answer what waits, then stop."""
+        self._decoders.shutdown(cancel_futures=True)
+        self._explainer.shutdown(cancel_futures=True)
+        self.batcher.close()
+
+    def model(self) -> Model:
+        """The model that answers now."""
+        if self.models.model is None:
+            raise ProblemError(503, "the model is still being loaded. Try again.", retry_after_s=2)
+        return self.models.model
+
+    @asynccontextmanager
+    async def admitted(self, photos: int) -> AsyncIterator[None]:
+        """Room for that many photos and the request's time; refuses with 503 and 504."""
+        if photos > self.settings.queue_photos:
+            raise ProblemError(413, f"{photos} photos in one request: at most {self.settings.queue_photos} are taken")
+        try:
+            with self.batcher.admit(photos):
+                async with asyncio.timeout(self.settings.deadline_s):
+                    yield
+        except FullError as error:
+            detail = f"{self.settings.queue_photos} photos are waiting already. Try again later."
+            raise ProblemError(503, detail, retry_after_s=error.retry_after_s) from None
+        except TimeoutError:
+            detail = f"not answered within {self.settings.deadline_s:g} s. Try again later, or with fewer photos."
+            raise ProblemError(504, detail) from None
+
+    async def logits(self, model: Model, pixels: Sequence[Bytes], titles: Sequence[str] = ()) -> tuple[Floats, Floats]:
+        """float32[B, C] and float32[B, K] of admitted photos uint8[3, H, W], with a title each or none at all."""
+        reader = title_reader(model.bundle, "both" if any(titles) else "photo")
+        text = [None] * len(pixels) if reader is None else list(reader(titles))
+        futures = [self.batcher.submit(model.engine, *photo) for photo in zip(pixels, text, strict=True)]
+        rows = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
+        category, attributes = (np.stack(part) for part in zip(*rows, strict=True))
+        return category, attributes
+
+    async def answer(self, model: Model, question: Question, precision: float | None) -> Product:
+        """Answer one admitted question; raises `AttireError` for what is wrong with it."""
+        bundle, taxonomy = model.bundle, model.bundle.taxonomy
+        known: NDArray[np.int64] | None = None
+        if question.category is not None:
+            known = np.array([taxonomy.category_index[taxonomy.category(question.category)]])
+        if bundle.calibration and precision is not None:
+            bundle.calibration.check(precision)
+        title_reader(bundle, "both" if question.title else "photo")
+        found = await asyncio.gather(*(self._decoded(model, photo) for photo in question.photos))
+        faults = [Fault(photo=n, reason=str(one)) for n, one in enumerate(found, 1) if isinstance(one, PhotoError)]
+        pixels = [one for one in found if not isinstance(one, PhotoError)]
+        self.metrics.photos.labels("refused").inc(len(faults))
+        self.metrics.photos.labels("used").inc(len(pixels))
+        if not pixels:
+            raise PhotoError("; ".join(f"photo {fault.photo}: {fault.reason}" for fault in faults) or "no photo")
+        titles = [question.title] * len(pixels) if question.title else []
+        category, attributes = (part.mean(axis=0, keepdims=True) for part in await self.logits(model, pixels, titles))
+        decisions = bundle.decide(category, attributes, known)
+        said = prediction(taxonomy, decisions, bundle.accepted(decisions, precision), 0, question.id, bundle.digest)
+        return Product.of(said, faults, model.version)
+
+    async def explain(self, model: Model, photo: bytes, key: str | None, value: str | None) -> bytes:
+        """PNG: the photo under a heat map of what spoke for the value; raises `AttireError`."""
+        check_photo(photo, self.settings)
+        if self._explaining >= EXPLANATIONS:
+            raise ProblemError(503, "other heat maps are being made. Try again later.", retry_after_s=2)
+        self._explaining += 1
+        try:
+            async with asyncio.timeout(self.settings.deadline_s):
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._explainer, _heat_map, model, photo, key, value)
+        except TimeoutError:
+            raise ProblemError(504, f"not made within {self.settings.deadline_s:g} s. Try again later.") from None
+        finally:
+            self._explaining -= 1
+
+    async def _decoded(self, model: Model, photo: bytes | PhotoError) -> Bytes | PhotoError:
+        if isinstance(photo, PhotoError):
+            return photo
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, self._decode, model, photo)
+
+    def _decode(self, model: Model, photo: bytes) -> Bytes | PhotoError:
+        preprocess = model.bundle.preprocess
+        try:
+            check_photo(photo, self.settings)
+            return preprocess.resize(open_photo(photo, target_px=preprocess.size_px))
+        except PhotoError as error:
+            return error
+
+
+def can_explain() -> bool:
+    """Whether the extra `explain` is installed."""
+    try:
+        import attire.explanation.hires  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _heat_map(model: Model, photo: bytes, key: str | None, value: str | None) -> bytes:
+    import io
+
+    from attire.explanation.explain import explain
+    from attire.explanation.picture import overlay
+
+    if not can_explain():
+        raise MissingExtraError("a heat map", "explain")
+    found = explain(model.bundle, photo, key, value)
+    content = io.BytesIO()
+    overlay(found.photo, found.heat).save(content, "PNG", compress_level=3)
+    return content.getvalue()

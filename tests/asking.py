@@ -1,0 +1,114 @@
+"""A served fake engine, photos in memory, and a real server in a process of its own, for tests of attire.serve."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from attire.bundle import ModelBundle
+from attire.predict.engines import Bytes, Floats
+from attire.serve.app import create_app
+from attire.serve.fetch import Fetcher
+from attire.serve.models import Model
+from attire.serve.settings import Settings
+from attire.taxonomy import Taxonomy
+
+
+class FakeEngine:
+    """Logits are a fixed linear map of the mean colour. `gate` holds it up; it fails of photos that are all black."""
+
+    def __init__(self, taxonomy: Taxonomy) -> None:
+        random = np.random.default_rng(0)
+        self.category = random.normal(size=(3, len(taxonomy.categories))).astype(np.float32)
+        self.attributes = random.normal(size=(3, taxonomy.width)).astype(np.float32)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.batches: list[int] = []
+
+    def logits(self, pixels: Bytes) -> tuple[Floats, Floats]:
+        assert self.gate.wait(20)
+        self.batches.append(len(pixels))
+        colour = pixels.mean(axis=(2, 3), dtype=np.float32) / 255
+        if (colour.max(axis=1) == 0).any():
+            raise RuntimeError("black")
+        return colour @ self.category, colour @ self.attributes
+
+
+def photo(colour: tuple[int, int, int] = (200, 40, 40), size: tuple[int, int] = (24, 32), format: str = "PNG") -> bytes:
+    """An encoded photo of one colour."""
+    content = io.BytesIO()
+    Image.new("RGB", size, colour).save(content, format)
+    return content.getvalue()
+
+
+@contextmanager
+def client(
+    bundle: ModelBundle, engine: FakeEngine | None = None, fetch: Fetcher | None = None, **settings: Any
+) -> Iterator[TestClient]:
+    """A client of the application with a fake engine."""
+    made = Settings(bundle=bundle.path, **settings)
+    answering = Model(bundle, engine or FakeEngine(bundle.taxonomy))
+    with TestClient(create_app(made, load=lambda _: answering, fetch=fetch), raise_server_exceptions=False) as found:
+        yield found
+
+
+def ask(client: TestClient | httpx.Client, *photos: bytes, **fields: Any) -> httpx.Response:
+    """POST /v1/predict."""
+    files = [("photos", ("photo", content)) for content in photos]
+    answer: Any = client.post("/v1/predict", files=files, data=fields)
+    found: httpx.Response = answer
+    return found
+
+
+@contextmanager
+def server(bundle: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes], Callable[[], str]]]:
+    """`attire serve` on a free port: its address, its process and what it logged so far."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = bundle.parent / f"serve-{port}.log"
+    command = [sys.executable, "-c", "from attire.cli import main; main()", "serve", str(bundle), "--port", str(port)]
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [*command, *options], stdout=out, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: process.poll() is not None or ready(address), 60)
+        assert process.poll() is None, log.read_text()
+        yield address, process, log.read_text
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def ready(address: str) -> bool:
+    """Whether the server answers questions."""
+    try:
+        return httpx.get(f"{address}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def until(done: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait for `done`."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)

@@ -1,0 +1,279 @@
+"""A real server: it drains, reloads on SIGHUP without losing a request, replaces a killed worker; and in a browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import schemathesis
+import uvicorn
+from asking import FakeEngine, ask, photo, server, until
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from pydantic import SecretStr
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from attire.bundle import ModelBundle
+from attire.errors import BundleError
+from attire.serve.app import create_app
+from attire.serve.models import Model
+from attire.serve.server import run
+from attire.serve.settings import Settings
+
+CHROMIUM = Path("/usr/bin/chromium")
+ADMIN = "a" * 24
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+RED = photo((220, 30, 30))
+
+
+@pytest.fixture
+def bundle(untrained: ModelBundle, tmp_path: Path) -> Path:
+    """A bundle that a test may damage."""
+    return Path(shutil.copytree(untrained.path, tmp_path / "bundle"))
+
+
+def damage(bundle: Path) -> None:
+    (bundle / "weights.safetensors").write_bytes(b"damaged")
+
+
+def replace(bundle: Path, untrained: ModelBundle, created: str) -> None:
+    """Another bundle at that path: the same network, with another digest."""
+    shutil.copytree(untrained.path, bundle, dirs_exist_ok=True)
+    spec = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps({**spec, "created": created}))
+
+
+class Load:
+    """Clients that ask all the time, each with one connection; counts how they were answered."""
+
+    def __init__(self, address: str, clients: int = 3) -> None:
+        self.address, self.answers, self.bundles = address, Counter[str](), Counter[str]()
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        until(lambda: self.answers["200"] > 5, 20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        with httpx.Client(base_url=self.address, timeout=30) as api:
+            while not self._stop.is_set():
+                try:
+                    answer = ask(api, RED)
+                    self.answers[str(answer.status_code)] += 1
+                    if answer.status_code == 200:
+                        self.bundles[answer.json()["bundle"]] += 1
+                except httpx.TransportError as error:
+                    self.answers[type(error).__name__] += 1
+
+
+def test_hangup_swaps_the_bundle_without_losing_a_request_and_refuses_a_broken_one(
+    bundle: Path, untrained: ModelBundle
+) -> None:
+    with server(bundle) as (address, process, log):
+        with Load(address) as load:
+            replace(bundle, untrained, "2031-01-01T00:00:00")
+            process.send_signal(signal.SIGHUP)
+            until(lambda: len(load.bundles) == 2, 30)
+            damage(bundle)
+            process.send_signal(signal.SIGHUP)
+            until(lambda: "the old one stays" in log(), 30)
+            seen = load.answers["200"]
+            until(lambda: load.answers["200"] > seen + 5)
+        assert load.answers.keys() == {"200"}
+
+
+def test_termination_answers_what_is_in_flight(bundle: Path) -> None:
+    with server(bundle, "--max-wait-ms", "0") as (address, process, log):
+        with ThreadPoolExecutor(8) as pool:
+
+            def several() -> int:
+                with httpx.Client(base_url=address, timeout=30) as api:
+                    return ask(api, *[photo(size=(1500, 1500))] * 8).status_code
+
+            answers = [pool.submit(several) for _ in range(8)]
+            until(lambda: b"attire_photos_admitted 0.0" not in httpx.get(f"{address}/metrics").content)
+            process.terminate()
+            statuses = []
+            for answer in answers:
+                try:
+                    statuses.append(answer.result())
+                except httpx.ConnectError:
+                    continue  # it came after the door had been closed
+        assert set(statuses) == {200}
+        process.wait(20)
+        assert "Finished server process" in log()
+
+
+def test_of_several_workers_a_killed_one_is_replaced_even_while_a_broken_bundle_stands_there(
+    bundle: Path, untrained: ModelBundle
+) -> None:
+    with server(bundle, "--workers", "2") as (address, process, log):
+        until(lambda: log().count("Application startup complete") == 2, 60)
+        with Load(address) as load:
+            damage(bundle)
+            process.send_signal(signal.SIGHUP)
+            until(lambda: "the old one stays" in log(), 30)
+            assert load.answers.keys() == {"200"}
+            children = psutil.Process(process.pid).children()
+            next(one for one in children if "spawn_main" in " ".join(one.cmdline())).kill()
+            until(lambda: log().count("Application startup complete") == 3, 60)
+            replace(bundle, untrained, "2031-01-01T00:00:00")
+            process.send_signal(signal.SIGHUP)
+            until(lambda: len(load.bundles) == 2, 30)
+            until(lambda: log().count("answers") == 5, 30)
+        # Whoever was connected to the killed worker lost one request; nobody else lost any.
+        lost = sum(count for kind, count in load.answers.items() if kind != "200")
+        assert lost <= 3, load.answers
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_broken_bundle_is_refused_before_anything_listens(bundle: Path, workers: int) -> None:
+    damage(bundle)
+    with pytest.raises(BundleError, match=f"{bundle}/weights.safetensors is not the file that was saved"):
+        run(Settings(bundle=bundle), "127.0.0.1", 1, workers)
+
+
+@contextmanager
+def listening(bundle: ModelBundle) -> Iterator[str]:
+    """A fake engine behind a real server in a thread."""
+    answering = Model(bundle, FakeEngine(bundle.taxonomy))
+    made = Settings(bundle=bundle.path, admin_keys=(SecretStr(ADMIN),))
+    running = uvicorn.Server(
+        uvicorn.Config(create_app(made, load=lambda _: answering), port=0, log_config=None, lifespan="on")
+    )
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        until(lambda: running.started)
+        yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        running.should_exit = True
+        thread.join()
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_the_description_holds_for_whatever_is_sent(untrained: ModelBundle, mode: GenerationMode) -> None:
+    checked = 0
+    with listening(untrained) as address:
+        for result in schemathesis.openapi.from_url(f"{address}/openapi.json").get_all_operations():
+            operation = result.ok()
+            if mode == GenerationMode.NEGATIVE and operation.method == "get" and "{" not in operation.path:
+                continue  # it takes nothing that could be wrong
+
+            @settings(
+                max_examples=10,
+                deadline=None,
+                derandomize=True,
+                database=None,
+                phases=[Phase.explicit, Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def check(case: Case) -> None:
+                case.call_and_validate(checks=CHECKS, headers={"Authorization": f"Bearer {ADMIN}"})
+
+            try:
+                check()
+            except Unsatisfiable:
+                continue  # nothing that could be wrong is left, such as any word for a name
+            checked += 1
+    assert checked >= 4
+
+
+@pytest.fixture(scope="module")
+def address(untrained: ModelBundle) -> Iterator[str]:
+    """A server of the real network."""
+    with server(untrained.path) as (found, _, _):
+        yield found
+
+
+@pytest.fixture
+def page(address: str) -> Iterator[Any]:
+    """A page of Chromium, as wide as a phone, at `address`; it fails for errors in the console and foreign requests."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM.is_file():
+        pytest.skip(f"there is no {CHROMIUM}")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        found = browser.new_page(viewport={"width": 390, "height": 844})
+        faults: list[str] = []
+        found.on("pageerror", lambda error: faults.append(str(error)))
+        found.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        found.on("request", lambda request: request.url.startswith((address, "blob:")) or faults.append(request.url))
+        found.goto(address)
+        yield found
+        assert [fault for fault in faults if "422" not in fault] == []
+        browser.close()
+
+
+def upload(page: Any, *photos: bytes) -> None:
+    page.set_input_files("#file", [{"name": "p.png", "mimeType": "image/png", "buffer": one} for one in photos])
+
+
+def test_the_page_shows_the_answer_and_where_it_comes_from(page: Any) -> None:
+    upload(page, photo((220, 30, 30), (120, 160)))
+    page.wait_for_selector("#answer .verdict strong")
+    assert page.inner_text("#answer .verdict strong") in ("Belts", "Shirts", "Trousers")
+    assert "colour" in page.inner_text("#answer")
+    assert "null" not in page.inner_text("#answer")
+    assert "%" in page.inner_text("#answer .verdict .percent")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    where = page.locator(".verdict .where")
+    where.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#heat:not([hidden])")
+    page.wait_for_function("document.querySelector('#heat').naturalWidth === 120")
+    assert where.get_attribute("aria-pressed") == "true"
+    assert "Heat map" in page.get_attribute("#heat", "alt")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#heat", state="hidden")
+
+
+def test_the_page_tells_what_was_left_out_and_what_went_wrong(page: Any) -> None:
+    upload(page, photo(), b"no photo")
+    page.wait_for_selector("#answer .verdict strong")
+    assert "Photo 2 was left out" in page.inner_text("#status")
+    assert page.locator("#thumbs button").count() == 2
+    upload(page, b"<img src=x onerror=alert(1)>")
+    page.wait_for_selector("#problem:not([hidden])")
+    assert "expected JPEG, PNG or WebP" in page.inner_text("#problem")
+    assert page.locator("#answer").is_hidden()
+
+
+def test_everything_on_the_page_has_a_name_for_a_screen_reader(page: Any) -> None:
+    upload(page, photo())
+    page.wait_for_selector("#answer .verdict strong")
+    page.click("summary")
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, img, a")].filter((one) =>
+             !(one.ariaLabel || one.alt || one.textContent.trim() || one.querySelector("img[alt]") ||
+               one.labels?.length || one.id === "heat")).map((one) => one.outerHTML)"""
+    )
+    assert unnamed == []
+    page.select_option("#category", "Belts")
+    page.wait_for_function("document.querySelector('.verdict strong').textContent === 'Belts'")
