@@ -16,7 +16,7 @@ from attire.errors import FeedError, TaxonomyError, did_you_mean
 from attire.prediction import Abstained, Alternative, Answer
 from attire.taxonomy import SEPARATOR
 
-CATEGORY = "@category"  # the category, where a key's name is expected; no feed can have a column of that name twice
+CATEGORY = "@category"  # stands for the category where the name of a key is expected
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".csv": lambda path: pl.read_csv(path, infer_schema=False),
     ".jsonl": lambda path: pl.read_ndjson(path, schema_overrides={"id": pl.String}, infer_schema_length=None),
