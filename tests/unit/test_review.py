@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +13,16 @@ import pytest
 from reviewing import write_predictions
 from scipy.stats import binomtest
 
+from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
 from attire.cli import app
 from attire.errors import ConfigError, FeedError
 from attire.predict.bulk import predict
-from attire.bundle import ModelBundle
 from attire.review.audit import audit, wilson
 from attire.review.export import export
 from attire.review.queues import Filters, Queues, after, waiting
 from attire.review.store.events import Store, Verdict
-from attire.review.views import product_view
+from attire.review.views import FieldView, product_view
 from attire.review.work import CATEGORY, Work
 
 
@@ -67,9 +68,11 @@ def test_what_predict_writes_is_read(catalog: Catalog, untrained: ModelBundle, t
         (lambda rows: rows.with_columns(key=pl.lit("cut")), "says cut="),
     ],
 )
-def test_predictions_of_something_else_are_refused(catalog: Catalog, tmp_path: Path, change: object, told: str) -> None:
+def test_predictions_of_something_else_are_refused(
+    catalog: Catalog, tmp_path: Path, change: Callable[[pl.DataFrame], pl.DataFrame], told: str
+) -> None:
     path = write_predictions(catalog, tmp_path / "p.parquet")
-    change(pl.read_parquet(path).filter(pl.col("key") == "colour")).write_parquet(path)  # type: ignore[operator]
+    change(pl.read_parquet(path).filter(pl.col("key") == "colour")).write_parquet(path)
     with pytest.raises(FeedError, match=told):
         Work(catalog, path)
 
@@ -77,7 +80,7 @@ def test_predictions_of_something_else_are_refused(catalog: Catalog, tmp_path: P
 def test_queues_hold_what_they_say(work: Work, queues: Queues) -> None:
     fields = {(row["product"], row["key"]): row for row in work.fields.iter_rows(named=True)}
     abstained, suspect, sample, everything = (
-        [fields[field] for field in queues.of(Filters(queue=name)).iter_rows()]  # type: ignore[arg-type]
+        [fields[field] for field in queues.of(Filters(queue=name)).iter_rows()]
         for name in ("abstained", "suspect", "audit", "all")
     )
     assert abstained
@@ -98,7 +101,10 @@ def test_filters_narrow(work: Work, queues: Queues) -> None:
     assert set(of(category="Belts")["category"]) == {"Belts"}
     assert set(of(key="tags")["key"]) == {"tags"}
     red = of(key="colour", value="red")
-    assert all("red" in (row["answer"] or row["alternatives"], row["stated"]) or "red" in row["alternatives"] for row in red.iter_rows(named=True))
+    assert all(
+        "red" in (row["answer"] or row["alternatives"], row["stated"]) or "red" in row["alternatives"]
+        for row in red.iter_rows(named=True)
+    )
     assert 0 < len(red) < len(of(key="colour"))
     assert of(low=0.94, high=0.96)["confidence"].is_between(0.94, 0.96).all()
     assert set(of(text="P007")["product"]) == {"p007"}
@@ -106,7 +112,10 @@ def test_filters_narrow(work: Work, queues: Queues) -> None:
 
 
 def test_the_sample_is_random_seeded_and_keeps_its_members(work: Work, catalog: Catalog, tmp_path: Path) -> None:
-    small, large, other = (set(Queues(work, audit=n, seed=s).sample().select("product", "key").iter_rows()) for n, s in ((20, 0), (60, 0), (20, 1)))
+    small, large, other = (
+        set(Queues(work, audit=n, seed=s).sample().select("product", "key").iter_rows())
+        for n, s in ((20, 0), (60, 0), (20, 1))
+    )
     assert small < large
     assert len(small & other) < 15
     fewer = Work(catalog, write_predictions(catalog, tmp_path / "p.parquet", catalog.ids[:70]))
@@ -129,29 +138,31 @@ def test_decided_fields_leave_the_queue(queues: Queues, store: Store) -> None:
 
 
 def test_the_page_shows_what_is_proposed_and_from_where(work: Work, queues: Queues, store: Store) -> None:
-    def view(product: str, key: str) -> object:
-        shown = product_view(work, product, store.held([product]), {key})
+    def view(product: str, key: str) -> FieldView:
+        shown = product_view(work, product, store.held([product]), wanted={key}, sampled={(product, "tags")})
         return next(field for field in shown.fields if field.key == key)
 
     product, _ = queues.of(Filters(queue="suspect", key="colour")).row(0)
     field = view(product, "colour")
     stated = work.catalog[product].labels["colour"]
-    assert (field.status, field.stated, field.doubtful) == ("suspect", stated, True)  # type: ignore[attr-defined]
-    assert field.proposal == field.shown != stated  # type: ignore[attr-defined]
-    assert [option.stated for option in field.options[:2]] == [False, True]  # type: ignore[attr-defined]
+    assert (field.status, field.stated, field.doubtful) == ("suspect", stated, True)
+    assert field.proposal == field.shown != stated
+    assert [option.stated for option in field.options[:2]] == [False, True]
+    sampled = view(queues.of(Filters(queue="all", key="tags", low=0.9)).row(0)[0], "tags")
+    assert (sampled.status, sampled.doubtful) == ("sure", True), "a sample that is accepted unseen measures nothing"
     product, _ = queues.of(Filters(queue="abstained", key="colour")).row(0)
     field = view(product, "colour")
-    assert (field.status, field.shown, len(field.options)) == ("abstained", (), 3)  # type: ignore[attr-defined]
+    assert (field.status, field.shown, len(field.options)) == ("abstained", (), 3)
     store.decide("Ann", [Verdict(product, "colour", "set", ("blue",), 0)])
     field = view(product, "colour")
-    assert (field.status, field.shown, field.version) == ("decided", ("blue",), 1)  # type: ignore[attr-defined]
-    assert [option.value for option in field.options if option.chosen] == ["blue"]  # type: ignore[attr-defined]
+    assert (field.status, field.shown, field.version) == ("decided", ("blue",), 1)
+    assert [option.value for option in field.options if option.chosen] == ["blue"]
 
 
 def test_keys_follow_the_decided_category(work: Work, store: Store) -> None:
     belt = work.catalog.products.filter(pl.col("category") == "Belts")["id"][0]
     store.decide("Ann", [Verdict(belt, CATEGORY, "set", ("Shirts",), 0)])
-    view = product_view(work, belt, store.held([belt]), set())
+    view = product_view(work, belt, store.held([belt]))
     assert view.category == "Shirts"
     assert [field.key for field in view.fields] == [CATEGORY, "colour", "tags"]
     assert view.fields[2].status == "empty"
@@ -171,7 +182,7 @@ def test_precision_is_measured_on_the_judged_part_of_the_sample(queues: Queues, 
     verdicts[1] = replace(verdicts[1], action="not applicable", values=())
     store.decide("Ann", verdicts)
     outside = queues.of(Filters(queue="abstained")).row(0)
-    store.decide("Ann", [Verdict(*outside, "set", ("red",), 0)])
+    store.decide("Ann", [Verdict(outside[0], outside[1], "set", ("red",), 0)])
     found = audit(queues, store)
     assert (found.sampled, found.judged) == (40, 12)
     assert (found.overall.right, found.overall.judged) == (10, 12)
@@ -183,7 +194,9 @@ def test_precision_is_measured_on_the_judged_part_of_the_sample(queues: Queues, 
     assert audit(queues, store).judged == 0
 
 
-def test_export_writes_the_changes_and_a_feed_that_ingest_reads(catalog: Catalog, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_writes_the_changes_and_a_feed_that_ingest_reads(
+    catalog: Catalog, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     labelled = catalog.labels.filter(pl.col("key") == "colour")["id"].to_list()
     changed, removed, kept, recategorised = labelled[:4]
     silent = next(id for id in catalog.ids if id not in labelled)
@@ -191,7 +204,18 @@ def test_export_writes_the_changes_and_a_feed_that_ingest_reads(catalog: Catalog
     store.decide("Ann", [Verdict(changed, "colour", "set", (other,), 0), Verdict(removed, "colour", "clear", (), 0)])
     store.decide("Ben", [Verdict(silent, "colour", "accept", ("green",), 0)])
     store.decide("Ben", [Verdict(kept, "colour", "accept", catalog[kept].labels["colour"], 0)])
-    store.decide("Ben", [Verdict(recategorised, CATEGORY, "set", ("Belts" if catalog[recategorised].category != "Belts" else "Shirts",), 0)])
+    store.decide(
+        "Ben",
+        [
+            Verdict(
+                recategorised,
+                CATEGORY,
+                "set",
+                ("Belts" if catalog[recategorised].category != "Belts" else "Shirts",),
+                0,
+            )
+        ],
+    )
     store.decide("Ben", [Verdict(kept, "tags", "set", ("logo", "zip"), 0)])
     store.undo("Ben")
     made = export(catalog, store, tmp_path / "out")

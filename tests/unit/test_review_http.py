@@ -68,7 +68,9 @@ def test_a_name_is_asked_for_once(desk: Desk) -> None:
     assert browser(replace(desk, reviewer="Cy"), reviewer="").get("/").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/review", "/review?queue=audit&key=colour&low=0.5", "/grid?queue=suspect", "/audit", "/name"])
+@pytest.mark.parametrize(
+    "path", ["/", "/review", "/review?queue=audit&key=colour&low=0.5", "/grid?queue=suspect", "/audit", "/name"]
+)
 def test_pages_bring_everything_themselves(ann: TestClient, path: str) -> None:
     page = ann.get(path)
     assert page.status_code == 200
@@ -162,15 +164,22 @@ def test_photos_are_asked_for_by_product_and_number(ann: TestClient, catalog: Ca
     whole = ann.get("/photo", params={"product": "p000", "index": 1})
     assert whole.content == catalog.photo_paths()[0][1].read_bytes()
     assert whole.headers["content-type"] == "image/png"
-    assert ann.get("/photo", params={"product": "p000", "index": 0, "small": True}).headers["content-type"] == "image/jpeg"
-    for product, index, status in (("p000", 2, 404), ("p000", -1, 404), ("../taxonomy.toml", 0, 404), ("p000", "x", 422)):
+    assert (
+        ann.get("/photo", params={"product": "p000", "index": 0, "small": True}).headers["content-type"] == "image/jpeg"
+    )
+    for product, index, status in (
+        ("p000", 2, 404),
+        ("p000", -1, 404),
+        ("../taxonomy.toml", 0, 404),
+        ("p000", "x", 422),
+    ):
         assert ann.get("/photo", params={"product": product, "index": index}).status_code == status
     assert ann.get("/static/../app.py").status_code == 404
     assert ann.get("/static/%2e%2e/app.py").status_code == 404
 
 
 def test_heat_maps_need_a_bundle(desk: Desk, ann: TestClient, untrained: ModelBundle) -> None:
-    asked = {"product": "p001", "index": 0, "key": "colour", "value": "red"}
+    asked: dict[str, str | int] = {"product": "p001", "index": 0, "key": "colour", "value": "red"}
     assert "--bundle" in ann.get("/heat", params=asked).text
     pytest.importorskip("torchcam")
     with_bundle = browser(replace(desk, photos=Photos(desk.work.catalog, untrained.path)))

@@ -37,7 +37,9 @@ def store(url: str) -> Iterator[Store]:
     opened.close()
 
 
-def say(value: str = "red", version: int = 0, product: str = "p1", key: str = "colour", action: Action = "set") -> Verdict:
+def say(
+    value: str = "red", version: int = 0, product: str = "p1", key: str = "colour", action: Action = "set"
+) -> Verdict:
     return Verdict(product, key, action, (value,) if action in ("set", "accept") else (), version)
 
 
@@ -128,7 +130,10 @@ def test_of_many_at_once_exactly_one_wins(store: Store) -> None:
 @pytest.mark.parametrize("change", ["UPDATE events SET reviewer = 'x'", "DELETE FROM events"])
 def test_the_database_refuses_to_change_history(store: Store, change: str) -> None:
     store.decide("Ann", [say()])
-    with pytest.raises(DBAPIError, match="append-only"), store.engine.execution_options(writes=True).begin() as connection:
+    with (
+        pytest.raises(DBAPIError, match="append-only"),
+        store.engine.execution_options(writes=True).begin() as connection,
+    ):
         connection.execute(text(change))
 
 

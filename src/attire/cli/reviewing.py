@@ -86,7 +86,9 @@ def export(catalog: Path, /, *, out: Path, store: str | None = None) -> None:
 
     opened = Catalog.open(catalog)
     if store is None and not (catalog / STORE).is_file():
-        raise ConfigError(f"{catalog} was not reviewed yet: it has no {STORE}. Name the store of its page with --store.")
+        raise ConfigError(
+            f"{catalog} was not reviewed yet: it has no {STORE}. Name the store of its page with --store."
+        )
     made = run(opened, Store(store or catalog / STORE), out)
     console.print(f"{made.decided:,} decisions, {made.changed:,} of them changes")
     console.print(f"{made.diff}")

@@ -124,7 +124,9 @@ def decide(desk: TheDesk, reviewer: TheReviewer, asked: Decide) -> Fates:
     """Keep verdicts; those on fields that changed since they were seen are refused, and told."""
     verdicts = [_verdict(desk, said) for said in asked.verdicts]
     verdicts += [more for verdict in verdicts if verdict.key == CATEGORY for more in _ruled_out(desk, verdict)]
-    return _fates(desk, reviewer, asked.filters, desk.store.decide(reviewer, verdicts, asked.batch, desk.work.digest), asked.card)
+    return _fates(
+        desk, reviewer, asked.filters, desk.store.decide(reviewer, verdicts, asked.batch, desk.work.digest), asked.card
+    )
 
 
 @actions.post("/undo")

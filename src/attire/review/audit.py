@@ -18,7 +18,7 @@ ENOUGH = 10  # judged fields below which a key has no line of its own
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """`right` of `judged` fields; `promised` is the mean confidence that the model had in them, `of` all it filled so."""
+    """`right` of `judged` fields, in which the model had a mean confidence of `promised`; `of` were filled in all."""
 
     title: str
     judged: int
@@ -80,7 +80,9 @@ def audit(queues: Queues, store: Store) -> Audit:
     filled = queues.fields.filter(pl.col("answer").is_not_null())
     attributes, every = rows.filter(pl.col("key") != CATEGORY), filled.filter(pl.col("key") != CATEGORY)
 
-    def measured(title: str, condition: pl.Expr, of: pl.DataFrame = every, judged: pl.DataFrame = attributes) -> Measured:
+    def measured(
+        title: str, condition: pl.Expr, of: pl.DataFrame = every, judged: pl.DataFrame = attributes
+    ) -> Measured:
         here = judged.filter(condition & pl.col("right").is_not_null())
         promised = here["confidence"].mean()
         return Measured(
@@ -96,9 +98,7 @@ def audit(queues: Queues, store: Store) -> Audit:
         len(rows),
         len(rows) - rows["right"].null_count(),
         measured("all filled values", pl.lit(True)),
-        tuple(
-            measured(f"{low:.0%} or more" if low else "any", pl.col("confidence") >= low) for low in CONFIDENCES
-        ),
+        tuple(measured(f"{low:.0%} or more" if low else "any", pl.col("confidence") >= low) for low in CONFIDENCES),
         (
             measured("the feed is silent", pl.col("stated").is_null()),
             measured("the feed says the same", (pl.col("stated") == pl.col("answer")).fill_null(False)),

@@ -58,7 +58,14 @@ class Desk:
         items = self.queues.of(filters)
         wanted = set(items.filter(items["product"] == id)["key"])
         other = looking(self.store).get(id, "")
-        return product_view(self.work, id, self.store.held([id]), wanted, other if other != reviewer else "")
+        return product_view(
+            self.work,
+            id,
+            self.store.held([id]),
+            wanted=wanted,
+            sampled=self.queues.sampled,
+            looking=other if other != reviewer else "",
+        )
 
     def card(self, id: str, filters: Filters, reviewer: str) -> str:
         """The product as HTML."""
@@ -66,11 +73,13 @@ class Desk:
 
     def cells(self, products: list[str], key: str) -> list[FieldView]:
         """One field of many products, for the grid."""
-        held, catalog = self.store.held(products), self.work.catalog
-        return [
-            field_view(catalog, catalog[id], key, self.work.said(id).get(key), held.get((id, key)), wanted=True)
-            for id in products
-        ]
+        held, catalog, sampled = self.store.held(products), self.work.catalog, self.queues.sampled
+
+        def cell(id: str) -> FieldView:
+            field, said = (id, key), self.work.said(id).get(key)
+            return field_view(catalog, catalog[id], key, said, held.get(field), True, field in sampled)
+
+        return [cell(id) for id in products]
 
     def words(self) -> str:
         """Every key's values with their titles and aliases, as JSON: what the search looks through."""
@@ -80,7 +89,11 @@ class Desk:
         return json.dumps(
             {
                 key: [
-                    [value, value_title(catalog, key, value), *(a for a, leads_to in spellings.items() if leads_to == value)]
+                    [
+                        value,
+                        value_title(catalog, key, value),
+                        *(a for a, leads_to in spellings.items() if leads_to == value),
+                    ]
                     for value in values_of(catalog, key)
                 ]
                 for key, spellings in aliases.items()

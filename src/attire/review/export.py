@@ -53,10 +53,16 @@ def export(catalog: Catalog, store: Store, out: Path) -> Exported:
         _write(out / DIFF, ["id", "key", "before", "after", "state", "who", "when"], changes)
         columns = _columns(catalog)
         keys = [*catalog.taxonomy.keys]
-        _write(out / FEED, [*columns.values(), *keys], (_row(product, by_product.get(product.id, {}), keys) for product in catalog))
+        _write(
+            out / FEED,
+            [*columns.values(), *keys],
+            (_row(product, by_product.get(product.id, {}), keys) for product in catalog),
+        )
         shutil.copyfile(catalog.path / TAXONOMY, out / TAXONOMY)
     except OSError as error:
-        raise ConfigError(f"cannot write {out}: {error.strerror or error}. Free space or choose another --out.") from error
+        raise ConfigError(
+            f"cannot write {out}: {error.strerror or error}. Free space or choose another --out."
+        ) from error
     return Exported(out / DIFF, out / FEED, len(held), len(changes), _command(catalog, out, columns))
 
 

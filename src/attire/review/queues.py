@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import polars as pl
@@ -86,9 +86,10 @@ class Queues:
             _ticket(seed, product, key) if filled else None
             for product, key, filled in zip(work.fields["product"], work.fields["key"], answered, strict=True)
         ]
-        self.fields = work.fields.with_columns(ticket=pl.Series(tickets, dtype=pl.UInt64))
         titles = work.catalog.products.select(product="id", title="title")
-        self._words = self.fields.select("product").join(titles, on="product", how="left", maintain_order="left")
+        self.fields = work.fields.with_columns(ticket=pl.Series(tickets, dtype=pl.UInt64)).join(
+            titles, on="product", how="left", maintain_order="left"
+        )
         self.of = lru_cache(maxsize=64)(self._of)
 
     def _of(self, filters: Filters) -> pl.DataFrame:
@@ -108,15 +109,19 @@ class Queues:
                 | (pl.col("answer").is_null() & (_likeliest() == filters.value)).fill_null(False)
             )
         if filters.text:
-            text = filters.text.casefold()
-            columns = (self._words[column].str.to_lowercase().str.contains(text, literal=True) for column in ("product", "title"))
-            wanted.append(next(columns) | next(columns).fill_null(False))
+            spelt = (pl.col(column).str.to_lowercase() for column in ("product", "title"))
+            wanted.append(pl.any_horizontal(words.str.contains(filters.text.lower(), literal=True) for words in spelt))
         chosen = self.fields.with_row_index("place").filter(*wanted)
         return chosen.with_columns(urgency=queue.urgency).sort("urgency", "place").select("product", "key")
 
     def sample(self) -> pl.DataFrame:
         """The fields of the random sample, whatever a reviewer filters by."""
         return self.fields.filter(QUEUES["audit"].pick(self.fields, self.audit)).sort("ticket")
+
+    @cached_property
+    def sampled(self) -> frozenset[tuple[str, str]]:
+        """(product, key) of the sample."""
+        return frozenset(self.sample().select("product", "key").iter_rows())
 
 
 def _likeliest() -> pl.Expr:

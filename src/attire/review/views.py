@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from attire.catalog.store import Catalog, Product
@@ -36,7 +36,8 @@ class Option:
 class FieldView:
     """One field. `status` is a key of `TITLES`; `proposal` what Enter accepts; `shown` what holds or is proposed.
 
-    wanted: whether the queue is about it; doubtful: whether "accept all" leaves it to a look of its own.
+    wanted: whether the queue is about it; sampled: whether it is of the random sample, whose measure would be worth
+    nothing if it were accepted unseen; doubtful: whether "accept all" leaves it to a look of its own.
     """
 
     product: str
@@ -52,6 +53,7 @@ class FieldView:
     held: Held | None
     version: int
     wanted: bool
+    sampled: bool
 
     @property
     def decided(self) -> bool:
@@ -59,7 +61,7 @@ class FieldView:
 
     @property
     def doubtful(self) -> bool:
-        return self.status in ("suspect", "abstained", "empty")
+        return self.sampled or self.status in ("suspect", "abstained", "empty")
 
     @property
     def status_title(self) -> str:
@@ -82,23 +84,41 @@ class ProductView:
 
 
 def product_view(
-    work: Work, id: str, held: Mapping[tuple[str, str], Held], wanted: set[str], looking: str = ""
+    work: Work,
+    id: str,
+    held: Mapping[tuple[str, str], Held],
+    *,
+    wanted: Collection[str] = (),
+    sampled: Collection[tuple[str, str]] = (),
+    looking: str = "",
 ) -> ProductView:
     """The product with its category, and every key that applies to it or is in the queue. Raises `CatalogError`."""
     catalog = work.catalog
     product, said = catalog[id], work.said(id)
-    first = field_view(catalog, product, CATEGORY, said.get(CATEGORY), held.get((id, CATEGORY)), CATEGORY in wanted)
+
+    def view(key: str) -> FieldView:
+        return field_view(
+            catalog, product, key, said.get(key), held.get((id, key)), key in wanted, (id, key) in sampled
+        )
+
+    first = view(CATEGORY)
     category = first.shown[0] if first.shown else ""
     fields = [first] + [
-        field_view(catalog, product, key, said.get(key), held.get((id, key)), key in wanted)
+        view(key)
         for key, words in catalog.taxonomy.keys.items()
-        if category in words.categories or (key in wanted and first.status != "decided")
+        if category in words.categories or (key in wanted and not first.decided)
     ]
     return ProductView(product, category, tuple(fields), looking)
 
 
 def field_view(
-    catalog: Catalog, product: Product, key: str, said: Answer | Abstained | None, held: Held | None, wanted: bool
+    catalog: Catalog,
+    product: Product,
+    key: str,
+    said: Answer | Abstained | None,
+    held: Held | None,
+    wanted: bool,
+    sampled: bool,
 ) -> FieldView:
     """One field, of what was predicted, stated and decided."""
     stated = _stated(catalog, product, key)
@@ -132,6 +152,7 @@ def field_view(
         held=held if decided else None,
         version=held.version if held is not None else 0,
         wanted=wanted,
+        sampled=sampled,
     )
 
 

@@ -104,9 +104,13 @@ def _check(rows: pl.DataFrame, catalog: Catalog, path: Path) -> None:
     said = rows.select("key", pl.col("values").str.split(SEPARATOR)).explode("values").drop_nulls().unique()
     words = [*said.iter_rows(), *((None, word) for word in rows["category"].drop_nulls().unique().to_list())]
     for key, value in words:
-        known = catalog.taxonomy.categories if key is None else catalog.taxonomy.keys[key].values if (
-            key in catalog.taxonomy.keys
-        ) else ()
+        known = (
+            catalog.taxonomy.categories
+            if key is None
+            else catalog.taxonomy.keys[key].values
+            if (key in catalog.taxonomy.keys)
+            else ()
+        )
         if value not in known:
             hint = did_you_mean(value, known)
             raise FeedError(f"{path} says {key or 'category'}='{value}', which is not in taxonomy.toml{hint} {mend}")
@@ -151,11 +155,7 @@ def _stated(catalog: Catalog) -> pl.DataFrame:
     labels = catalog.labels.with_columns(
         column=pl.Series([columns[pair] for pair in catalog.labels.select("key", "value").iter_rows()], dtype=pl.Int64)
     )
-    by_key = (
-        labels.sort("column")
-        .group_by(product="id", key="key")
-        .agg(stated=pl.col("value").str.join(SEPARATOR))
-    )
+    by_key = labels.sort("column").group_by(product="id", key="key").agg(stated=pl.col("value").str.join(SEPARATOR))
     categories = catalog.products.filter(pl.col("category").is_not_null()).select(
         product="id", key=pl.lit(CATEGORY), stated="category"
     )

@@ -72,7 +72,7 @@ export function listen(actions) {
   document.addEventListener("keydown", event => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     const inside = event.target.closest("input:not([type=checkbox]), select, textarea");
-    const name = (event.shiftKey && event.key.length > 1 ? "Shift+" : "") + event.key;
+    const name = (event.shiftKey && (event.key.length > 1 || event.key === " ") ? "Shift+" : "") + event.key;
     const pressed = event.target.closest("button, a, summary, label") && (event.key === "Enter" || event.key === " ");
     const single = event.key.length === 1 && event.key !== " ";
     if (inside || pressed || (single && !shortcuts.checked)) return;

@@ -6,7 +6,8 @@ const cells = grid ? [...grid.children] : [];
 const key = grid?.dataset.key, filters = grid ? JSON.parse(grid.dataset.filters) : {};
 const box = cell => cell.querySelector("input");
 const proposal = cell => JSON.parse(cell.dataset.proposal);
-const undone = () => cells.filter(cell => !cell.dataset.decided);
+// What may be selected at one stroke: fields of the random sample are to be looked at one by one.
+const plain = () => cells.filter(cell => !cell.dataset.decided && !cell.dataset.sampled);
 let at = 0, anchor = 0;
 
 function focus(i) {
@@ -28,7 +29,7 @@ function count() {
   const n = cells.filter(cell => box(cell).checked).length;
   for (const cell of cells) cell.classList.toggle("selected", box(cell).checked);
   for (const chip of document.querySelectorAll("[data-select]")) {
-    const group = undone().filter(cell => cell.dataset.proposal === chip.dataset.select);
+    const group = plain().filter(cell => cell.dataset.proposal === chip.dataset.select);
     chip.setAttribute("aria-pressed", group.length > 0 && group.every(cell => box(cell).checked));
   }
   document.getElementById("selected").textContent = n ? `${n} selected` : "none selected";
@@ -93,7 +94,7 @@ const act = {
     if (value !== null) decide("set", () => [value]);
   },
   selectAll() {
-    const some = undone(), all = some.every(cell => box(cell).checked);
+    const some = plain(), all = some.every(cell => box(cell).checked);
     for (const cell of some) box(cell).checked = !all;
     count();
     say(document.getElementById("selected").textContent);
@@ -123,9 +124,10 @@ document.addEventListener("click", event => {
   const button = event.target.closest("button"), cell = event.target.closest(".cell");
   if (button?.dataset.do) act[button.dataset.do]();
   else if (button?.dataset.select) {
-    const group = undone().filter(one => one.dataset.proposal === button.dataset.select), all = group.every(one => box(one).checked);
+    const group = plain().filter(one => one.dataset.proposal === button.dataset.select), all = group.every(one => box(one).checked);
     for (const one of group) box(one).checked = !all;
     count();
+    focus(cells.indexOf(group[0]));
   } else if (cell && event.target.matches("input")) {
     const i = cells.indexOf(cell);
     if (event.shiftKey) range(i); else toggle(i, box(cell).checked);

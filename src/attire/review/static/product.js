@@ -164,6 +164,7 @@ function clash(fate, mine) {
   const notice = parsed('<div class="conflict"><p></p><div class="tools"><button type="button" data-do="mine"><kbd>m</kbd> Use mine</button> <button type="button" data-do="theirs"><kbd>↵</kbd> Keep theirs</button></div></div>');
   notice.querySelector("p").textContent = `${told(fate)}. Yours was ${mine.values.join(", ") || mine.action}; it is not saved.`;
   here().append(notice);
+  notice.scrollIntoView({ block: "nearest" });
   warn(`Conflict: ${notice.querySelector("p").textContent}`);
 }
 

@@ -13,7 +13,9 @@ from attire.review.store.models import Claim
 LEASE = timedelta(minutes=5)
 
 
-def claim(store: Store, reviewer: str, products: Sequence[str], count: int, *, now: datetime | None = None) -> list[str]:
+def claim(
+    store: Store, reviewer: str, products: Sequence[str], count: int, *, now: datetime | None = None
+) -> list[str]:
     """The first `count` of `products` that nobody else looks at, now leased to the reviewer."""
     now = now or datetime.now(UTC)
     writer = store.engine.execution_options(writes=True)
@@ -48,4 +50,4 @@ def looking(store: Store, *, now: datetime | None = None) -> dict[str, str]:
     """Who looks at which product at present: product -> reviewer."""
     alive = select(Claim.product, Claim.reviewer).where(Claim.until > (now or datetime.now(UTC)))
     with store.engine.connect() as connection:
-        return {product: reviewer for product, reviewer in connection.execute(alive)}
+        return {row.product: row.reviewer for row in connection.execute(alive)}

@@ -75,14 +75,21 @@ class Store:
         self.engine.dispose()
 
     def decide(
-        self, reviewer: str, verdicts: Sequence[Verdict], batch: str = "", shown: str = "", *, now: datetime | None = None
+        self,
+        reviewer: str,
+        verdicts: Sequence[Verdict],
+        batch: str = "",
+        shown: str = "",
+        *,
+        now: datetime | None = None,
     ) -> Result:
         """Append one event per verdict, at one stroke, except where another came first.
 
         Sending the same batch again changes nothing, so that a client may repeat what it got no answer to.
         """
         batch, at = batch or uuid.uuid4().hex, now or datetime.now(UTC)
-        saved, conflicts = [], []
+        saved: list[Held] = []
+        conflicts: list[Held] = []
         with self._writer.begin() as connection:
             for verdict in verdicts:
                 done = self._append(
@@ -169,13 +176,22 @@ def _held(
     found: dict[tuple[str, str], Held] = {}
     for part in parts:
         # Of few products the index finds everything; of all, one pass that groups is faster.
-        query = _latest() if part is None else select(*Event.__table__.columns).where(
-            Event.product.in_(part), ~superseded.exists()
+        query = (
+            _latest()
+            if part is None
+            else select(*Event.__table__.columns).where(Event.product.in_(part), ~superseded.exists())
         )
         for row in connection.execute(query if key is None else query.where(Event.key == key)):
             found[row.product, row.key] = Held(
-                row.product, row.key, row.version, row.action, row.state, tuple(row._mapping["values"]), row.batch,
-                row.reviewer, row.at,
+                row.product,
+                row.key,
+                row.version,
+                row.action,
+                row.state,
+                tuple(row._mapping["values"]),
+                row.batch,
+                row.reviewer,
+                row.at,
             )
     return found
 
