@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
-from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy import Connection, and_, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
@@ -20,6 +21,7 @@ from attire.review.store.models import Event
 Action = Literal["accept", "set", "clear", "not applicable"]
 STATES: dict[Action, str] = {"accept": "known", "set": "known", "clear": "unknown", "not applicable": "not applicable"}
 OPEN, UNDO = "open", "undo"
+MARGIN = 1000  # events that are read again
 CHUNK = 500  # products of one query: databases limit parameters
 INSERTS: dict[str, Callable[[Any], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -70,6 +72,8 @@ class Store:
         self.engine = connect(store)
         self._writer = self.engine.execution_options(writes=True)
         self._insert = INSERTS[self.engine.dialect.name]
+        self._reading, self._last = threading.Lock(), 0
+        self._known: dict[tuple[str, str], tuple[int, str]] = {}  # field -> last version and state
 
     def close(self) -> None:
         self.engine.dispose()
@@ -140,11 +144,18 @@ class Store:
             return _held(connection, products)
 
     def decided(self) -> pl.DataFrame:
-        """product, key of every field that is decided now."""
-        query = _latest().with_only_columns(Event.product, Event.key).where(Event.state != OPEN)
-        with self.engine.connect() as connection:
-            rows = connection.execute(query).all()
-        return pl.DataFrame(list(map(tuple, rows)), schema={"product": pl.String, "key": pl.String}, orient="row")
+        """product, key of every field that is decided now. Reads only what came since the last call."""
+        with self._reading, self.engine.connect() as connection:
+            # Of transactions at the same time one with a lower id may become visible later.
+            new = select(Event.id, Event.product, Event.key, Event.version, Event.state).where(
+                Event.id > self._last - MARGIN
+            )
+            for id, product, key, version, state in connection.execute(new.order_by(Event.id)):
+                self._last = max(self._last, id)
+                if version >= self._known.get((product, key), (0, ""))[0]:
+                    self._known[product, key] = (version, state)
+            fields = [field for field, (_, state) in self._known.items() if state != OPEN]
+        return pl.DataFrame(fields, schema={"product": pl.String, "key": pl.String}, orient="row")
 
     def history(self) -> list[Any]:
         """Every event, in the order in which they came."""
@@ -157,57 +168,49 @@ class Store:
         return connection.execute(insert.returning(Event.id)).first() is not None
 
 
-def _latest() -> Select[Any]:
-    """The last event of each field."""
-    last = select(Event.product, Event.key, func.max(Event.version).label("version"))
-    newest = last.group_by(Event.product, Event.key).subquery()
-    same = and_(Event.product == newest.c.product, Event.key == newest.c.key, Event.version == newest.c.version)
-    return select(*Event.__table__.columns).join_from(Event, newest, same)
-
-
 def _held(
     connection: Connection, products: Sequence[str] | None, key: str | None = None
 ) -> dict[tuple[str, str], Held]:
-    newer = aliased(Event)
-    superseded = select(newer.id).where(
-        newer.product == Event.product, newer.key == Event.key, newer.version > Event.version
-    )
-    parts = [None] if products is None else [products[i : i + CHUNK] for i in range(0, len(products), CHUNK)]
-    found: dict[tuple[str, str], Held] = {}
-    for part in parts:
-        # Of few products the index finds everything; of all, one pass that groups is faster.
-        query = (
-            _latest()
-            if part is None
-            else select(*Event.__table__.columns).where(Event.product.in_(part), ~superseded.exists())
+    every = select(*Event.__table__.columns).order_by(Event.version)  # so that of each field the last one stays
+    if key is not None:
+        every = every.where(Event.key == key)
+    queries = [every]
+    if products is not None:
+        parts = (products[i : i + CHUNK] for i in range(0, len(products), CHUNK))
+        queries = [every.where(Event.product.in_(part)) for part in parts]
+    return {
+        (row.product, row.key): Held(
+            row.product,
+            row.key,
+            row.version,
+            row.action,
+            row.state,
+            tuple(row._mapping["values"]),
+            row.batch,
+            row.reviewer,
+            row.at,
         )
-        for row in connection.execute(query if key is None else query.where(Event.key == key)):
-            found[row.product, row.key] = Held(
-                row.product,
-                row.key,
-                row.version,
-                row.action,
-                row.state,
-                tuple(row._mapping["values"]),
-                row.batch,
-                row.reviewer,
-                row.at,
-            )
-    return found
+        for query in queries
+        for row in connection.execute(query)
+    }
 
 
 def _last_batch(connection: Connection, reviewer: str) -> list[tuple[Any, int]]:
     """Events of the reviewer's last batch that still are in force, each with its field's last version."""
-    latest = _latest().subquery()
-    in_force = func.coalesce(latest.c.restores, latest.c.id)
-    query = (
-        select(*Event.__table__.columns, latest.c.version.label("latest"))
-        .join_from(Event, latest, Event.id == in_force)
-        .where(Event.reviewer == reviewer, Event.action != UNDO)
+    latest, newer = aliased(Event), aliased(Event)
+    same = and_(latest.product == Event.product, latest.key == Event.key)
+    superseded = select(newer.id).where(
+        newer.product == latest.product, newer.key == latest.key, newer.version > latest.version
+    )
+    in_force = (
+        select(*Event.__table__.columns, latest.version.label("latest"))
+        .join_from(Event, latest, and_(same, or_(latest.id == Event.id, latest.restores == Event.id)))
+        .where(Event.reviewer == reviewer, Event.action != UNDO, ~superseded.exists())
         .order_by(Event.id.desc())
     )
-    rows = connection.execute(query).all()
-    return [(_Past.of(row), row.latest) for row in rows if row.batch == rows[0].batch]
+    last = connection.execute(in_force.limit(1)).first()
+    rows = [] if last is None else connection.execute(in_force.where(Event.batch == last.batch)).all()
+    return [(_Past.of(row), row.latest) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class Event(Base):
     __table_args__ = (
         UniqueConstraint("product", "key", "version", name="one_event_per_version"),
         Index("events_by_reviewer", "reviewer", "id"),
+        Index("events_by_batch", "batch"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)

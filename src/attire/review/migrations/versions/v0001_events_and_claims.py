@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("product", "key", "version", name="one_event_per_version"),
     )
     op.create_index("events_by_reviewer", "events", ["reviewer", "id"])
+    op.create_index("events_by_batch", "events", ["batch"])
     op.create_table(
         "claims",
         sa.Column("product", sa.String(), primary_key=True),
