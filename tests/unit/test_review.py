@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from scipy.stats import binomtest
 from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
 from attire.cli import app
-from attire.errors import ConfigError, FeedError
+from attire.errors import ConfigError, FeedError, MissingExtraError
 from attire.predict.bulk import predict
 from attire.review.audit import audit, wilson
 from attire.review.export import export
@@ -159,6 +160,25 @@ def test_the_page_shows_what_is_proposed_and_from_where(work: Work, queues: Queu
     assert [option.value for option in field.options if option.chosen] == ["blue"]
 
 
+@pytest.mark.parametrize(("confidence", "status"), [(0.95, "suspect"), (0.6, "stated")])
+def test_an_unsure_category_does_not_contradict_the_feed(
+    catalog: Catalog, store: Store, tmp_path: Path, confidence: float, status: str
+) -> None:
+    path = write_predictions(catalog, tmp_path / "p.parquet")
+    other = "Belts" if catalog["p000"].category != "Belts" else "Shirts"
+    first = pl.col("id") == "p000"
+    pl.read_parquet(path).with_columns(
+        category=pl.when(first).then(pl.lit(other)).otherwise("category"),
+        category_confidence=pl.when(first).then(confidence).otherwise("category_confidence").cast(pl.Float32),
+    ).write_parquet(path)
+    work = Work(catalog, path)
+    (suspects,) = work.fields.filter((pl.col("product") == "p000") & (pl.col("key") == CATEGORY))["suspect"]
+    field = product_view(work, "p000", store.held(["p000"])).fields[0]
+    assert (field.status, suspects) == (status, status == "suspect")
+    assert field.proposal == ((other,) if suspects else (catalog["p000"].category,))
+    assert {option.value for option in field.options[:2]} == {other, catalog["p000"].category}
+
+
 def test_keys_follow_the_decided_category(work: Work, store: Store) -> None:
     belt = work.catalog.products.filter(pl.col("category") == "Belts")["id"][0]
     store.decide("Ann", [Verdict(belt, CATEGORY, "set", ("Shirts",), 0)])
@@ -249,3 +269,13 @@ def test_a_store_of_another_catalog_is_refused(catalog: Catalog, store: Store, t
         export(catalog, store, tmp_path / "out")
     with pytest.raises(ConfigError, match="not reviewed yet"):
         app(["review", "export", str(catalog.path), "--out", str(tmp_path / "x")], result_action="return_value")
+
+
+def test_missing_extras_are_named(catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(MissingExtraError, match=r"attire\[postgres\]"):
+        Store("postgresql://somebody@nowhere/x")
+    monkeypatch.setitem(sys.modules, "attire.review.app", None)
+    for command in (["review", "--predictions", "p.parquet"], ["review", "export", "--out", str(tmp_path / "x")]):
+        with pytest.raises(MissingExtraError, match=r"attire\[review\]"):
+            app([*command, str(catalog.path)], result_action="return_value")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from attire.catalog.store import Catalog, Product
 from attire.prediction import Abstained, Answer
 from attire.review.store.events import Held
-from attire.review.work import CATEGORY, Work, values_of
+from attire.review.work import CATEGORY, SURE_CATEGORY, Work, values_of
 
 DIGITS = 9  # options that a single key press can choose
 TITLES = {
@@ -125,7 +125,8 @@ def field_view(
     answer = said.values if isinstance(said, Answer) else ()
     many = key != CATEGORY and catalog.taxonomy.keys[key].arity == "many"
     alternatives = said.alternatives if said is not None else ()
-    if answer:
+    doubted = key == CATEGORY and isinstance(said, Answer) and said.confidence < SURE_CATEGORY
+    if answer and not (doubted and stated):
         status = "suspect" if stated and set(stated) != set(answer) else "sure"
         proposal = answer
     elif stated:
@@ -138,6 +139,9 @@ def field_view(
     confidences = {one.value: one.confidence for one in alternatives}
     if isinstance(said, Answer) and len(answer) == 1:
         confidences[answer[0]] = said.confidence
+    sure = (
+        said.confidence if isinstance(said, Answer) and proposal == answer else confidences.get("".join(proposal[:1]))
+    )
     return FieldView(
         product=product.id,
         key=key,
@@ -146,9 +150,9 @@ def field_view(
         status="decided" if decided else status,
         shown=shown,
         proposal=proposal,
-        confidence=said.confidence if isinstance(said, Answer) else confidences.get(proposal[0]) if proposal else None,
+        confidence=sure,
         stated=stated,
-        options=_options(catalog, key, (*answer, *stated, *confidences), shown, confidences, stated),
+        options=_options(catalog, key, (*proposal, *answer, *stated, *confidences), shown, confidences, stated),
         held=held if decided else None,
         version=held.version if held is not None else 0,
         wanted=wanted,

@@ -17,6 +17,7 @@ from attire.prediction import Abstained, Alternative, Answer
 from attire.taxonomy import SEPARATOR
 
 CATEGORY = "@category"  # stands for the category where the name of a key is expected
+SURE_CATEGORY = 0.9  # confidence from which a category contradicts the stated one: no threshold was fitted to it
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".csv": lambda path: pl.read_csv(path, infer_schema=False),
     ".jsonl": lambda path: pl.read_ndjson(path, schema_overrides={"id": pl.String}, infer_schema_length=None),
@@ -40,7 +41,7 @@ class Work:
 
     `fields` has a row per field that the model answered or abstained from: product, key, category (the stated one,
     else the predicted one), answer (values joined by `SEPARATOR`, null where abstained), confidence (of the answer, or
-    of the likeliest alternative), alternatives (JSON), stated (likewise), suspect (answered, and stated otherwise).
+    of the likeliest alternative), alternatives (JSON), stated (likewise), suspect (surely answered, stated otherwise).
     `digest` names the file that was read.
     """
 
@@ -143,7 +144,10 @@ def _fields(rows: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
         .with_columns(
             category=pl.coalesce("stated_category", "category"),
             confidence=pl.coalesce("confidence", likeliest).fill_null(0.0),
-            suspect=(pl.col("answer") != pl.col("stated")).fill_null(False),
+        )
+        .with_columns(
+            suspect=(pl.col("answer") != pl.col("stated")).fill_null(False)
+            & ((pl.col("key") != CATEGORY) | (pl.col("confidence") >= SURE_CATEGORY))
         )
         .drop("place", "stated_category")
     )
