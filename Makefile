@@ -28,5 +28,5 @@ $(READY): pyproject.toml
 	@echo "setting up .venv (some minutes: torch is large)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install --quiet --editable ".[explain]" --group dev
+	@$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
 	@touch $(READY)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import postgres as servers
 import pytest
 import torch
 from drawing import draw_feed
@@ -43,3 +46,11 @@ def untrained(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Mod
         provenance={"recipe": {"name": "base", "seed": 0}},
         scores={},
     )
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[servers.Cluster]:
+    """A PostgreSQL server; skips where it is not installed."""
+    cluster = servers.start()
+    yield cluster
+    cluster.stop()

@@ -1,0 +1,95 @@
+"""People at work on predictions, and what comes of it."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from cyclopts import App
+
+from attire.cli.app import app, console, facts
+from attire.errors import ConfigError, MissingExtraError
+
+review = App(name="review", help="Check and correct predictions in a browser, as a team.")
+app.command(review)
+
+
+@review.default
+def page(
+    catalog: Path,
+    /,
+    *,
+    predictions: Path,
+    bundle: Path | None = None,
+    store: str | None = None,
+    reviewer: str = "",
+    audit: int = 300,
+    seed: int = 0,
+    host: str = "127.0.0.1",
+    port: int = 8100,
+    token: str = "",
+) -> None:
+    """Open a page on which people check and correct predictions. Decisions are kept in CATALOG/review.sqlite.
+
+    `attire review export CATALOG --out DIR` writes them as a feed.
+
+    Parameters
+    ----------
+    predictions
+        What `attire predict BUNDLE CATALOG --format long` wrote.
+    bundle
+        The model that predicted, for heat maps.
+    store
+        Another file, or postgresql://user@host/database for a team on several machines.
+    reviewer
+        Who decides, in browsers that were not told another name.
+    audit
+        Size of the random sample that measures precision.
+    seed
+        What draws the sample.
+    host
+        Address to answer on. Any other than this machine's own needs a token.
+    token
+        What a browser needs to be let in, as part of the link; drawn at random for other hosts where none is given.
+    """
+    try:
+        from attire.review.app import open_desk, review_app, serve
+        from attire.review.security import is_local
+    except ImportError:
+        raise MissingExtraError("reviewing", "review") from None
+    desk = open_desk(catalog, predictions, bundle=bundle, store=store, reviewer=reviewer, audit=audit, seed=seed)
+    secret = token or ("" if is_local(host) else secrets.token_urlsafe(24))
+    console.print(facts({"products": f"{len(desk.work.products):,}", "fields": f"{len(desk.work.fields):,}"}))
+    link = f"http://{host}:{port}/{f'?token={secret}' if secret else ''}"
+    console.print(f"{link}  (Ctrl-C ends it; every decision is saved when it is made)", soft_wrap=True)
+    serve(review_app(desk, host=host, token=secret), host, port)
+
+
+@review.command
+def export(catalog: Path, /, *, out: Path, store: str | None = None) -> None:
+    """Write what was decided: the changes as a table, and a feed with them that `attire ingest` reads.
+
+    Parameters
+    ----------
+    out
+        Directory for changes.csv, feed.csv and taxonomy.toml.
+    store
+        The file or URL that the page was started with.
+    """
+    try:
+        from attire.review.app import STORE
+        from attire.review.export import export as run
+        from attire.review.store.events import Store
+    except ImportError:
+        raise MissingExtraError("reviewing", "review") from None
+    from attire.catalog.store import Catalog
+
+    opened = Catalog.open(catalog)
+    if store is None and not (catalog / STORE).is_file():
+        raise ConfigError(
+            f"{catalog} was not reviewed yet: it has no {STORE}. Name the store of its page with --store."
+        )
+    made = run(opened, Store(store or catalog / STORE), out)
+    console.print(f"{made.decided:,} decisions, {made.changed:,} of them changes")
+    console.print(f"{made.diff}")
+    console.print(made.command, soft_wrap=True, highlight=False)

@@ -1,0 +1,192 @@
+"""What the page's script asks for: the next products, decisions to keep, the last one undone. JSON both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from attire.errors import CatalogError, TaxonomyError
+from attire.review.desk import Desk, TheDesk, TheReviewer, found
+from attire.review.queues import Filters, after, waiting
+from attire.review.store.claims import claim
+from attire.review.store.events import Action, Held, Result, Verdict
+from attire.review.work import CATEGORY, check_values
+
+AHEAD = 5  # products that a client may ask for at once
+AT_ONCE = 500  # verdicts of one request
+actions = APIRouter(prefix="/api")
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Next(_Message):
+    """Products behind `last` in the queue, at most `count`."""
+
+    filters: Filters
+    last: str = ""
+    count: int = Field(default=1, ge=1, le=AHEAD)
+
+
+class Card(_Message):
+    """A product as HTML."""
+
+    id: str
+    html: str
+    left: int
+
+
+class Cards(_Message):
+    """`left` fields of the queue are not decided yet; `elsewhere` products of it are with others at the moment."""
+
+    cards: list[Card]
+    left: int
+    elsewhere: int
+
+
+class Said(_Message):
+    """A verdict on one field, by who saw `version` events of it."""
+
+    product: str
+    key: str
+    action: Action
+    values: tuple[str, ...] = ()
+    version: int = Field(ge=0)
+
+
+class Decide(_Message):
+    """Verdicts that belong together. `batch` is the client's own name for them, so that it can send them twice.
+
+    card: the product to draw again.
+    """
+
+    batch: str = Field(min_length=8, max_length=64)
+    verdicts: list[Said] = Field(min_length=1, max_length=AT_ONCE)
+    filters: Filters = Filters()
+    card: str | None = None
+
+
+class Undo(_Message):
+    filters: Filters = Filters()
+
+
+class Fate(_Message):
+    """What holds of a field, and who said so when."""
+
+    product: str
+    key: str
+    version: int
+    state: str
+    values: tuple[str, ...]
+    reviewer: str
+    at: str
+
+
+class Fates(_Message):
+    """What was saved, and what others had decided before, which holds instead."""
+
+    saved: list[Fate]
+    conflicts: list[Fate]
+    card: Card | None = None
+    left: int
+
+
+@actions.post("/next")
+def next_products(desk: TheDesk, reviewer: TheReviewer, asked: Next) -> Cards:
+    """Products that wait, leased to the reviewer for some minutes."""
+    left = waiting(desk.queues, desk.store, asked.filters)
+    products = left["product"].unique(maintain_order=True).to_list()
+    behind = after(desk.queues, asked.filters, products, asked.last)
+    claimed = claim(desk.store, reviewer, behind, asked.count)
+    elsewhere = len(behind) if len(claimed) < asked.count else 0
+    return Cards(
+        cards=[_card(desk, id, asked.filters, reviewer) for id in claimed],
+        left=len(left),
+        elsewhere=max(0, elsewhere - len(claimed)),
+    )
+
+
+@actions.get("/card")
+def card(desk: TheDesk, reviewer: TheReviewer, id: str, filters: Annotated[str, Query()] = "{}") -> Card:
+    """One product, whoever has it."""
+    try:
+        return _card(desk, id, Filters.model_validate_json(filters), reviewer)
+    except CatalogError as error:
+        raise found(error) from None
+
+
+@actions.post("/decide")
+def decide(desk: TheDesk, reviewer: TheReviewer, asked: Decide) -> Fates:
+    """Keep verdicts; those on fields that changed since they were seen are refused, and told."""
+    verdicts = [_verdict(desk, said) for said in asked.verdicts]
+    verdicts += [more for verdict in verdicts if verdict.key == CATEGORY for more in _ruled_out(desk, verdict)]
+    return _fates(
+        desk, reviewer, asked.filters, desk.store.decide(reviewer, verdicts, asked.batch, desk.work.digest), asked.card
+    )
+
+
+@actions.post("/undo")
+def undo(desk: TheDesk, reviewer: TheReviewer, asked: Undo) -> Fates:
+    """Undo the reviewer's last stroke; the product that it was on comes with the answer."""
+    result = desk.store.undo(reviewer, desk.work.digest)
+    products = {held.product for held in result.saved}
+    return _fates(desk, reviewer, asked.filters, result, products.pop() if len(products) == 1 else None)
+
+
+def _verdict(desk: Desk, said: Said) -> Verdict:
+    """`said`, checked; raises an HTTP error for what is not in the catalog."""
+    try:
+        desk.work.catalog.rows_of([said.product])
+        check_values(desk.work.catalog, said.key, said.values)
+    except CatalogError as error:
+        raise found(error) from None
+    except TaxonomyError as error:
+        raise HTTPException(422, str(error)) from None
+    needs_values = said.action in ("accept", "set")
+    if needs_values != bool(said.values):
+        raise HTTPException(422, f"'{said.action}' goes {'with' if needs_values else 'without'} values.")
+    if said.key == CATEGORY and said.action == "not applicable":
+        raise HTTPException(422, "A category always applies: clear it, or set another.")
+    return Verdict(**said.model_dump())
+
+
+def _ruled_out(desk: Desk, verdict: Verdict) -> Iterable[Verdict]:
+    """Verdicts that a category brings with it: keys that it rules out do not apply, whatever was said of them."""
+    if not verdict.values:
+        return
+    held = desk.store.held([verdict.product])
+    product, taxonomy = desk.work.catalog[verdict.product], desk.work.catalog.taxonomy
+    for key in {*desk.work.said(verdict.product), *product.labels} - {CATEGORY}:
+        said = held.get((verdict.product, key))
+        if verdict.values[0] not in taxonomy.keys[key].categories and not (said and said.decided):
+            yield Verdict(verdict.product, key, "not applicable", (), said.version if said else 0)
+
+
+def _card(desk: Desk, id: str, filters: Filters, reviewer: str) -> Card:
+    view = desk.product(id, filters, reviewer)
+    return Card(id=id, html=desk.draw("card.html", view=view), left=view.left)
+
+
+def _fates(desk: Desk, reviewer: str, filters: Filters, result: Result, id: str | None) -> Fates:
+    return Fates(
+        saved=[_fate(held) for held in result.saved],
+        conflicts=[_fate(held) for held in result.conflicts],
+        card=None if id is None else _card(desk, id, filters, reviewer),
+        left=len(waiting(desk.queues, desk.store, filters)),
+    )
+
+
+def _fate(held: Held) -> Fate:
+    return Fate(
+        product=held.product,
+        key=held.key,
+        version=held.version,
+        state=held.state,
+        values=held.values,
+        reviewer=held.reviewer,
+        at=held.at.isoformat(timespec="seconds"),
+    )

@@ -1,0 +1,63 @@
+"""The review page as a web application, and as a server on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import Response
+from fastapi.staticfiles import StaticFiles
+
+from attire.catalog.store import Catalog
+from attire.review.actions import actions
+from attire.review.desk import Desk, clean_name
+from attire.review.pages import pages
+from attire.review.photos import Photos
+from attire.review.queues import Queues
+from attire.review.security import guard
+from attire.review.store.events import Store
+from attire.review.work import Work
+from attire.theme import THEME
+
+STORE = "review.sqlite"
+STATIC = Path(__file__).with_name("static")
+
+
+def open_desk(
+    catalog: Path,
+    predictions: Path,
+    *,
+    bundle: Path | None = None,
+    store: str | None = None,
+    reviewer: str = "",
+    audit: int = 300,
+    seed: int = 0,
+) -> Desk:
+    """Everything that the page shows; raises `CatalogError`, `FeedError`, `ConfigError`, `BundleError`."""
+    opened = Catalog.open(catalog)
+    work = Work(opened, predictions)
+    queues = Queues(work, audit=audit, seed=seed)
+    photos = Photos(opened, bundle)
+    return Desk(work, queues, Store(store or catalog / STORE), photos, clean_name(reviewer))
+
+
+def review_app(desk: Desk, *, host: str = "127.0.0.1", token: str = "") -> FastAPI:
+    """The application; `host` is what it is bound to, `token` what a browser needs to be let in."""
+    app = FastAPI(title="attire review", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.desk = desk
+    guard(app, host=host, token=token)
+    app.include_router(pages)
+    app.include_router(actions)
+
+    @app.get("/static/theme.css")
+    def theme() -> Response:
+        return Response(THEME, media_type="text/css")
+
+    app.mount("/static", StaticFiles(directory=STATIC))
+    return app
+
+
+def serve(app: FastAPI, host: str, port: int) -> None:
+    """Answer until interrupted."""
+    uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)

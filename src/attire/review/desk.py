@@ -1,0 +1,134 @@
+"""Everything that a request needs, and who sends it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+from urllib.parse import quote, unquote
+
+from fastapi import Depends, HTTPException, Request
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from attire.errors import CatalogError
+from attire.review.photos import Photos
+from attire.review.queues import QUEUES, Filters, Queues
+from attire.review.store.claims import looking
+from attire.review.store.events import Store
+from attire.review.views import FieldView, ProductView, field_view, product_view, title_of, value_title
+from attire.review.work import CATEGORY, Work, values_of
+
+REVIEWER = "attire-reviewer"  # the cookie
+NAME_LENGTH = 60
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The open catalog with its predictions, the store of decisions, and how pages are drawn."""
+
+    work: Work
+    queues: Queues
+    store: Store
+    photos: Photos
+    reviewer: str = ""
+    templates: Environment = field(
+        default_factory=lambda: Environment(
+            loader=PackageLoader("attire.review"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+    )
+
+    def draw(self, template: str, **about: object) -> str:
+        catalog = self.work.catalog
+        return self.templates.get_template(template).render(
+            CATEGORY=CATEGORY,
+            QUEUES=QUEUES,
+            taxonomy=catalog.taxonomy,
+            key_title=lambda key: title_of(catalog, key),
+            value_title=lambda key, value: value_title(catalog, key, value),
+            explains=self.photos.explains,
+            **about,
+        )
+
+    def product(self, id: str, filters: Filters, reviewer: str) -> ProductView:
+        """The product as the reviewer is to see it; raises `CatalogError` for an id that is not there."""
+        items = self.queues.of(filters)
+        wanted = set(items.filter(items["product"] == id)["key"])
+        other = looking(self.store).get(id, "")
+        return product_view(
+            self.work,
+            id,
+            self.store.held([id]),
+            wanted=wanted,
+            sampled=self.queues.sampled,
+            looking=other if other != reviewer else "",
+        )
+
+    def card(self, id: str, filters: Filters, reviewer: str) -> str:
+        """The product as HTML."""
+        return self.draw("card.html", view=self.product(id, filters, reviewer))
+
+    def cells(self, products: list[str], key: str) -> list[FieldView]:
+        """One field of many products, for the grid."""
+        held, catalog, sampled = self.store.held(products), self.work.catalog, self.queues.sampled
+
+        def cell(id: str) -> FieldView:
+            field, said = (id, key), self.work.said(id).get(key)
+            return field_view(catalog, catalog[id], key, said, held.get(field), True, field in sampled)
+
+        return [cell(id) for id in products]
+
+    def words(self) -> str:
+        """Every key's values with their titles and aliases, as JSON: what the search looks through."""
+        catalog = self.work.catalog
+        taxonomy = catalog.taxonomy
+        aliases = {CATEGORY: taxonomy.category_aliases} | {name: key.aliases for name, key in taxonomy.keys.items()}
+        return json.dumps(
+            {
+                key: [
+                    [
+                        value,
+                        value_title(catalog, key, value),
+                        *(a for a, leads_to in spellings.items() if leads_to == value),
+                    ]
+                    for value in values_of(catalog, key)
+                ]
+                for key, spellings in aliases.items()
+            }
+        )
+
+
+def desk_of(request: Request) -> Desk:
+    return cast(Desk, request.app.state.desk)
+
+
+def known_reviewer(request: Request) -> str:
+    """The name in the cookie, or the one that the server was started with; "" where nobody said."""
+    return clean_name(unquote(request.cookies.get(REVIEWER, ""))) or desk_of(request).reviewer
+
+
+def the_reviewer(request: Request) -> str:
+    """The same; asks for the name where nobody said."""
+    name = known_reviewer(request)
+    if name:
+        return name
+    if request.url.path.startswith("/api/"):
+        raise HTTPException(401, "Say who you are first: open / in this browser.")
+    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    raise HTTPException(303, headers={"Location": f"/name?back={quote(back)}"})
+
+
+def clean_name(text: str) -> str:
+    """One line of at most `NAME_LENGTH` characters that can be seen."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())[:NAME_LENGTH]
+
+
+def found(error: CatalogError) -> HTTPException:
+    return HTTPException(404, str(error))
+
+
+TheDesk = Annotated[Desk, Depends(desk_of)]
+TheReviewer = Annotated[str, Depends(the_reviewer)]

@@ -1,0 +1,136 @@
+"""Decisions as files: what changed, and a feed with the corrections that `attire ingest` reads back."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from attire.catalog.store import TAXONOMY, Catalog, Product
+from attire.errors import ConfigError
+from attire.review.store.events import Held, Store
+from attire.review.work import CATEGORY, joined
+from attire.taxonomy import SEPARATOR
+
+DIFF, FEED = "changes.csv", "feed.csv"
+ROOTS = 8  # folders of photos that a command line bears
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written: `decided` fields, of which `changed` differ from the catalog; `command` reads the feed back."""
+
+    diff: Path
+    feed: Path
+    decided: int
+    changed: int
+    command: str
+
+
+def export(catalog: Catalog, store: Store, out: Path) -> Exported:
+    """Write the label diff, the feed and the taxonomy to `out`.
+
+    In the feed reviewed values win; what nobody reviewed keeps the label that it had; a label that a reviewer cleared,
+    or found not applicable, is gone. Raises `ConfigError` where `out` cannot be written.
+    """
+    held = {field: said for field, said in store.held().items() if said.decided}
+    by_product: dict[str, dict[str, Held]] = {}
+    for (product, key), said in held.items():
+        by_product.setdefault(product, {})[key] = said
+    known = set(catalog.ids)
+    if strangers := by_product.keys() - known:
+        raise ConfigError(
+            f"the store has decisions on {len(strangers):,} products that {catalog.path} has not ('{min(strangers)}'): "
+            "is it the store of another catalog? Name the right one with --store."
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        changes = list(_changes(catalog, by_product))
+        _write(out / DIFF, ["id", "key", "before", "after", "state", "who", "when"], changes)
+        columns = _columns(catalog)
+        keys = [*catalog.taxonomy.keys]
+        _write(
+            out / FEED,
+            [*columns.values(), *keys],
+            (_row(product, by_product.get(product.id, {}), keys) for product in catalog),
+        )
+        shutil.copyfile(catalog.path / TAXONOMY, out / TAXONOMY)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {out}: {error.strerror or error}. Free space or choose another --out."
+        ) from error
+    return Exported(out / DIFF, out / FEED, len(held), len(changes), _command(catalog, out, columns))
+
+
+def _changes(catalog: Catalog, by_product: Mapping[str, Mapping[str, Held]]) -> Iterator[list[str]]:
+    """Every decided field whose value is not the catalog's."""
+    order = [CATEGORY, *catalog.taxonomy.keys]
+    for id in sorted(by_product):
+        product = catalog[id]
+        for key in sorted(by_product[id], key=order.index):
+            said = by_product[id][key]
+            before, after = _stated(catalog, product, key), joined(said.values)
+            if before != after:
+                name = "category" if key == CATEGORY else key
+                yield [id, name, before, after, said.state, said.reviewer, said.at.isoformat(timespec="seconds")]
+
+
+def _stated(catalog: Catalog, product: Product, key: str) -> str:
+    if key == CATEGORY:
+        return product.category or ""
+    order = catalog.taxonomy.keys[key].values.index
+    return joined(sorted(product.labels.get(key, ()), key=order))
+
+
+def _row(product: Product, said: Mapping[str, Held], keys: Sequence[str]) -> list[str]:
+    def values(key: str, stated: str) -> str:
+        return joined(said[key].values) if key in said else stated
+
+    return [
+        product.id,
+        product.group,
+        values(CATEGORY, product.category or ""),
+        product.title,
+        SEPARATOR.join(product.images),
+        *(values(key, joined(product.labels.get(key, ()))) for key in keys),
+    ]
+
+
+def _columns(catalog: Catalog) -> dict[str, str]:
+    """What the feed calls the product's own columns; an attribute key may have taken the usual name."""
+    return {
+        name: name if name not in catalog.taxonomy.keys else f"product {name}"
+        for name in ("id", "group", "category", "title", "image")
+    }
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+    temporary.replace(path)
+
+
+def _command(catalog: Catalog, out: Path, columns: Mapping[str, str]) -> str:
+    folders = " ".join(json.dumps(str(root)) if " " in str(root) else str(root) for root in _roots(catalog))
+    renamed = "".join(f' --{name} "{column}"' for name, column in columns.items() if column != name)
+    return f"attire ingest {out / FEED} --images {folders} --taxonomy {out / TAXONOMY}{renamed} --out NEW_CATALOG"
+
+
+def _roots(catalog: Catalog) -> list[Path]:
+    """Folders below which each photo lies under the name that the feed gives it."""
+    roots: dict[Path, None] = {}
+    for name, stored in catalog.photos.select("name", "path").iter_rows():
+        path = catalog.path / stored
+        parts = PurePosixPath(name).parts
+        below = len(parts) if path.parts[-len(parts) :] == parts else 1
+        roots[path.parents[below - 1]] = None
+    if len(roots) > ROOTS:
+        return [Path(os.path.commonpath(list(roots)))]
+    return list(roots)

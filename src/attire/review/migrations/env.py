@@ -1,0 +1,9 @@
+"""Run by alembic with the connection that `attire.review.store.database.migrate` has opened."""
+
+from alembic import context
+
+from attire.review.store.models import Base
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata)
+with context.begin_transaction():
+    context.run_migrations()

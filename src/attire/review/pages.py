@@ -1,0 +1,151 @@
+"""What a browser opens: the queues, one product at a time, the grid, the audit; and the photos on them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Form, Query
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from attire.errors import AttireError, CatalogError
+from attire.review.audit import audit
+from attire.review.desk import REVIEWER, TheDesk, TheReviewer, clean_name, found
+from attire.review.photos import Encoded
+from attire.review.queues import QUEUES, Filters, after, waiting
+from attire.review.store.claims import claim, looking
+from attire.review.work import CATEGORY
+
+GRID = 48  # products on a screen
+YEAR_S = 365 * 24 * 3600
+pages = APIRouter(default_response_class=HTMLResponse)
+TheFilters = Annotated[Filters, Query()]
+
+
+class Screen(Filters):
+    """A grid behind the product `last`."""
+
+    last: str = ""
+
+
+@pages.get("/")
+def home(desk: TheDesk, reviewer: TheReviewer) -> str:
+    """The queues with what waits in each, who is at work, and the measured precision."""
+    decided = desk.store.decided()
+    counts = {}
+    for name in QUEUES:
+        items = desk.queues.of(Filters(queue=name))
+        left = items.join(decided, on=["product", "key"], how="anti")
+        counts[name] = {"fields": len(items), "left": len(left), "products": left["product"].n_unique()}
+    others = sorted(set(looking(desk.store).values()) - {reviewer})
+    return desk.draw(
+        "home.html",
+        reviewer=reviewer,
+        filters=Filters(),
+        counts=counts,
+        decided=len(decided),
+        others=others,
+        products=len(desk.work.products),
+        wanted=desk.work.about.get("precision"),
+        audit=audit(desk.queues, desk.store),
+    )
+
+
+@pages.get("/review")
+def review(desk: TheDesk, reviewer: TheReviewer, filters: TheFilters) -> str:
+    """One product a screen; the page's script asks for products one after the other."""
+    left = waiting(desk.queues, desk.store, filters)
+    return desk.draw("review.html", reviewer=reviewer, filters=filters, query=_query(filters), left=len(left))
+
+
+@pages.get("/grid")
+def grid(desk: TheDesk, reviewer: TheReviewer, screen: Annotated[Screen, Query()]) -> str:
+    """One key of many products; without a filter the key that has most to do. Equal proposals stand together."""
+    filters = Filters(**screen.model_dump(exclude={"last"}))
+    left = waiting(desk.queues, desk.store, filters)
+    by_key = left.group_by("key").len("count").sort("count", "key", descending=[True, False])
+    key = filters.key or (by_key["key"][0] if len(by_key) else CATEGORY)
+    narrowed = filters.model_copy(update={"key": key})
+    candidates = left.filter(left["key"] == key)["product"].to_list()
+    shown = claim(desk.store, reviewer, after(desk.queues, narrowed, candidates, screen.last), GRID)
+    cells = sorted(desk.cells(shown, key), key=lambda cell: (cell.proposal, -(cell.confidence or 0)))
+    return desk.draw(
+        "grid.html",
+        reviewer=reviewer,
+        filters=narrowed,
+        query=_query(narrowed),
+        left=len(candidates),
+        key=key,
+        keys=by_key.rows(),
+        cells=cells,
+        last=shown[-1] if shown else "",
+        catalog=desk.work.catalog,
+    )
+
+
+@pages.get("/audit")
+def figures(desk: TheDesk, reviewer: TheReviewer) -> str:
+    """How often filled values are right, on the random sample."""
+    return desk.draw(
+        "audit.html",
+        reviewer=reviewer,
+        filters=Filters(queue="audit"),
+        audit=audit(desk.queues, desk.store),
+        wanted=desk.work.about.get("precision"),
+    )
+
+
+@pages.get("/name")
+def ask_name(desk: TheDesk, back: str = "/") -> str:
+    """Who are you?"""
+    return desk.draw("name.html", reviewer="", filters=Filters(), back=_inside(back))
+
+
+@pages.post("/name")
+def take_name(name: Annotated[str, Form()], back: Annotated[str, Form()] = "/") -> Response:
+    """Remember who decides, in a cookie."""
+    if not clean_name(name):
+        return RedirectResponse(f"/name?back={quote(_inside(back))}", 303)
+    response = RedirectResponse(_inside(back), 303)
+    response.set_cookie(REVIEWER, quote(clean_name(name)), max_age=YEAR_S, httponly=True, samesite="strict")
+    return response
+
+
+@pages.get("/photo")
+def photo(desk: TheDesk, product: str, index: int, small: bool = False) -> Response:
+    """A photo of a product; `small`: at most 240 px."""
+    try:
+        return _image(desk.photos.thumb(product, index) if small else desk.photos.photo(product, index))
+    except CatalogError as error:
+        raise found(error) from None
+
+
+@pages.get("/heat")
+def heat(desk: TheDesk, product: str, index: int, key: str, value: str) -> Response:
+    """The photo under the heat map of what spoke for a value."""
+    try:
+        return _image(desk.photos.heat(product, index, None if key == CATEGORY else key, value))
+    except CatalogError as error:
+        raise found(error) from None
+    except AttireError as error:
+        return Response(str(error), 422, media_type="text/plain")
+
+
+@pages.get("/words.json")
+def words(desk: TheDesk) -> Response:
+    """The taxonomy's words, for the search."""
+    return Response(desk.words(), media_type="application/json")
+
+
+def _query(filters: Filters) -> str:
+    return urlencode(filters.model_dump(exclude_defaults=True))
+
+
+def _inside(back: str) -> str:
+    """A path of this page; never another site."""
+    return back if back.startswith("/") and not back.startswith(("//", "/\\")) else "/"
+
+
+def _image(encoded: Encoded) -> Response:
+    content, media = encoded
+    return Response(content, media_type=media, headers={"Cache-Control": "private, max-age=3600"})

@@ -1,0 +1,137 @@
+// What the product screen and the grid share: saving, messages, keys, help, and the search through a key's values.
+
+const live = document.getElementById("live"), alertBox = document.getElementById("alert");
+const saved = document.getElementById("saved");
+let waiting = 0, chain = Promise.resolve();
+
+export const say = text => { live.textContent = ""; requestAnimationFrame(() => { live.textContent = text; }); };
+export const warn = text => { alertBox.textContent = text; show(text, "bad"); };
+
+function show(text, kind) {
+  saved.textContent = text;
+  saved.className = `saved ${kind}`;
+}
+
+const pause = ms => new Promise(done => setTimeout(done, ms));
+
+export async function post(path, body) {
+  const response = await fetch(path, {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+  });
+  if (response.ok) return response.json();
+  const told = await response.text();
+  let detail = told;
+  try { detail = JSON.parse(told).detail; } catch { /* plain text */ }
+  throw Object.assign(new Error(typeof detail === "string" ? detail : told), { refused: true });
+}
+
+// Saves one after the other: `make` is called when its turn comes, so that it sees what the one before has brought.
+// A server that does not answer is asked again until it does; one that refuses is not.
+export function save(path, make, then) {
+  waiting += 1;
+  show("saving…", "busy");
+  chain = chain.then(async () => {
+    const body = make();
+    if (body === null) return;
+    for (;;) {
+      try {
+        then(await post(path, body));
+        break;
+      } catch (error) {
+        if (error.refused) { warn(error.message); break; }
+        if (!(error instanceof TypeError)) throw error;
+        show("not saved: no connection, trying again", "bad");
+        await pause(2000);
+        show("saving…", "busy");
+      }
+    }
+  }).finally(() => {
+    waiting -= 1;
+    if (!waiting && !saved.classList.contains("bad")) {
+      show(`saved ${new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" })}`, "good");
+    }
+  });
+  return chain;
+}
+addEventListener("beforeunload", event => { if (waiting) event.preventDefault(); });
+
+export const batch = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), b => b.toString(16).padStart(2, "0")).join("");
+export const setLeft = n => { const left = document.getElementById("left"); if (left) left.textContent = n.toLocaleString("en"); };
+
+export function told(fate) {
+  const when = Math.max(0, (Date.now() - new Date(fate.at)) / 1000);
+  const ago = when < 90 ? "just now" : when < 5400 ? `${Math.round(when / 60)} minutes ago` : new Date(fate.at).toLocaleString();
+  const what = fate.state === "known" ? `chose ${fate.values.join(", ")}` : fate.state === "unknown" ? "cleared it"
+    : fate.state === "open" ? "undid a decision" : `said ${fate.state}`;
+  return `${fate.reviewer} ${what} ${ago}`;
+}
+
+// Keys. `actions` maps an event's key (or "Shift+Key") to a function; typing in a field is never taken for one.
+const shortcuts = document.getElementById("shortcuts"), help = document.getElementById("help");
+export function listen(actions) {
+  document.addEventListener("keydown", event => {
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    const inside = event.target.closest("input:not([type=checkbox]), select, textarea");
+    const name = (event.shiftKey && (event.key.length > 1 || event.key === " ") ? "Shift+" : "") + event.key;
+    const pressed = event.target.closest("button, a, summary, label") && (event.key === "Enter" || event.key === " ");
+    const single = event.key.length === 1 && event.key !== " ";
+    if (inside || pressed || (single && !shortcuts.checked)) return;
+    const action = name === "?" ? () => help.showModal() : actions[name] ?? (/^[1-9]$/.test(name) ? actions.digit : null);
+    if (!action) return;
+    event.preventDefault();
+    action(name, event);
+  });
+}
+if (help) {
+  document.getElementById("help-button").onclick = () => help.showModal();
+  shortcuts.checked = localStorage.getItem("attire-shortcuts") !== "off";
+  shortcuts.onchange = () => localStorage.setItem("attire-shortcuts", shortcuts.checked ? "on" : "off");
+}
+
+let words = null;
+export const vocabulary = () => (words ??= fetch("/words.json").then(response => response.json()));
+const fold = text => text.toLocaleLowerCase().normalize("NFKD").replace(/[\p{M}]/gu, "").replace(/[\W_]+/gu, " ").trim();
+
+// Ask for one of a key's values; resolves to null where the dialog was closed without.
+const dialog = document.getElementById("search");
+export async function pick(key, title) {
+  const values = (await vocabulary())[key];
+  const text = document.getElementById("search-text"), list = document.getElementById("search-list");
+  document.getElementById("search-title").textContent = title;
+  let at = 0, chosen = null;
+  const mark = () => {
+    [...list.children].forEach((option, i) => option.setAttribute("aria-selected", i === at));
+    const current = list.children[at];
+    if (current) { text.setAttribute("aria-activedescendant", current.id); current.scrollIntoView({ block: "nearest" }); }
+    else text.removeAttribute("aria-activedescendant");
+  };
+  const draw = () => {
+    const wanted = fold(text.value);
+    const rank = spelt => Math.min(...spelt.map(word => { const i = fold(word).indexOf(wanted); return i < 0 ? 1e6 : i; }));
+    const found = values.map(spelt => [rank(spelt), spelt]).filter(([score]) => score < 1e6);
+    found.sort((a, b) => (wanted ? a[0] - b[0] : 0));
+    list.replaceChildren(...found.map(([, [value, shown]], i) => {
+      const option = document.createElement("li");
+      Object.assign(option, { id: `search-${i}`, textContent: shown });
+      option.dataset.value = value;
+      option.setAttribute("role", "option");
+      option.onclick = () => { chosen = value; dialog.close(); };
+      return option;
+    }));
+    document.getElementById("search-none").hidden = found.length > 0;
+    at = 0;
+    mark();
+  };
+  text.value = "";
+  text.oninput = draw;
+  text.onkeydown = event => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step) { at = Math.max(0, Math.min(list.children.length - 1, at + step)); mark(); event.preventDefault(); }
+    if (event.key === "Enter") { chosen = list.children[at]?.dataset.value ?? null; if (chosen !== null) dialog.close(); event.preventDefault(); }
+  };
+  draw();
+  dialog.showModal();
+  text.focus();
+  await new Promise(done => dialog.addEventListener("close", done, { once: true }));
+  return chosen;
+}

@@ -1,0 +1,1 @@
+"""Decisions on disk: append-only events, and who looks at which product."""

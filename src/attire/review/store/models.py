@@ -1,0 +1,67 @@
+"""The tables. Migrations in `attire.review.migrations` make them; a test holds both to each other."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index, Integer, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+class Utc(TypeDecorator[datetime]):
+    """An aware time; SQLite would forget its zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Event(Base):
+    """One decision on one field. Never changed, never deleted: triggers refuse it.
+
+    version counts the field's events from 1, so that of two reviewers who saw the same version only one can go on.
+    action is what the reviewer did; state and values are what holds since. An undo `restores` an earlier event, or
+    none: then nothing is decided. batch ties what was done at one stroke. shown is the digest of the predictions that
+    the reviewer saw.
+    """
+
+    __tablename__ = "events"
+    __table_args__ = (
+        UniqueConstraint("product", "key", "version", name="one_event_per_version"),
+        Index("events_by_reviewer", "reviewer", "id"),
+        Index("events_by_batch", "batch"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    product: Mapped[str]
+    key: Mapped[str]
+    version: Mapped[int]
+    action: Mapped[str]
+    state: Mapped[str]
+    values: Mapped[list[str]] = mapped_column(JSON)
+    restores: Mapped[int | None] = mapped_column(BigInteger)
+    batch: Mapped[str]
+    reviewer: Mapped[str]
+    at: Mapped[datetime] = mapped_column(Utc)
+    shown: Mapped[str]
+
+
+class Claim(Base):
+    """Who looks at a product, and until when others are given different ones."""
+
+    __tablename__ = "claims"
+
+    product: Mapped[str] = mapped_column(primary_key=True)
+    reviewer: Mapped[str]
+    until: Mapped[datetime] = mapped_column(Utc)

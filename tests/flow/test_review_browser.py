@@ -1,0 +1,307 @@
+"""The review page in a real browser, by keyboard: twenty products, undo, bulk, two people at once, export and back."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from reviewing import write_predictions
+
+from attire.bundle import ModelBundle
+from attire.catalog.store import Catalog
+from attire.cli import app
+from attire.review.app import open_desk, review_app
+from attire.review.desk import Desk
+from attire.review.export import export
+from attire.review.queues import Filters, waiting
+from attire.review.store.events import Verdict
+from attire.review.work import CATEGORY
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+NAMES = {1280: "Ann", 390: "Ben"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.is_file():
+        pytest.skip("Chromium is not installed: apt install chromium")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def desk(catalog: Catalog, untrained: ModelBundle, tmp_path: Path) -> Desk:
+    predictions = write_predictions(catalog, tmp_path / "p.parquet")
+    return open_desk(catalog.path, predictions, bundle=untrained.path, store=str(tmp_path / "review.sqlite"), audit=30)
+
+
+@pytest.fixture
+def address(desk: Desk) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(review_app(desk), port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+class Person:
+    """Somebody at a browser of that width. Errors on the console and requests to elsewhere fail the test at the end."""
+
+    def __init__(self, browser: Browser, address: str, width: int) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 800}, base_url=address)
+        self.context.set_default_timeout(8000)
+        self.page = self.context.new_page()
+        self.faults: list[str] = []
+        self.page.on(
+            "console",
+            lambda message: self.faults.append(message.text) if message.type in ("error", "warning") else None,
+        )
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on(
+            "request", lambda request: None if request.url.startswith(address) else self.faults.append(request.url)
+        )
+        self.page.goto("/")
+        self.page.get_by_label("Name").fill(NAMES[width])
+        self.page.keyboard.press("Enter")
+        expect(self.page.get_by_role("link", name=f"Reviewer: {NAMES[width]}")).to_be_visible()
+
+    def open(self, path: str) -> Page:
+        self.page.goto(path)
+        expect(self.page.locator("[aria-current=true], .cell, .empty").first).to_be_visible()
+        return self.page
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    @property
+    def product(self) -> str:
+        return self.page.locator("article.card").get_attribute("data-product") or ""
+
+    @property
+    def field(self) -> str:
+        return self.page.locator(".field[aria-current=true]").get_attribute("data-key") or ""
+
+    def settled(self) -> None:
+        """Everything is saved."""
+        expect(self.page.locator("#saved")).to_have_class(re.compile("good"))
+
+    def leave(self) -> None:
+        self.context.close()
+        assert not self.faults
+
+
+@pytest.fixture
+def ann(browser: Browser, address: str) -> Iterator[Person]:
+    person = Person(browser, address, 1280)
+    yield person
+    person.leave()
+
+
+@pytest.fixture
+def ben(browser: Browser, address: str) -> Iterator[Person]:
+    person = Person(browser, address, 390)
+    yield person
+    person.leave()
+
+
+def test_twenty_products_by_keyboard_then_export_and_ingest(
+    ann: Person, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ann.open("/review?queue=all")
+    first = ann.product
+    for number in range(20):
+        assert ann.product == desk.work.products[number]
+        assert ann.field == CATEGORY
+        expect(page.locator(".stage img")).to_have_js_property("complete", True)
+        ann.press("a")  # what is beyond doubt; contradicted, open and sampled ones remain
+        for _ in range(page.locator(".field[data-wanted=yes][data-decided='']").count()):
+            status = page.locator(".field[aria-current=true]").get_attribute("class") or ""
+            ann.press("Enter" if "sure" in status else "2")
+        ann.press("j")
+        expect(page.locator("article.card")).to_have_attribute("data-product", desk.work.products[number + 1])
+    ann.settled()
+    held = desk.store.held()
+    judged = set(desk.work.products[:20])
+    assert {product for product, _ in held} == judged
+    assert waiting(desk.queues, desk.store, Filters(queue="all"))["product"][0] == desk.work.products[20]
+    assert {said.reviewer for said in held.values()} == {"Ann"}
+    ann.press("k")
+    expect(page.locator("article.card")).to_have_attribute("data-product", desk.work.products[19])
+    expect(page.locator(".field[data-decided='']")).to_have_count(0)
+    assert first == desk.work.products[0]
+    changed = {
+        (product, key): said.values for (product, key), said in held.items() if said.action == "set" and key == "colour"
+    }
+    assert changed
+    monkeypatch.chdir(tmp_path)
+    app(
+        ["review", "export", str(desk.work.catalog.path), "--out", "out", "--store", "review.sqlite"],
+        result_action="return_value",
+    )
+    command = export(desk.work.catalog, desk.store, tmp_path / "out").command.replace("NEW_CATALOG", "new")
+    app(shlex.split(command)[1:], result_action="return_value")
+    new = Catalog.open(tmp_path / "new")
+    assert new.ids == desk.work.catalog.ids
+    for (product, key), values in changed.items():
+        assert new[product].labels[key] == values
+
+
+def test_one_product_with_every_key(ann: Person, desk: Desk) -> None:
+    product, _ = desk.queues.of(Filters(queue="suspect", key="colour", category="Shirts")).row(0)
+    page = ann.open(f"/review?queue=all#p={product}")
+
+    def held(key: str = "colour") -> tuple[str, tuple[str, ...]]:
+        ann.settled()
+        said = desk.store.held([product]).get((product, key))
+        return (said.state, said.values) if said else ("open", ())
+
+    ann.press("ArrowDown")
+    assert ann.field == "colour"
+    ann.press("2")
+    expect(page.locator("#live")).to_have_text(re.compile("colour: .*saved"))
+    assert held() == ("known", desk.work.catalog[product].labels["colour"])
+    ann.press("u")
+    expect(page.locator("#live")).to_have_text("Undone: colour.")
+    assert held()[0] == "open"
+    assert ann.field == "colour", "where the undone decision was"
+    ann.press("/")
+    expect(page.get_by_role("combobox")).to_be_focused()
+    page.keyboard.type("gre")
+    expect(page.get_by_role("listbox").get_by_role("option")).to_have_text(["green"])
+    ann.press("Enter")
+    expect(page.locator("#live")).to_have_text(re.compile("colour: green, saved"))
+    assert held() == ("known", ("green",))
+    ann.press("ArrowUp", "ArrowDown") if ann.field == "colour" else ann.press("ArrowUp")
+    assert ann.field == "colour"
+    ann.press("x")
+    expect(page.locator("#live")).to_have_text(re.compile("not applicable, saved"))
+    assert held() == ("not applicable", ())
+    page.locator(".field", has_text="tags").click()
+    options = page.locator(".field[aria-current=true] .options button")
+    options.filter(has_text="zip").click()
+    ann.settled()
+    before = set(held("tags")[1])
+    ann.press("1")
+    expect(page.locator("#live")).to_have_text(re.compile("^tags: "))
+    assert set(held("tags")[1]) ^ before, "a key that takes several toggles"
+    ann.press("c")
+    expect(page.locator("#live")).to_have_text(re.compile("tags: clear, saved"))
+    assert held("tags") == ("unknown", ())
+    ann.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.get_by_label("Single keys act").uncheck()
+    ann.press("Escape", "u")
+    assert held("tags") == ("unknown", ()), "single keys are switched off"
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#live")).to_have_text("Undone: tags.")
+    page.get_by_role("button", name="Heat map").click()
+    expect(page.locator(".stage img")).to_have_attribute("src", re.compile("^/heat"))
+    expect(page.locator(".stage img")).to_have_js_property("complete", True)
+    assert page.locator(".stage img").evaluate("image => image.naturalWidth") > 0
+    page.get_by_role("button", name="Zoom").click()
+    expect(page.locator(".stage img")).to_have_css("transform", "matrix(2.5, 0, 0, 2.5, 0, 0)")
+
+
+def test_two_people_at_once(ann: Person, ben: Person, desk: Desk) -> None:
+    ann.open("/review?queue=suspect")
+    ben.open("/review?queue=suspect")
+    assert ann.product != ben.product, "each is given another product"
+    product = ann.product
+    page = ben.open(f"/review?queue=suspect&key=colour#p={product}")
+    page.reload()
+    expect(page.get_by_text("Ann has this product open.")).to_be_visible()
+    while ann.field != "colour":
+        ann.press("ArrowDown")
+    ann.press("1")
+    ann.settled()
+    ben.press("2")
+    expect(page.locator(".conflict")).to_contain_text(
+        re.compile("Ann chose .* just now. Yours was .*; it is not saved")
+    )
+    anns = desk.store.held()[product, "colour"]
+    assert (anns.reviewer, anns.version) == ("Ann", 1), "nothing was overwritten"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    ben.press("m")
+    expect(page.locator(".conflict")).to_have_count(0)
+    ben.settled()
+    bens = desk.store.held()[product, "colour"]
+    assert (bens.reviewer, bens.version) == ("Ben", 2)
+    assert bens.values != anns.values
+    ann.press("u")
+    expect(ann.page.locator("#live")).to_have_text("Nothing to undo.")
+    ben.press("u")
+    expect(page.locator("#live")).to_have_text("Undone: colour.")
+    assert desk.store.held()[product, "colour"].values == anns.values
+
+
+def test_many_products_at_once(ann: Person, ben: Person, desk: Desk) -> None:
+    page = ann.open("/grid?queue=all&key=colour")
+    cells = page.locator(".cell")
+    shown = cells.count()
+    assert shown == 48
+    page.keyboard.press("Space")
+    ann.press("ArrowRight", "ArrowRight", "Shift+Space")
+    expect(page.locator("#selected")).to_have_text("3 selected")
+    products = [cells.nth(n).get_attribute("data-product") or "" for n in range(3)]
+    desk.store.decide("Ben", [Verdict(products[2], "colour", "set", ("red",), 0)])
+    ann.press("/")
+    page.keyboard.type("blu")
+    ann.press("Enter")
+    expect(page.locator("#alert")).to_have_text(re.compile("1 of 3 were decided by others"))
+    held = desk.store.held()
+    assert [held[product, "colour"].values for product in products] == [("blue",), ("blue",), ("red",)]
+    expect(page.locator(".conflicted")).to_contain_text("Ben")
+    ann.press("u")
+    expect(page.locator("#live")).to_have_text("2 undone.")
+    assert desk.store.decided().rows() == [(products[2], "colour")]
+    page.locator("[data-select]").first.click()
+    marked = page.locator(".cell.selected").count()
+    ann.press("Enter")
+    expect(page.locator("#live")).to_have_text(f"{marked} saved.")
+    assert len(desk.store.decided()) == marked + 1
+    others = ben.open("/grid?queue=all&key=colour")
+    taken = {cells.nth(n).get_attribute("data-product") for n in range(shown)}
+    bens = {
+        others.locator(".cell").nth(n).get_attribute("data-product") for n in range(others.locator(".cell").count())
+    }
+    assert bens
+    assert not bens & taken
+
+
+def test_a_lost_connection_is_told_and_made_good(ann: Person, desk: Desk) -> None:
+    page = ann.open("/review?queue=all")
+    ann.context.set_offline(True)
+    ann.press("Enter")
+    expect(page.locator("#saved")).to_have_text(re.compile("not saved"))
+    assert not desk.store.history()
+    ann.context.set_offline(False)
+    ann.settled()
+    assert len(desk.store.history()) == 1
+    ann.faults = [fault for fault in ann.faults if "ERR_INTERNET_DISCONNECTED" not in fault]
+
+
+def test_no_page_is_wider_than_the_screen(ann: Person, desk: Desk) -> None:
+    rows = desk.queues.sample().select("product", "key", "answer").rows()
+    desk.store.decide(
+        "Ann", [Verdict(product, key, "accept", tuple(said.split("|")), 0) for product, key, said in rows]
+    )
+    for path in ("/", "/audit", "/name", "/review?queue=suspect", "/grid?queue=suspect", "/review?queue=audit"):
+        ann.page.goto(path)
+        for width in (1280, 390):
+            ann.page.set_viewport_size({"width": width, "height": 800})
+            assert ann.page.evaluate("document.documentElement.scrollWidth") <= width, path
+    expect(ann.page.get_by_role("heading", name="Nothing left here")).to_be_focused()

@@ -1,0 +1,281 @@
+"""What is to be reviewed, in which order; what the page shows of it; what judging measures; what is exported."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+from reviewing import write_predictions
+from scipy.stats import binomtest
+
+from attire.bundle import ModelBundle
+from attire.catalog.store import Catalog
+from attire.cli import app
+from attire.errors import ConfigError, FeedError, MissingExtraError
+from attire.predict.bulk import predict
+from attire.review.audit import audit, wilson
+from attire.review.export import export
+from attire.review.queues import Filters, Queues, after, waiting
+from attire.review.store.events import Store, Verdict
+from attire.review.views import FieldView, product_view
+from attire.review.work import CATEGORY, Work
+
+
+@pytest.fixture(scope="module")
+def work(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Work:
+    return Work(catalog, write_predictions(catalog, tmp_path_factory.mktemp("review") / "p.parquet"))
+
+
+@pytest.fixture(scope="module")
+def queues(work: Work) -> Queues:
+    return Queues(work, audit=40)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "review.sqlite")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_every_format_of_predictions_is_read_alike(catalog: Catalog, work: Work, tmp_path: Path, suffix: str) -> None:
+    read = Work(catalog, write_predictions(catalog, tmp_path / f"p{suffix}"))
+    columns = ["product", "key", "answer", "stated", "suspect"]
+    assert read.fields.select(columns).equals(work.fields.select(columns))
+    assert read.products == catalog.ids
+    assert read.about["precision"] == 0.95
+
+
+def test_what_predict_writes_is_read(catalog: Catalog, untrained: ModelBundle, tmp_path: Path) -> None:
+    made = predict(untrained, catalog.path, tmp_path / "p.jsonl", format="long")
+    work = Work(catalog, made.out)
+    said = pl.read_ndjson(made.out).filter(pl.col("reason").is_null())
+    answers = work.fields.filter((pl.col("key") != CATEGORY) & pl.col("answer").is_not_null())
+    assert len(answers) == len(said)
+    assert set(work.fields.filter(pl.col("key") == CATEGORY)["answer"]) <= set(catalog.taxonomy.categories)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda rows: rows.drop("alternatives"), "no column 'alternatives'.*--format long"),
+        (lambda rows: rows.with_columns(id=pl.lit("stranger")), "product 'stranger'.*Predict .* again"),
+        (lambda rows: rows.with_columns(values=pl.lit("reed")), r"colour='reed'.*did you mean 'red'"),
+        (lambda rows: rows.with_columns(key=pl.lit("cut")), "says cut="),
+    ],
+)
+def test_predictions_of_something_else_are_refused(
+    catalog: Catalog, tmp_path: Path, change: Callable[[pl.DataFrame], pl.DataFrame], told: str
+) -> None:
+    path = write_predictions(catalog, tmp_path / "p.parquet")
+    change(pl.read_parquet(path).filter(pl.col("key") == "colour")).write_parquet(path)
+    with pytest.raises(FeedError, match=told):
+        Work(catalog, path)
+
+
+def test_queues_hold_what_they_say(work: Work, queues: Queues) -> None:
+    fields = {(row["product"], row["key"]): row for row in work.fields.iter_rows(named=True)}
+    abstained, suspect, sample, everything = (
+        [fields[field] for field in queues.of(Filters(queue=name)).iter_rows()]
+        for name in ("abstained", "suspect", "audit", "all")
+    )
+    assert abstained
+    assert all(row["answer"] is None and row["stated"] is None for row in abstained)
+    assert suspect
+    assert all(row["answer"] != row["stated"] and row["stated"] for row in suspect)
+    assert [row["confidence"] for row in suspect] == sorted((row["confidence"] for row in suspect), reverse=True)
+    assert len(sample) == 40
+    assert all(row["answer"] for row in sample)
+    assert len(everything) == len(fields)
+
+
+def test_filters_narrow(work: Work, queues: Queues) -> None:
+    def of(**filters: object) -> pl.DataFrame:
+        found = queues.of(Filters.model_validate({"queue": "all", **filters}))
+        return found.join(work.fields, on=["product", "key"], how="left", maintain_order="left")
+
+    assert set(of(category="Belts")["category"]) == {"Belts"}
+    assert set(of(key="tags")["key"]) == {"tags"}
+    red = of(key="colour", value="red")
+    assert all(
+        "red" in (row["answer"] or row["alternatives"], row["stated"]) or "red" in row["alternatives"]
+        for row in red.iter_rows(named=True)
+    )
+    assert 0 < len(red) < len(of(key="colour"))
+    assert of(low=0.94, high=0.96)["confidence"].is_between(0.94, 0.96).all()
+    assert set(of(text="P007")["product"]) == {"p007"}
+    assert 0 < of(text="acme 1")["product"].n_unique() < 90
+
+
+def test_the_sample_is_random_seeded_and_keeps_its_members(work: Work, catalog: Catalog, tmp_path: Path) -> None:
+    small, large, other = (
+        set(Queues(work, audit=n, seed=s).sample().select("product", "key").iter_rows())
+        for n, s in ((20, 0), (60, 0), (20, 1))
+    )
+    assert small < large
+    assert len(small & other) < 15
+    fewer = Work(catalog, write_predictions(catalog, tmp_path / "p.parquet", catalog.ids[:70]))
+    kept = set(Queues(fewer, audit=20).sample().select("product", "key").iter_rows())
+    assert kept >= {field for field in small if field[0] in catalog.ids[:70]}, "other predictions, the same draw"
+
+
+def test_decided_fields_leave_the_queue(queues: Queues, store: Store) -> None:
+    filters = Filters(queue="suspect")
+    before = waiting(queues, store, filters)
+    product, key = before.row(0)
+    store.decide("Ann", [Verdict(product, key, "clear", (), 0)])
+    left = waiting(queues, store, filters)
+    assert left.rows() == before.rows()[1:]
+    products = left["product"].to_list()
+    assert after(queues, filters, products, product) == products
+    assert after(queues, filters, products, products[3]) == products[4:]
+    store.undo("Ann")
+    assert waiting(queues, store, filters).rows() == before.rows()
+
+
+def test_the_page_shows_what_is_proposed_and_from_where(work: Work, queues: Queues, store: Store) -> None:
+    def view(product: str, key: str) -> FieldView:
+        shown = product_view(work, product, store.held([product]), wanted={key}, sampled={(product, "tags")})
+        return next(field for field in shown.fields if field.key == key)
+
+    product, _ = queues.of(Filters(queue="suspect", key="colour")).row(0)
+    field = view(product, "colour")
+    stated = work.catalog[product].labels["colour"]
+    assert (field.status, field.stated, field.doubtful) == ("suspect", stated, True)
+    assert field.proposal == field.shown != stated
+    assert [option.stated for option in field.options[:2]] == [False, True]
+    sampled = view(queues.of(Filters(queue="all", key="tags", low=0.9)).row(0)[0], "tags")
+    assert (sampled.status, sampled.doubtful) == ("sure", True), "a sample that is accepted unseen measures nothing"
+    product, _ = queues.of(Filters(queue="abstained", key="colour")).row(0)
+    field = view(product, "colour")
+    assert (field.status, field.shown, len(field.options)) == ("abstained", (), 3)
+    store.decide("Ann", [Verdict(product, "colour", "set", ("blue",), 0)])
+    field = view(product, "colour")
+    assert (field.status, field.shown, field.version) == ("decided", ("blue",), 1)
+    assert [option.value for option in field.options if option.chosen] == ["blue"]
+
+
+@pytest.mark.parametrize(("confidence", "status"), [(0.95, "suspect"), (0.6, "stated")])
+def test_an_unsure_category_does_not_contradict_the_feed(
+    catalog: Catalog, store: Store, tmp_path: Path, confidence: float, status: str
+) -> None:
+    path = write_predictions(catalog, tmp_path / "p.parquet")
+    other = "Belts" if catalog["p000"].category != "Belts" else "Shirts"
+    first = pl.col("id") == "p000"
+    pl.read_parquet(path).with_columns(
+        category=pl.when(first).then(pl.lit(other)).otherwise("category"),
+        category_confidence=pl.when(first).then(confidence).otherwise("category_confidence").cast(pl.Float32),
+    ).write_parquet(path)
+    work = Work(catalog, path)
+    (suspects,) = work.fields.filter((pl.col("product") == "p000") & (pl.col("key") == CATEGORY))["suspect"]
+    field = product_view(work, "p000", store.held(["p000"])).fields[0]
+    assert (field.status, suspects) == (status, status == "suspect")
+    assert field.proposal == ((other,) if suspects else (catalog["p000"].category,))
+    assert {option.value for option in field.options[:2]} == {other, catalog["p000"].category}
+
+
+def test_keys_follow_the_decided_category(work: Work, store: Store) -> None:
+    belt = work.catalog.products.filter(pl.col("category") == "Belts")["id"][0]
+    store.decide("Ann", [Verdict(belt, CATEGORY, "set", ("Shirts",), 0)])
+    view = product_view(work, belt, store.held([belt]))
+    assert view.category == "Shirts"
+    assert [field.key for field in view.fields] == [CATEGORY, "colour", "tags"]
+    assert view.fields[2].status == "empty"
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 10), (7, 10), (95, 100), (300, 300)])
+def test_the_interval_is_wilsons(right: int, n: int) -> None:
+    expected = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    assert wilson(right, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_precision_is_measured_on_the_judged_part_of_the_sample(queues: Queues, store: Store) -> None:
+    assert audit(queues, store).judged == 0
+    rows = queues.sample().filter(pl.col("key") != CATEGORY).head(12).select("product", "key", "answer").rows()
+    verdicts = [Verdict(product, key, "accept", tuple(answer.split("|")), 0) for product, key, answer in rows]
+    verdicts[0] = replace(verdicts[0], action="clear", values=())
+    verdicts[1] = replace(verdicts[1], action="not applicable", values=())
+    store.decide("Ann", verdicts)
+    outside = queues.of(Filters(queue="abstained")).row(0)
+    store.decide("Ann", [Verdict(outside[0], outside[1], "set", ("red",), 0)])
+    found = audit(queues, store)
+    assert (found.sampled, found.judged) == (40, 12)
+    assert (found.overall.right, found.overall.judged) == (10, 12)
+    assert found.overall.interval[0] < 10 / 12 < found.overall.interval[1]
+    assert sum(one.judged for one in found.feed) == 12
+    assert found.confidences[0] == replace(found.overall, title="any")
+    store.undo("Ann")
+    store.undo("Ann")
+    assert audit(queues, store).judged == 0
+
+
+def test_export_writes_the_changes_and_a_feed_that_ingest_reads(
+    catalog: Catalog, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labelled = catalog.labels.filter(pl.col("key") == "colour")["id"].to_list()
+    changed, removed, kept, recategorised = labelled[:4]
+    silent = next(id for id in catalog.ids if id not in labelled)
+    other = "red" if catalog[changed].labels["colour"] != ("red",) else "blue"
+    store.decide("Ann", [Verdict(changed, "colour", "set", (other,), 0), Verdict(removed, "colour", "clear", (), 0)])
+    store.decide("Ben", [Verdict(silent, "colour", "accept", ("green",), 0)])
+    store.decide("Ben", [Verdict(kept, "colour", "accept", catalog[kept].labels["colour"], 0)])
+    store.decide(
+        "Ben",
+        [
+            Verdict(
+                recategorised,
+                CATEGORY,
+                "set",
+                ("Belts" if catalog[recategorised].category != "Belts" else "Shirts",),
+                0,
+            )
+        ],
+    )
+    store.decide("Ben", [Verdict(kept, "tags", "set", ("logo", "zip"), 0)])
+    store.undo("Ben")
+    made = export(catalog, store, tmp_path / "out")
+    assert (made.decided, made.changed) == (5, 4)
+    with made.diff.open(encoding="utf-8") as file:
+        rows = {(row["id"], row["key"]): row for row in csv.DictReader(file)}
+    assert rows[changed, "colour"]["after"] == other
+    assert rows[changed, "colour"]["who"] == "Ann"
+    assert rows[removed, "colour"]["after"] == ""
+    assert rows[silent, "colour"]["before"] == ""
+    assert (recategorised, "category") in rows
+    program, *arguments = shlex.split(made.command.replace("NEW_CATALOG", "new"))
+    monkeypatch.chdir(tmp_path)
+    assert program == "attire"
+    app(arguments, result_action="return_value")
+    new = Catalog.open(tmp_path / "new")
+    assert new.ids == catalog.ids
+    assert new.taxonomy == catalog.taxonomy
+    assert new.products.drop("category").equals(catalog.products.drop("category"))
+    assert new.photos["sha256"].to_list() == catalog.photos["sha256"].to_list()
+    assert new[changed].labels["colour"] == (other,)
+    assert "colour" not in new[removed].labels
+    assert new[silent].labels["colour"] == ("green",)
+    untouched = [id for id in catalog.ids if id not in (changed, removed, silent, recategorised)]
+    assert [new[id] for id in untouched] == [catalog[id] for id in untouched]
+
+
+def test_a_store_of_another_catalog_is_refused(catalog: Catalog, store: Store, tmp_path: Path) -> None:
+    store.decide("Ann", [Verdict("stranger", "colour", "clear", (), 0)])
+    with pytest.raises(ConfigError, match=r"'stranger'.*--store"):
+        export(catalog, store, tmp_path / "out")
+    with pytest.raises(ConfigError, match="not reviewed yet"):
+        app(["review", "export", str(catalog.path), "--out", str(tmp_path / "x")], result_action="return_value")
+
+
+def test_missing_extras_are_named(catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(MissingExtraError, match=r"attire\[postgres\]"):
+        Store("postgresql://somebody@nowhere/x")
+    monkeypatch.setitem(sys.modules, "attire.review.app", None)
+    for command in (["review", "--predictions", "p.parquet"], ["review", "export", "--out", str(tmp_path / "x")]):
+        with pytest.raises(MissingExtraError, match=r"attire\[review\]"):
+            app([*command, str(catalog.path)], result_action="return_value")

@@ -1,0 +1,195 @@
+"""The review page over HTTP: who is let in, what is refused, what photos can be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from reviewing import write_predictions
+
+from attire.bundle import ModelBundle
+from attire.catalog.store import Catalog
+from attire.review.app import open_desk, review_app
+from attire.review.desk import Desk
+from attire.review.photos import Photos
+from attire.review.queues import Filters
+from attire.review.store.events import Store
+from attire.review.work import CATEGORY
+
+OWN = {"Sec-Fetch-Site": "same-origin"}
+HOST = "http://127.0.0.1:8100"
+
+
+@pytest.fixture(scope="module")
+def opened(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    folder = tmp_path_factory.mktemp("page")
+    predictions = write_predictions(catalog, folder / "p.parquet")
+    return open_desk(catalog.path, predictions, store=str(folder / "s.sqlite"), audit=30)
+
+
+@pytest.fixture
+def desk(opened: Desk, tmp_path: Path) -> Desk:
+    return replace(opened, store=Store(tmp_path / "review.sqlite"))
+
+
+def browser(desk: Desk, reviewer: str = "Ann", **options: str) -> TestClient:
+    client = TestClient(review_app(desk, **options), base_url=HOST, follow_redirects=False, headers=OWN)
+    if reviewer:
+        client.post("/name", data={"name": reviewer})
+    return client
+
+
+@pytest.fixture
+def ann(desk: Desk) -> Iterator[TestClient]:
+    with browser(desk) as client:
+        yield client
+
+
+def decide(client: TestClient, **said: object) -> dict[str, list[dict[str, object]]]:
+    verdict = {"product": "p001", "key": "colour", "action": "set", "values": ["red"], "version": 0, **said}
+    answer = client.post("/api/decide", json={"batch": "12345678", "verdicts": [verdict]})
+    assert answer.status_code == 200, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+def test_a_name_is_asked_for_once(desk: Desk) -> None:
+    client = browser(desk, reviewer="")
+    asked = client.get("/review?queue=suspect")
+    assert (asked.status_code, asked.headers["location"]) == (303, "/name?back=/review%3Fqueue%3Dsuspect")
+    assert client.post("/api/next", json={"filters": {}}).status_code == 401
+    back = client.post("/name", data={"name": "  Zoë  Ö. ", "back": "/review?queue=suspect"})
+    assert back.headers["location"] == "/review?queue=suspect"
+    assert "Zoë Ö." in client.get("/").text
+    for elsewhere in ("https://evil.example", "//evil.example", "/\\evil.example"):
+        assert client.post("/name", data={"name": "A", "back": elsewhere}).headers["location"] == "/"
+    assert browser(replace(desk, reviewer="Cy"), reviewer="").get("/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/review", "/review?queue=audit&key=colour&low=0.5", "/grid?queue=suspect", "/audit", "/name"]
+)
+def test_pages_bring_everything_themselves(ann: TestClient, path: str) -> None:
+    page = ann.get(path)
+    assert page.status_code == 200
+    assert "'unsafe" not in page.headers["content-security-policy"]
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for mark in ("http://", "https://", " style=", "<style", " onclick", "<script>"):
+        assert mark not in page.text.replace("http://www.w3.org/", ""), mark
+
+
+def test_other_sites_cannot_act_through_a_browser(desk: Desk, ann: TestClient) -> None:
+    body = {"batch": "12345678", "verdicts": [{"product": "p001", "key": "colour", "action": "clear", "version": 0}]}
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Sec-Fetch-Site": "none"}):
+        assert ann.post("/api/decide", json=body, headers=headers).status_code == 403
+    del ann.headers["Sec-Fetch-Site"]
+    assert ann.post("/api/decide", json=body).status_code == 403
+    assert ann.post("/api/decide", json=body, headers={"Origin": "http://evil.example"}).status_code == 403
+    assert ann.get("/", headers={"Host": "evil.example"}).status_code == 421, "a name that leads to this machine"
+    assert not desk.store.history()
+    assert ann.post("/api/decide", json=body, headers={"Origin": HOST}).status_code == 200
+
+
+def test_elsewhere_only_with_the_token(desk: Desk) -> None:
+    client = browser(desk, reviewer="", host="0.0.0.0", token="s3cret")
+    assert client.get("/").status_code == 401
+    assert client.get("/static/review.css").status_code == 401
+    assert client.get("/?token=wrong").status_code == 401
+    let_in = client.get("/review?queue=all&token=s3cret")
+    assert (let_in.status_code, let_in.headers["location"]) == (303, "/review?queue=all")
+    assert client.get("/name", headers={"Host": "shop.example"}).status_code == 200
+
+
+def test_conflicts_show_what_the_other_decided(desk: Desk, ann: TestClient) -> None:
+    assert decide(ann)["saved"][0]["version"] == 1
+    ben = browser(desk, "Ben")
+    answer = ben.post(
+        "/api/decide",
+        json={
+            "batch": "87654321",
+            "verdicts": [{"product": "p001", "key": "colour", "action": "set", "values": ["blue"], "version": 0}],
+            "card": "p001",
+        },
+    ).json()
+    assert answer["saved"] == []
+    assert [(fate["reviewer"], fate["values"]) for fate in answer["conflicts"]] == [("Ann", ["red"])]
+    assert "✓</span> Ann" in answer["card"]["html"]
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "told"),
+    [
+        ({"product": "nobody"}, 404, "no product 'nobody'"),
+        ({"values": ["reed"]}, 422, "did you mean 'red'"),
+        ({"values": ["red", "blue"]}, 422, "takes one value"),
+        ({"key": "cut"}, 422, "not one of 2 keys"),
+        ({"values": []}, 422, "goes with values"),
+        ({"action": "clear"}, 422, "goes without values"),
+        ({"key": CATEGORY, "action": "not applicable", "values": []}, 422, "always applies"),
+        ({"action": "delete"}, 422, "not applicable"),
+        ({"version": -1}, 422, "greater than or equal"),
+    ],
+)
+def test_verdicts_are_checked(desk: Desk, ann: TestClient, said: dict[str, object], status: int, told: str) -> None:
+    verdict = {"product": "p001", "key": "colour", "action": "set", "values": ["red"], "version": 0, **said}
+    answer = ann.post("/api/decide", json={"batch": "12345678", "verdicts": [verdict]})
+    assert answer.status_code == status
+    assert told in answer.text
+    assert not desk.store.history()
+
+
+def test_a_category_rules_keys_out_and_undo_brings_them_back(desk: Desk, ann: TestClient) -> None:
+    shirt = next(p.id for p in desk.work.catalog if p.category == "Shirts" and "tags" in p.labels)
+    saved = decide(ann, product=shirt, key=CATEGORY, values=["Belts"])["saved"]
+    assert {(fate["key"], fate["state"]) for fate in saved} == {(CATEGORY, "known"), ("tags", "not applicable")}
+    undone = ann.post("/api/undo", json={}).json()
+    assert {fate["state"] for fate in undone["saved"]} == {"open"}
+    assert undone["card"]["id"] == shirt
+
+
+def test_products_come_in_order_and_not_twice(desk: Desk, ann: TestClient) -> None:
+    asked = {"filters": {"queue": "suspect"}, "count": 3}
+    first = ann.post("/api/next", json=asked).json()
+    order = desk.queues.of(Filters(queue="suspect"))["product"].unique(maintain_order=True).to_list()
+    assert [card["id"] for card in first["cards"]] == order[:3]
+    assert [card["id"] for card in browser(desk, "Ben").post("/api/next", json=asked).json()["cards"]] == order[3:6]
+    more = ann.post("/api/next", json={**asked, "last": order[2]}).json()
+    assert [card["id"] for card in more["cards"]] == order[6:9]
+    assert ann.get("/api/card", params={"id": "nobody"}).status_code == 404
+
+
+def test_photos_are_asked_for_by_product_and_number(ann: TestClient, catalog: Catalog) -> None:
+    whole = ann.get("/photo", params={"product": "p000", "index": 1})
+    assert whole.content == catalog.photo_paths()[0][1].read_bytes()
+    assert whole.headers["content-type"] == "image/png"
+    assert (
+        ann.get("/photo", params={"product": "p000", "index": 0, "small": True}).headers["content-type"] == "image/jpeg"
+    )
+    for product, index, status in (
+        ("p000", 2, 404),
+        ("p000", -1, 404),
+        ("../taxonomy.toml", 0, 404),
+        ("p000", "x", 422),
+    ):
+        assert ann.get("/photo", params={"product": product, "index": index}).status_code == status
+    assert ann.get("/static/../app.py").status_code == 404
+    assert ann.get("/static/%2e%2e/app.py").status_code == 404
+
+
+def test_heat_maps_need_a_bundle(desk: Desk, ann: TestClient, untrained: ModelBundle) -> None:
+    asked: dict[str, str | int] = {"product": "p001", "index": 0, "key": "colour", "value": "red"}
+    assert "--bundle" in ann.get("/heat", params=asked).text
+    pytest.importorskip("torchcam")
+    with_bundle = browser(replace(desk, photos=Photos(desk.work.catalog, untrained.path)))
+    assert with_bundle.get("/heat", params=asked).headers["content-type"] == "image/jpeg"
+    assert with_bundle.get("/heat", params={**asked, "key": CATEGORY, "value": "Belts"}).status_code == 200
+    wrong = with_bundle.get("/heat", params={**asked, "value": "reed"})
+    assert (wrong.status_code, "did you mean 'red'" in wrong.text) == (422, True)
+
+
+def test_words_of_users_are_no_markup(desk: Desk) -> None:
+    client = browser(desk, "<b>Ann</b>")
+    assert "&lt;b&gt;Ann" in client.get("/").text
+    assert "<b>Ann" not in client.get("/").text

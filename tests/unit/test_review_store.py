@@ -1,0 +1,164 @@
+"""The store of decisions, on SQLite and on a real PostgreSQL: order, conflicts, undo, claims, migrations."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from postgres import Cluster
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from attire.errors import ConfigError
+from attire.review.store.claims import LEASE, claim, looking, release
+from attire.review.store.events import Action, Store, Verdict
+from attire.review.store.models import Base
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return str(tmp_path / "review.sqlite")
+    cluster: Cluster = request.getfixturevalue("postgres")
+    return cluster.new_database()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    opened = Store(url)
+    yield opened
+    opened.close()
+
+
+def say(
+    value: str = "red", version: int = 0, product: str = "p1", key: str = "colour", action: Action = "set"
+) -> Verdict:
+    return Verdict(product, key, action, (value,) if action in ("set", "accept") else (), version)
+
+
+def values(store: Store, product: str = "p1", key: str = "colour") -> tuple[str, ...] | None:
+    held = store.held([product]).get((product, key))
+    return None if held is None or not held.decided else held.values
+
+
+def test_decisions_are_kept_with_who_and_when(store: Store, url: str) -> None:
+    result = store.decide("Ann", [say(), say(key="tags", action="not applicable")], shown="digest", now=NOW)
+    assert not result.conflicts
+    store.close()
+    again = Store(url)
+    held = again.held()["p1", "colour"]
+    assert (held.values, held.version, held.reviewer, held.at) == (("red",), 1, "Ann", NOW)
+    assert [(row.key, row.state, row.shown) for row in again.history()] == [
+        ("colour", "known", "digest"),
+        ("tags", "not applicable", "digest"),
+    ]
+    assert again.decided().sort("key").rows() == [("p1", "colour"), ("p1", "tags")]
+    again.close()
+
+
+def test_who_saw_an_older_version_is_told_and_overwrites_nothing(store: Store) -> None:
+    store.decide("Ann", [say("red")])
+    late = store.decide("Ben", [say("blue"), say("zip", key="tags")])
+    assert [(held.reviewer, held.values) for held in late.conflicts] == [("Ann", ("red",))]
+    assert [held.key for held in late.saved] == ["tags"], "what is not in conflict is kept"
+    assert values(store) == ("red",)
+    seen = store.decide("Ben", [say("blue", version=late.conflicts[0].version)])
+    assert (seen.conflicts, values(store)) == ((), ("blue",))
+    assert len(store.history()) == 3
+
+
+def test_the_same_batch_twice_is_one_decision(store: Store) -> None:
+    first = store.decide("Ann", [say()], "batch-of-ann")
+    second = store.decide("Ann", [say()], "batch-of-ann")
+    assert first.saved == second.saved
+    assert not second.conflicts
+    assert len(store.history()) == 1
+
+
+def test_undo_goes_back_stroke_by_stroke_and_stays_on_record(store: Store) -> None:
+    store.decide("Ann", [say("red")])
+    store.decide("Ann", [say("blue", version=1), say("logo", key="tags")])
+    assert {held.key for held in store.undo("Ann").saved} == {"colour", "tags"}
+    assert (values(store), values(store, key="tags")) == (("red",), None)
+    store.undo("Ann")
+    assert values(store) is None
+    assert store.decided().is_empty()
+    assert store.undo("Ann").saved == ()
+    assert [row.action for row in store.history()] == ["set", "set", "set", "undo", "undo", "undo"]
+    assert store.held()["p1", "colour"].version == 4
+    store.decide("Ann", [say("green", version=4)])
+    assert values(store) == ("green",)
+    store.undo("Ann")
+    assert values(store) is None, "an undo of a later decision does not bring an undone one back"
+
+
+def test_undo_leaves_what_others_have_decided_since(store: Store) -> None:
+    store.decide("Ann", [say("red"), say("red", product="p2")])
+    store.decide("Ben", [say("blue", version=1)])
+    assert [held.product for held in store.undo("Ann").saved] == ["p2"]
+    assert values(store) == ("blue",)
+    store.undo("Ben")
+    assert values(store) == ("red",), "Ann's decision holds again"
+    store.undo("Ann")
+    assert values(store) is None
+
+
+def test_of_many_at_once_exactly_one_wins(store: Store) -> None:
+    barrier, results = threading.Barrier(6), []
+
+    def decide(name: str) -> None:
+        barrier.wait()
+        results.append(store.decide(name, [say(f"value of {name}", product=f"p{n}") for n in range(5)]))
+
+    threads = [threading.Thread(target=decide, args=(f"r{n}",)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(len(result.saved) for result in results) == 5
+    assert sum(len(result.conflicts) for result in results) == 25
+    assert len(store.history()) == 5
+
+
+@pytest.mark.parametrize("change", ["UPDATE events SET reviewer = 'x'", "DELETE FROM events"])
+def test_the_database_refuses_to_change_history(store: Store, change: str) -> None:
+    store.decide("Ann", [say()])
+    with (
+        pytest.raises(DBAPIError, match="append-only"),
+        store.engine.execution_options(writes=True).begin() as connection,
+    ):
+        connection.execute(text(change))
+
+
+def test_migrations_make_what_the_models_describe(store: Store) -> None:
+    with store.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_two_reviewers_are_given_different_products(store: Store) -> None:
+    products = [f"p{n}" for n in range(6)]
+    assert claim(store, "Ann", products, 2, now=NOW) == ["p0", "p1"]
+    assert claim(store, "Ben", products, 2, now=NOW) == ["p2", "p3"]
+    assert claim(store, "Ann", products, 3, now=NOW) == ["p0", "p1", "p4"], "one's own stay one's own"
+    assert looking(store, now=NOW)["p2"] == "Ben"
+    later = NOW + LEASE + timedelta(seconds=1)
+    assert claim(store, "Ben", products, 1, now=later) == ["p0"], "a lease ends"
+    release(store, "Ben")
+    assert "Ben" not in looking(store, now=later).values()
+
+
+def test_places_that_cannot_be_opened(tmp_path: Path) -> None:
+    for store, told in (
+        ("mysql://x/y", "expected SQLite"),
+        (str(tmp_path / "no" / "where.sqlite"), "unable to open"),
+        ("postgresql://nobody@127.0.0.1:9/x", "cannot open the store"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            Store(store)
