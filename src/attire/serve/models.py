@@ -11,7 +11,7 @@ import numpy as np
 
 from attire.bundle import ModelBundle
 from attire.errors import AttireError
-from attire.predict.engines import ENGINES, Engine
+from attire.predict.engines import Engine, open_engine
 from attire.serve.metrics import Metrics
 from attire.serve.settings import Settings
 
@@ -37,7 +37,7 @@ def load_model(settings: Settings) -> Model:
     bundle = ModelBundle.load(settings.bundle)
     if bundle.calibration and settings.precision is not None:
         bundle.calibration.check(settings.precision)
-    engine = ENGINES[settings.engine](bundle)
+    engine = open_engine(bundle, settings.engine)
     height, width = bundle.preprocess.size_px
     engine.logits(np.zeros((1, 3, height, width), dtype=np.uint8))  # the first call of an engine is slow
     return Model(bundle, engine)
