@@ -21,7 +21,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     workers: int = 1,
-    engine: Literal["torch"] = "torch",
+    engine: str = "auto",
     name: str = "attire",
     precision: float = 0.95,
     fill: Literal["sure", "all"] = "sure",
@@ -47,6 +47,8 @@ def serve(
         Address to listen on; 0.0.0.0 lets other machines in.
     workers
         Processes, each with a network of its own; one that dies is replaced.
+    engine
+        torch, or what export made, as predict's --engine; auto takes the fastest of them.
     name
         Of the model, in the Open Inference Protocol.
     precision

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from attire.errors import ConfigError
+from attire.predict.engines import AUTO
 from attire.score.calibration import PRECISION
 
 MIB = 2**20
@@ -21,7 +22,7 @@ class Settings(BaseModel):
 
     bundle: Path
     name: str = Field("attire", pattern=r"^[A-Za-z0-9._-]+$")  # of the model, in the Open Inference Protocol
-    engine: str = "torch"
+    engine: str = AUTO
     precision: float | None = PRECISION  # where a request asks for none; None fills every key that applies
 
     max_batch: int = Field(32, ge=1)  # photos
