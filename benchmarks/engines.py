@@ -81,7 +81,7 @@ def main(
     title = f"{model.spec.network.backbone}, {height} x {width} px, batches of 32, {threads} threads, {cpu_name()}"
     table = Table("engine", "images/s", "/ base", "aim", title=title)
     for name, rate in rates.items():
-        aim = next((f"{aim:.1f}" for kind, aim in AIMS.items() if kind in name and name != BASE), "")
+        aim = "" if name in (BASE, "torch (attire)") else f"{AIMS['int8' if 'int8' in name else 'float']:.1f}"
         table.add_row(name, f"{rate:,.1f}", f"{rate / rates[BASE]:.2f}", aim)
     Console(width=120).print(table)
     if json is not None:

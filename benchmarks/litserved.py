@@ -1,7 +1,5 @@
 """The same network behind LitServe, for `serving.py`: python benchmarks/litserved.py BUNDLE PORT."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,10 @@ from attire.predict.engines import TorchEngine
 MAX_BATCH, WAIT_S = 32, 0.004  # as attire serve
 
 
-class Network(litserve.LitAPI):
+class Network(litserve.LitAPI):  # type: ignore[misc]
     """Photos in, the category's logits out; decodes and computes what attire serve does."""
+
+    # LitServe looks at the annotations of `decode_request`, so they must not be postponed.
 
     def __init__(self, bundle: Path) -> None:
         super().__init__(max_batch_size=MAX_BATCH, batch_timeout=WAIT_S)

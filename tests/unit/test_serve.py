@@ -106,7 +106,13 @@ def test_a_batch_answers_each_product_or_says_why_not(api: TestClient) -> None:
 
 def test_limits_hold_before_anything_is_decoded(untrained: ModelBundle) -> None:
     engine = FakeEngine(untrained.taxonomy)
-    limits = {"photos": 2, "products": 2, "photo_bytes": 5000, "photo_pixels": 2000, "body_bytes": 20_000}
+    limits: dict[str, Any] = {
+        "photos": 2,
+        "products": 2,
+        "photo_bytes": 5000,
+        "photo_pixels": 2000,
+        "body_bytes": 20_000,
+    }
     with client(untrained, engine, **limits) as api:
         assert "at most 2" in problem(ask(api, RED, RED, RED), 413)
         assert "at most 2,000 pixels" in problem(ask(api, photo(size=(50, 41))), 422)

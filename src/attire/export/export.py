@@ -56,17 +56,12 @@ class Attempt(NamedTuple):
         return str(self.scheme or "")
 
 
-INT8 = (
-    Attempt("int8", Scheme()),
-    Attempt("int8", Scheme(first=0.1, sums=True)),
-    Attempt("int8", Scheme(first=0.3, sums=True)),
-    Attempt("int8", Scheme(first=0.6, sums=True)),
-)
+FEW, MANY = Attempt("int8", Scheme(first=0.3, sums=True)), Attempt("int8", Scheme(first=0.6, sums=True))
 ATTEMPTS: dict[tuple[Runtime, bool], tuple[Attempt, ...]] = {
     ("onnx", False): (Attempt("float32"),),
-    ("onnx", True): INT8,
+    ("onnx", True): (Attempt("int8", Scheme()), Attempt("int8", Scheme(first=0.3)), FEW, MANY),  # sums cost it dear
     ("openvino", False): (Attempt("bfloat16"), Attempt("float32")),  # one file, computed in two ways
-    ("openvino", True): INT8,
+    ("openvino", True): (Attempt("int8", Scheme()), Attempt("int8", Scheme(first=0.1, sums=True)), FEW, MANY),
 }
 """What is tried, by runtime and whether INT8 is asked for: the fastest first, until one answers as torch does."""
 
