@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import polars as pl
 
 from attire.catalog.store import Catalog, Product
-from attire.predict.output import SINKS, to_table
+from attire.predict.output import DETAIL, PRODUCT, SINKS
 from attire.prediction import Abstained, Alternative, Answer, Prediction
+from attire.taxonomy import SEPARATOR, Taxonomy
 
 
 def made_up(catalog: Catalog, number: int, product: Product) -> Prediction:
@@ -32,10 +37,27 @@ def made_up(catalog: Catalog, number: int, product: Product) -> Prediction:
 
 def write_predictions(catalog: Catalog, out: Path, ids: Sequence[str] | None = None) -> Path:
     """Predictions of `ids`, or of all products."""
-    outcomes = [(id, made_up(catalog, n, catalog[id]), ()) for n, id in enumerate(catalog.ids if ids is None else ids)]
-    SINKS[out.suffix](to_table(outcomes, catalog.taxonomy, "long").lazy(), out)
+    said = [made_up(catalog, n, catalog[id]) for n, id in enumerate(catalog.ids if ids is None else ids)]
+    rows = [row for prediction in said for row in _long(prediction, catalog.taxonomy)]
+    SINKS[out.suffix](pl.LazyFrame(rows, schema=PRODUCT | DETAIL), out)
     out.with_name(f"{out.name}.json").write_text(json.dumps({"precision": 0.95}))
     return out
+
+
+def _long(prediction: Prediction, taxonomy: Taxonomy) -> Iterator[dict[str, Any]]:
+    """A row for each key."""
+    for key in taxonomy.keys:
+        row: dict[str, Any] = {"id": prediction.id, "category": prediction.category, "key": key}
+        row["category_confidence"] = prediction.category_confidence
+        answer = prediction.attributes.get(key)
+        if answer is None:
+            yield {**row, "reason": "not applicable"}
+            continue
+        row["alternatives"] = json.dumps([asdict(alternative) for alternative in answer.alternatives])
+        if isinstance(answer, Answer):
+            yield {**row, "values": SEPARATOR.join(answer.values), "confidence": answer.confidence}
+        else:
+            yield {**row, "reason": f"abstained: {answer.reason}"}
 
 
 def _ranked(values: Sequence[str]) -> tuple[Alternative, ...]:
