@@ -157,7 +157,9 @@ def test_a_damaged_cache_is_refused_and_made_anew(shop: Path, damage: str) -> No
     for use in (lambda: PhotoCache.open(folder), lambda: cache_px(catalog, (80, 60), None)):
         with pytest.raises(CatalogError, match=r"photos-96 is damaged.*--cache"):
             use()
-    fill(catalog, 96)
+    px = cache_px(catalog, (80, 60), True)
+    assert px == 96
+    fill(catalog, px)
     assert pixels.read_bytes() == good
 
 
@@ -183,7 +185,9 @@ def test_training_takes_the_smallest_complete_cache_that_is_large_enough(shop: P
     with (shop / "feed.csv").open("a") as feed:
         feed.write("\np9,A,9.png,red")
     catalog = catalog_of(shop, cache=96)
-    assert [cache_px(catalog, (56, 42), wanted) for wanted in (None, True)] == [96, 96], "72 lacks a photo"
+    assert [cache_px(catalog, (56, 42), wanted) for wanted in (None, True)] == [96, 72], (
+        "72 lacks a photo, which --cache adds"
+    )
 
 
 def test_nonsense_is_told(shop: Path) -> None:

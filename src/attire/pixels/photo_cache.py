@@ -112,10 +112,15 @@ class CachedPhotos:
         return Image.frombuffer("RGB", (width, height), self.cache.pixels(offset, height, width), "raw", "RGB", 0, 1)
 
 
+def cached_px(catalog: Catalog) -> list[int]:
+    """The px of the caches beside `catalog`, ascending, also of damaged ones."""
+    manifests = (catalog.path / "cache").glob(f"photos-*/{MANIFEST}")
+    return sorted(int(manifest.parent.name.removeprefix("photos-")) for manifest in manifests)
+
+
 def caches(catalog: Catalog) -> list[PhotoCache]:
     """The caches beside `catalog`, smallest px first; raises `CatalogError` for a damaged one."""
-    folders = [manifest.parent for manifest in (catalog.path / "cache").glob(f"photos-*/{MANIFEST}")]
-    return sorted(map(PhotoCache.open, folders), key=lambda cache: cache.px)
+    return [PhotoCache.open(_folder(catalog, px)) for px in cached_px(catalog)]
 
 
 def fill(catalog: Catalog, px: int) -> PhotoCache:
@@ -124,7 +129,7 @@ def fill(catalog: Catalog, px: int) -> PhotoCache:
     Of several processes that ask for it one works and the others wait. Raises `CatalogError` where it cannot be
     written, with what was done kept, and where a photo is no longer what ingest saw.
     """
-    folder = catalog.path / "cache" / f"photos-{px}"
+    folder = _folder(catalog, px)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
@@ -143,6 +148,10 @@ def fill(catalog: Catalog, px: int) -> PhotoCache:
             f"cannot write the photo cache {folder}: {error.strerror or error}. Free space, or do without --cache; "
             "what was done is kept, and the same command goes on from there."
         ) from error
+
+
+def _folder(catalog: Catalog, px: int) -> Path:
+    return catalog.path / "cache" / f"photos-{px}"
 
 
 def _entries(folder: Path, manifest: Mapping[str, Any]) -> Entries:

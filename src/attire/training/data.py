@@ -19,7 +19,7 @@ from attire.model.losses import balanced_weight
 from attire.pixels import ops  # noqa: F401
 from attire.pixels.augment import AUGMENTS
 from attire.pixels.dataset import DrawSampler, EmbeddingDataset, PhotoDataset, PhotoFiles
-from attire.pixels.photo_cache import CachedPhotos, PhotoCache, caches
+from attire.pixels.photo_cache import CachedPhotos, PhotoCache, cached_px, caches
 from attire.pixels.preprocess import Preprocess
 from attire.titles import TitleReader
 
@@ -114,15 +114,17 @@ def cache_px(catalog: Catalog, size_px: tuple[int, int], wanted: bool | None) ->
     """The px of the photo cache to train a network of `size_px` from, None to decode the photos.
 
     With `wanted=None` it is the smallest one that is large enough and holds every photo of the catalog, if there is
-    one; with True, if there is none, a seventh more than the network's input, which leaves room for random crops.
+    one. With True it is the smallest one that is large enough, to be mended and added to; if there is none, a seventh
+    more than the network's input, which leaves room for random crops.
     """
     if wanted is False:
         return None
-    enough = [cache for cache in caches(catalog) if cache.px >= max(size_px)]
-    complete = [cache.px for cache in enough if (cache.rows(catalog.photos["sha256"].to_list()) >= 0).all()]
-    if wanted is None:
-        return complete[0] if complete else None
-    return next(iter(complete or (cache.px for cache in enough)), round(max(size_px) * 8 / 7))
+    enough = [px for px in cached_px(catalog) if px >= max(size_px)]
+    if wanted:
+        return enough[0] if enough else round(max(size_px) * 8 / 7)
+    photos = catalog.photos["sha256"].to_list()
+    complete = (cache.px for cache in caches(catalog) if cache.px in enough and (cache.rows(photos) >= 0).all())
+    return next(complete, None)
 
 
 def default_workers() -> int:
