@@ -24,7 +24,7 @@ def test_an_engine_is_exported_shown_and_used(untrained: ModelBundle, catalog: C
     for engine in ("torch", "onnx", "auto"):
         done("predict", "bundle", catalog.path, "--engine", engine, "--out", f"{engine}.csv", cwd=tmp_path)
     sure = [pl.read_csv(tmp_path / f"{engine}.csv")["category_confidence"].to_numpy() for engine in ("torch", "onnx")]
-    np.testing.assert_allclose(*sure, atol=0.02)
+    np.testing.assert_allclose(sure[0], sure[1], atol=0.02)
     assert len(pl.read_csv(tmp_path / "auto.csv")) == 90
     refused = attire("predict", "bundle", catalog.path, "--engine", "openvino", "--out", "x.csv", cwd=tmp_path)
     assert refused.returncode == 2
