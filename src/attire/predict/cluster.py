@@ -140,7 +140,6 @@ def _files(folder: Path) -> dict[str, bytes]:
 def _connected(cluster: str) -> Iterator[None]:
     """A connection to the cluster, or a cluster of this machine until the work is done."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
     import ray.data
 
