@@ -43,6 +43,8 @@ AIMS = {"float": 1.4, "int8": 3.0}  # times the base
 class Eager:
     """What the issue compares with: the network as it is, float32, memory as torch lays it out."""
 
+    name = "eager"
+
     def __init__(self, bundle: ModelBundle) -> None:
         self.network, self.normalise = bundle.network, bundle.preprocess.normalise
 

@@ -32,6 +32,8 @@ from attire.taxonomy import Taxonomy
 class FakeEngine:
     """Logits are a fixed linear map of the mean colour. `gate` holds it up; it fails of photos that are all black."""
 
+    name = "fake"
+
     def __init__(self, taxonomy: Taxonomy) -> None:
         random = np.random.default_rng(0)
         self.category = random.normal(size=(3, len(taxonomy.categories))).astype(np.float32)

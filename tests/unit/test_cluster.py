@@ -101,6 +101,8 @@ def test_a_node_is_killed_and_no_row_is_lost_or_doubled(
 
 def test_what_cannot_be_reached_or_sent_is_told(untrained: ModelBundle, catalog: Catalog, tmp_path: Path) -> None:
     class Own:
+        name = "own"
+
         def logits(self, pixels: object) -> Any:
             raise AssertionError(pixels)
 

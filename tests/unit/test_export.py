@@ -188,7 +188,7 @@ def test_every_kind_of_network_is_exported(catalog: Catalog, sample: Sample, tmp
     small = {"backbone": "resnet10t", "hidden": 8, "shared": kind != "two networks"}
     extra = {
         "two networks": {},
-        "mirrored": {"flip": True, "pooling": "multiscale", "head": "linear", "trunk": 16, "prior": True},
+        "mirrored": {"flip": True, "pooling": "multiscale", "head": "linear", "trunk": 16},
         "titles": {"text": "title", "text_buckets": 64, "text_width": 8, "trunk": 16},
     }
     bundle = make_bundle(tmp_path, catalog.taxonomy, Architecture.model_validate(small | extra[kind]))

@@ -53,6 +53,8 @@ def calibrated(untrained: ModelBundle) -> ModelBundle:
 class MeanColour:
     """An engine whose logits are a fixed linear map of a photo's mean colour; counts what it computed."""
 
+    name = "mean colour"
+
     def __init__(self, taxonomy: Taxonomy) -> None:
         random = np.random.default_rng(0)
         self.category = random.normal(size=(3, len(taxonomy.categories))).astype(np.float32)
@@ -277,6 +279,7 @@ def test_wide_output_has_a_row_per_product(
     assert rows.filter(pl.col("category") == "Belts")["tags"].null_count() == (rows["category"] == "Belts").sum()
     about = json.loads((tmp_path / f"out{suffix}.json").read_text())
     assert about["bundle"] == untrained.digest
+    assert about["engine"] == "mean colour"
     assert {p.name for p in tmp_path.iterdir()} == {f"out{suffix}", f"out{suffix}.json"}, "nothing else is left"
 
 

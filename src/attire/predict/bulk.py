@@ -74,12 +74,15 @@ def predict(
             categories_of=bundle.taxonomy if known_category else None,
         )
         answering = Answering(bundle, format, precision)
-        work = f"{bundle.digest} {format} {precision} {PART} {products.digest}"
+        if isinstance(engine, str) and cluster is None:
+            engine = open_engine(bundle, engine)
+        name = engine if isinstance(engine, str) else engine.name
+        work = f"{bundle.digest} {name} {format} {precision} {PART} {products.digest}"
         done = parts.resume(f"{work} by shard" if cluster and products.shards else work)
         if cluster is None:
-            runner = open_engine(bundle, engine) if isinstance(engine, str) else engine
+            assert not isinstance(engine, str)
             todo = _without(products, done)
-            found = stream(runner, bundle.preprocess, todo, batch_size, bundle.title_reader)
+            found = stream(engine, bundle.preprocess, todo, batch_size, bundle.title_reader)
             made = _write(parts, answering, tracked(found, products.total, Counts.total(done.values()).products), done)
         else:
             from attire.predict.cluster import predict_on_ray
@@ -87,7 +90,7 @@ def predict(
             if not isinstance(engine, str):
                 raise ConfigError("an engine cannot travel to a cluster: give its name, as 'torch'.")
             made = predict_on_ray(cluster, parts, done, answering, products, engine, batch_size, PART)
-        return _finish(parts, out, answering, Counts.total(done.values()), Counts.total(made))
+        return _finish(parts, out, answering, name, Counts.total(done.values()), Counts.total(made))
     except OSError as error:
         raise ConfigError(
             f"cannot write {out}: {error.strerror or error}. Free space or choose another --out; what was done is kept."
@@ -120,13 +123,14 @@ def _write(parts: Parts, answering: Answering, answers: Iterator[ProductLogits],
     return made
 
 
-def _finish(parts: Parts, out: Path, answering: Answering, resumed: Counts, made: Counts) -> Summary:
+def _finish(parts: Parts, out: Path, answering: Answering, engine: str, resumed: Counts, made: Counts) -> Summary:
     counts = Counts.total([resumed, made])
     bundle = answering.bundle
     if not counts.products:
         raise FeedError("no photo was found in the archives.")
     about = {
         "bundle": bundle.digest,
+        "engine": engine,
         "decision": bundle.decision.model_dump(),
         "precision": answering.precision if bundle.calibration else None,
         "recipe": bundle.provenance.get("recipe", {}).get("name"),

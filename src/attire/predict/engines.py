@@ -26,7 +26,9 @@ AUTO = "auto"
 
 
 class Engine(Protocol):
-    """Computes a bundle's logits. Called by one thread at a time."""
+    """Computes a bundle's logits. Called by one thread at a time. `name`: as results are recorded with it."""
+
+    name: str
 
     def logits(self, pixels: Bytes) -> tuple[Floats, Floats]:
         """Category float32[B, C] and attributes float32[B, K], from pixels uint8[B, 3, H, W] (`Preprocess.resize`)."""
@@ -46,6 +48,8 @@ class TorchEngine:
     `precision`: the convolutions and products of bfloat16 autocast where the hardware multiplies it natively, unless
     float32 is asked for. docs/experiments.md says how rarely a decision differs.
     """
+
+    name = "torch"
 
     def __init__(self, bundle: ModelBundle, precision: Literal["fastest", "float32"] = "fastest") -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -24,8 +24,8 @@ Run = Callable[[Arrays], tuple[NDArray[np.float32], NDArray[np.float32]]]
 class ExportedEngine:
     """A graph of a runtime. With `titles` it reads them too; a product without one has a row of zeros."""
 
-    def __init__(self, run: Run, titles: bool) -> None:
-        self.run, self.titles = run, titles
+    def __init__(self, name: str, run: Run, titles: bool) -> None:
+        self.name, self.run, self.titles = name, run, titles
 
     @classmethod
     def open(cls, bundle: ModelBundle, name: str) -> ExportedEngine:
@@ -36,7 +36,7 @@ class ExportedEngine:
     @classmethod
     def of_folder(cls, folder: Path, runtime: Runtime, precision: Precision, titles: bool) -> ExportedEngine:
         """The engine whose files lie in `folder`."""
-        return cls(_RUNTIMES[runtime](folder / MODEL_FILES[runtime], precision), titles)
+        return cls(folder.name, _RUNTIMES[runtime](folder / MODEL_FILES[runtime], precision), titles)
 
     def logits(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         text = {TEXT: np.zeros((len(pixels), LONGEST), dtype=np.int32)} if self.titles else {}
