@@ -10,7 +10,6 @@ as the number of photos grows. Every run is a process of its own; times leave ou
 from __future__ import annotations
 
 import csv
-import json
 import multiprocessing
 import os
 import resource
@@ -24,17 +23,16 @@ from typing import Annotated, Any
 import cyclopts
 import numpy as np
 import torch
+from common import Row, report
 from cyclopts import Parameter
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from attire.bundle import ModelBundle
 from attire.catalog.archives import photos_below
 from attire.predict.bulk import predict
-from attire.predict.engines import ENGINES
+from attire.predict.engines import open_engine
 from attire.predict.logits import BATCH
 
 Run = Callable[[Path, Path, str], float]  # bundle, photos, engine -> seconds
@@ -43,7 +41,7 @@ Run = Callable[[Path, Path, str], float]  # bundle, photos, engine -> seconds
 def engine_alone(bundle: Path, photos: Path, engine: str) -> float:
     """The engine on as many random pixels, ready in memory."""
     loaded = ModelBundle.load(bundle)
-    runner = ENGINES[engine](loaded)
+    runner = open_engine(loaded, engine)
     batch = np.random.default_rng(0).integers(0, 256, (BATCH, 3, *loaded.preprocess.size_px), dtype=np.uint8)
     runner.logits(batch)
     count = sum(1 for _ in photos_below(photos))
@@ -58,7 +56,7 @@ def engine_alone(bundle: Path, photos: Path, engine: str) -> float:
 def end_to_end(bundle: Path, photos: Path, engine: str) -> float:
     """`attire predict` from a folder of photos to a Parquet file."""
     loaded = ModelBundle.load(bundle)
-    runner = ENGINES[engine](loaded)
+    runner = open_engine(loaded, engine)
     runner.logits(np.zeros((BATCH, 3, *loaded.preprocess.size_px), dtype=np.uint8))
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -134,34 +132,17 @@ def main(
             for name, run in RUNS.items():
                 seconds[name] = min(seconds[name], _measured(run, bundle, first, engine)[0])
         grown = [(size, *_measured(end_to_end, bundle, folder, engine)) for size, folder in folders.items()]
-    engine_s, attire_s, plain_s = seconds.values()
-    rates = Table("run", "photos/s", "beside the engine", "beside the plain loop")
+    rows = []
     for name, taken in seconds.items():
-        rates.add_row(name, f"{sizes[0] / taken:,.1f}", f"{engine_s / taken:.0%}", f"{plain_s / taken:.2f}x")
-    growth = Table("photos", "seconds", "ms/photo", "peak MB", f"peak / {sizes[0]:,} photos")
+        rate = sizes[0] / taken
+        rows += [
+            Row(name, rate, "photos/s", seconds[against] / taken, against) for against in seconds if against != name
+        ]
     for size, taken, peak_mb in grown:
-        share = f"{peak_mb / grown[0][2]:.2f}"
-        growth.add_row(f"{size:,}", f"{taken:.1f}", f"{1000 * taken / size:.2f}", f"{peak_mb:,.0f}", share)
-    console = Console()
-    console.print(rates)
-    console.print(growth)
-    if json is not None:
-        _write(
-            json,
-            {
-                "bundle": str(bundle),
-                "engine": engine,
-                "cores": os.cpu_count(),
-                "photos_per_s": {name: sizes[0] / taken for name, taken in seconds.items()},
-                "of_engine": engine_s / attire_s,
-                "over_plain_loop": plain_s / attire_s,
-                "growth": [{"photos": size, "seconds": taken, "peak_mb": peak} for size, taken, peak in grown],
-            },
-        )
-
-
-def _write(path: Path, found: dict[str, Any]) -> None:
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        smallest, first_s, first_mb = grown[0]
+        rows.append(Row(f"{size:,} photos", taken, "s", taken / first_s / (size / smallest), "linear growth"))
+        rows.append(Row(f"{size:,} photos, peak memory", peak_mb, "MB", peak_mb / first_mb, f"{smallest:,} photos"))
+    report(f"attire predict, {ModelBundle.load(bundle).spec.network.backbone}, engine {engine}", rows, json)
 
 
 def _folder(photos: Path, folder: Path, size: int) -> Path:

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from json import dumps
 from pathlib import Path
 
 import cyclopts
 import numpy as np
 import torch
+from common import Row, report
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
 from attire.bundle import ModelBundle
 from attire.config import Architecture, Decision
@@ -37,7 +36,6 @@ from attire.predict.speed import images_per_s
 from attire.taxonomy import Key, Taxonomy
 
 BASE = "PyTorch eager float32"
-AIMS = {"float": 1.4, "int8": 3.0}  # times the base
 
 
 class Eager:
@@ -81,14 +79,8 @@ def main(
     rates = {name: max(run[name] for run in runs) for name in runs[0]}
     threads, height, width = torch.get_num_threads(), *model.preprocess.size_px
     title = f"{model.spec.network.backbone}, {height} x {width} px, batches of 32, {threads} threads, {cpu_name()}"
-    table = Table("engine", "images/s", "/ base", "aim", title=title)
-    for name, rate in rates.items():
-        aim = "" if name in (BASE, "torch (attire)") else f"{AIMS['int8' if 'int8' in name else 'float']:.1f}"
-        table.add_row(name, f"{rate:,.1f}", f"{rate / rates[BASE]:.2f}", aim)
-    Console(width=120).print(table)
-    if json is not None:
-        ratios = {name: {"images_per_s": rate, "ratio": rate / rates[BASE]} for name, rate in rates.items()}
-        json.write_text(dumps({"what": title, "base": BASE, "engines": ratios}, indent=1), encoding="utf-8")
+    rows = [Row(name, rate, "images/s", rate / rates[BASE], BASE) for name, rate in rates.items()]
+    report(title, rows, json)
 
 
 def fresh(folder: Path, backbone: str, size_px: tuple[int, int]) -> ModelBundle:

@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 PLOT = HERE.parent / "docs" / "growth.svg"
 # Arguments of each script, and what replaces its default sizes with --quick. {catalog} and {bundle} are filled in.
 SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
-    "engines": (["{bundle}", "{catalog}"], []),
+    "engines": ([], ["--backbone", "resnet18", "--size-px", "96", "96", "--rounds", "1"]),
     "bulk": (["{bundle}", "{catalog}/photos"], ["--sizes", "50", "100", "--rounds", "1"]),
     "loading": (["{catalog}"], ["--generate", "30", "--photos", "100", "--rounds", "1"]),
     "heads": ([], ["--rounds", "1"]),
