@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from attire.bundle import SPEC, ModelBundle
+from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Architecture, Decision
 from attire.errors import BundleError, ConfigError, ExportError, MissingExtraError
@@ -68,9 +69,13 @@ def graph(untrained: ModelBundle, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="module")
 def exported(
-    untrained: ModelBundle, catalog: Catalog, graph: Path, tmp_path_factory: pytest.TempPathFactory
+    untrained: ModelBundle, catalog: Catalog, splits: Splits, graph: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Exported]:
-    """All four engines in a copy of the untrained bundle; a random network's near ties are let through."""
+    """All four engines in a copy of the untrained bundle; a random network's near ties are let through.
+
+    They are calibrated on the train split.
+    """
+    assert splits.train
     path = tmp_path_factory.mktemp("exported") / "bundle"
     shutil.copytree(untrained.path, path)
     made = {}
@@ -131,7 +136,9 @@ def test_an_int8_engine_is_small_and_near(bundle: ModelBundle, name: str, sample
     assert sizes[0] < 0.5 * sizes[1]
 
 
-def test_an_export_leaves_the_bundle_as_it_was(exported: dict[str, Exported], untrained: ModelBundle) -> None:
+def test_an_export_leaves_the_bundle_as_it_was(
+    exported: dict[str, Exported], untrained: ModelBundle, splits: Splits
+) -> None:
     path = exported["onnx"].folder.parents[1]
     assert ModelBundle.load(path).digest == untrained.digest
     assert (path / SPEC).read_bytes() == (untrained.path / SPEC).read_bytes()
@@ -142,11 +149,11 @@ def test_an_export_leaves_the_bundle_as_it_was(exported: dict[str, Exported], un
     assert openvino.record.precision == "float32"
     assert openvino.record.parity == openvino.tried[-1][1]
     assert openvino.record.parity.answers == 1
-    assert openvino.record.parity.photos == 90
+    assert openvino.record.parity.photos == len(splits.train)
 
 
 def test_an_engine_that_answers_otherwise_is_not_kept(
-    bundle: ModelBundle, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+    bundle: ModelBundle, catalog: Catalog, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(graph: Path, file: Path, _scheme: Scheme | None, _sample: Sample) -> None:
         model = onnx.load(graph)
@@ -156,7 +163,7 @@ def test_an_engine_that_answers_otherwise_is_not_kept(
         onnx.save(model, file)
 
     monkeypatch.setitem(MAKERS, "onnx", broken)
-    with pytest.raises(ExportError, match=r"(?s)no engine 'onnx' was kept.*90 photos.*Expected at least 99\.5%"):
+    with pytest.raises(ExportError, match=rf"(?s)was kept.*{len(splits.train)} photos.*Expected at least 99\.5%"):
         export(bundle, "onnx", catalog.path)
     assert not engine_folder(bundle.path, "onnx").exists(), "the older engine was replaced by nothing"
     assert not list(bundle.path.glob(".export-*"))
@@ -173,7 +180,7 @@ def test_a_share_of_equal_decisions(untrained: ModelBundle, sample: Sample) -> N
     other = ours.attributes.copy()
     other[0, colour] = -other[0, colour]
     found = compare(untrained, sample, ours, Answers(ours.category, other))
-    count = 90 + int(decisions.applies.sum())
+    count = len(sample.pixels) + int(decisions.applies.sum())
     assert found.decisions == count
     assert found.answers == pytest.approx(1 - 1 / count)
     lost = same.model_copy(update={"iou": 0.80, "torch_iou": 0.81})
