@@ -21,7 +21,6 @@ from cyclopts import Parameter
 from rich.console import Console
 
 HERE = Path(__file__).parent
-PLOT = HERE.parent / "docs" / "growth.svg"
 # Arguments of each script, and what replaces its default sizes with --quick. {catalog} and {bundle} are filled in.
 SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
     "engines": ([], ["--backbone", "resnet18", "--size-px", "96", "96", "--rounds", "1"]),
@@ -29,7 +28,7 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
     "loading": (["{catalog}"], ["--generate", "30", "--photos", "100", "--rounds", "1"]),
     "heads": ([], ["--rounds", "1"]),
     "training": ([], ["--backbone", "resnet18", "--size", "96", "--batch", "8", "--steps", "2", "--rounds", "1"]),
-    "growth": (["--plot", str(PLOT)], ["--photos", "40", "80", "--rounds", "1"]),
+    "growth": ([], ["--photos", "40", "80", "--rounds", "1"]),
 }
 
 
@@ -48,8 +47,6 @@ def main(
     for name in only or SCRIPTS:
         arguments, small = SCRIPTS[name]
         filled = [argument.format(catalog=catalog, bundle=bundle) for argument in arguments]
-        if quick and name == "growth":
-            filled = []  # the plot of the documentation is not drawn from small sizes
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "rows.json"
             command = [
