@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from attire.card import model_card
+from attire.catalog.store import file_sha256
 from attire.config import Architecture, Decision
 from attire.errors import BundleError
 from attire.labels import labelled
@@ -91,7 +92,7 @@ class ModelBundle:
         for name, expected in spec.sha256.items():
             if not (path / name).is_file():
                 raise BundleError(f"{path / name} is missing: the bundle was copied in part. Copy the whole directory.")
-            if _sha256(path / name) != expected:
+            if file_sha256(path / name) != expected:
                 raise BundleError(f"{path / name} is not the file that was saved: damaged or replaced. Copy it again.")
         network = _empty(spec).eval()
         try:
@@ -136,7 +137,7 @@ class ModelBundle:
                 calibration=calibration,
                 provenance={**provenance, "versions": library_versions()},
                 scores=dict(scores),
-                sha256={name: _sha256(folder / name) for name in (WEIGHTS, PROBE)},
+                sha256={name: file_sha256(folder / name) for name in (WEIGHTS, PROBE)},
             )
             (folder / CARD).write_text(model_card(spec.model_dump()), encoding="utf-8")
             (folder / SPEC).write_text(spec.model_dump_json(indent=1), encoding="utf-8")
@@ -206,8 +207,3 @@ def _check_probe(path: Path, spec: BundleSpec, network: Network) -> None:
                 f"{path} does not compute what it computed when it was saved: its {name} logits differ by {worst:.3g}. "
                 f"Saved with {spec.provenance.get('versions')}, loaded with {library_versions()}."
             )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -89,7 +89,7 @@ class Catalog:
         tables = {}
         for name in TABLES:
             file = path / f"{name}.parquet"
-            if not file.is_file() or _sha256(file) != manifest["tables"][name]:
+            if not file.is_file() or file_sha256(file) != manifest["tables"][name]:
                 raise CatalogError(f"{file} is missing or not what ingest wrote: {again}.")
             tables[name] = pl.read_parquet(file)
         return cls(path, taxonomy, tables, manifest["digest"])
@@ -176,7 +176,7 @@ def write_catalog(
         "attire": version("attire"),
         "digest": _digest(taxonomy, tables),
         "taxonomy": taxonomy.digest,
-        "tables": {name: _sha256(path / f"{name}.parquet") for name in tables},
+        "tables": {name: file_sha256(path / f"{name}.parquet") for name in tables},
         "rows": {name: len(table) for name, table in tables.items()},
         "source": dict(source),
     }
@@ -203,6 +203,7 @@ def _digest(taxonomy: Taxonomy, tables: Mapping[str, pl.DataFrame]) -> str:
     return content.hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from attire.bundle import ModelBundle, library_versions
+from attire.catalog.store import file_sha256
 from attire.errors import ExportError
 from attire.export.onnx import make_onnx, write_onnx
 from attire.export.openvino import make_openvino
@@ -33,7 +34,6 @@ from attire.predict.exported import (
     Speed,
     cpu_name,
     engine_folder,
-    sha256,
 )
 from attire.predict.runtimes import MODEL_FILES, ExportedEngine
 from attire.predict.speed import BATCH, images_per_s
@@ -121,7 +121,7 @@ def export(
             kept=attempt.kept,
             titles=sample.text is not None,
             bundle=bundle.digest,
-            sha256={file.name: sha256(file) for file in sorted(made.iterdir())},
+            sha256={file.name: file_sha256(file) for file in sorted(made.iterdir())},
             versions=library_versions() | _versions(to, int8),
             parity=found,
             speed=speed,

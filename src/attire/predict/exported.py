@@ -6,7 +6,6 @@ BUNDLE/engines/NAME/engine.json   what it was made from, how its answers agree, 
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from pathlib import Path
 from typing import Literal
@@ -14,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from attire.bundle import ModelBundle
+from attire.catalog.store import file_sha256
 from attire.errors import BundleError
 
 ENGINES_FOLDER, RECORD = "engines", "engine.json"
@@ -101,7 +101,7 @@ def read_record(bundle: ModelBundle, name: str) -> EngineRecord:
             f"it has been trained or calibrated anew since. {again} again."
         )
     for file, expected in record.sha256.items():
-        if not (folder / file).is_file() or sha256(folder / file) != expected:
+        if not (folder / file).is_file() or file_sha256(folder / file) != expected:
             raise BundleError(f"{folder / file} is missing or not the file that was exported. {again} again.")
     return record
 
@@ -110,12 +110,6 @@ def export_command(bundle: Path, name: str) -> str:
     """What exports the engine `name`."""
     runtime, _, int8 = name.partition("-")
     return f"attire export {bundle} --to {runtime}{' --int8' if int8 else ''} --photos CATALOG"
-
-
-def sha256(path: Path) -> str:
-    """Of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cpu_name() -> str:
