@@ -22,7 +22,7 @@ from attire.predict import bulk
 from attire.predict.bulk import predict
 from attire.predict.decode import ProductPhotos
 from attire.predict.engines import Bytes, Floats
-from attire.predict.logits import Inputs, ProductLogits, catalog_logits, stream
+from attire.predict.logits import Inputs, ProductLogits, catalog_logits, packed, stream
 from attire.predict.output import Format
 from attire.predict.parts import Answering
 from attire.predict.predictor import Predictor
@@ -64,7 +64,7 @@ class MeanColour:
     def logits(self, pixels: Bytes) -> tuple[Floats, Floats]:
         self.photos += len(pixels)
         self.largest = max(self.largest, len(pixels))
-        colour = pixels.mean(axis=(2, 3)) / 255
+        colour = pixels.mean(axis=(2, 3), dtype=np.float32) / 255
         return colour @ self.category, colour @ self.attributes
 
 
@@ -92,6 +92,28 @@ def test_many_products_equal_one_by_one(
         assert found.attributes is not None
         np.testing.assert_allclose(found.category, category.mean(axis=0), atol=0.02)  # JPEG's draft mode may be near
         np.testing.assert_allclose(found.attributes, attributes.mean(axis=0), atol=0.02)
+
+
+def test_packed_logits_are_rows_of_two_arrays(
+    untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]], tmp_path: Path
+) -> None:
+    (tmp_path / "empty.jpg").touch()
+    products = [
+        ProductPhotos("none", [tmp_path / "empty.jpg"]),
+        *(ProductPhotos(str(n), paths) for n, paths in enumerate(photos[:4])),
+    ]
+    apart = list(stream(engine, untrained.preprocess, products))
+    rest = stream(engine, untrained.preprocess, products)
+    first, second = packed(rest, 3), packed(rest, 3)
+    assert [len(first), len(second), packed(rest, 3)] == [3, 2, []]
+    for found, expected in zip([*first, *second], apart, strict=True):
+        assert (found.id, found.faults) == (expected.id, expected.faults)
+        np.testing.assert_array_equal(found.category, expected.category)
+        np.testing.assert_array_equal(found.attributes, expected.attributes)
+    assert first[0].category is None
+    assert first[1].category is not None
+    assert first[2].category is not None
+    assert first[1].category.base is first[2].category.base is not None
 
 
 def test_one_photo_of_a_product_may_be_unreadable(
@@ -280,6 +302,7 @@ def test_wide_output_has_a_row_per_product(
     about = json.loads((tmp_path / f"out{suffix}.json").read_text())
     assert about["bundle"] == untrained.digest
     assert about["engine"] == "mean colour"
+    assert about["versions"]["polars"] == pl.__version__
     assert {p.name for p in tmp_path.iterdir()} == {f"out{suffix}", f"out{suffix}.json"}, "nothing else is left"
 
 

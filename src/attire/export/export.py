@@ -35,7 +35,7 @@ from attire.predict.exported import (
     cpu_name,
     engine_folder,
 )
-from attire.predict.runtimes import MODEL_FILES, ExportedEngine
+from attire.predict.runtimes import MODEL_FILES, ExportedEngine, runtime_versions
 from attire.predict.speed import BATCH, images_per_s
 
 MAKERS: dict[Runtime, Callable[[Path, Path, Scheme | None, Sample], None]] = {
@@ -167,8 +167,8 @@ def _speed(bundle: ModelBundle, engine: Engine, sample: Sample) -> Speed:
 
 def _versions(to: Runtime, int8: bool) -> dict[str, str]:
     """Of the libraries that decide what an engine computes."""
-    runtime = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",)}[to]
-    return {name: version(name) for name in (*runtime, *(["nncf"] if int8 else []))}
+    writers = [*(("onnx", "onnxscript") if to == "onnx" else ()), *(["nncf"] if int8 else [])]
+    return runtime_versions(to) | {name: version(name) for name in writers}
 
 
 def _refusal(name: str, tried: Sequence[tuple[Attempt, Parity]]) -> str:

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from attire.bundle import WEIGHTS, ModelBundle
 from attire.errors import AttireError
 from attire.predict.engines import Engine, TorchEngine, open_engine
-from attire.predict.exported import EngineRecord, cpu_name, engine_folder, engine_names, read_record
+from attire.predict.exported import EngineRecord, check_files, cpu_name, engine_folder, engine_names, read_record
 from attire.predict.speed import BATCH, images_per_s
 
 
@@ -45,9 +45,12 @@ def inspect(bundle: ModelBundle | str | Path, *, speed: bool = True) -> Inspecti
     running: dict[str, Engine] = {"torch": torch_engine}
     for name in engine_names(bundle.path):
         try:
-            records[name] = read_record(bundle, name)
+            record = read_record(bundle, name)
             if speed:
                 running[name] = open_engine(bundle, name)
+            else:
+                check_files(bundle, name, record)
+            records[name] = record
         except AttireError as error:
             faults.append(str(error))
     rates: dict[str, float] = {}

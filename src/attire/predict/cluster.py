@@ -11,11 +11,13 @@ import logging
 import os
 import pickle
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,36 +35,61 @@ if TYPE_CHECKING:  # actors need not import what reads catalogs
 LOCAL = "ray"  # the address in RAY_ADDRESS, or a cluster of this machine alone
 
 
-def predict_on_ray(
-    cluster: str,
-    parts: Parts,
-    done: Mapping[int, Counts],
-    answering: Answering,
-    products: Products,
-    engine: str,
-    batch_size: int,
-    part_size: int,
-) -> list[Counts]:
-    """Make the parts that are not `done`, in whatever order they are finished; archives are a part each.
+@dataclass(frozen=True, slots=True)
+class OnRay:
+    """Computes on a cluster. `name` is that of an engine, which every actor opens for itself."""
 
-    Raises `ConfigError` where the cluster cannot be reached.
-    """
-    try:
+    address: str
+    name: str
+    batch_size: int
+    by_shard: ClassVar = True  # an archive makes a part
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of what shares out the work; its nodes keep those of the engines to themselves."""
+        return {"ray": version("ray")}
+
+    def __call__(
+        self, parts: Parts, done: Mapping[int, Counts], answering: Answering, products: Products
+    ) -> list[Counts]:
+        """Make the parts that are not `done`, in whatever order they are finished.
+
+        Raises `ConfigError` where the cluster cannot be reached.
+        """
+        try:
+            import ray
+        except ImportError:
+            raise MissingExtraError("attire predict --cluster", "cluster") from None
+        todo = [{"number": n, "work": pickle.dumps(unit)} for n, unit in _units(products, parts.size) if n not in done]
+        made: list[Counts] = []
+        with _connected(self.address), bar(products.total, Counts.total(done.values()).products) as advance:
+            try:
+                for row in self._found(todo, answering, products) if todo else ():
+                    parts.add(row["number"], row["part"])
+                    made.append(Counts(*map(int, row["counts"])))
+                    advance(made[-1].products)
+            except ray.exceptions.RayError as error:
+                cause = getattr(error, "cause", None) or error.__cause__
+                raise (
+                    cause
+                    if isinstance(cause, AttireError)
+                    else ConfigError(f"the cluster gave up: {error}. What was done is kept; call again.")
+                ) from error
+        return made
+
+    def _found(
+        self, todo: Sequence[Mapping[str, Any]], answering: Answering, products: Products
+    ) -> Iterator[Mapping[str, Any]]:
+        """Each part, as soon as an actor has made it."""
         import ray
-    except ImportError:
-        raise MissingExtraError("attire predict --cluster", "cluster") from None
-    todo = [{"number": n, "work": pickle.dumps(unit)} for n, unit in _units(products, part_size) if n not in done]
-    made: list[Counts] = []
-    with _connected(cluster), bar(products.total, Counts.total(done.values()).products) as advance:
-        if not todo:
-            return made
+
         arguments = {
             "files": ray.put(_files(answering.bundle.path)),
             "products": ray.put(products.of_shards),
             "format": answering.format,
             "precision": answering.precision,
-            "engine": engine,
-            "batch_size": batch_size,
+            "engine": self.name,
+            "batch_size": self.batch_size,
         }
         resources = ray.cluster_resources()
         device = "GPU" if resources.get("GPU") else "CPU"
@@ -75,19 +102,7 @@ def predict_on_ray(
             num_cpus=1 if device == "CPU" else None,
             num_gpus=1 if device == "GPU" else None,
         )
-        try:
-            for row in found.iter_rows():
-                parts.add(row["number"], row["part"])
-                made.append(Counts(*map(int, row["counts"])))
-                advance(made[-1].products)
-        except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", None) or error.__cause__
-            raise (
-                cause
-                if isinstance(cause, AttireError)
-                else ConfigError(f"the cluster gave up: {error}. What was done is kept; call again.")
-            ) from error
-    return made
+        yield from found.iter_rows()
 
 
 class _Predicting:
@@ -118,14 +133,14 @@ class _Predicting:
         return {"number": [int(batch["number"][0])], "part": [part], "counts": [np.array(counts)]}
 
 
-def _units(products: Products, part_size: int) -> Iterator[tuple[int, Any]]:
+def _units(products: Products, size: int) -> Iterator[tuple[int, Any]]:
     """What each part is made from, by its number: the name of an archive, or a list of products."""
     if products.shards:
         yield from enumerate(products.shards)
         return
     every = iter(products)
     for number in count():
-        unit = list(islice(every, part_size))
+        unit = list(islice(every, size))
         if not unit:
             return
         yield number, unit

@@ -99,14 +99,14 @@ def open_engine(bundle: ModelBundle, name: str = AUTO) -> Engine:
 
 def _fastest(bundle: ModelBundle) -> Engine:
     """By the images/s measured at export; an engine that cannot be opened is passed over, with the reason."""
+    if torch.cuda.is_available():
+        return TorchEngine(bundle)
     records: dict[str, EngineRecord] = {}
     for name in engine_names(bundle.path):
         try:
             records[name] = read_record(bundle, name)
         except BundleError as error:
             logger.warning("not using the engine '%s': %s", name, error)
-    if torch.cuda.is_available():
-        return TorchEngine(bundle)
     for name, record in sorted(records.items(), key=lambda item: -item[1].speed.ratio):
         if record.speed.ratio <= 1:
             break

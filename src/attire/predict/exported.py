@@ -86,7 +86,7 @@ def engine_names(bundle: Path) -> list[str]:
 
 
 def read_record(bundle: ModelBundle, name: str) -> EngineRecord:
-    """What is recorded of the engine, its files verified; raises `BundleError` if it is missing, stale or damaged."""
+    """What is recorded of the engine; raises `BundleError` if that is missing, damaged or of another bundle."""
     folder, again = engine_folder(bundle.path, name), f"Run '{export_command(bundle.path, name)}'"
     if not (folder / RECORD).is_file():
         have = ", ".join(engine_names(bundle.path)) or "none"
@@ -100,10 +100,18 @@ def read_record(bundle: ModelBundle, name: str) -> EngineRecord:
             f"{folder} was exported from another bundle ({record.bundle[:12]}) than this one ({bundle.digest[:12]}): "
             f"it has been trained or calibrated anew since. {again} again."
         )
+    return record
+
+
+def check_files(bundle: ModelBundle, name: str, record: EngineRecord) -> None:
+    """Raise `BundleError` where a file of the engine is not the one that was exported."""
+    folder = engine_folder(bundle.path, name)
     for file, expected in record.sha256.items():
         if not (folder / file).is_file() or file_sha256(folder / file) != expected:
-            raise BundleError(f"{folder / file} is missing or not the file that was exported. {again} again.")
-    return record
+            raise BundleError(
+                f"{folder / file} is missing or not the file that was exported. "
+                f"Run '{export_command(bundle.path, name)}' again."
+            )
 
 
 def export_command(bundle: Path, name: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -74,6 +75,27 @@ def stream(
     yield from (product.mean() for product in opened)
 
 
+def packed(found: Iterable[ProductLogits], most: int) -> list[ProductLogits]:
+    """The next `most` of `found`, whose logits are rows of two arrays.
+
+    Thousands of small arrays that are kept for long would lie between the large ones of an engine, whose room could
+    then not be used again: memory would grow with the number of products.
+    """
+    products: list[ProductLogits] = []
+    category = attributes = None
+    for row, product in enumerate(islice(found, most)):
+        if product.category is None or product.attributes is None:
+            products.append(product)
+            continue
+        if category is None or attributes is None:
+            category, attributes = (
+                np.empty((most, len(logits)), np.float32) for logits in (product.category, product.attributes)
+            )
+        category[row], attributes[row] = product.category, product.attributes
+        products.append(replace(product, category=category[row], attributes=attributes[row]))
+    return products
+
+
 @dataclass(frozen=True, slots=True)
 class CatalogLogits:
     """category: float32[N, C] and attributes: float32[N, K] of the products `ids`; `failed`: why others have none."""
@@ -106,7 +128,7 @@ def catalog_logits(
     else:
         answers = stream(engine, bundle.preprocess, products, batch_size, reader)
     answered, failed = [], {}
-    for found in tracked(answers, len(products)):
+    for found in packed(tracked(answers, len(products)), len(products)):
         if found.category is None:
             failed[found.id] = "; ".join(found.faults) or "no readable photo"
         else:

@@ -1,4 +1,4 @@
-"""The output in parts, so that a killed run goes on where it stopped: a Parquet file for each thousand products."""
+"""The output in parts, so that a killed run goes on where it stopped: a Parquet file for so many products each."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ class Counts(NamedTuple):
 
 
 class Parts:
-    """A folder of finished parts, numbered in the order of their products, made by one kind of work."""
+    """A folder of finished parts of `size` products, numbered in their order, made by one kind of work."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder, self.size = folder, size
         folder.mkdir(exist_ok=True)
 
     def resume(self, digest: str) -> dict[int, Counts]:

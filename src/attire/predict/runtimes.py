@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 
 from attire.bundle import ModelBundle
 from attire.errors import BundleError, ConfigError, MissingExtraError
-from attire.predict.exported import Precision, Runtime, engine_folder, read_record
+from attire.predict.exported import Precision, Runtime, check_files, engine_folder, read_record
 from attire.titles import LONGEST
 
 PIXELS, TEXT, CATEGORY, LOGITS = "pixels", "text", "category", "logits"  # the graph's inputs and outputs
 MODEL_FILES: dict[Runtime, str] = {"onnx": "model.onnx", "openvino": "model.xml"}
+PACKAGES: dict[Runtime, str] = {"onnx": "onnxruntime", "openvino": "openvino"}
 Arrays = Mapping[str, NDArray[Any]]
 Run = Callable[[Arrays], tuple[NDArray[np.float32], NDArray[np.float32]]]
 
@@ -31,6 +33,7 @@ class ExportedEngine:
     def open(cls, bundle: ModelBundle, name: str) -> ExportedEngine:
         """The engine `name` of the bundle; raises as `open_engine`."""
         record = read_record(bundle, name)
+        check_files(bundle, name, record)
         return cls.of_folder(engine_folder(bundle.path, name), record.runtime, record.precision, record.titles)
 
     @classmethod
@@ -95,3 +98,8 @@ def _named(found: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 _RUNTIMES: dict[Runtime, Callable[[Path, Precision], Run]] = {"onnx": _onnx, "openvino": _openvino}
+
+
+def runtime_versions(engine: str) -> dict[str, str]:
+    """The version of what runs the engine of that name, for one that was exported."""
+    return {package: version(package) for runtime, package in PACKAGES.items() if engine.split("-")[0] == runtime}
