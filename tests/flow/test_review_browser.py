@@ -6,7 +6,7 @@ import re
 import shlex
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from attire.review.app import open_desk, review_app
 from attire.review.desk import Desk
 from attire.review.export import export
 from attire.review.queues import Filters, waiting
+from attire.review.store.claims import looking
 from attire.review.store.events import Verdict
 from attire.review.work import CATEGORY
 
@@ -55,6 +56,14 @@ def address(desk: Desk) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join()
+
+
+def wait_until(condition: Callable[[], bool], told: str) -> None:
+    """Give the server two seconds for what a browser says when it goes."""
+    end = time.monotonic() + 2
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert condition(), told
 
 
 class Person:
@@ -246,6 +255,41 @@ def test_two_people_at_once(ann: Person, ben: Person, desk: Desk) -> None:
     ben.press("u")
     expect(page.locator("#live")).to_have_text("Undone: colour.")
     assert desk.store.held()[product, "colour"].values == anns.values
+
+
+def test_what_a_closed_tab_held_goes_to_the_next_person(ann: Person, ben: Person, desk: Desk) -> None:
+    ann.open("/review?queue=suspect")
+    held = ann.product
+    assert looking(desk.store)[held] == "Ann"
+    ann.press("Enter", "u")
+    expect(ann.page.locator("#live")).to_have_text(re.compile("^Undone"))
+    ann.page.reload()
+    expect(ann.page.locator("article.card")).to_have_attribute("data-product", held)
+    ann.press("g")
+    expect(ann.page.locator(".cell").first).to_be_visible()
+    ann.page.go_back()
+    expect(ann.page.locator("article.card")).to_have_attribute("data-product", held)
+    assert looking(desk.store)[held] == "Ann", "pages that went did not take it from the one that came"
+    ben.open("/review?queue=suspect")
+    assert ben.product != held
+    ben.page.goto("/")
+    ann.page.close()
+    wait_until(
+        lambda: not looking(desk.store), "both gave back what they had, one by leaving the page, one by closing the tab"
+    )
+    ben.open("/review?queue=suspect")
+    assert ben.product == held
+
+
+def test_a_person_with_two_tabs(ann: Person, desk: Desk) -> None:
+    page = ann.open("/review?queue=suspect")
+    second = ann.context.new_page()
+    second.goto("/review?queue=suspect")
+    expect(second.locator("article.card")).to_have_attribute("data-product", ann.product)
+    second.close()
+    wait_until(lambda: ann.product not in looking(desk.store), "it was the second tab's")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    wait_until(lambda: ann.product in looking(desk.store), "seen again, the first tab asks for it")
 
 
 def test_many_products_at_once(ann: Person, ben: Person, desk: Desk) -> None:

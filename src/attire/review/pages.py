@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Annotated
 from urllib.parse import quote, urlencode
 
@@ -55,7 +56,14 @@ def home(desk: TheDesk, reviewer: TheReviewer) -> str:
 def review(desk: TheDesk, reviewer: TheReviewer, filters: TheFilters) -> str:
     """One product a screen; the page's script asks for products one after the other."""
     left = waiting(desk.queues, desk.store, filters)
-    return desk.draw("review.html", reviewer=reviewer, filters=filters, query=_query(filters), left=len(left))
+    return desk.draw(
+        "review.html",
+        reviewer=reviewer,
+        filters=filters,
+        query=_query(filters),
+        left=len(left),
+        page=secrets.token_urlsafe(),
+    )
 
 
 @pages.get("/grid")
@@ -67,7 +75,8 @@ def grid(desk: TheDesk, reviewer: TheReviewer, screen: Annotated[Screen, Query()
     key = filters.key or (by_key["key"][0] if len(by_key) else CATEGORY)
     narrowed = filters.model_copy(update={"key": key})
     candidates = left.filter(left["key"] == key)["product"].to_list()
-    shown = claim(desk.store, reviewer, after(desk.queues, narrowed, candidates, screen.last), GRID)
+    page = secrets.token_urlsafe()
+    shown = claim(desk.store, reviewer, page, after(desk.queues, narrowed, candidates, screen.last), GRID)
     cells = sorted(desk.cells(shown, key), key=lambda cell: (cell.proposal, -(cell.confidence or 0)))
     return desk.draw(
         "grid.html",
@@ -80,6 +89,7 @@ def grid(desk: TheDesk, reviewer: TheReviewer, screen: Annotated[Screen, Query()
         cells=cells,
         last=shown[-1] if shown else "",
         catalog=desk.work.catalog,
+        page=page,
     )
 
 

@@ -1,5 +1,5 @@
 // One key of many products at once: select, then accept or set for the whole selection.
-import { batch, listen, pick, save, say, told, warn } from "./common.js";
+import { batch, lease, listen, pick, save, say, told, warn } from "./common.js";
 
 const grid = document.getElementById("cells");
 const cells = grid ? [...grid.children] : [];
@@ -65,7 +65,7 @@ function decide(action, values) {
     draw(answer.conflicts, "conflicted", told);
     if (answer.conflicts.length) warn(`${answer.conflicts.length} of ${targets.length} were decided by others meanwhile; theirs hold and are marked.`);
     else say(`${answer.saved.length} saved.`);
-  });
+  }, () => { for (const cell of targets) cell.classList.remove("saving"); });
   const rest = cells.findIndex((cell, i) => i > at && !cell.dataset.decided && !cell.classList.contains("saving"));
   if (targets.length === 1 && rest > 0) focus(rest);
 }
@@ -134,4 +134,4 @@ document.addEventListener("click", event => {
     focus(i);
   }
 });
-if (cells.length) { focus(0); count(); }
+if (cells.length) { focus(0); count(); lease(() => cells.map(cell => cell.dataset.product)); }
