@@ -175,8 +175,10 @@ def test_a_page_that_goes_gives_back_what_no_later_page_has_taken(desk: Desk, an
     assert "Ann has this product open" in ben.post("/api/card", json={"id": mine[0], **PAGE}).json()["html"]
     ann.post("/api/release", json=later)
     assert ben.post("/api/next", json={**asked, "page": "page-of-ben"}).json()["cards"][0]["id"] == mine[0]
-    ann.post("/api/hold", json={"products": mine, **first})
-    assert set(looking(desk.store).values()) == {"Ben"}, "what was given back may be another's now"
+    ann.post("/api/hold", json={"products": mine, "page": "another-page"})
+    assert set(looking(desk.store).values()) == {"Ben"}, "what was given back is another's now"
+    assert ann.post("/api/next", json={**asked, **later}).json()["cards"], "asked before it went, answered after"
+    assert set(looking(desk.store).values()) == {"Ben"}
 
 
 def test_photos_are_asked_for_by_product_and_number(ann: TestClient, catalog: Catalog) -> None:

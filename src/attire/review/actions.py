@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from attire.errors import CatalogError, TaxonomyError
 from attire.review.desk import Desk, TheDesk, TheReviewer, found
 from attire.review.queues import Filters, after, waiting
-from attire.review.store.claims import claim, release, renew
+from attire.review.store.claims import renew
 from attire.review.store.events import Action, Held, Result, Verdict
 from attire.review.work import CATEGORY, check_values
 
@@ -123,7 +123,7 @@ def next_products(desk: TheDesk, reviewer: TheReviewer, asked: Next) -> Cards:
     left = waiting(desk.queues, desk.store, asked.filters)
     products = left["product"].unique(maintain_order=True).to_list()
     behind = after(desk.queues, asked.filters, products, asked.last)
-    claimed = claim(desk.store, reviewer, asked.page, behind, asked.count)
+    claimed = desk.lease(reviewer, asked.page, behind, asked.count)
     elsewhere = len(behind) if len(claimed) < asked.count else 0
     return Cards(
         cards=[_card(desk, id, asked.filters, reviewer) for id in claimed],
@@ -139,20 +139,20 @@ def card(desk: TheDesk, reviewer: TheReviewer, asked: One) -> Card:
         desk.work.catalog.rows_of([asked.id])
     except CatalogError as error:
         raise found(error) from None
-    claim(desk.store, reviewer, asked.page, [asked.id], 1)
+    desk.lease(reviewer, asked.page, [asked.id], 1)
     return _card(desk, asked.id, asked.filters, reviewer)
 
 
 @actions.post("/hold", status_code=204)
 def hold(desk: TheDesk, reviewer: TheReviewer, asked: Hold) -> None:
     """Lease again what the page shows: it was out of sight, perhaps for long."""
-    claim(desk.store, reviewer, asked.page, asked.products, len(asked.products))
+    desk.lease(reviewer, asked.page, asked.products, len(asked.products))
 
 
 @actions.post("/release", status_code=204)
 def give_back(desk: TheDesk, asked: Release) -> None:
     """Give back what the page had leased."""
-    release(desk.store, asked.page)
+    desk.give_back(asked.page)
 
 
 @actions.post("/decide")
@@ -170,7 +170,7 @@ def undo(desk: TheDesk, reviewer: TheReviewer, asked: Undo) -> Fates:
     """Undo the reviewer's last stroke; the product that it was on comes with the answer."""
     result = desk.store.undo(reviewer, desk.work.digest)
     products = {held.product for held in result.saved}
-    claim(desk.store, reviewer, asked.page, list(products), len(products))
+    desk.lease(reviewer, asked.page, list(products), len(products))
     return _fates(desk, reviewer, asked.filters, result, products.pop() if len(products) == 1 else None)
 
 

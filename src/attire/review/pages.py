@@ -14,7 +14,7 @@ from attire.review.audit import audit
 from attire.review.desk import REVIEWER, TheDesk, TheReviewer, clean_name, found
 from attire.review.photos import Encoded
 from attire.review.queues import QUEUES, Filters, after, waiting
-from attire.review.store.claims import claim, looking
+from attire.review.store.claims import looking
 from attire.review.work import CATEGORY
 
 GRID = 48  # products on a screen
@@ -76,7 +76,7 @@ def grid(desk: TheDesk, reviewer: TheReviewer, screen: Annotated[Screen, Query()
     narrowed = filters.model_copy(update={"key": key})
     candidates = left.filter(left["key"] == key)["product"].to_list()
     page = secrets.token_urlsafe()
-    shown = claim(desk.store, reviewer, page, after(desk.queues, narrowed, candidates, screen.last), GRID)
+    shown = desk.lease(reviewer, page, after(desk.queues, narrowed, candidates, screen.last), GRID)
     cells = sorted(desk.cells(shown, key), key=lambda cell: (cell.proposal, -(cell.confidence or 0)))
     return desk.draw(
         "grid.html",
