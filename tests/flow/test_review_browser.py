@@ -317,6 +317,15 @@ def test_many_products_at_once(ann: Person, ben: Person, desk: Desk) -> None:
     ann.press("Enter")
     expect(page.locator("#live")).to_have_text(f"{marked} saved.")
     assert len(desk.store.decided()) == marked + 1
+    ann.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_contain_text("cclear: nobody can tell")
+    ann.press("Escape", "Space", "ArrowRight", "Space", "c")
+    expect(page.locator("#live")).to_have_text("2 saved.")
+    cleared = [said for said in desk.store.held().values() if said.state == "unknown"]
+    assert len(cleared) == 2
+    expect(page.locator(".cell .value", has_text="cleared")).to_have_count(2)
+    ann.press("u")
+    expect(page.locator("#live")).to_have_text("2 undone.")
     others = ben.open("/grid?queue=all&key=colour")
     taken = {cells.nth(n).get_attribute("data-product") for n in range(shown)}
     bens = {
