@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from asking import until
+from browsing import chromium, served
+from playwright.sync_api import Browser, Page, expect
 from reviewing import write_predictions
 
 from attire.bundle import ModelBundle
@@ -25,19 +24,13 @@ from attire.review.store.claims import looking
 from attire.review.store.events import Verdict
 from attire.review.work import CATEGORY
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 NAMES = {1280: "Ann", 390: "Ben"}
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.is_file():
-        pytest.skip("Chromium is not installed: apt install chromium")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -48,22 +41,8 @@ def desk(catalog: Catalog, untrained: ModelBundle, tmp_path: Path) -> Desk:
 
 @pytest.fixture
 def address(desk: Desk) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(review_app(desk), port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-
-
-def wait_until(condition: Callable[[], bool], told: str) -> None:
-    """Give the server two seconds for what a browser says when it goes."""
-    end = time.monotonic() + 2
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    assert condition(), told
+    with served(review_app(desk)) as found:
+        yield found
 
 
 class Person:
@@ -274,9 +253,7 @@ def test_what_a_closed_tab_held_goes_to_the_next_person(ann: Person, ben: Person
     assert ben.product != held
     ben.page.goto("/")
     ann.page.close()
-    wait_until(
-        lambda: not looking(desk.store), "both gave back what they had, one by leaving the page, one by closing the tab"
-    )
+    until(lambda: not looking(desk.store))  # one gave back by leaving the page, one by closing the tab
     ben.open("/review?queue=suspect")
     assert ben.product == held
 
@@ -287,9 +264,9 @@ def test_a_person_with_two_tabs(ann: Person, desk: Desk) -> None:
     second.goto("/review?queue=suspect")
     expect(second.locator("article.card")).to_have_attribute("data-product", ann.product)
     second.close()
-    wait_until(lambda: ann.product not in looking(desk.store), "it was the second tab's")
+    until(lambda: ann.product not in looking(desk.store))  # it was the second tab's
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    wait_until(lambda: ann.product in looking(desk.store), "seen again, the first tab asks for it")
+    until(lambda: ann.product in looking(desk.store))  # seen again, the first tab asks for it
 
 
 def test_many_products_at_once(ann: Person, ben: Person, desk: Desk) -> None:
