@@ -17,6 +17,7 @@ from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.evaluation.evaluate import evaluate
 from attire.review.app import open_desk, review_app
+from attire.review.options import Options
 from attire.review.queues import Filters
 from attire.review.store.events import Verdict
 from attire.serve.app import create_app
@@ -56,7 +57,10 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def test_reviewing(page: Page, catalog: Catalog, tmp_path: Path) -> None:
     predictions = write_predictions(catalog, tmp_path / "p.parquet")
-    desk = open_desk(catalog.path, predictions, store=str(tmp_path / "s.sqlite"), reviewer="Ann", audit=40)
+    desk = open_desk(
+        catalog.path,
+        Options(predictions=predictions, store=str(tmp_path / "s.sqlite"), reviewer="Ann", audit=40),
+    )
     sample = desk.queues.sample().select("product", "key", "answer").head(30).rows()
     desk.store.decide(
         "Ben", [Verdict(product, key, "accept", tuple(said.split("|")), 0) for product, key, said in sample]

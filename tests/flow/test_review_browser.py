@@ -19,6 +19,7 @@ from attire.cli import app
 from attire.review.app import open_desk, review_app
 from attire.review.desk import Desk
 from attire.review.export import export
+from attire.review.options import Options
 from attire.review.queues import Filters, waiting
 from attire.review.store.claims import looking
 from attire.review.store.events import Verdict
@@ -36,7 +37,10 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def desk(catalog: Catalog, untrained: ModelBundle, tmp_path: Path) -> Desk:
     predictions = write_predictions(catalog, tmp_path / "p.parquet")
-    return open_desk(catalog.path, predictions, bundle=untrained.path, store=str(tmp_path / "review.sqlite"), audit=30)
+    return open_desk(
+        catalog.path,
+        Options(predictions=predictions, bundle=untrained.path, store=str(tmp_path / "review.sqlite"), audit=30),
+    )
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
 from attire.review.app import open_desk, review_app
 from attire.review.desk import Desk
+from attire.review.options import Options
 from attire.review.photos import Photos
 from attire.review.queues import Filters
 from attire.review.store.claims import looking
@@ -29,7 +30,7 @@ PAGE = {"page": "page-of-ann"}
 def opened(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     folder = tmp_path_factory.mktemp("page")
     predictions = write_predictions(catalog, folder / "p.parquet")
-    return open_desk(catalog.path, predictions, store=str(folder / "s.sqlite"), audit=30)
+    return open_desk(catalog.path, Options(predictions=predictions, store=str(folder / "s.sqlite"), audit=30))
 
 
 @pytest.fixture
