@@ -328,6 +328,18 @@ def test_a_lost_connection_is_told_and_made_good(ann: Person, desk: Desk) -> Non
     ann.faults = [fault for fault in ann.faults if "ERR_INTERNET_DISCONNECTED" not in fault]
 
 
+def test_a_photo_that_is_gone(ann: Person, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = desk.photos._paths
+    monkeypatch.setitem(paths, "p000", tuple(path.with_name("gone.png") for path in paths["p000"]))
+    page = ann.open("/review?queue=all#p=p000")
+    page.reload()
+    expect(page.locator(".stage")).to_contain_text("The photo cannot be read: not found.")
+    ann.press("Enter")
+    ann.settled()
+    assert ann.faults, "the browser tells it too"
+    ann.faults.clear()
+
+
 def test_no_page_is_wider_than_the_screen(ann: Person, desk: Desk) -> None:
     rows = desk.queues.sample().select("product", "key", "answer").rows()
     desk.store.decide(

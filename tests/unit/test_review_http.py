@@ -200,6 +200,19 @@ def test_photos_are_asked_for_by_product_and_number(ann: TestClient, catalog: Ca
     assert ann.get("/static/%2e%2e/app.py").status_code == 404
 
 
+def test_a_photo_that_cannot_be_read_is_told(
+    desk: Desk, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cut.jpg").write_bytes(b"no photo")
+    paths = [(tmp_path / "gone.jpg",), (tmp_path / "cut.jpg",), *catalog.photo_paths()[2:]]
+    monkeypatch.setattr(Catalog, "photo_paths", lambda _: paths)
+    client = browser(replace(desk, photos=Photos(catalog)))
+    for product, reason in (("p000", "not found"), ("p001", "expected one of")):
+        for small in (True, False):
+            answer = client.get("/photo", params={"product": product, "index": 0, "small": small})
+            assert (answer.status_code, reason in answer.text) == (404, True), answer.text
+
+
 def test_heat_maps_need_a_bundle(desk: Desk, ann: TestClient, untrained: ModelBundle) -> None:
     asked: dict[str, str | int] = {"product": "p001", "index": 0, "key": "colour", "value": "red"}
     assert "--bundle" in ann.get("/heat", params=asked).text

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Form, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from attire.errors import AttireError, CatalogError
+from attire.errors import AttireError, CatalogError, PhotoError
 from attire.review.audit import audit
 from attire.review.desk import REVIEWER, TheDesk, TheReviewer, clean_name, found
 from attire.review.photos import Encoded
@@ -128,6 +128,8 @@ def photo(desk: TheDesk, product: str, index: int, small: bool = False) -> Respo
         return _image(desk.photos.thumb(product, index) if small else desk.photos.photo(product, index))
     except CatalogError as error:
         raise found(error) from None
+    except PhotoError as error:
+        return Response(f"The photo cannot be read: {error}.", 404, media_type="text/plain")
 
 
 @pages.get("/heat")

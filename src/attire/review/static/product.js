@@ -81,7 +81,7 @@ function enter() {
 
 function nothing() {
   const empty = parsed('<div class="empty"><h1 tabindex="-1">Nothing left here</h1><p class="soft"></p><p><a class="button" href="/">All queues</a></p></div>');
-  empty.querySelector("p").textContent = "Every field of this queue is decided, skipped, or with another reviewer at the moment.";
+  empty.querySelector("p").textContent = "Every field that matches is decided, skipped, or with another reviewer at the moment.";
   if (at >= 0) { say("Nothing left in this queue."); warnEnd(); return; }
   place.replaceChildren(empty);
   empty.querySelector("h1").focus();
