@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from asking import until
+from browsing import chromium, served
+from playwright.sync_api import Browser, Page, expect
 from reviewing import write_predictions
 
 from attire.bundle import ModelBundle
@@ -20,41 +19,34 @@ from attire.cli import app
 from attire.review.app import open_desk, review_app
 from attire.review.desk import Desk
 from attire.review.export import export
+from attire.review.options import Options
 from attire.review.queues import Filters, waiting
+from attire.review.store.claims import looking
 from attire.review.store.events import Verdict
 from attire.review.work import CATEGORY
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 NAMES = {1280: "Ann", 390: "Ben"}
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.is_file():
-        pytest.skip("Chromium is not installed: apt install chromium")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
 def desk(catalog: Catalog, untrained: ModelBundle, tmp_path: Path) -> Desk:
     predictions = write_predictions(catalog, tmp_path / "p.parquet")
-    return open_desk(catalog.path, predictions, bundle=untrained.path, store=str(tmp_path / "review.sqlite"), audit=30)
+    return open_desk(
+        catalog.path,
+        Options(predictions=predictions, bundle=untrained.path, store=str(tmp_path / "review.sqlite"), audit=30),
+    )
 
 
 @pytest.fixture
 def address(desk: Desk) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(review_app(desk), port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with served(review_app(desk)) as found:
+        yield found
 
 
 class Person:
@@ -248,6 +240,39 @@ def test_two_people_at_once(ann: Person, ben: Person, desk: Desk) -> None:
     assert desk.store.held()[product, "colour"].values == anns.values
 
 
+def test_what_a_closed_tab_held_goes_to_the_next_person(ann: Person, ben: Person, desk: Desk) -> None:
+    ann.open("/review?queue=suspect")
+    held = ann.product
+    assert looking(desk.store)[held] == "Ann"
+    ann.press("Enter", "u")
+    expect(ann.page.locator("#live")).to_have_text(re.compile("^Undone"))
+    ann.page.reload()
+    expect(ann.page.locator("article.card")).to_have_attribute("data-product", held)
+    ann.press("g")
+    expect(ann.page.locator(".cell").first).to_be_visible()
+    ann.page.go_back()
+    expect(ann.page.locator("article.card")).to_have_attribute("data-product", held)
+    assert looking(desk.store)[held] == "Ann", "pages that went did not take it from the one that came"
+    ben.open("/review?queue=suspect")
+    assert ben.product != held
+    ben.page.goto("/")
+    ann.page.close()
+    until(lambda: not looking(desk.store))  # one gave back by leaving the page, one by closing the tab
+    ben.open("/review?queue=suspect")
+    assert ben.product == held
+
+
+def test_a_person_with_two_tabs(ann: Person, desk: Desk) -> None:
+    page = ann.open("/review?queue=suspect")
+    second = ann.context.new_page()
+    second.goto("/review?queue=suspect")
+    expect(second.locator("article.card")).to_have_attribute("data-product", ann.product)
+    second.close()
+    until(lambda: ann.product not in looking(desk.store))  # it was the second tab's
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    until(lambda: ann.product in looking(desk.store))  # seen again, the first tab asks for it
+
+
 def test_many_products_at_once(ann: Person, ben: Person, desk: Desk) -> None:
     page = ann.open("/grid?queue=all&key=colour")
     cells = page.locator(".cell")
@@ -273,6 +298,15 @@ def test_many_products_at_once(ann: Person, ben: Person, desk: Desk) -> None:
     ann.press("Enter")
     expect(page.locator("#live")).to_have_text(f"{marked} saved.")
     assert len(desk.store.decided()) == marked + 1
+    ann.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_contain_text("cclear: nobody can tell")
+    ann.press("Escape", "Space", "ArrowRight", "Space", "c")
+    expect(page.locator("#live")).to_have_text("2 saved.")
+    cleared = [said for said in desk.store.held().values() if said.state == "unknown"]
+    assert len(cleared) == 2
+    expect(page.locator(".cell .value", has_text="cleared")).to_have_count(2)
+    ann.press("u")
+    expect(page.locator("#live")).to_have_text("2 undone.")
     others = ben.open("/grid?queue=all&key=colour")
     taken = {cells.nth(n).get_attribute("data-product") for n in range(shown)}
     bens = {
@@ -292,6 +326,18 @@ def test_a_lost_connection_is_told_and_made_good(ann: Person, desk: Desk) -> Non
     ann.settled()
     assert len(desk.store.history()) == 1
     ann.faults = [fault for fault in ann.faults if "ERR_INTERNET_DISCONNECTED" not in fault]
+
+
+def test_a_photo_that_is_gone(ann: Person, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = desk.photos._paths
+    monkeypatch.setitem(paths, "p000", tuple(path.with_name("gone.png") for path in paths["p000"]))
+    page = ann.open("/review?queue=all#p=p000")
+    page.reload()
+    expect(page.locator(".stage")).to_contain_text("The photo cannot be read: not found.")
+    ann.press("Enter")
+    ann.settled()
+    assert ann.faults, "the browser tells it too"
+    ann.faults.clear()
 
 
 def test_no_page_is_wider_than_the_screen(ann: Person, desk: Desk) -> None:

@@ -79,5 +79,5 @@ def test_a_heat_map_has_its_cells_and_nothing_else() -> None:
     assert re.findall(r"<title>(.*?)</title>", svg) == ["a &lt;told&gt; &amp; more", "b told"]
     assert 'aria-label="what it is"' in svg
     assert re.findall(r">(50|0|x|y|z|a|b)</text>", svg).count("z") == 1
-    assert 'opacity="0.53"' in svg  # halfway between the faintest and 1
+    assert 'opacity="0.265"' in svg  # halfway between the faintest and the strongest
     assert "http" not in svg

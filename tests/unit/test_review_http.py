@@ -14,20 +14,23 @@ from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
 from attire.review.app import open_desk, review_app
 from attire.review.desk import Desk
+from attire.review.options import Options
 from attire.review.photos import Photos
 from attire.review.queues import Filters
+from attire.review.store.claims import looking
 from attire.review.store.events import Store
 from attire.review.work import CATEGORY
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 HOST = "http://127.0.0.1:8100"
+PAGE = {"page": "page-of-ann"}
 
 
 @pytest.fixture(scope="module")
 def opened(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     folder = tmp_path_factory.mktemp("page")
     predictions = write_predictions(catalog, folder / "p.parquet")
-    return open_desk(catalog.path, predictions, store=str(folder / "s.sqlite"), audit=30)
+    return open_desk(catalog.path, Options(predictions=predictions, store=str(folder / "s.sqlite"), audit=30))
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def ann(desk: Desk) -> Iterator[TestClient]:
 
 def decide(client: TestClient, **said: object) -> dict[str, list[dict[str, object]]]:
     verdict = {"product": "p001", "key": "colour", "action": "set", "values": ["red"], "version": 0, **said}
-    answer = client.post("/api/decide", json={"batch": "12345678", "verdicts": [verdict]})
+    answer = client.post("/api/decide", json={"batch": "12345678", "verdicts": [verdict], **PAGE})
     assert answer.status_code == 200, answer.text
     return answer.json()  # type: ignore[no-any-return]
 
@@ -59,7 +62,7 @@ def test_a_name_is_asked_for_once(desk: Desk) -> None:
     client = browser(desk, reviewer="")
     asked = client.get("/review?queue=suspect")
     assert (asked.status_code, asked.headers["location"]) == (303, "/name?back=/review%3Fqueue%3Dsuspect")
-    assert client.post("/api/next", json={"filters": {}}).status_code == 401
+    assert client.post("/api/next", json=PAGE).status_code == 401
     back = client.post("/name", data={"name": "  Zoë  Ö. ", "back": "/review?queue=suspect"})
     assert back.headers["location"] == "/review?queue=suspect"
     assert "Zoë Ö." in client.get("/").text
@@ -81,7 +84,8 @@ def test_pages_bring_everything_themselves(ann: TestClient, path: str) -> None:
 
 
 def test_other_sites_cannot_act_through_a_browser(desk: Desk, ann: TestClient) -> None:
-    body = {"batch": "12345678", "verdicts": [{"product": "p001", "key": "colour", "action": "clear", "version": 0}]}
+    verdict = {"product": "p001", "key": "colour", "action": "clear", "version": 0}
+    body = {"batch": "12345678", "verdicts": [verdict], **PAGE}
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Sec-Fetch-Site": "none"}):
         assert ann.post("/api/decide", json=body, headers=headers).status_code == 403
     del ann.headers["Sec-Fetch-Site"]
@@ -108,6 +112,7 @@ def test_conflicts_show_what_the_other_decided(desk: Desk, ann: TestClient) -> N
     answer = ben.post(
         "/api/decide",
         json={
+            "page": "page-of-ben",
             "batch": "87654321",
             "verdicts": [{"product": "p001", "key": "colour", "action": "set", "values": ["blue"], "version": 0}],
             "card": "p001",
@@ -134,7 +139,7 @@ def test_conflicts_show_what_the_other_decided(desk: Desk, ann: TestClient) -> N
 )
 def test_verdicts_are_checked(desk: Desk, ann: TestClient, said: dict[str, object], status: int, told: str) -> None:
     verdict = {"product": "p001", "key": "colour", "action": "set", "values": ["red"], "version": 0, **said}
-    answer = ann.post("/api/decide", json={"batch": "12345678", "verdicts": [verdict]})
+    answer = ann.post("/api/decide", json={"batch": "12345678", "verdicts": [verdict], **PAGE})
     assert answer.status_code == status
     assert told in answer.text
     assert not desk.store.history()
@@ -144,20 +149,37 @@ def test_a_category_rules_keys_out_and_undo_brings_them_back(desk: Desk, ann: Te
     shirt = next(p.id for p in desk.work.catalog if p.category == "Shirts" and "tags" in p.labels)
     saved = decide(ann, product=shirt, key=CATEGORY, values=["Belts"])["saved"]
     assert {(fate["key"], fate["state"]) for fate in saved} == {(CATEGORY, "known"), ("tags", "not applicable")}
-    undone = ann.post("/api/undo", json={}).json()
+    undone = ann.post("/api/undo", json=PAGE).json()
     assert {fate["state"] for fate in undone["saved"]} == {"open"}
     assert undone["card"]["id"] == shirt
 
 
 def test_products_come_in_order_and_not_twice(desk: Desk, ann: TestClient) -> None:
-    asked = {"filters": {"queue": "suspect"}, "count": 3}
+    asked = {"filters": {"queue": "suspect"}, "count": 3, **PAGE}
     first = ann.post("/api/next", json=asked).json()
     order = desk.queues.of(Filters(queue="suspect"))["product"].unique(maintain_order=True).to_list()
     assert [card["id"] for card in first["cards"]] == order[:3]
     assert [card["id"] for card in browser(desk, "Ben").post("/api/next", json=asked).json()["cards"]] == order[3:6]
     more = ann.post("/api/next", json={**asked, "last": order[2]}).json()
     assert [card["id"] for card in more["cards"]] == order[6:9]
-    assert ann.get("/api/card", params={"id": "nobody"}).status_code == 404
+    assert ann.post("/api/card", json={"id": "nobody", **PAGE}).status_code == 404
+
+
+def test_a_page_that_goes_gives_back_what_no_later_page_has_taken(desk: Desk, ann: TestClient) -> None:
+    first, later = {"page": "first-page"}, {"page": "later-page"}
+    asked = {"filters": {"queue": "suspect"}, "count": 2}
+    mine = [card["id"] for card in ann.post("/api/next", json={**asked, **first}).json()["cards"]]
+    assert ann.post("/api/card", json={"id": mine[0], **later}).status_code == 200
+    assert ann.post("/api/release", json=first).status_code == 204, "the first page goes late"
+    assert looking(desk.store) == {mine[0]: "Ann"}
+    ben = browser(desk, "Ben")
+    assert "Ann has this product open" in ben.post("/api/card", json={"id": mine[0], **PAGE}).json()["html"]
+    ann.post("/api/release", json=later)
+    assert ben.post("/api/next", json={**asked, "page": "page-of-ben"}).json()["cards"][0]["id"] == mine[0]
+    ann.post("/api/hold", json={"products": mine, "page": "another-page"})
+    assert set(looking(desk.store).values()) == {"Ben"}, "what was given back is another's now"
+    assert ann.post("/api/next", json={**asked, **later}).json()["cards"], "asked before it went, answered after"
+    assert set(looking(desk.store).values()) == {"Ben"}
 
 
 def test_photos_are_asked_for_by_product_and_number(ann: TestClient, catalog: Catalog) -> None:
@@ -176,6 +198,19 @@ def test_photos_are_asked_for_by_product_and_number(ann: TestClient, catalog: Ca
         assert ann.get("/photo", params={"product": product, "index": index}).status_code == status
     assert ann.get("/static/../app.py").status_code == 404
     assert ann.get("/static/%2e%2e/app.py").status_code == 404
+
+
+def test_a_photo_that_cannot_be_read_is_told(
+    desk: Desk, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cut.jpg").write_bytes(b"no photo")
+    paths = [(tmp_path / "gone.jpg",), (tmp_path / "cut.jpg",), *catalog.photo_paths()[2:]]
+    monkeypatch.setattr(Catalog, "photo_paths", lambda _: paths)
+    client = browser(replace(desk, photos=Photos(catalog)))
+    for product, reason in (("p000", "not found"), ("p001", "expected one of")):
+        for small in (True, False):
+            answer = client.get("/photo", params={"product": product, "index": 0, "small": small})
+            assert (answer.status_code, reason in answer.text) == (404, True), answer.text
 
 
 def test_heat_maps_need_a_bundle(desk: Desk, ann: TestClient, untrained: ModelBundle) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from attire.errors import ConfigError
-from attire.review.store.claims import LEASE, claim, looking, release
+from attire.review.store.claims import LEASE, claim, looking, release, renew
 from attire.review.store.events import Action, Store, Verdict
 from attire.review.store.models import Base
 
@@ -144,14 +144,38 @@ def test_migrations_make_what_the_models_describe(store: Store) -> None:
 
 def test_two_reviewers_are_given_different_products(store: Store) -> None:
     products = [f"p{n}" for n in range(6)]
-    assert claim(store, "Ann", products, 2, now=NOW) == ["p0", "p1"]
-    assert claim(store, "Ben", products, 2, now=NOW) == ["p2", "p3"]
-    assert claim(store, "Ann", products, 3, now=NOW) == ["p0", "p1", "p4"], "one's own stay one's own"
+    assert claim(store, "Ann", "a1", products, 2, now=NOW) == ["p0", "p1"]
+    assert claim(store, "Ben", "b1", products, 2, now=NOW) == ["p2", "p3"]
+    assert claim(store, "Ann", "a1", products, 3, now=NOW) == ["p0", "p1", "p4"], "one's own stay one's own"
     assert looking(store, now=NOW)["p2"] == "Ben"
     later = NOW + LEASE + timedelta(seconds=1)
-    assert claim(store, "Ben", products, 1, now=later) == ["p0"], "a lease ends"
-    release(store, "Ben")
-    assert "Ben" not in looking(store, now=later).values()
+    renew(store, "b1", now=later)
+    assert looking(store, now=later) == {"p2": "Ben", "p3": "Ben"}, "a lease ends, unless its page is at work"
+    assert claim(store, "Ben", "b1", products, 1, now=later) == ["p0"]
+    release(store, "b1")
+    assert not looking(store, now=later)
+
+
+def test_a_later_page_takes_over_what_the_same_person_had(store: Store) -> None:
+    claim(store, "Ann", "a1", ["p0", "p1"], 2, now=NOW)
+    assert claim(store, "Ann", "a2", ["p1", "p2"], 2, now=NOW) == ["p1", "p2"]
+    release(store, "a1")
+    assert looking(store, now=NOW) == {"p1": "Ann", "p2": "Ann"}, "the earlier page goes late"
+
+
+def test_of_many_at_once_each_product_goes_to_one(store: Store) -> None:
+    products, barrier, given = [f"p{n}" for n in range(40)], threading.Barrier(6), []
+
+    def ask(name: str) -> None:
+        barrier.wait()
+        given.extend(claim(store, name, f"page of {name}", products, 5))
+
+    threads = [threading.Thread(target=ask, args=(f"r{n}",)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(given) == sorted(products[:30])
 
 
 def test_places_that_cannot_be_opened(tmp_path: Path) -> None:

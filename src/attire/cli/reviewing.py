@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from attire.cli.app import app, console, facts
 from attire.errors import ConfigError, MissingExtraError
+from attire.review.options import Options
 
 review = App(name="review", help="Check and correct predictions in a browser, as a team.")
 app.command(review)
@@ -19,12 +21,7 @@ def page(
     catalog: Path,
     /,
     *,
-    predictions: Path,
-    bundle: Path | None = None,
-    store: str | None = None,
-    reviewer: str = "",
-    audit: int = 300,
-    seed: int = 0,
+    options: Annotated[Options, Parameter(name="*")],
     host: str = "127.0.0.1",
     port: int = 8100,
     token: str = "",
@@ -35,18 +32,6 @@ def page(
 
     Parameters
     ----------
-    predictions
-        What `attire predict BUNDLE CATALOG --format long` wrote.
-    bundle
-        The model that predicted, for heat maps.
-    store
-        Another file, or postgresql://user@host/database for a team on several machines.
-    reviewer
-        Who decides, in browsers that were not told another name.
-    audit
-        Size of the random sample that measures precision.
-    seed
-        What draws the sample.
     host
         Address to answer on. Any other than this machine's own needs a token.
     token
@@ -57,7 +42,7 @@ def page(
         from attire.review.security import is_local
     except ImportError:
         raise MissingExtraError("reviewing", "review") from None
-    desk = open_desk(catalog, predictions, bundle=bundle, store=store, reviewer=reviewer, audit=audit, seed=seed)
+    desk = open_desk(catalog, options)
     secret = token or ("" if is_local(host) else secrets.token_urlsafe(24))
     console.print(facts({"products": f"{len(desk.work.products):,}", "fields": f"{len(desk.work.fields):,}"}))
     link = f"http://{host}:{port}/{f'?token={secret}' if secret else ''}"

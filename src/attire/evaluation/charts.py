@@ -42,6 +42,7 @@ LOOK = {
 }
 WANTED = 0.95  # precision
 _ROOT = re.compile(r'<svg (xmlns(:\w+)?="[^"]*" )*')  # inside a page, SVG needs no name space
+_GROUP = re.compile(r' role="graphics-symbol" aria-roledescription="[^"]* container"')  # a symbol must have a name
 _MARK = re.compile(r'<path aria-label="([^"]*)" role="graphics-symbol" aria-roledescription="[^"]*"([^>]*)/>')
 
 
@@ -133,13 +134,13 @@ def heat_map(cells: Iterable[Cell], rows: Sequence[str], columns: Sequence[str],
     x = x.axis(labelAngle=-90, orient="top", labelLimit=160)
     y = alt.Y("row:N", title=None, sort=None, scale=alt.Scale(domain=list(rows))).axis(labelLimit=160)
     base = alt.Chart(_rows(table)).encode(x=x, y=y)
-    strength = alt.Opacity("strength:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0.06, 1]))
-    colour = alt.condition("datum.strength > 0.55", alt.value("var(--paper)"), alt.value("var(--ink)"))
+    # Half of the accent at most: the ink on it stays legible in light and dark.
+    strength = alt.Opacity("strength:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0.03, 0.5]))
     chart = alt.layer(
         base.mark_rect(color="var(--accent)", stroke="var(--paper)", aria=True).encode(
             opacity=strength, description="told:N"
         ),
-        base.mark_text(fontSize=11).encode(text="text:N", color=colour),
+        base.mark_text(fontSize=11).encode(text="text:N", color=alt.value("var(--ink)")),
     )
     return _svg(chart.properties(width=alt.Step(CELL_PX), height=alt.Step(CELL_PX - 3)), told)
 
@@ -170,5 +171,6 @@ def _svg(chart: alt.TopLevelMixin, told: str) -> str:
     import vl_convert
 
     svg: str = vl_convert.vegalite_to_svg(chart.to_dict() | {"config": LOOK})
+    svg = _GROUP.sub("", svg)
     svg = _MARK.sub(r"<path\2><title>\1</title></path>", svg)
     return _ROOT.sub(f'<svg role="img" aria-label="{escape(told)}" ', svg, count=1)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from attire.errors import CatalogError, TaxonomyError
 from attire.review.desk import Desk, TheDesk, TheReviewer, found
 from attire.review.queues import Filters, after, waiting
-from attire.review.store.claims import claim
+from attire.review.store.claims import renew
 from attire.review.store.events import Action, Held, Result, Verdict
 from attire.review.work import CATEGORY, check_values
 
@@ -24,12 +23,35 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Next(_Message):
+class _FromPage(_Message):
+    """What a page sends that may have products leased; `page` is the name that the server gave it."""
+
+    page: str = Field(min_length=8, max_length=64)
+
+
+class Next(_FromPage):
     """Products behind `last` in the queue, at most `count`."""
 
     filters: Filters
     last: str = ""
     count: int = Field(default=1, ge=1, le=AHEAD)
+
+
+class One(_FromPage):
+    """The product `id`, which the page is about to show."""
+
+    id: str
+    filters: Filters = Filters()
+
+
+class Hold(_FromPage):
+    """Products that the page shows still, or again."""
+
+    products: list[str] = Field(max_length=AT_ONCE)
+
+
+class Release(_FromPage):
+    """The page goes."""
 
 
 class Card(_Message):
@@ -58,7 +80,7 @@ class Said(_Message):
     version: int = Field(ge=0)
 
 
-class Decide(_Message):
+class Decide(_FromPage):
     """Verdicts that belong together. `batch` is the client's own name for them, so that it can send them twice.
 
     card: the product to draw again.
@@ -70,7 +92,7 @@ class Decide(_Message):
     card: str | None = None
 
 
-class Undo(_Message):
+class Undo(_FromPage):
     filters: Filters = Filters()
 
 
@@ -97,11 +119,11 @@ class Fates(_Message):
 
 @actions.post("/next")
 def next_products(desk: TheDesk, reviewer: TheReviewer, asked: Next) -> Cards:
-    """Products that wait, leased to the reviewer for some minutes."""
+    """Products that wait, leased to the page for some minutes."""
     left = waiting(desk.queues, desk.store, asked.filters)
     products = left["product"].unique(maintain_order=True).to_list()
     behind = after(desk.queues, asked.filters, products, asked.last)
-    claimed = claim(desk.store, reviewer, behind, asked.count)
+    claimed = desk.lease(reviewer, asked.page, behind, asked.count)
     elsewhere = len(behind) if len(claimed) < asked.count else 0
     return Cards(
         cards=[_card(desk, id, asked.filters, reviewer) for id in claimed],
@@ -110,13 +132,27 @@ def next_products(desk: TheDesk, reviewer: TheReviewer, asked: Next) -> Cards:
     )
 
 
-@actions.get("/card")
-def card(desk: TheDesk, reviewer: TheReviewer, id: str, filters: Annotated[str, Query()] = "{}") -> Card:
-    """One product, whoever has it."""
+@actions.post("/card")
+def card(desk: TheDesk, reviewer: TheReviewer, asked: One) -> Card:
+    """One product, whoever has it; leased to the page where nobody has."""
     try:
-        return _card(desk, id, Filters.model_validate_json(filters), reviewer)
+        desk.work.catalog.rows_of([asked.id])
     except CatalogError as error:
         raise found(error) from None
+    desk.lease(reviewer, asked.page, [asked.id], 1)
+    return _card(desk, asked.id, asked.filters, reviewer)
+
+
+@actions.post("/hold", status_code=204)
+def hold(desk: TheDesk, reviewer: TheReviewer, asked: Hold) -> None:
+    """Lease again what the page shows: it was out of sight, perhaps for long."""
+    desk.lease(reviewer, asked.page, asked.products, len(asked.products))
+
+
+@actions.post("/release", status_code=204)
+def give_back(desk: TheDesk, asked: Release) -> None:
+    """Give back what the page had leased."""
+    desk.give_back(asked.page)
 
 
 @actions.post("/decide")
@@ -124,9 +160,9 @@ def decide(desk: TheDesk, reviewer: TheReviewer, asked: Decide) -> Fates:
     """Keep verdicts; those on fields that changed since they were seen are refused, and told."""
     verdicts = [_verdict(desk, said) for said in asked.verdicts]
     verdicts += [more for verdict in verdicts if verdict.key == CATEGORY for more in _ruled_out(desk, verdict)]
-    return _fates(
-        desk, reviewer, asked.filters, desk.store.decide(reviewer, verdicts, asked.batch, desk.work.digest), asked.card
-    )
+    result = desk.store.decide(reviewer, verdicts, asked.batch, desk.work.digest)
+    renew(desk.store, asked.page)
+    return _fates(desk, reviewer, asked.filters, result, asked.card)
 
 
 @actions.post("/undo")
@@ -134,6 +170,7 @@ def undo(desk: TheDesk, reviewer: TheReviewer, asked: Undo) -> Fates:
     """Undo the reviewer's last stroke; the product that it was on comes with the answer."""
     result = desk.store.undo(reviewer, desk.work.digest)
     products = {held.product for held in result.saved}
+    desk.lease(reviewer, asked.page, list(products), len(products))
     return _fates(desk, reviewer, asked.filters, result, products.pop() if len(products) == 1 else None)
 
 

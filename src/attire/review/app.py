@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from attire.catalog.store import Catalog
 from attire.review.actions import actions
 from attire.review.desk import Desk, clean_name
+from attire.review.options import Options
 from attire.review.pages import pages
 from attire.review.photos import Photos
 from attire.review.queues import Queues
@@ -24,22 +25,13 @@ STORE = "review.sqlite"
 STATIC = Path(__file__).with_name("static")
 
 
-def open_desk(
-    catalog: Path,
-    predictions: Path,
-    *,
-    bundle: Path | None = None,
-    store: str | None = None,
-    reviewer: str = "",
-    audit: int = 300,
-    seed: int = 0,
-) -> Desk:
+def open_desk(catalog: Path, options: Options) -> Desk:
     """Everything that the page shows; raises `CatalogError`, `FeedError`, `ConfigError`, `BundleError`."""
     opened = Catalog.open(catalog)
-    work = Work(opened, predictions)
-    queues = Queues(work, audit=audit, seed=seed)
-    photos = Photos(opened, bundle)
-    return Desk(work, queues, Store(store or catalog / STORE), photos, clean_name(reviewer))
+    work = Work(opened, options.predictions)
+    queues = Queues(work, audit=options.audit, seed=options.seed)
+    photos = Photos(opened, options.bundle)
+    return Desk(work, queues, Store(options.store or catalog / STORE), photos, clean_name(options.reviewer))
 
 
 def review_app(desk: Desk, *, host: str = "127.0.0.1", token: str = "") -> FastAPI:

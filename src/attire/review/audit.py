@@ -80,24 +80,15 @@ def audit(queues: Queues, store: Store) -> Audit:
     filled = queues.fields.filter(pl.col("answer").is_not_null())
     attributes, every = rows.filter(pl.col("key") != CATEGORY), filled.filter(pl.col("key") != CATEGORY)
 
-    def measured(
-        title: str, condition: pl.Expr, of: pl.DataFrame = every, judged: pl.DataFrame = attributes
-    ) -> Measured:
-        here = judged.filter(condition & pl.col("right").is_not_null())
-        promised = here["confidence"].mean()
-        return Measured(
-            title,
-            len(here),
-            int(here["right"].sum()),
-            promised if isinstance(promised, float) else math.nan,
-            len(of.filter(condition)),
-        )
+    def measured(title: str, condition: pl.Expr) -> Measured:
+        return _measured(title, attributes.filter(condition), int(every.select(condition.sum()).item()))
 
-    keys = [measured(key, pl.col("key") == key, filled, rows) for key in sample["key"].unique().to_list()]
+    of = dict(filled.group_by("key").len().iter_rows())
+    keys = [_measured(part["key"][0], part, of[part["key"][0]]) for part in rows.partition_by("key")]
     return Audit(
         len(rows),
         len(rows) - rows["right"].null_count(),
-        measured("all filled values", pl.lit(True)),
+        _measured("all filled values", attributes, len(every)),
         tuple(measured(f"{low:.0%} or more" if low else "any", pl.col("confidence") >= low) for low in CONFIDENCES),
         (
             measured("the feed is silent", pl.col("stated").is_null()),
@@ -106,6 +97,13 @@ def audit(queues: Queues, store: Store) -> Audit:
         ),
         tuple(sorted((one for one in keys if one.judged >= ENOUGH), key=lambda one: (one.precision, one.title))),
     )
+
+
+def _measured(title: str, fields: pl.DataFrame, of: int) -> Measured:
+    judged = fields.filter(pl.col("right").is_not_null())
+    promised = judged["confidence"].mean()
+    mean = promised if isinstance(promised, float) else math.nan
+    return Measured(title, len(judged), int(judged["right"].sum()), mean, of)
 
 
 def _right(said: Held, answer: str) -> bool:

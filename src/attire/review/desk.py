@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 from urllib.parse import quote, unquote
@@ -13,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from attire.errors import CatalogError
 from attire.review.photos import Photos
 from attire.review.queues import QUEUES, Filters, Queues
-from attire.review.store.claims import looking
+from attire.review.store.claims import claim, looking, release
 from attire.review.store.events import Store
 from attire.review.views import FieldView, ProductView, field_view, product_view, title_of, value_title
 from attire.review.work import CATEGORY, Work, values_of
@@ -31,6 +33,7 @@ class Desk:
     store: Store
     photos: Photos
     reviewer: str = ""
+    gone: deque[str] = field(default_factory=lambda: deque(maxlen=1000))  # pages that have said goodbye
     templates: Environment = field(
         default_factory=lambda: Environment(
             loader=PackageLoader("attire.review"),
@@ -52,6 +55,18 @@ class Desk:
             explains=self.photos.explains,
             **about,
         )
+
+    def lease(self, reviewer: str, page: str, products: Sequence[str], count: int) -> list[str]:
+        """The first `count` of `products` that nobody else looks at, now leased to the reviewer's page."""
+        claimed = claim(self.store, reviewer, page, products, count)
+        if page in self.gone:  # its goodbye has overtaken what it had asked for before
+            release(self.store, page)
+        return claimed
+
+    def give_back(self, page: str) -> None:
+        """End the leases of a page that goes, except those that a later page has taken over."""
+        self.gone.append(page)
+        release(self.store, page)
 
     def product(self, id: str, filters: Filters, reviewer: str) -> ProductView:
         """The product as the reviewer is to see it; raises `CatalogError` for an id that is not there."""

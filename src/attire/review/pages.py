@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Annotated
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Form, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from attire.errors import AttireError, CatalogError
+from attire.errors import AttireError, CatalogError, PhotoError
 from attire.review.audit import audit
 from attire.review.desk import REVIEWER, TheDesk, TheReviewer, clean_name, found
 from attire.review.photos import Encoded
 from attire.review.queues import QUEUES, Filters, after, waiting
-from attire.review.store.claims import claim, looking
+from attire.review.store.claims import looking
 from attire.review.work import CATEGORY
 
 GRID = 48  # products on a screen
@@ -55,7 +56,14 @@ def home(desk: TheDesk, reviewer: TheReviewer) -> str:
 def review(desk: TheDesk, reviewer: TheReviewer, filters: TheFilters) -> str:
     """One product a screen; the page's script asks for products one after the other."""
     left = waiting(desk.queues, desk.store, filters)
-    return desk.draw("review.html", reviewer=reviewer, filters=filters, query=_query(filters), left=len(left))
+    return desk.draw(
+        "review.html",
+        reviewer=reviewer,
+        filters=filters,
+        query=_query(filters),
+        left=len(left),
+        page=secrets.token_urlsafe(),
+    )
 
 
 @pages.get("/grid")
@@ -67,7 +75,8 @@ def grid(desk: TheDesk, reviewer: TheReviewer, screen: Annotated[Screen, Query()
     key = filters.key or (by_key["key"][0] if len(by_key) else CATEGORY)
     narrowed = filters.model_copy(update={"key": key})
     candidates = left.filter(left["key"] == key)["product"].to_list()
-    shown = claim(desk.store, reviewer, after(desk.queues, narrowed, candidates, screen.last), GRID)
+    page = secrets.token_urlsafe()
+    shown = desk.lease(reviewer, page, after(desk.queues, narrowed, candidates, screen.last), GRID)
     cells = sorted(desk.cells(shown, key), key=lambda cell: (cell.proposal, -(cell.confidence or 0)))
     return desk.draw(
         "grid.html",
@@ -80,6 +89,7 @@ def grid(desk: TheDesk, reviewer: TheReviewer, screen: Annotated[Screen, Query()
         cells=cells,
         last=shown[-1] if shown else "",
         catalog=desk.work.catalog,
+        page=page,
     )
 
 
@@ -118,6 +128,8 @@ def photo(desk: TheDesk, product: str, index: int, small: bool = False) -> Respo
         return _image(desk.photos.thumb(product, index) if small else desk.photos.photo(product, index))
     except CatalogError as error:
         raise found(error) from None
+    except PhotoError as error:
+        return Response(f"The photo cannot be read: {error}.", 404, media_type="text/plain")
 
 
 @pages.get("/heat")

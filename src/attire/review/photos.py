@@ -39,10 +39,16 @@ class Photos:
         return self._bundle is not None
 
     def photo(self, product: str, index: int) -> Encoded:
-        """The photo as it lies there, or as JPEG where browsers cannot show its format; raises `CatalogError`."""
+        """The photo as it lies there, or as JPEG where browsers cannot show its format.
+
+        Raises `CatalogError` for a photo that the catalog has not, `PhotoError` for one that cannot be read any more.
+        """
         path = self._path(product, index)
-        with Image.open(path) as image:
-            media, large = SHOWN_BY_BROWSERS.get(image.format or ""), max(image.size) > 2 * LARGE_PX
+        try:
+            with Image.open(path) as image:
+                media, large = SHOWN_BY_BROWSERS.get(image.format or ""), max(image.size) > 2 * LARGE_PX
+        except OSError:
+            media, large = None, False  # `open_photo` knows the reason
         if media is not None and not large:
             return path.read_bytes(), media
         return _jpeg(ImageOps.contain(open_photo(path, target_px=(LARGE_PX, LARGE_PX)), (LARGE_PX, LARGE_PX)), 90)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class Work:
         self.fields = _fields(rows, catalog)
         with predictions.open("rb") as file:
             self.digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self.said = lru_cache(maxsize=5000)(self._said)
         about = predictions.with_name(f"{predictions.name}.json")
         self.about: dict[str, Any] = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
 
@@ -70,7 +71,7 @@ class Work:
             start += count
         return places
 
-    def said(self, product: str) -> dict[str, Answer | Abstained]:
+    def _said(self, product: str) -> Mapping[str, Answer | Abstained]:
         """What the model says of a product, by key; empty of one without predictions."""
         start, count = self._places.get(product, (0, 0))
         return {row["key"]: _said(row) for row in self.fields.slice(start, count).iter_rows(named=True)}

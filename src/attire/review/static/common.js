@@ -14,9 +14,11 @@ function show(text, kind) {
 
 const pause = ms => new Promise(done => setTimeout(done, ms));
 
+// Every message carries the page's name, to which the server has leased what is shown here.
+const message = body => JSON.stringify({ page: document.body.dataset.page, ...body });
 export async function post(path, body) {
   const response = await fetch(path, {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+    method: "POST", headers: { "Content-Type": "application/json" }, body: message(body),
   });
   if (response.ok) return response.json();
   const told = await response.text();
@@ -25,35 +27,53 @@ export async function post(path, body) {
   throw Object.assign(new Error(typeof detail === "string" ? detail : told), { refused: true });
 }
 
-// Saves one after the other: `make` is called when its turn comes, so that it sees what the one before has brought.
 // A server that does not answer is asked again until it does; one that refuses is not.
-export function save(path, make, then) {
+async function insist(path, body) {
+  for (;;) {
+    try {
+      return await post(path, body);
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error; // fetch's word for a lost connection
+      show("not saved: no connection, trying again", "bad");
+      await pause(2000);
+      show("saving…", "busy");
+    }
+  }
+}
+
+// Runs `task` when all that was asked for before is done, so that it sees what that has brought.
+export const turn = task => (chain = chain.then(task, task));
+
+// Saves what `make` makes in its turn, then hands the answer to `then`; or calls `refused`, where the server says no.
+export function save(path, make, then, refused = () => {}) {
   waiting += 1;
   show("saving…", "busy");
-  chain = chain.then(async () => {
-    const body = make();
-    if (body === null) return;
-    for (;;) {
-      try {
-        then(await post(path, body));
-        break;
-      } catch (error) {
-        if (error.refused) { warn(error.message); break; }
-        if (!(error instanceof TypeError)) throw error;
-        show("not saved: no connection, trying again", "bad");
-        await pause(2000);
-        show("saving…", "busy");
+  turn(async () => {
+    let answer = null;
+    try {
+      answer = await insist(path, make());
+    } catch (error) {
+      warn(error.message);
+      refused();
+    } finally {
+      waiting -= 1;
+      if (!waiting && answer) {
+        show(`saved ${new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" })}`, "good");
       }
     }
-  }).finally(() => {
-    waiting -= 1;
-    if (!waiting && !saved.classList.contains("bad")) {
-      show(`saved ${new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" })}`, "good");
-    }
+    if (answer) then(answer);
   });
-  return chain;
 }
 addEventListener("beforeunload", event => { if (waiting) event.preventDefault(); });
+
+// Products are given back when the page goes, and asked for again when it is seen again: until then others could have
+// them. What a page that the browser had kept shows may be decided meanwhile.
+export function lease(products) {
+  const tell = (path, body) => navigator.sendBeacon(path, new Blob([message(body)], { type: "application/json" }));
+  addEventListener("pagehide", () => tell("/api/release", {}));
+  addEventListener("pageshow", event => { if (event.persisted) location.reload(); });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) tell("/api/hold", { products: products() }); });
+}
 
 export const batch = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), b => b.toString(16).padStart(2, "0")).join("");
 export const setLeft = n => { const left = document.getElementById("left"); if (left) left.textContent = n.toLocaleString("en"); };

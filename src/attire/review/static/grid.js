@@ -1,5 +1,5 @@
 // One key of many products at once: select, then accept or set for the whole selection.
-import { batch, listen, pick, save, say, told, warn } from "./common.js";
+import { batch, lease, listen, pick, save, say, told, warn } from "./common.js";
 
 const grid = document.getElementById("cells");
 const cells = grid ? [...grid.children] : [];
@@ -53,7 +53,8 @@ function chosen() {
 }
 
 function decide(action, values) {
-  const targets = chosen().filter(cell => values(cell).length || action === "not applicable");
+  const wordless = ["clear", "not applicable"].includes(action);
+  const targets = chosen().filter(cell => wordless || values(cell).length);
   if (!targets.length) { say("Nothing to accept here: set a value instead."); return; }
   const name = batch();
   for (const cell of targets) { cell.classList.add("saving"); box(cell).checked = false; }
@@ -65,7 +66,7 @@ function decide(action, values) {
     draw(answer.conflicts, "conflicted", told);
     if (answer.conflicts.length) warn(`${answer.conflicts.length} of ${targets.length} were decided by others meanwhile; theirs hold and are marked.`);
     else say(`${answer.saved.length} saved.`);
-  });
+  }, () => { for (const cell of targets) cell.classList.remove("saving"); });
   const rest = cells.findIndex((cell, i) => i > at && !cell.dataset.decided && !cell.classList.contains("saving"));
   if (targets.length === 1 && rest > 0) focus(rest);
 }
@@ -78,7 +79,7 @@ function draw(fates, state, note) {
     cell.className = `cell ${open ? "abstained" : "decided"}${state === "conflicted" ? " conflicted" : ""}`;
     cell.dataset.version = fate.version;
     cell.dataset.decided = open ? "" : "yes";
-    cell.querySelector(".value").textContent = open ? `${proposal(cell).join(", ")}?` : fate.values.join(", ") || fate.state;
+    cell.querySelector(".value").textContent = open ? `${proposal(cell).join(", ")}?` : fate.values.join(", ") || (fate.state === "unknown" ? "cleared" : fate.state);
     cell.querySelector(".badge").textContent = open ? "" : `✓ ${note(fate)}`;
   }
 }
@@ -86,6 +87,7 @@ function draw(fates, state, note) {
 const act = {
   accept: () => decide("accept", proposal),
   notApplicable: () => { if (document.querySelector("[data-do=notApplicable]")) decide("not applicable", () => []); },
+  clear: () => decide("clear", () => []),
   async set() {
     const targets = chosen();
     if (!targets.length) return;
@@ -117,7 +119,7 @@ const act = {
 listen({
   ArrowRight: () => focus(at + 1), ArrowLeft: () => focus(at - 1), ArrowDown: () => vertical(1), ArrowUp: () => vertical(-1),
   " ": () => { if (cells[at]) toggle(at); }, "Shift+ ": () => range(at), a: act.selectAll, Enter: act.accept, "/": act.set,
-  x: act.notApplicable, u: act.undo, j: act.next, o: act.open, g: act.product,
+  x: act.notApplicable, c: act.clear, u: act.undo, j: act.next, o: act.open, g: act.product,
 });
 
 document.addEventListener("click", event => {
@@ -134,4 +136,4 @@ document.addEventListener("click", event => {
     focus(i);
   }
 });
-if (cells.length) { focus(0); count(); }
+if (cells.length) { focus(0); count(); lease(() => cells.map(cell => cell.dataset.product)); }

@@ -1,13 +1,13 @@
 // One product a screen. The server draws each product as HTML; here it is shown, judged by keyboard, and the next ones
 // are fetched with their photos before they are wanted.
-import { batch, listen, pick, post, save, say, setLeft, told, warn } from "./common.js";
+import { batch, lease, listen, pick, post, save, say, setLeft, told, turn, warn } from "./common.js";
 import { Stage } from "./stage.js";
 
 const place = document.getElementById("card");
 const filters = JSON.parse(place.dataset.filters);
 const stage = new Stage(place, place.dataset.explains);
 const AHEAD = 2;
-const trail = [], cards = new Map(), versions = new Map();
+const trail = [], cards = new Map(), versions = new Map(), underway = new Set();
 let at = -1, key = null, fetching = null, ended = false, conflict = null;
 
 const fields = () => [...place.querySelectorAll(".field")];
@@ -50,17 +50,22 @@ async function next() {
   ahead().catch(() => {});
 }
 
-async function previous() {
+function previous() {
   if (at <= 0) { say("This is the first product."); return; }
   at -= 1;
-  await fetchCard(trail[at]);
   enter();
+  refresh(trail[at]);
+}
+
+// Draws a product as the server knows it, once all that was decided before is there.
+function refresh(id) {
+  turn(() => fetchCard(id).then(redraw, error => warn(error.message)));
 }
 
 async function fetchCard(id) {
-  const response = await fetch(`/api/card?${new URLSearchParams({ id, filters: JSON.stringify(filters) })}`);
-  if (response.ok) cards.set(id, (await response.json()).html);
-  return response.ok;
+  const card = await post("/api/card", { id, filters });
+  cards.set(id, card.html);
+  return card;
 }
 
 function enter() {
@@ -76,7 +81,7 @@ function enter() {
 
 function nothing() {
   const empty = parsed('<div class="empty"><h1 tabindex="-1">Nothing left here</h1><p class="soft"></p><p><a class="button" href="/">All queues</a></p></div>');
-  empty.querySelector("p").textContent = "Every field of this queue is decided, skipped, or with another reviewer at the moment.";
+  empty.querySelector("p").textContent = "Every field that matches is decided, skipped, or with another reviewer at the moment.";
   if (at >= 0) { say("Nothing left in this queue."); warnEnd(); return; }
   place.replaceChildren(empty);
   empty.querySelector("h1").focus();
@@ -90,8 +95,19 @@ function warnEnd() {
 
 // Fields.
 
+// What the server says of the fields, and over it what is not saved yet.
 function read() {
   for (const one of fields()) versions.set(`${trail[at]}\n${one.dataset.key}`, Number(one.dataset.version));
+  for (const stroke of underway) if (stroke.product === trail[at]) stroke.verdicts.forEach(mark);
+}
+
+function mark(verdict) {
+  const one = field(verdict.key);
+  if (!one) return;
+  one.dataset.decided = "yes";
+  one.dataset.shown = JSON.stringify(verdict.values);
+  one.classList.add("saving");
+  one.querySelector(".value").textContent = verdict.values.join(", ") || (verdict.action === "clear" ? "cleared" : verdict.action);
 }
 
 function focus(name) {
@@ -120,19 +136,20 @@ function onward() {
 // Decisions.
 
 function decide(verdicts, then = onward) {
-  const product = trail[at], name = batch();
-  for (const verdict of verdicts) {
-    const one = field(verdict.key);
-    one.dataset.decided = "yes";
-    one.dataset.shown = JSON.stringify(verdict.values);
-    one.classList.add("saving");
-    one.querySelector(".value").textContent = verdict.values.join(", ") || (verdict.action === "clear" ? "cleared" : verdict.action);
-  }
+  const product = trail[at], name = batch(), stroke = { product, verdicts };
+  underway.add(stroke);
+  verdicts.forEach(mark);
   const version = verdict => versions.get(`${product}\n${verdict.key}`) ?? 0;
   const body = () => ({ batch: name, filters, card: product,
     verdicts: verdicts.map(verdict => ({ product, ...verdict, version: version(verdict) })) });
   then();
-  save("/api/decide", body, answer => came(answer, verdicts));
+  save("/api/decide", body, answer => {
+    underway.delete(stroke);
+    came(answer, verdicts);
+  }, () => {
+    underway.delete(stroke);
+    refresh(product);
+  });
 }
 
 function came(answer, verdicts) {
@@ -241,5 +258,6 @@ document.addEventListener("click", event => {
 });
 
 const wanted = new URLSearchParams(location.hash.slice(1)).get("p");
-if (wanted && await fetchCard(wanted).catch(() => false)) { trail.push(wanted); at = 0; enter(); ahead().catch(() => {}); }
+lease(() => trail.slice(Math.max(0, at)));
+if (wanted && await fetchCard(wanted).then(() => true, () => false)) { trail.push(wanted); at = 0; enter(); ahead().catch(() => {}); }
 else await next();

@@ -8,6 +8,7 @@ export class Stage {
     this.place = place;
     this.explains = explains;
     place.addEventListener("click", event => { if (event.target.closest(".stage img")) this.zoom(event); });
+    place.addEventListener("error", event => { if (event.target === this.image) this.fault(event.target.src); }, true);
     place.addEventListener("pointermove", event => {
       if (this.near && event.pointerType === "mouse" && event.target.closest(".stage")) this.point(event);
     });
@@ -34,12 +35,19 @@ export class Stage {
     note.hidden = !this.hot;
     note.textContent = value === undefined ? "no value to explain" : `what spoke for ${this.field.dataset.title} ${value}`;
     const source = this.hot && value !== undefined ? this.source("/heat", { key, value }) : this.source("/photo");
-    if (this.image.getAttribute("src") !== source) {
-      this.image.onerror = async () => { note.hidden = false; note.textContent = (await (await fetch(source)).text()).slice(0, 300); };
-      this.image.src = source;
-    }
+    if (this.image.getAttribute("src") !== source) this.image.src = source;
     this.box.dataset.index = this.index;
     this.press("heat", this.hot);
+  }
+
+  // Why there is no picture: the photo's file is gone, or there is no heat map of this value.
+  async fault(source) {
+    const told = (await (await fetch(source)).text()).slice(0, 300);
+    if (this.image?.src !== source) return;
+    const note = this.box.querySelector(".heat-note");
+    note.hidden = false;
+    note.textContent = told;
+    say(told);
   }
 
   press(name, on) { this.place.querySelector(`[data-do=${name}]`)?.setAttribute("aria-pressed", on); }

@@ -23,6 +23,7 @@ STATES: dict[Action, str] = {"accept": "known", "set": "known", "clear": "unknow
 OPEN, UNDO = "open", "undo"
 MARGIN = 1000  # events that are read again
 CHUNK = 500  # products of one query: databases limit parameters
+FIELD = {"product": pl.String, "key": pl.String}
 INSERTS: dict[str, Callable[[Any], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -74,6 +75,7 @@ class Store:
         self._insert = INSERTS[self.engine.dialect.name]
         self._reading, self._last = threading.Lock(), 0
         self._known: dict[tuple[str, str], tuple[int, str]] = {}  # field -> last version and state
+        self._decided = pl.DataFrame(schema=FIELD)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -150,12 +152,17 @@ class Store:
             new = select(Event.id, Event.product, Event.key, Event.version, Event.state).where(
                 Event.id > self._last - MARGIN
             )
+            changed: dict[tuple[str, str], bool] = {}
             for id, product, key, version, state in connection.execute(new.order_by(Event.id)):
                 self._last = max(self._last, id)
-                if version >= self._known.get((product, key), (0, ""))[0]:
+                if version > self._known.get((product, key), (0, ""))[0]:
                     self._known[product, key] = (version, state)
-            fields = [field for field, (_, state) in self._known.items() if state != OPEN]
-        return pl.DataFrame(fields, schema={"product": pl.String, "key": pl.String}, orient="row")
+                    changed[product, key] = state != OPEN
+            if changed:
+                there = [field for field, decided in changed.items() if decided]
+                others = self._decided.join(_frame(list(changed)), on=list(FIELD), how="anti", maintain_order="left")
+                self._decided = pl.concat([others, _frame(there)])
+            return self._decided
 
     def history(self) -> list[Any]:
         """Every event, in the order in which they came."""
@@ -166,6 +173,10 @@ class Store:
         """Whether the event was the first of its version."""
         insert = self._insert(Event).values(**columns).on_conflict_do_nothing()
         return connection.execute(insert.returning(Event.id)).first() is not None
+
+
+def _frame(fields: list[tuple[str, str]]) -> pl.DataFrame:
+    return pl.DataFrame(fields, schema=FIELD, orient="row")
 
 
 def _held(

@@ -58,10 +58,11 @@ class Event(Base):
 
 
 class Claim(Base):
-    """Who looks at a product, and until when others are given different ones."""
+    """Who looks at a product, on which page, and until when others are given different ones."""
 
     __tablename__ = "claims"
 
     product: Mapped[str] = mapped_column(primary_key=True)
     reviewer: Mapped[str]
+    page: Mapped[str]
     until: Mapped[datetime] = mapped_column(Utc)

@@ -1,0 +1,115 @@
+"""Every page that people work on or read, looked at by axe-core: light and dark, as wide as a laptop and a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from asking import FakeEngine, photo
+from axe_playwright_python.sync_playwright import Axe
+from browsing import chromium, served
+from playwright.sync_api import Browser, Page, expect
+from reviewing import write_predictions
+
+from attire.bundle import ModelBundle
+from attire.catalog.splits import Splits
+from attire.catalog.store import Catalog
+from attire.evaluation.evaluate import evaluate
+from attire.review.app import open_desk, review_app
+from attire.review.options import Options
+from attire.review.queues import Filters
+from attire.review.store.events import Verdict
+from attire.serve.app import create_app
+from attire.serve.models import Model
+from attire.serve.settings import Settings
+
+AXE = Axe()
+WHOLE = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
+COLOURS = {"resultTypes": ["violations"], "runOnly": ["color-contrast"]}
+
+
+def audit(page: Page) -> None:
+    """Nothing is wrong at either width, nor with the colours of either scheme."""
+    found = []
+    for width, scheme, rules in ((390, "light", WHOLE), (1280, "light", WHOLE), (1280, "dark", COLOURS)):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        for one in AXE.run(page, options=rules).response["violations"]:
+            where = [f"{node['html'][:160]}: {node['failureSummary']}" for node in one["nodes"][:3]]
+            found.append(f"{width} px, {scheme}: {one['id']} ({one['impact']}): {where}")
+    assert not found, "\n".join(found)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    opened = browser.new_page(reduced_motion="reduce")
+    opened.set_default_timeout(8000)
+    yield opened
+    opened.close()
+
+
+def test_reviewing(page: Page, catalog: Catalog, tmp_path: Path) -> None:
+    predictions = write_predictions(catalog, tmp_path / "p.parquet")
+    desk = open_desk(
+        catalog.path,
+        Options(predictions=predictions, store=str(tmp_path / "s.sqlite"), reviewer="Ann", audit=40),
+    )
+    sample = desk.queues.sample().select("product", "key", "answer").head(30).rows()
+    desk.store.decide(
+        "Ben", [Verdict(product, key, "accept", tuple(said.split("|")), 0) for product, key, said in sample]
+    )
+    with served(review_app(desk)) as address:
+        for path in ("/name", "/", "/audit", "/grid?queue=all&text=nonesuch"):
+            page.goto(address + path)
+            audit(page)
+        page.goto(f"{address}/review?queue=suspect&key=colour")
+        expect(page.locator(".field[aria-current=true]")).to_be_visible()
+        page.locator("summary").click()
+        product = page.locator("article.card").get_attribute("data-product") or ""
+        desk.store.decide("Ben", [Verdict(product, "colour", "set", ("red",), 0)])
+        page.keyboard.press("2")
+        expect(page.locator(".conflict")).to_be_visible()
+        audit(page)
+        for key in ("?", "/"):
+            page.keyboard.press(key)
+            expect(page.get_by_role("dialog")).to_be_visible()
+            audit(page)
+            page.keyboard.press("Escape")
+        page.goto(f"{address}/grid?queue=all&key=colour")
+        desk.store.decide("Ben", [Verdict(product, "colour", "set", ("red",), 0) for product in desk.work.products[:3]])
+        page.locator("[data-select]").first.click()
+        page.keyboard.press("Enter")
+        page.locator("[data-select]").last.click()
+        expect(page.locator("#alert")).to_contain_text("decided by others")
+        audit(page)
+        page.goto(f"{address}/review?queue={Filters().queue}&text=nonesuch")
+        expect(page.locator(".empty")).to_be_visible()
+        audit(page)
+
+
+def test_trying_a_photo(page: Page, untrained: ModelBundle) -> None:
+    model = Model(untrained, FakeEngine(untrained.taxonomy))
+    with served(create_app(Settings(bundle=untrained.path), load=lambda _: model)) as address:
+        page.goto(address)
+        page.locator("summary").click()
+        audit(page)
+        files = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": photo()} for n in range(2)]
+        page.set_input_files("#file", [*files, {"name": "no.png", "mimeType": "image/png", "buffer": b"no photo"}])  # type: ignore[list-item]
+        expect(page.locator("#status")).to_contain_text("was left out")
+        audit(page)
+        page.set_input_files("#file", [{"name": "no.png", "mimeType": "image/png", "buffer": b"no photo"}])
+        expect(page.locator("#problem")).to_be_visible()
+        audit(page)
+
+
+def test_reading_a_report(page: Page, catalog: Catalog, splits: Splits, untrained: ModelBundle, tmp_path: Path) -> None:
+    evaluate(untrained, catalog, splits.val, out=tmp_path / "report")
+    page.goto((tmp_path / "report" / "report.html").as_uri())
+    audit(page)
