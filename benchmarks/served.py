@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -23,12 +24,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(bundle: Path, *options: str) -> Iterator[tuple[str, psutil.Process]]:
-    """Its address and process, once it is ready; its log is shown where it does not get there."""
+def serving(bundle: Path, *options: str, source: Path | None = None) -> Iterator[tuple[str, psutil.Process]]:
+    """Its address and process, once it is ready; its log is shown where it does not get there.
+
+    `source` serves from another checkout's src/.
+    """
     port = free_port()
     command = [sys.executable, "-c", "from attire.cli import main; main()", "serve", str(bundle), "--port", str(port)]
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen([*command, *options], stdout=log, stderr=log)
+        environment = os.environ | ({"PYTHONPATH": str(source)} if source else {})
+        process = subprocess.Popen([*command, *options], stdout=log, stderr=log, env=environment)
         address = f"http://127.0.0.1:{port}"
         try:
             wait_ready(f"{address}/readyz", process, seconds=120)

@@ -1,10 +1,11 @@
 """`attire serve` under load, beside the engine alone and beside LitServe with the same network; or a soak.
 
-python benchmarks/serving.py BUNDLE PHOTOS_DIR [--seconds 30] [--json FILE]
+python benchmarks/serving.py BUNDLE PHOTOS_DIR [--seconds 30] [--before CHECKOUT/src] [--json FILE]
 python benchmarks/serving.py BUNDLE PHOTOS_DIR --soak 10 [--json FILE]
 
 Load: photos/s of the engine on ready pixels; of each server with as many clients as `CLIENTS`, one photo a request;
-then latency while requests arrive at random (Poisson) at half of attire's throughput.
+then latency while requests arrive at random (Poisson) at half of attire's throughput. They take turns, so that a busy
+moment of the machine strikes all alike; with `--before` an older attire takes turns with this one.
 Soak: two workers under load, a reload every 15 s, every fourth one of a broken bundle, one worker killed in the middle.
 Every request must be answered or refused; what the killed worker was holding is counted apart.
 """
@@ -16,16 +17,19 @@ import asyncio
 import json
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import numpy as np
 import psutil
@@ -33,12 +37,42 @@ from rich.console import Console
 from rich.table import Table
 from served import free_port, serving, wait_ready
 
-CLIENTS, PHOTOS, RELOAD_S = 64, 200, 15
+CLIENTS, PHOTOS, ROUNDS, RELOAD_S = 64, 200, 5, 15
+FORM = {"Content-Type": "multipart/form-data; boundary=photos-of-the-benchmark"}
 
 
-def engine_alone(bundle: Path, seconds: float) -> float:
-    """Photos/s on ready pixels in batches of 32, in a process of its own."""
-    code = f"""
+@dataclass(frozen=True)
+class Served:
+    """What answers under load: its process, and how photos are sent to it, encoded once."""
+
+    process: psutil.Process
+    url: str
+    bodies: list[bytes]
+    content_type: str
+
+    @classmethod
+    def at(cls, process: psutil.Process, url: str, field: str, photos: list[bytes]) -> Served:
+        requests = [httpx.Request("POST", url, files={field: ("p", photo)}, headers=FORM) for photo in photos]
+        return cls(process, url, [request.read() for request in requests], FORM["Content-Type"])
+
+    async def ask(self, api: aiohttp.ClientSession, number: int) -> None:
+        """Send a photo and read the answer, which must be one."""
+        body = self.bodies[number % len(self.bodies)]
+        async with api.post(self.url, data=body, headers={"Content-Type": self.content_type}) as answer:
+            assert answer.status == 200, await answer.text()
+            await answer.read()
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU that its processes have used."""
+        family = [self.process, *self.process.children(recursive=True)]
+        return sum(times.user + times.system for times in (one.cpu_times() for one in family))
+
+
+class EngineAlone:
+    """The engine on ready pixels in batches of 32, in a process of its own."""
+
+    def __init__(self, bundle: Path) -> None:
+        code = f"""
 import time, numpy as np
 from attire.bundle import ModelBundle
 from attire.predict.engines import TorchEngine
@@ -46,23 +80,37 @@ bundle = ModelBundle.load({str(bundle)!r})
 engine, (height, width) = TorchEngine(bundle), bundle.preprocess.size_px
 pixels = np.random.default_rng(0).integers(0, 256, (32, 3, height, width), dtype=np.uint8)
 for _ in range(3): engine.logits(pixels)
-start, done = time.perf_counter(), 0
-while time.perf_counter() - start < {seconds}: engine.logits(pixels); done += 32
-print(done / (time.perf_counter() - start))
+while seconds := float(input()):
+    start, cpu, done = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - start < seconds: engine.logits(pixels); done += 32
+    print(done / (time.perf_counter() - start), 1000 * (time.process_time() - cpu) / done, flush=True)
 """
-    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, seconds: float) -> tuple[float, float]:
+        """Photos/s and CPU ms a photo."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(f"{seconds}\n")
+        self._process.stdin.flush()
+        speed, cpu_ms = self._process.stdout.readline().split()
+        return float(speed), float(cpu_ms)
+
+    def close(self) -> None:
+        self._process.communicate("0\n")
 
 
 @contextmanager
-def litserve(bundle: Path) -> Iterator[str]:
-    """The address of a LitServe with the same network."""
+def litserve(bundle: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """The address and process of a LitServe with the same network."""
     port = free_port()
     script = Path(__file__).with_name("litserved.py")
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen([sys.executable, script, str(bundle), str(port)], stdout=log, stderr=log)
         try:
             wait_ready(f"http://127.0.0.1:{port}/health", process, 120)
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", psutil.Process(process.pid)
         finally:
             for child in psutil.Process(process.pid).children(recursive=True):
                 child.terminate()
@@ -70,63 +118,73 @@ def litserve(bundle: Path) -> Iterator[str]:
             process.wait(60)
 
 
-async def throughput(url: str, field: str, photos: list[bytes], seconds: float) -> float:
-    """Photos/s with `CLIENTS` clients, each sending the next photo when the last is answered."""
+async def throughput(served: Served, seconds: float) -> tuple[float, float]:
+    """Photos/s and CPU ms a photo with `CLIENTS` clients, each sending the next photo when the last is answered."""
     done = 0
-    end = time.perf_counter() + seconds
 
-    async def client(number: int) -> None:
+    async def client(number: int, end: float) -> None:
         nonlocal done
         while time.perf_counter() < end:
-            answer = await api.post(url, files={field: ("p", photos[(number + done) % len(photos)])})
-            answer.raise_for_status()
+            await served.ask(api, number + done)
             done += 1
 
-    async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=CLIENTS)) as api:
-        for _ in range(5):
-            await api.post(url, files={field: ("p", photos[0])})
-        start = time.perf_counter()
-        end = start + seconds
-        await asyncio.gather(*(client(number) for number in range(CLIENTS)))
-        return done / (time.perf_counter() - start)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CLIENTS)) as api:
+        start, cpu = time.perf_counter(), served.cpu_s()
+        await asyncio.gather(*(client(number, start + seconds) for number in range(CLIENTS)))
+        return done / (time.perf_counter() - start), 1000 * (served.cpu_s() - cpu) / done
 
 
-async def latency(url: str, field: str, photos: list[bytes], rate: float, seconds: float) -> tuple[float, float]:
-    """Median and 99th percentile in ms, from when each request was due."""
-    gaps = np.random.default_rng(0).exponential(1 / rate, int(rate * seconds))
-    took: list[float] = []
+async def latency(served: Served, rate: float, seconds: float, seed: int) -> list[float]:
+    """ms of each request, from when it was due: they come at random (Poisson)."""
+    due_s = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, max(1, int(rate * seconds))))
 
-    async def ask(due: float, photo: bytes) -> None:
+    async def ask(number: int, due: float) -> float:
         await asyncio.sleep(due - time.perf_counter())
-        (await api.post(url, files={field: ("p", photo)})).raise_for_status()
-        took.append(time.perf_counter() - due)
+        await served.ask(api, number)
+        return 1000 * (time.perf_counter() - due)
 
-    async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=256)) as api:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=256)) as api:
         start = time.perf_counter() + 0.1
-        due = start + np.cumsum(gaps)
-        await asyncio.gather(*(ask(at, photos[n % len(photos)]) for n, at in enumerate(due.tolist())))
-    median, high = np.percentile(took, [50, 99]) * 1000
-    return float(median), float(high)
+        return await asyncio.gather(*(ask(number, start + at) for number, at in enumerate(due_s.tolist())))
 
 
-def load(bundle: Path, photos: list[bytes], seconds: float) -> dict[str, Any]:
-    """All figures of the load."""
-    found: dict[str, Any] = {"engine": {"photos_per_s": engine_alone(bundle, seconds)}}
-    with serving(bundle, "--deadline-s", "60") as (address, _):
-        url = f"{address}/v1/predict"
-        speed = asyncio.run(throughput(url, "photos", photos, seconds))
-        p50, p99 = asyncio.run(latency(url, "photos", photos, speed / 2, seconds))
-        found["attire serve"] = {"photos_per_s": speed, "p50_ms": p50, "p99_ms": p99}
-    with litserve(bundle) as address:
-        url = f"{address}/predict"
-        theirs = asyncio.run(throughput(url, "request", photos, seconds))
-        p50, p99 = asyncio.run(latency(url, "request", photos, speed / 2, seconds))
-        found["LitServe"] = {"photos_per_s": theirs, "p50_ms": p50, "p99_ms": p99}
-    table = Table("", "photos/s", "of the engine", "p50 ms", "p99 ms", title=f"latency at {speed / 2:.0f} photos/s")
+def load(bundle: Path, photos: list[bytes], seconds: float, before: Path | None) -> dict[str, Any]:
+    """All figures of the load: everything waits, started, for its turn in each of `ROUNDS`."""
+    window = seconds / ROUNDS
+    with ExitStack() as stack:
+        alone = stack.enter_context(closing(EngineAlone(bundle)))
+        all_served: dict[str, Served] = {}
+        for name, source in {"attire serve": None, "attire before": before}.items():
+            if name == "attire serve" or source:
+                address, process = stack.enter_context(serving(bundle, "--deadline-s", "60", source=source))
+                all_served[name] = Served.at(process, f"{address}/v1/predict", "photos", photos)
+        address, process = stack.enter_context(litserve(bundle))
+        all_served["LitServe"] = Served.at(process, f"{address}/predict", "request", photos)
+        for served in all_served.values():
+            asyncio.run(throughput(served, 2))
+        rounds = [
+            {"engine": alone.run(window)}
+            | {name: asyncio.run(throughput(served, window)) for name, served in all_served.items()}
+            for _ in range(ROUNDS)
+        ]
+        rate = statistics.median(one["attire serve"][0] for one in rounds) / 2
+        took: dict[str, list[float]] = {name: [] for name in all_served}
+        for round in range(ROUNDS):
+            for name, served in all_served.items():
+                took[name] += asyncio.run(latency(served, rate, window, round))
+    found: dict[str, Any] = {}
+    for name in rounds[0]:
+        found[name] = {
+            "photos_per_s": statistics.median(one[name][0] for one in rounds),
+            "of_the_engine": statistics.median(one[name][0] / one["engine"][0] for one in rounds),
+            "cpu_ms": statistics.median(one[name][1] for one in rounds),
+        }
+        if name in took:
+            found[name] |= dict(zip(("p50_ms", "p99_ms"), np.percentile(took[name], [50, 99]).tolist(), strict=True))
+    table = Table("", "photos/s", "of the engine", "CPU ms", "p50 ms", "p99 ms", title=f"latency at {rate:.0f} photos/s")
     for name, one in found.items():
-        share = one["photos_per_s"] / found["engine"]["photos_per_s"]
         times = [f"{one[key]:.0f}" if key in one else "–" for key in ("p50_ms", "p99_ms")]
-        table.add_row(name, f"{one['photos_per_s']:.1f}", f"{share:.0%}", *times)
+        table.add_row(name, f"{one['photos_per_s']:.1f}", f"{one['of_the_engine']:.0%}", f"{one['cpu_ms']:.1f}", *times)
     Console().print(table)
     return found
 
@@ -189,11 +247,12 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--before", type=Path)
     parser.add_argument("--soak", type=float, metavar="MINUTES")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     photos = [path.read_bytes() for path in sorted(given.photos.rglob("*.jpg"))[:PHOTOS]]
-    found = run_soak(given.bundle, photos, given.soak) if given.soak else load(given.bundle, photos, given.seconds)
+    found = run_soak(given.bundle, photos, given.soak) if given.soak else load(given.bundle, photos, given.seconds, given.before)
     if given.json:
         given.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 

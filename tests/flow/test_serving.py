@@ -109,7 +109,7 @@ def test_hangup_swaps_the_bundle_without_losing_a_request_and_refuses_a_broken_o
 
 
 def test_termination_answers_what_is_in_flight(bundle: Path) -> None:
-    with server(bundle, "--max-wait-ms", "0") as (address, process, log):
+    with server(bundle) as (address, process, log):
         with ThreadPoolExecutor(8) as pool:
 
             def several() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from asking import FakeEngine, until
 
 from attire.bundle import ModelBundle
 from attire.predict.engines import Bytes
-from attire.serve.batching import Batcher, FullError
+from attire.serve.batching import Batcher, FullError, Row
 from attire.serve.metrics import Metrics
 
 Make = Callable[..., Batcher]
@@ -21,13 +22,13 @@ Make = Callable[..., Batcher]
 def make() -> Iterator[Make]:
     made: list[Batcher] = []
 
-    def batcher(max_batch: int = 4, max_wait_s: float = 0.0, capacity: int = 100) -> Batcher:
-        made.append(Batcher(Metrics(), max_batch=max_batch, max_wait_s=max_wait_s, capacity=capacity))
+    def new(max_batch: int = 4, capacity: int = 100) -> Batcher:
+        made.append(Batcher(Metrics(), max_batch=max_batch, capacity=capacity))
         return made[-1]
 
-    yield batcher
-    for one in made:
-        one.close()
+    yield new
+    for batcher in made:
+        batcher.close()
 
 
 @pytest.fixture
@@ -39,14 +40,19 @@ def grey(level: int) -> Bytes:
     return np.full((3, 32, 24), level, dtype=np.uint8)
 
 
+def one(batcher: Batcher, engine: FakeEngine, level: int) -> Future[Row]:
+    """A photo of that grey, on its way."""
+    return batcher.submit(engine, [(grey(level), None)])[0]
+
+
 def test_what_gathers_while_the_engine_computes_goes_together_and_comes_back_to_whom_it_belongs(
     make: Make, engine: FakeEngine
 ) -> None:
     batcher = make()
     engine.gate.clear()
-    answers = [batcher.submit(engine, grey(1))]
+    answers = [one(batcher, engine, 1)]
     until(lambda: answers[0].running())
-    answers += [batcher.submit(engine, grey(level)) for level in range(2, 11)]
+    answers += [one(batcher, engine, level) for level in range(2, 11)]
     engine.gate.set()
     got = [answer.result(5)[0] for answer in answers]
     assert engine.batches == [1, 4, 4, 1]
@@ -54,41 +60,43 @@ def test_what_gathers_while_the_engine_computes_goes_together_and_comes_back_to_
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
-def test_a_lone_photo_waits_for_others_but_not_for_ever(make: Make, engine: FakeEngine) -> None:
-    batcher = make(max_wait_s=0.3)
-    with batcher.admit(2):
+def test_an_idle_engine_takes_what_there_is_whoever_else_is_on_the_way(make: Make, engine: FakeEngine) -> None:
+    batcher = make()
+    with batcher.admit(50):
         start = time.monotonic()
-        first = batcher.submit(engine, grey(1))
-        time.sleep(0.05)
-        second = batcher.submit(engine, grey(2))
-        first.result(5), second.result(5)
-        assert engine.batches == [2]
-        assert time.monotonic() - start < 0.28  # both that are admitted are here
-        alone = batcher.submit(engine, grey(3))
-        alone.result(5)
-        assert engine.batches == [2, 1]
+        one(batcher, engine, 1).result(5)
+        assert time.monotonic() - start < 0.5
+    assert engine.batches == [1]
+
+
+def test_photos_of_one_product_go_together(make: Make, engine: FakeEngine) -> None:
+    for _ in range(20):  # the engine is idle and could start on the first of them
+        engine.batches.clear()
+        answers = make().submit(engine, [(grey(level), None) for level in (1, 2, 3)])
+        assert all(answer.result(5) for answer in answers)
+        assert engine.batches == [3]
 
 
 def test_one_that_breaks_the_engine_fails_alone(make: Make, engine: FakeEngine) -> None:
     batcher = make()
     engine.gate.clear()
-    first = batcher.submit(engine, grey(9))
+    first = one(batcher, engine, 9)
     until(first.running)
-    answers = [batcher.submit(engine, grey(level)) for level in (1, 0, 2)]
+    answers = [one(batcher, engine, level) for level in (1, 0, 2)]
     engine.gate.set()
     assert answers[0].result(5)
     assert answers[2].result(5)
     with pytest.raises(RuntimeError, match="black"):
         answers[1].result(5)
-    assert batcher.submit(engine, grey(3)).result(5)
+    assert one(batcher, engine, 3).result(5)
 
 
 def test_given_up_photos_are_not_computed(make: Make, engine: FakeEngine) -> None:
     batcher = make()
     engine.gate.clear()
-    first = batcher.submit(engine, grey(1))
+    first = one(batcher, engine, 1)
     until(first.running)
-    given_up, kept = batcher.submit(engine, grey(2)), batcher.submit(engine, grey(3))
+    given_up, kept = one(batcher, engine, 2), one(batcher, engine, 3)
     assert given_up.cancel()
     engine.gate.set()
     assert kept.result(5)
@@ -98,9 +106,9 @@ def test_given_up_photos_are_not_computed(make: Make, engine: FakeEngine) -> Non
 def test_two_engines_never_share_a_batch(make: Make, engine: FakeEngine, untrained: ModelBundle) -> None:
     batcher, other = make(), FakeEngine(untrained.taxonomy)
     engine.gate.clear()
-    answers = [batcher.submit(engine, grey(1))]
+    answers = [one(batcher, engine, 1)]
     until(answers[0].running)
-    answers += [batcher.submit(one, grey(2)) for one in (engine, engine, other, other, engine)]
+    answers += [one(batcher, each, 2) for each in (engine, engine, other, other, engine)]
     engine.gate.set()
     assert all(answer.result(5) for answer in answers)
     assert engine.batches == [1, 2, 1]
@@ -120,8 +128,8 @@ def test_there_is_room_for_so_many_and_it_is_given_back(make: Make) -> None:
 
 def test_closing_answers_what_waits(make: Make, engine: FakeEngine) -> None:
     batcher = make(max_batch=1)
-    answers = [batcher.submit(engine, grey(level)) for level in range(1, 6)]
+    answers = [one(batcher, engine, level) for level in range(1, 6)]
     batcher.close()
     assert all(answer.done() for answer in answers)
     with pytest.raises(RuntimeError):
-        batcher.submit(engine, grey(1))
+        one(batcher, engine, 1)

@@ -26,7 +26,6 @@ def serve(
     precision: float = 0.95,
     fill: Literal["sure", "all"] = "sure",
     max_batch: int = 32,
-    max_wait_ms: float = 4,
     queue_photos: int = 256,
     deadline_s: float = 20,
     photos: int = 8,
@@ -57,8 +56,6 @@ def serve(
         all: answer every key that applies, where a request does not say.
     max_batch
         Photos, of whichever requests, that go through the network at once.
-    max_wait_ms
-        That a lone photo waits for others.
     queue_photos
         Photos that may wait; more are refused with 503 and Retry-After.
     deadline_s
@@ -86,7 +83,6 @@ def serve(
         engine=engine,
         precision=precision if fill == "sure" else None,
         max_batch=max_batch,
-        max_wait_ms=max_wait_ms,
         queue_photos=queue_photos,
         deadline_s=deadline_s,
         photos=photos,

@@ -1,7 +1,7 @@
 """Dynamic batching: what waits, from whichever request, goes through the engine together.
 
 One thread computes, for an engine has one GPU or all cores anyway. While it computes, photos gather, so that batches
-grow with load by themselves; a photo that finds the engine idle waits `max_wait_s` at most.
+grow with load by themselves; an idle engine takes what there is at once.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class _Photo:
 class Batcher:
     """Answers photos of all requests, in batches, in the order in which they came."""
 
-    def __init__(self, metrics: Metrics, *, max_batch: int, max_wait_s: float, capacity: int) -> None:
-        self.max_batch, self.max_wait_s, self.capacity = max_batch, max_wait_s, capacity
+    def __init__(self, metrics: Metrics, *, max_batch: int, capacity: int) -> None:
+        self.max_batch, self.capacity = max_batch, capacity
         self._metrics = metrics
         self._admitted = 0
         self._photos_per_s = 0.0  # while it is busy, smoothed
@@ -76,15 +76,18 @@ class Batcher:
                 self._admitted -= photos
             self._metrics.waiting.dec(photos)
 
-    def submit(self, engine: Engine, pixels: Bytes, text: Ids | None = None) -> Future[Row]:
-        """The logits of one photo uint8[3, H, W], to come; a cancelled one is not computed."""
-        photo = _Photo(engine, pixels, text)
+    def submit(self, engine: Engine, photos: Sequence[tuple[Bytes, Ids | None]]) -> list[Future[Row]]:
+        """The logits of photos uint8[3, H, W] with the ids of their titles, to come; a cancelled one is not computed.
+
+        They queue together, so that the engine does not start on the first of them alone.
+        """
+        queued = [_Photo(engine, *photo) for photo in photos]
         with self._changed:
             if self._closed:
                 raise RuntimeError("the batcher is closed")
-            self._waiting.append(photo)
+            self._waiting += queued
             self._changed.notify()
-        return photo.answer
+        return [photo.answer for photo in queued]
 
     def close(self) -> None:
         """Answer what waits, then stop."""
@@ -104,12 +107,6 @@ class Batcher:
         with self._changed:
             while not self._waiting and not self._closed:
                 self._changed.wait()
-            until = time.monotonic() + self.max_wait_s
-            while len(self._waiting) < self.max_batch and not self._closed:
-                # Nobody else is on the way: waiting would only cost time.
-                if len(self._waiting) >= self._admitted or (left := until - time.monotonic()) <= 0:
-                    break
-                self._changed.wait(left)
             batch: list[_Photo] = []
             while self._waiting and len(batch) < self.max_batch and (not batch or batch[0].fits(self._waiting[0])):
                 batch.append(self._waiting.popleft())

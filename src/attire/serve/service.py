@@ -45,12 +45,7 @@ class Service:
 
     def __init__(self, settings: Settings, models: Models, metrics: Metrics, fetch: Fetcher) -> None:
         self.settings, self.models, self.metrics, self.fetch = settings, models, metrics, fetch
-        self.batcher = Batcher(
-            metrics,
-            max_batch=settings.max_batch,
-            max_wait_s=settings.max_wait_ms / 1000,
-            capacity=settings.queue_photos,
-        )
+        self.batcher = Batcher(metrics, max_batch=settings.max_batch, capacity=settings.queue_photos)
         self._decoders = ThreadPoolExecutor(settings.decoders, "decode")
         self._explainer = ThreadPoolExecutor(1, "explain")
         self._explaining = 0
@@ -87,7 +82,7 @@ class Service:
         """float32[B, C] and float32[B, K] of admitted photos uint8[3, H, W], with a title each or none at all."""
         reader = title_reader(model.bundle, "both" if any(titles) else "photo")
         text = [None] * len(pixels) if reader is None else list(reader(titles))
-        futures = [self.batcher.submit(model.engine, *photo) for photo in zip(pixels, text, strict=True)]
+        futures = self.batcher.submit(model.engine, list(zip(pixels, text, strict=True)))
         rows = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
         category, attributes = (np.stack(part) for part in zip(*rows, strict=True))
         return category, attributes

@@ -8,7 +8,6 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from attire.errors import ConfigError
-from attire.predict.engines import AUTO
 from attire.score.calibration import PRECISION
 
 MIB = 2**20
@@ -22,11 +21,10 @@ class Settings(BaseModel):
 
     bundle: Path
     name: str = Field("attire", pattern=r"^[A-Za-z0-9._-]+$")  # of the model, in the Open Inference Protocol
-    engine: str = AUTO
+    engine: str = "auto"
     precision: float | None = PRECISION  # where a request asks for none; None fills every key that applies
 
     max_batch: int = Field(32, ge=1)  # photos
-    max_wait_ms: float = Field(4, ge=0)  # that a lone photo waits for others
     queue_photos: int = Field(256, ge=1)  # admitted and not yet answered; more are refused with 503
     deadline_s: float = Field(20, gt=0)  # from a request's last byte to its answer
     decoders: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)  # threads
