@@ -181,7 +181,9 @@ def load(bundle: Path, photos: list[bytes], seconds: float, before: Path | None)
         }
         if name in took:
             found[name] |= dict(zip(("p50_ms", "p99_ms"), np.percentile(took[name], [50, 99]).tolist(), strict=True))
-    table = Table("", "photos/s", "of the engine", "CPU ms", "p50 ms", "p99 ms", title=f"latency at {rate:.0f} photos/s")
+    table = Table(
+        "", "photos/s", "of the engine", "CPU ms", "p50 ms", "p99 ms", title=f"latency at {rate:.0f} photos/s"
+    )
     for name, one in found.items():
         times = [f"{one[key]:.0f}" if key in one else "–" for key in ("p50_ms", "p99_ms")]
         table.add_row(name, f"{one['photos_per_s']:.1f}", f"{one['of_the_engine']:.0%}", f"{one['cpu_ms']:.1f}", *times)
@@ -252,7 +254,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     photos = [path.read_bytes() for path in sorted(given.photos.rglob("*.jpg"))[:PHOTOS]]
-    found = run_soak(given.bundle, photos, given.soak) if given.soak else load(given.bundle, photos, given.seconds, given.before)
+    found = (
+        run_soak(given.bundle, photos, given.soak)
+        if given.soak
+        else load(given.bundle, photos, given.seconds, given.before)
+    )
     if given.json:
         given.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 

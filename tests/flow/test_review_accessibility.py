@@ -9,7 +9,7 @@ import pytest
 from asking import FakeEngine, photo
 from axe_playwright_python.sync_playwright import Axe
 from browsing import chromium, served
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 from reviewing import write_predictions
 
 from attire.bundle import ModelBundle
@@ -100,11 +100,12 @@ def test_trying_a_photo(page: Page, untrained: ModelBundle) -> None:
         page.goto(address)
         page.locator("summary").click()
         audit(page)
-        files = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": photo()} for n in range(2)]
-        page.set_input_files("#file", [*files, {"name": "no.png", "mimeType": "image/png", "buffer": b"no photo"}])  # type: ignore[list-item]
+        files = [FilePayload(name=f"{n}.png", mimeType="image/png", buffer=photo()) for n in range(2)]
+        broken = FilePayload(name="no.png", mimeType="image/png", buffer=b"no photo")
+        page.set_input_files("#file", [*files, broken])
         expect(page.locator("#status")).to_contain_text("was left out")
         audit(page)
-        page.set_input_files("#file", [{"name": "no.png", "mimeType": "image/png", "buffer": b"no photo"}])
+        page.set_input_files("#file", [broken])
         expect(page.locator("#problem")).to_be_visible()
         audit(page)
 
