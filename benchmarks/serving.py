@@ -65,7 +65,8 @@ class Served:
     def cpu_s(self) -> float:
         """Seconds of CPU that its processes have used."""
         family = [self.process, *self.process.children(recursive=True)]
-        return sum(times.user + times.system for times in (one.cpu_times() for one in family))
+        used: float = sum(times.user + times.system for times in (one.cpu_times() for one in family))
+        return used
 
 
 class EngineAlone:
@@ -91,7 +92,8 @@ while seconds := float(input()):
 
     def run(self, seconds: float) -> tuple[float, float]:
         """Photos/s and CPU ms a photo."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.write(f"{seconds}\n")
         self._process.stdin.flush()
         speed, cpu_ms = self._process.stdout.readline().split()
@@ -181,7 +183,9 @@ def load(bundle: Path, photos: list[bytes], seconds: float, before: Path | None)
         }
         if name in took:
             found[name] |= dict(zip(("p50_ms", "p99_ms"), np.percentile(took[name], [50, 99]).tolist(), strict=True))
-    table = Table("", "photos/s", "of the engine", "CPU ms", "p50 ms", "p99 ms", title=f"latency at {rate:.0f} photos/s")
+    table = Table(
+        "", "photos/s", "of the engine", "CPU ms", "p50 ms", "p99 ms", title=f"latency at {rate:.0f} photos/s"
+    )
     for name, one in found.items():
         times = [f"{one[key]:.0f}" if key in one else "–" for key in ("p50_ms", "p99_ms")]
         table.add_row(name, f"{one['photos_per_s']:.1f}", f"{one['of_the_engine']:.0%}", f"{one['cpu_ms']:.1f}", *times)
@@ -252,7 +256,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     photos = [path.read_bytes() for path in sorted(given.photos.rglob("*.jpg"))[:PHOTOS]]
-    found = run_soak(given.bundle, photos, given.soak) if given.soak else load(given.bundle, photos, given.seconds, given.before)
+    found = (
+        run_soak(given.bundle, photos, given.soak)
+        if given.soak
+        else load(given.bundle, photos, given.seconds, given.before)
+    )
     if given.json:
         given.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
