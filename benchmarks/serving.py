@@ -65,7 +65,8 @@ class Served:
     def cpu_s(self) -> float:
         """Seconds of CPU that its processes have used."""
         family = [self.process, *self.process.children(recursive=True)]
-        return sum(times.user + times.system for times in (one.cpu_times() for one in family))
+        used: float = sum(times.user + times.system for times in (one.cpu_times() for one in family))
+        return used
 
 
 class EngineAlone:
@@ -91,7 +92,8 @@ while seconds := float(input()):
 
     def run(self, seconds: float) -> tuple[float, float]:
         """Photos/s and CPU ms a photo."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.write(f"{seconds}\n")
         self._process.stdin.flush()
         speed, cpu_ms = self._process.stdout.readline().split()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
 import signal
+import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -152,6 +156,57 @@ def test_of_several_workers_a_killed_one_is_replaced_even_while_a_broken_bundle_
         assert lost <= 3, load.answers
 
 
+def answering(address: str) -> dict[str, set[str]]:
+    """The versions that answer, each with the processes they answer in, as /metrics tells."""
+    line = re.compile(r'attire_bundle\{pid="(\d+)",version="(\w+)"\} 1\.0')
+    found: dict[str, set[str]] = {}
+    for pid, version in line.findall(httpx.get(f"{address}/metrics").text):
+        found.setdefault(version, set()).add(pid)
+    return found
+
+
+def test_reload_by_http_reaches_every_worker_and_tells_of_a_broken_bundle(
+    bundle: Path, untrained: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATTIRE_ADMIN_KEYS", ADMIN)
+    admin = {"Authorization": f"Bearer {ADMIN}"}
+    with server(bundle, "--workers", "2") as (address, process, _):
+        until(lambda: [len(pids) for pids in answering(address).values()] == [2], 60)
+        (old,) = answering(address)
+        damage(bundle)
+        refused = httpx.post(f"{address}/admin/reload", headers=admin, timeout=30)
+        assert refused.status_code == 409
+        assert "is not the file that was saved" in refused.json()["detail"]
+        replace(bundle, untrained, "2031-01-01T00:00:00")
+        taken = httpx.post(f"{address}/admin/reload", headers=admin, timeout=30)
+        assert taken.status_code == 202
+        new = taken.json()["bundle"]
+        assert new != old
+        until(lambda: {version: len(pids) for version, pids in answering(address).items()} == {new: 2}, 30)
+        (before,) = answering(address).values()
+        next(one for one in psutil.Process(process.pid).children() if str(one.pid) in before).kill()
+        until(lambda: len(answering(address)[new] - before) == 1 and len(answering(address)[new]) == 2, 60)
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/predict/batch", "/v2/models/attire/infer"])
+def test_a_body_that_does_not_arrive_is_given_up_and_its_connection_closed(untrained: ModelBundle, path: str) -> None:
+    kind = "multipart/form-data; boundary=x" if path == "/v1/predict" else "application/json"
+    with listening(untrained, upload_s=0.4) as address, socket.socket() as client:
+        client.settimeout(10)
+        client.connect(("127.0.0.1", int(address.rpartition(":")[2])))
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n--x\r\n"
+        client.sendall(head.encode())
+        start, answer = time.monotonic(), b""
+        while more := client.recv(4096):  # ends when the server closes
+            answer += more
+            with contextlib.suppress(OSError):  # a byte now and then does not buy time
+                client.sendall(b"-")
+        assert 0.3 < time.monotonic() - start < 5
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"within 0.4 s" in answer
+        assert httpx.get(f"{address}/healthz").status_code == 200
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_broken_bundle_is_refused_before_anything_listens(bundle: Path, workers: int) -> None:
     damage(bundle)
@@ -160,10 +215,10 @@ def test_a_broken_bundle_is_refused_before_anything_listens(bundle: Path, worker
 
 
 @contextmanager
-def listening(bundle: ModelBundle) -> Iterator[str]:
+def listening(bundle: ModelBundle, **limits: Any) -> Iterator[str]:
     """A fake engine behind a real server in a thread."""
     answering = Model(bundle, FakeEngine(bundle.taxonomy))
-    made = Settings(bundle=bundle.path, admin_keys=(SecretStr(ADMIN),))
+    made = Settings(bundle=bundle.path, admin_keys=(SecretStr(ADMIN),), **limits)
     running = uvicorn.Server(
         uvicorn.Config(create_app(made, load=lambda _: answering), port=0, log_config=None, lifespan="on")
     )

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,9 +19,11 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from attire.bundle import ModelBundle
+from attire.catalog.images import open_photo
 from attire.errors import BundleError, ConfigError
 from attire.predict.predictor import Predictor
 from attire.prediction import Answer
+from attire.serve import service
 from attire.serve.app import create_app
 from attire.serve.models import Model
 from attire.serve.settings import Settings, read_keys
@@ -74,10 +77,6 @@ def test_a_known_category_overrules_and_an_unknown_word_is_refused(api: TestClie
         "alternatives": [{"value": word, "confidence": 0} for word in ("Shirts", "Trousers")],
     }
     assert "did you mean 'Shirts'" in problem(ask(api, RED, category="Shirtz"), 422)
-
-
-def test_a_title_needs_a_bundle_that_reads_titles(api: TestClient) -> None:
-    assert "reads photos only" in problem(ask(api, RED, title="a red shirt"), 422)
 
 
 def test_one_bad_photo_is_left_out_by_its_number(api: TestClient) -> None:
@@ -212,6 +211,36 @@ def test_a_full_queue_refuses_at_once_and_the_deadline_gives_up(untrained: Model
         engine.gate.set()
         assert ask(api, RED).status_code == 200
         problem(ask(api, RED, RED, RED), 413)  # it could never be admitted
+
+
+def test_slow_decodes_hold_no_more_threads_than_there_are_and_what_was_given_up_is_not_decoded(
+    untrained: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, decoded = threading.Event(), list[bytes]()
+
+    def slow(photo: bytes, target_px: tuple[int, int]) -> Image.Image:
+        decoded.append(photo)
+        assert gate.wait(20)
+        return open_photo(photo, target_px=target_px)
+
+    monkeypatch.setattr(service, "open_photo", slow)
+    with client(untrained, decoders=2, deadline_s=0.3, queue_photos=8) as api, ThreadPoolExecutor(8) as pool:
+        flood = [pool.submit(ask, api, RED) for _ in range(8)]
+        assert {one.result().status_code for one in flood} == {504}
+        assert decoded == [RED, RED]
+        assert "attire_photos_admitted 0.0" in api.get("/metrics").text
+        gate.set()
+        assert ask(api, BLUE).status_code == 200
+    assert decoded == [RED, RED, BLUE]
+
+
+def test_a_jpeg_that_takes_minutes_to_decode_is_refused(api: TestClient) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(content, "JPEG", progressive=True)
+    assert ask(api, content.getvalue()).status_code == 200
+    start = content.getvalue().rindex(b"\xff\xda")
+    scan = content.getvalue()[start:-2]
+    assert "scans" in problem(ask(api, content.getvalue()[:-2] + scan * 60 + b"\xff\xd9"), 422)
 
 
 def test_reload_swaps_the_model_under_requests_and_refuses_a_broken_one(untrained: ModelBundle) -> None:

@@ -22,8 +22,9 @@ from attire.serve.limits import BodyLimits
 from attire.serve.metrics import Metrics
 from attire.serve.models import Load, Models, load_model
 from attire.serve.problems import Problem, handle_errors
-from attire.serve.protocol_v2 import InferRequest, v2
 from attire.serve.routes_v1 import admin, answers, health
+from attire.serve.routes_v2 import v2
+from attire.serve.schemas_v2 import InferRequest
 from attire.serve.service import Service
 from attire.serve.settings import Settings
 from attire.serve.tryit import tryit

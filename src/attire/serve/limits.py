@@ -14,6 +14,7 @@ from attire.errors import PhotoError
 from attire.serve.problems import Problem, ProblemError, response
 from attire.serve.settings import MIB, Settings
 
+SCANS = 64  # of a JPEG: a usual progressive one has 10; each is a pass over all pixels, for as little as 20 bytes
 MAGIC = {"JPEG": (b"\xff\xd8\xff",), "PNG": (b"\x89PNG\r\n\x1a\n",), "WEBP": (b"RIFF",)}
 
 
@@ -37,6 +38,9 @@ def check_photo(content: bytes, settings: Settings) -> None:
         raise PhotoError(f"too large: at most {settings.photo_pixels:,} pixels are taken") from None
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError, struct.error) as error:
         raise PhotoError(f"damaged: {error}") from None
+    # Elsewhere than at the start of a scan these two bytes stand only in a thumbnail, which has few.
+    if kind == "JPEG" and content.count(b"\xff\xda") > SCANS:
+        raise PhotoError(f"too slow to decode: a JPEG of more than {SCANS} scans")
     if width * height > settings.photo_pixels:
         size = f"{width:,} x {height:,} px"
         raise PhotoError(f"too large: {size}, at most {settings.photo_pixels:,} pixels are taken")

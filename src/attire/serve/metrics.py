@@ -26,6 +26,13 @@ class Metrics:
         self.waiting = Gauge(
             "attire_photos_admitted", "Admitted, not yet answered", registry=own, multiprocess_mode="livesum"
         )
+        self.bundle = Gauge(
+            "attire_bundle",
+            "1: it answers (with several workers, in that process)",
+            ["version"],
+            registry=own,
+            multiprocess_mode="liveall",
+        )
         self.reloads = Counter("attire_reloads", "Attempts to load a bundle", ["outcome"], registry=own)
 
     def text(self) -> bytes:

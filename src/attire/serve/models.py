@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -54,18 +55,24 @@ class Models:
     async def load(self) -> Model:
         """Load and verify what is on disk now and swap it in; where that fails the old one stays, and it raises."""
         async with self._lock:
-            try:
-                found = await asyncio.to_thread(self._load, self._settings)
-            except AttireError as error:
-                self._metrics.reloads.labels("refused").inc()
-                logger.error("bundle refused%s: %s", "" if self.model is None else ", the old one stays", error)
-                raise
+            found = await self._loaded(self._settings)
+            if self.model is not None:
+                self._metrics.bundle.labels(self.model.version).set(0)
+            self._metrics.bundle.labels(found.version).set(1)
             self.model = found
             self._metrics.reloads.labels("loaded").inc()
             logger.info("bundle %s answers", found.version)
             return found
 
-    async def verify(self) -> Model:
-        """What is on disk now, loaded and verified but not swapped in; raises `AttireError`."""
+    async def verify(self, path: Path) -> Model:
+        """The bundle at `path`, loaded and verified but not swapped in; raises `AttireError`."""
         async with self._lock:
-            return await asyncio.to_thread(self._load, self._settings)
+            return await self._loaded(self._settings.model_copy(update={"bundle": path}))
+
+    async def _loaded(self, settings: Settings) -> Model:
+        try:
+            return await asyncio.to_thread(self._load, settings)
+        except AttireError as error:
+            self._metrics.reloads.labels("refused").inc()
+            logger.error("bundle refused%s: %s", "" if self.model is None else ", the old one stays", error)
+            raise

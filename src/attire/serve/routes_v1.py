@@ -7,7 +7,7 @@ import base64
 import binascii
 import os
 import signal
-from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
@@ -15,6 +15,7 @@ from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from attire.errors import AttireError, BundleError, MissingExtraError, PhotoError
 from attire.serve.problems import Problem, ProblemError, described
 from attire.serve.schemas import (
+    TITLE,
     BatchAnswer,
     BatchProduct,
     BatchRequest,
@@ -46,7 +47,7 @@ async def predict(
     request: Request,
     photos: Annotated[list[UploadFile], File(description="JPEG, PNG or WebP; several of one product are averaged")],
     id: Annotated[str, Form(max_length=256, description="given back with the answer")] = "",
-    title: Annotated[str, Form(max_length=2000, description="for bundles that read titles")] = "",
+    title: Annotated[str, Form(max_length=2000, description=TITLE)] = "",
     category: Annotated[str | None, Form(max_length=256, description="the known one, which overrules")] = None,
     fill: Annotated[Fill, Form(description="all: answer every key that applies, however unsure")] = "sure",
     precision: Annotated[float | None, Form(gt=0, lt=1, description="how often answers are to be right")] = None,
@@ -109,7 +110,8 @@ async def explain(
 @answers.get("/taxonomy", responses=described(401, 500, 503))
 async def taxonomy(request: Request) -> Words:
     """The categories, keys and values that the model can answer with."""
-    return Words.of(service_of(request).model().bundle.taxonomy)
+    bundle = service_of(request).model().bundle
+    return Words.of(bundle.taxonomy, reads_titles=bundle.title_reader is not None)
 
 
 @health.get("/healthz")
@@ -136,17 +138,22 @@ async def metrics(request: Request) -> Response:
 
 @admin.post(
     "/reload",
-    responses={202: {"model": State, "description": "all workers are loading it"}, **described(401, 409, 500)},
+    responses={
+        202: {"model": State, "description": "it is good, and all workers are loading it: /metrics, attire_bundle"},
+        **described(401, 409, 500),
+    },
 )
 async def reload(request: Request, response: Response) -> State:
     """Load what now stands at the bundle's path, verify it, and let it answer; a broken one leaves the old in place."""
     service = service_of(request)
+    source = service.settings.source
     try:
-        if service.settings.supervised:
-            os.kill(os.getppid(), signal.SIGHUP)  # the parent verifies it, once, for all workers
-            response.status_code = 202
-            return State(status="reloading")
-        return State(bundle=(await service.models.load()).version)
+        if source is None:
+            return State(bundle=(await service.models.load()).version)
+        found = await service.models.verify(source)
+        os.kill(os.getppid(), signal.SIGHUP)  # the parent copies it and tells all workers
+        response.status_code = 202
+        return State(status="reloading", bundle=found.version)
     except BundleError as error:
         raise ProblemError(409, f"the old bundle goes on answering: {error}") from None
 
@@ -168,11 +175,8 @@ async def _content(photo: UrlPhoto | InlinePhoto, service: Service) -> bytes | P
             return await service.fetch(photo.url)
         if len(photo.base64) * 3 / 4 > service.settings.photo_bytes + 3:
             raise PhotoError(f"too large: at most {service.settings.photo_bytes:,} bytes are taken")
-        return base64.b64decode(photo.base64, validate=True)
+        return await service.threaded(partial(base64.b64decode, photo.base64, validate=True))
     except PhotoError as error:
         return error
     except (binascii.Error, ValueError):
         return PhotoError("not base64")
-
-
-ROUTERS: Sequence[APIRouter] = (answers, health, admin)

@@ -12,6 +12,7 @@ from attire.taxonomy import Taxonomy
 
 Confidence = Annotated[float, Field(ge=0, le=1 + 1e-5)]  # float32 sums to 1 only nearly
 Fill = Literal["sure", "all"]
+TITLE = "adds to what the photos say; refused with 422 unless /v1/taxonomy says `reads_titles`"
 
 
 class Scored(BaseModel):
@@ -124,7 +125,7 @@ class BatchProduct(BaseModel):
     model_config = ConfigDict(extra="forbid")
     id: str = Field("", max_length=256)
     photos: list[UrlPhoto | InlinePhoto] = Field(min_length=1)
-    title: str = Field("", max_length=2000)
+    title: str = Field("", max_length=2000, description=TITLE)
     category: str | None = Field(None, max_length=256, description="the known one, which overrules the network's")
 
 
@@ -170,11 +171,12 @@ class Words(BaseModel):
     digest: str
     categories: list[str]
     keys: dict[str, KeyWords]
+    reads_titles: bool = Field(description="whether a request may state the product's title")
 
     @classmethod
-    def of(cls, taxonomy: Taxonomy) -> Words:
+    def of(cls, taxonomy: Taxonomy, reads_titles: bool) -> Words:
         keys = {name: KeyWords(**key.model_dump(exclude={"aliases"})) for name, key in taxonomy.keys.items()}
-        return cls(digest=taxonomy.digest, categories=list(taxonomy.categories), keys=keys)
+        return cls(digest=taxonomy.digest, categories=list(taxonomy.categories), keys=keys, reads_titles=reads_titles)
 
 
 class State(BaseModel):

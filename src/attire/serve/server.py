@@ -54,7 +54,7 @@ def run(settings: Settings, host: str, port: int, workers: int = 1) -> None:
         figures = Path(folder) / "metrics"
         figures.mkdir()
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(figures)  # before any worker imports prometheus_client
-        settings = settings.model_copy(update={"bundle": copies.current, "supervised": True})
+        settings = settings.model_copy(update={"bundle": copies.current, "source": copies.source})
         config = _config(settings, host, port, workers)
         Supervisor(config, [config.bind_socket()], copies).run()
 
@@ -76,7 +76,7 @@ def _config(settings: Settings, host: str, port: int, workers: int = 1) -> uvico
 
 def build(settings: Settings) -> FastAPI:
     """The application of one process."""
-    if settings.supervised:
+    if settings.source is not None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the application listens to it
     log_to_stderr()
     from attire.serve.app import create_app
@@ -132,6 +132,14 @@ class Supervisor(Multiprocess):
     def __init__(self, config: uvicorn.Config, sockets: list[socket], copies: Copies) -> None:
         super().__init__(config, sockets)
         self._copies = copies
+
+    def keep_subprocess_alive(self) -> None:
+        from prometheus_client.multiprocess import mark_process_dead  # not before the folder of figures is known
+
+        before = {process.pid for process in self.processes}
+        super().keep_subprocess_alive()
+        for pid in before - {process.pid for process in self.processes}:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]  # else its figures would count for ever
 
     def handle_hup(self) -> None:
         try:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attire.catalog.images import open_photo
-from attire.errors import MissingExtraError, PhotoError
+from attire.errors import ConfigError, MissingExtraError, PhotoError
 from attire.predict.engines import Bytes, Floats
-from attire.predict.logits import title_reader
 from attire.score.decisions import prediction
 from attire.serve.batching import Batcher, FullError
 from attire.serve.fetch import Fetcher
@@ -27,6 +27,7 @@ from attire.serve.schemas import Fault, Product
 from attire.serve.settings import Settings
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 EXPLANATIONS = 4  # waiting at once: each takes a forward and a backward pass, outside the batches
 
 
@@ -56,6 +57,14 @@ class Service:
         self._explainer.shutdown(cancel_futures=True)
         self.batcher.close()
 
+    async def threaded(self, job: Callable[..., T], *args: object) -> T:
+        """Run a job that would hold up other requests, in one of as many threads as there are decoders.
+
+        One that is cancelled before its turn is never run; one that runs keeps its thread until it ends, which
+        `check_photo` sees to.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, job, *args)
+
     def model(self) -> Model:
         """The model that answers now."""
         if self.models.model is None:
@@ -79,9 +88,13 @@ class Service:
             raise ProblemError(504, detail) from None
 
     async def logits(self, model: Model, pixels: Sequence[Bytes], titles: Sequence[str] = ()) -> tuple[Floats, Floats]:
-        """float32[B, C] and float32[B, K] of admitted photos uint8[3, H, W], with a title each or none at all."""
-        reader = title_reader(model.bundle, "both" if any(titles) else "photo")
-        text = [None] * len(pixels) if reader is None else list(reader(titles))
+        """float32[B, C] and float32[B, K] of admitted photos uint8[3, H, W], with a title each or none at all.
+
+        A bundle that reads titles gets an empty one where there is none, which adds nothing: batches stay whole.
+        """
+        reader, text = model.bundle.title_reader, [None] * len(pixels)
+        if reader is not None:
+            text = list(await self.threaded(reader, titles or [""] * len(pixels)))
         futures = self.batcher.submit(model.engine, list(zip(pixels, text, strict=True)))
         rows = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
         category, attributes = (np.stack(part) for part in zip(*rows, strict=True))
@@ -95,7 +108,8 @@ class Service:
             known = np.array([taxonomy.category_index[taxonomy.category(question.category)]])
         if bundle.calibration and precision is not None:
             bundle.calibration.check(precision)
-        title_reader(bundle, "both" if question.title else "photo")
+        if question.title and bundle.title_reader is None:
+            raise ConfigError("the model reads photos only, so it cannot be asked with a title. Leave it out.")
         found = await asyncio.gather(*(self._decoded(model, photo) for photo in question.photos))
         faults = [Fault(photo=n, reason=str(one)) for n, one in enumerate(found, 1) if isinstance(one, PhotoError)]
         pixels = [one for one in found if not isinstance(one, PhotoError)]
@@ -127,7 +141,7 @@ class Service:
     async def _decoded(self, model: Model, photo: bytes | PhotoError) -> Bytes | PhotoError:
         if isinstance(photo, PhotoError):
             return photo
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, self._decode, model, photo)
+        return await self.threaded(self._decode, model, photo)
 
     def _decode(self, model: Model, photo: bytes) -> Bytes | PhotoError:
         preprocess = model.bundle.preprocess

@@ -43,7 +43,7 @@ class Settings(BaseModel):
     keys: tuple[SecretStr, ...] = ()  # empty: everybody may ask
     admin_keys: tuple[SecretStr, ...] = ()  # empty: nobody may reload by HTTP
     cors_origins: tuple[str, ...] = ()
-    supervised: bool = False  # a worker of several: its parent reloads all of them
+    source: Path | None = None  # of a worker of several: where its parent copies `bundle` from, for all of them
 
 
 def read_keys(file: Path | None, variable: str) -> tuple[SecretStr, ...]:
