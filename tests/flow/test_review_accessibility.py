@@ -9,7 +9,7 @@ import pytest
 from asking import FakeEngine, photo
 from axe_playwright_python.sync_playwright import Axe
 from browsing import chromium, served
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 from reviewing import write_predictions
 
 from attire.bundle import ModelBundle
@@ -94,17 +94,21 @@ def test_reviewing(page: Page, catalog: Catalog, tmp_path: Path) -> None:
         audit(page)
 
 
+def upload(content: bytes) -> FilePayload:
+    return {"name": "p.png", "mimeType": "image/png", "buffer": content}
+
+
 def test_trying_a_photo(page: Page, untrained: ModelBundle) -> None:
     model = Model(untrained, FakeEngine(untrained.taxonomy))
     with served(create_app(Settings(bundle=untrained.path), load=lambda _: model)) as address:
         page.goto(address)
         page.locator("summary").click()
         audit(page)
-        files = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": photo()} for n in range(2)]
-        page.set_input_files("#file", [*files, {"name": "no.png", "mimeType": "image/png", "buffer": b"no photo"}])  # type: ignore[list-item]
+        red, damaged = upload(photo()), upload(b"no photo")
+        page.set_input_files("#file", [red, red, damaged])
         expect(page.locator("#status")).to_contain_text("was left out")
         audit(page)
-        page.set_input_files("#file", [{"name": "no.png", "mimeType": "image/png", "buffer": b"no photo"}])
+        page.set_input_files("#file", [damaged])
         expect(page.locator("#problem")).to_be_visible()
         audit(page)
 
