@@ -94,18 +94,21 @@ def test_reviewing(page: Page, catalog: Catalog, tmp_path: Path) -> None:
         audit(page)
 
 
+def upload(content: bytes) -> FilePayload:
+    return {"name": "p.png", "mimeType": "image/png", "buffer": content}
+
+
 def test_trying_a_photo(page: Page, untrained: ModelBundle) -> None:
     model = Model(untrained, FakeEngine(untrained.taxonomy))
     with served(create_app(Settings(bundle=untrained.path), load=lambda _: model)) as address:
         page.goto(address)
         page.locator("summary").click()
         audit(page)
-        files = [FilePayload(name=f"{n}.png", mimeType="image/png", buffer=photo()) for n in range(2)]
-        broken = FilePayload(name="no.png", mimeType="image/png", buffer=b"no photo")
-        page.set_input_files("#file", [*files, broken])
+        red, damaged = upload(photo()), upload(b"no photo")
+        page.set_input_files("#file", [red, red, damaged])
         expect(page.locator("#status")).to_contain_text("was left out")
         audit(page)
-        page.set_input_files("#file", [broken])
+        page.set_input_files("#file", [damaged])
         expect(page.locator("#problem")).to_be_visible()
         audit(page)
 
