@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import postgres as servers
 import pytest
 import torch
+from bundles import save_bundle
 from drawing import draw_feed
 
 from attire.bundle import ModelBundle
 from attire.catalog.ingest import ingest
 from attire.catalog.splits import Splits, split
 from attire.catalog.store import Catalog
-from attire.config import Architecture, Decision
+from attire.config import Architecture
 from attire.model.network import build_network
-from attire.pixels.preprocess import Preprocess
 
 
 @pytest.fixture(scope="session")
@@ -36,16 +36,8 @@ def untrained(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Mod
     """A bundle of a random network for the catalog's taxonomy."""
     torch.manual_seed(0)
     architecture = Architecture(backbone="resnet10t", hidden=8, shared=True)
-    return ModelBundle.save(
-        tmp_path_factory.mktemp("untrained") / "bundle",
-        build_network(architecture, catalog.taxonomy),
-        architecture,
-        taxonomy=catalog.taxonomy,
-        preprocess=Preprocess(size_px=(32, 24), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
-        decision=Decision(),
-        provenance={"recipe": {"name": "base", "seed": 0}},
-        scores={},
-    )
+    network = build_network(architecture, catalog.taxonomy)
+    return save_bundle(tmp_path_factory.mktemp("untrained") / "bundle", network, architecture, catalog.taxonomy)
 
 
 @pytest.fixture(scope="session")

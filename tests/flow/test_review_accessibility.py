@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from asking import FakeEngine, photo
+from asking import FakeEngine, photo, served
 from axe_playwright_python.sync_playwright import Axe
-from browsing import chromium, served
+from browsing import chromium
 from playwright.sync_api import Browser, FilePayload, Page, expect
 from reviewing import write_predictions
 

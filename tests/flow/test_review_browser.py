@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from asking import until
-from browsing import chromium, served
+from asking import served, until
+from browsing import chromium
 from playwright.sync_api import Browser, Page, expect
 from reviewing import write_predictions
 

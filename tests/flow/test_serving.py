@@ -21,8 +21,7 @@ import httpx
 import psutil
 import pytest
 import schemathesis
-import uvicorn
-from asking import FakeEngine, ask, photo, server, until
+from asking import FakeEngine, ask, photo, served, server, until
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from pydantic import SecretStr
@@ -219,17 +218,8 @@ def listening(bundle: ModelBundle, **limits: Any) -> Iterator[str]:
     """A fake engine behind a real server in a thread."""
     answering = Model(bundle, FakeEngine(bundle.taxonomy))
     made = Settings(bundle=bundle.path, admin_keys=(SecretStr(ADMIN),), **limits)
-    running = uvicorn.Server(
-        uvicorn.Config(create_app(made, load=lambda _: answering), port=0, log_config=None, lifespan="on")
-    )
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    try:
-        until(lambda: running.started)
-        yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        running.should_exit = True
-        thread.join()
+    with served(create_app(made, load=lambda _: answering)) as address:
+        yield address
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))

@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from bundles import save_bundle
 
 from attire.bundle import ModelBundle
 from attire.catalog.splits import RARE, Splits, balance
 from attire.catalog.store import Catalog
-from attire.config import Architecture, Decision
+from attire.config import Architecture
 from attire.evaluation.compare import compare
 from attire.evaluation.evaluate import evaluate
 from attire.evaluation.evidence import Evidence
@@ -50,20 +51,11 @@ def test_chosen_products_have_no_split_to_tell_of(catalog: Catalog, splits: Spli
     assert report.provenance.split == "10 chosen products"
 
 
-def test_a_bundle_of_the_category_alone_has_a_report(catalog: Catalog, untrained: ModelBundle, tmp_path: Path) -> None:
+def test_a_bundle_of_the_category_alone_has_a_report(catalog: Catalog, tmp_path: Path) -> None:
     words = Taxonomy(categories=catalog.taxonomy.categories)
     architecture = Architecture(backbone="resnet10t", hidden=8, shared=True)
     torch.manual_seed(0)
-    bundle = ModelBundle.save(
-        tmp_path / "bundle",
-        build_network(architecture, words),
-        architecture,
-        taxonomy=words,
-        preprocess=untrained.preprocess,
-        decision=Decision(),
-        provenance={},
-        scores={},
-    )
+    bundle = save_bundle(tmp_path / "bundle", build_network(architecture, words), architecture, words)
     report = evaluate(bundle, catalog, "val", out=tmp_path / "report")
     assert report.keys == ()
     assert not np.isnan(report.figures["category_accuracy"].value)

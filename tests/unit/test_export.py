@@ -13,12 +13,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from bundles import save_bundle
 from numpy.typing import NDArray
 
 from attire.bundle import SPEC, ModelBundle
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
-from attire.config import Architecture, Decision
+from attire.config import Architecture
 from attire.errors import BundleError, ConfigError, ExportError, MissingExtraError
 from attire.export import export as exporting
 from attire.export.export import ATTEMPTS, MAKERS, Exported, export
@@ -29,7 +30,6 @@ from attire.export.parity import Answers, compare, passes
 from attire.export.quantise import Scheme
 from attire.export.sample import Sample, draw_sample
 from attire.model.network import build_backbone, build_network
-from attire.pixels.preprocess import Preprocess
 from attire.predict.engines import ENGINES, Engine, TorchEngine, open_engine
 from attire.predict.exported import RECORD, EngineRecord, Runtime, engine_folder, engine_names, read_record
 from attire.predict.runtimes import ExportedEngine
@@ -47,16 +47,7 @@ def make_bundle(folder: Path, taxonomy: Taxonomy, architecture: Architecture) ->
         network.category_backbone = build_backbone(architecture)
     if network.heads.text is not None:
         torch.nn.init.normal_(network.heads.text.embedding.weight)
-    return ModelBundle.save(
-        folder / "bundle",
-        network,
-        architecture,
-        taxonomy=taxonomy,
-        preprocess=Preprocess(size_px=(32, 24), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
-        decision=Decision(),
-        provenance={},
-        scores={},
-    )
+    return save_bundle(folder / "bundle", network, architecture, taxonomy)
 
 
 @pytest.fixture(scope="module")

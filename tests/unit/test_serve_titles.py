@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from asking import FakeEngine, ask, client, photo
+from bundles import save_bundle
 from fastapi.testclient import TestClient
 
 from attire.bundle import ModelBundle
-from attire.config import Architecture, Decision
+from attire.config import Architecture
 from attire.model.network import build_network
-from attire.pixels.preprocess import Preprocess
 from attire.predict.predictor import Predictor
 from attire.serve.app import create_app
 from attire.serve.settings import Settings
@@ -33,16 +33,7 @@ def reading(untrained: ModelBundle, tmp_path_factory: pytest.TempPathFactory) ->
     for name, weights in network.named_parameters():
         if "embedding" in name:  # it starts at zero, so that untrained words say nothing
             torch.nn.init.normal_(weights, std=20)
-    return ModelBundle.save(
-        tmp_path_factory.mktemp("reading") / "bundle",
-        network,
-        architecture,
-        taxonomy=untrained.taxonomy,
-        preprocess=Preprocess(size_px=(32, 24), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
-        decision=Decision(),
-        provenance={"recipe": {"name": "base", "seed": 0}},
-        scores={},
-    )
+    return save_bundle(tmp_path_factory.mktemp("reading") / "bundle", network, architecture, untrained.taxonomy)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from attire.errors import ConfigError
 from attire.pixels.preprocess import Preprocess
 from attire.predict.decode import Pixels, ProductPhotos, decoded
 from attire.predict.engines import Engine, TitleEngine, TorchEngine
+from attire.taxonomy import Taxonomy
 from attire.titles import TitleReader
 
 BATCH = 32  # photos
@@ -96,6 +97,15 @@ def packed(found: Iterable[ProductLogits], most: int) -> list[ProductLogits]:
     return products
 
 
+def stacked(answered: Sequence[ProductLogits], taxonomy: Taxonomy) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """float32[N, C] and float32[N, K] of N products that all have logits."""
+    category = np.zeros((len(answered), len(taxonomy.categories)), dtype=np.float32)
+    attributes = np.zeros((len(answered), taxonomy.width), dtype=np.float32)
+    for row, product in enumerate(answered):
+        category[row], attributes[row] = product.category, product.attributes
+    return category, attributes
+
+
 @dataclass(frozen=True, slots=True)
 class CatalogLogits:
     """category: float32[N, C] and attributes: float32[N, K] of the products `ids`; `failed`: why others have none."""
@@ -133,12 +143,7 @@ def catalog_logits(
             failed[found.id] = "; ".join(found.faults) or "no readable photo"
         else:
             answered.append(found)
-    taxonomy = bundle.taxonomy
-    category = np.zeros((len(answered), len(taxonomy.categories)), dtype=np.float32)
-    attributes = np.zeros((len(answered), taxonomy.width), dtype=np.float32)
-    for row, found in enumerate(answered):
-        category[row], attributes[row] = found.category, found.attributes
-    return CatalogLogits([found.id for found in answered], category, attributes, failed)
+    return CatalogLogits([found.id for found in answered], *stacked(answered, bundle.taxonomy), failed)
 
 
 def title_reader(bundle: ModelBundle, inputs: Inputs) -> TitleReader | None:

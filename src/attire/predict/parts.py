@@ -15,7 +15,7 @@ import polars as pl
 
 from attire.bundle import ModelBundle
 from attire.catalog.store import replace_text
-from attire.predict.logits import ProductLogits
+from attire.predict.logits import ProductLogits, stacked
 from attire.predict.output import SINKS, Format, Outcomes, to_table
 
 
@@ -31,10 +31,7 @@ class Answering:
         """The products' rows."""
         taxonomy = self.bundle.taxonomy
         answered = [row for row, product in enumerate(found) if product.category is not None]
-        category = np.zeros((len(answered), len(taxonomy.categories)), dtype=np.float32)
-        attributes = np.zeros((len(answered), taxonomy.width), dtype=np.float32)
-        for row, n in enumerate(answered):
-            category[row], attributes[row] = found[n].category, found[n].attributes
+        category, attributes = stacked([found[n] for n in answered], taxonomy)
         index = taxonomy.category_index
         known = [-1 if (stated := found[n].known) is None else index[stated] for n in answered]
         decisions = self.bundle.decide(category, attributes, np.array(known, dtype=np.int64))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
@@ -11,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from attire.catalog.store import Catalog
+from attire.catalog.store import Catalog, file_sha256
 from attire.errors import FeedError, TaxonomyError, did_you_mean
 from attire.prediction import Abstained, Alternative, Answer
 from attire.taxonomy import SEPARATOR
@@ -51,8 +50,7 @@ class Work:
         rows = _read(predictions)
         _check(rows, catalog, predictions)
         self.fields = _fields(rows, catalog)
-        with predictions.open("rb") as file:
-            self.digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self.digest = file_sha256(predictions)
         self.said = lru_cache(maxsize=5000)(self._said)
         about = predictions.with_name(f"{predictions.name}.json")
         self.about: dict[str, Any] = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
@@ -74,7 +72,7 @@ class Work:
     def _said(self, product: str) -> Mapping[str, Answer | Abstained]:
         """What the model says of a product, by key; empty of one without predictions."""
         start, count = self._places.get(product, (0, 0))
-        return {row["key"]: _said(row) for row in self.fields.slice(start, count).iter_rows(named=True)}
+        return {row["key"]: _answer(row) for row in self.fields.slice(start, count).iter_rows(named=True)}
 
 
 def joined(values: tuple[str, ...] | list[str]) -> str:
@@ -167,7 +165,7 @@ def _stated(catalog: Catalog) -> pl.DataFrame:
     return pl.concat([by_key, categories])
 
 
-def _said(row: dict[str, Any]) -> Answer | Abstained:
+def _answer(row: dict[str, Any]) -> Answer | Abstained:
     others = tuple(Alternative(**other) for other in json.loads(row["alternatives"] or "[]"))
     if row["answer"] is None:
         return Abstained(row["reason"] or "", others)

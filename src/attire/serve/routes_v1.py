@@ -15,6 +15,7 @@ from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from attire.errors import AttireError, BundleError, MissingExtraError, PhotoError
 from attire.serve.problems import Problem, ProblemError, described
 from attire.serve.schemas import (
+    LONGEST_TITLE,
     TITLE,
     BatchAnswer,
     BatchProduct,
@@ -47,7 +48,7 @@ async def predict(
     request: Request,
     photos: Annotated[list[UploadFile], File(description="JPEG, PNG or WebP; several of one product are averaged")],
     id: Annotated[str, Form(max_length=256, description="given back with the answer")] = "",
-    title: Annotated[str, Form(max_length=2000, description=TITLE)] = "",
+    title: Annotated[str, Form(max_length=LONGEST_TITLE, description=TITLE)] = "",
     category: Annotated[str | None, Form(max_length=256, description="the known one, which overrules")] = None,
     fill: Annotated[Fill, Form(description="all: answer every key that applies, however unsure")] = "sure",
     precision: Annotated[float | None, Form(gt=0, lt=1, description="how often answers are to be right")] = None,

@@ -12,6 +12,7 @@ from attire.taxonomy import Taxonomy
 
 Confidence = Annotated[float, Field(ge=0, le=1 + 1e-5)]  # float32 sums to 1 only nearly
 Fill = Literal["sure", "all"]
+LONGEST_TITLE = 2000  # characters
 TITLE = "adds to what the photos say; refused with 422 unless /v1/taxonomy says `reads_titles`"
 
 
@@ -125,7 +126,7 @@ class BatchProduct(BaseModel):
     model_config = ConfigDict(extra="forbid")
     id: str = Field("", max_length=256)
     photos: list[UrlPhoto | InlinePhoto] = Field(min_length=1)
-    title: str = Field("", max_length=2000, description=TITLE)
+    title: str = Field("", max_length=LONGEST_TITLE, description=TITLE)
     category: str | None = Field(None, max_length=256, description="the known one, which overrules the network's")
 
 

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from attire.predict.engines import Bytes, Floats
 from attire.serve.models import Model
 from attire.serve.problems import ProblemError
+from attire.serve.schemas import LONGEST_TITLE
 from attire.serve.schemas_v2 import InferAnswer, InferRequest, Output, Tensor, Wanted
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 PHOTO, TITLE = "pixels", "title"
-LONGEST_TITLE = 2000  # characters, as in /v1
 
 
 def read(body: bytes, length: str | None, model: Model) -> tuple[InferRequest, Bytes, list[str]]:

@@ -1,0 +1,25 @@
+"""Bundles of small networks that nobody trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attire.bundle import ModelBundle
+from attire.config import Architecture, Decision
+from attire.model.network import Network
+from attire.pixels.preprocess import Preprocess
+from attire.taxonomy import Taxonomy
+
+
+def save_bundle(folder: Path, network: Network, architecture: Architecture, taxonomy: Taxonomy) -> ModelBundle:
+    """The network as a bundle that reads photos of 32 x 24 px."""
+    return ModelBundle.save(
+        folder,
+        network,
+        architecture,
+        taxonomy=taxonomy,
+        preprocess=Preprocess(size_px=(32, 24), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
+        decision=Decision(),
+        provenance={"recipe": {"name": "base", "seed": 0}},
+        scores={},
+    )
