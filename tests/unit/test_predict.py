@@ -19,10 +19,11 @@ from attire.catalog.images import open_photo
 from attire.catalog.store import Catalog
 from attire.errors import ConfigError, FeedError, PhotoError, TaxonomyError
 from attire.predict import bulk
+from attire.predict.blocks import Block, ProductLogits
 from attire.predict.bulk import predict
 from attire.predict.decode import ProductPhotos
 from attire.predict.engines import Bytes, Floats
-from attire.predict.logits import Inputs, ProductLogits, catalog_logits, packed, stream
+from attire.predict.logits import Inputs, catalog_logits, stream
 from attire.predict.output import Format
 from attire.predict.parts import Answering
 from attire.predict.predictor import Predictor
@@ -94,26 +95,28 @@ def test_many_products_equal_one_by_one(
         np.testing.assert_allclose(found.attributes, attributes.mean(axis=0), atol=0.02)
 
 
-def test_packed_logits_are_rows_of_two_arrays(
+def test_a_block_holds_the_logits_of_its_products_in_two_arrays(
     untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]], tmp_path: Path
 ) -> None:
     (tmp_path / "empty.jpg").touch()
+    second = untrained.taxonomy.categories[1]
     products = [
-        ProductPhotos("none", [tmp_path / "empty.jpg"]),
-        *(ProductPhotos(str(n), paths) for n, paths in enumerate(photos[:4])),
+        ProductPhotos("none", [tmp_path / "empty.jpg"], category=second),
+        *(ProductPhotos(str(n), paths) for n, paths in enumerate(photos[:3])),
+        ProductPhotos("known", photos[3], title="red belt", category=second),
     ]
     apart = list(stream(engine, untrained.preprocess, products))
     rest = stream(engine, untrained.preprocess, products)
-    first, second = packed(rest, 3), packed(rest, 3)
-    assert [len(first), len(second), packed(rest, 3)] == [3, 2, []]
-    for found, expected in zip([*first, *second], apart, strict=True):
-        assert (found.id, found.faults) == (expected.id, expected.faults)
-        np.testing.assert_array_equal(found.category, expected.category)
-        np.testing.assert_array_equal(found.attributes, expected.attributes)
-    assert first[0].category is None
-    assert first[1].category is not None
-    assert first[2].category is not None
-    assert first[1].category.base is first[2].category.base is not None
+    blocks = [Block.take(rest, 3, untrained.taxonomy) for _ in range(3)]
+    assert [len(block) for block in blocks] == [3, 2, 0]
+    assert [block.ids for block in blocks] == [["none", "0", "1"], ["2", "known"], []]
+    assert [block.faults for block in blocks] == [[apart[0].faults, (), ()], [(), ()], []]
+    assert [block.answered.tolist() for block in blocks] == [[1, 2], [0, 1], []]
+    assert [block.known.tolist() for block in blocks] == [[-1, -1], [-1, 1], []]
+    assert [(block.stated, block.titled) for block in blocks] == [(1, 0), (1, 1), (0, 0)]
+    for name in ("category", "attributes"):
+        rows = np.concatenate([getattr(block, name) for block in blocks])
+        np.testing.assert_array_equal(rows, [getattr(found, name) for found in apart[1:]])
 
 
 def test_one_photo_of_a_product_may_be_unreadable(
@@ -208,11 +211,12 @@ def test_a_catalog_is_answered_from_photos_titles_or_both(titled: ModelBundle, c
     assert title
     assert not catalog[catalog.ids[0]].title
     found = {inputs: catalog_logits(titled, catalog, catalog.ids[:2], engine, inputs=inputs) for inputs in INPUTS}
-    assert found["photo"].ids == found["both"].ids == catalog.ids[:2]
+    assert all(block.ids == catalog.ids[:2] for block in found.values())
+    assert found["photo"].answered.tolist() == found["both"].answered.tolist() == [0, 1]
     said = TitleReader(64)([title]).sum()
     np.testing.assert_allclose(found["both"].category[1], found["photo"].category[1] + said, rtol=1e-5)
     np.testing.assert_allclose(found["both"].category[0], found["photo"].category[0])
-    assert (found["title"].ids, found["title"].failed) == ([catalog.ids[1]], {catalog.ids[0]: "no title"})
+    assert (found["title"].answered.tolist(), found["title"].faults) == ([1], [("no title",), ()])
     np.testing.assert_allclose(found["title"].category[0], said)
 
 
@@ -334,7 +338,7 @@ def test_tables_equal_predictions_one_by_one(calibrated: ModelBundle, format: Fo
     for n, product in enumerate(found):
         said = prediction(taxonomy, decisions, accepted, n, product.id, calibrated.digest)
         rows += _wide(product, said) if format == "wide" else _long(product, said, taxonomy)
-    table = Answering(calibrated, format, precision).table(found)
+    table = Answering(calibrated, format, precision).table(Block.take(found, len(found), taxonomy))
     assert len(table) == len(rows)
     empty = table["confidence" if format == "long" else "colour__confidence"].null_count()
     assert empty > 1 or precision is None, "some answers are not sure enough"
@@ -345,7 +349,8 @@ def test_tables_equal_predictions_one_by_one(calibrated: ModelBundle, format: Fo
 
 
 def test_a_part_of_unreadable_products_has_rows_too(untrained: ModelBundle) -> None:
-    found = [ProductLogits("a", None, None, ("a.jpg: empty",)), ProductLogits("b", None, None, ())]
+    unread = [ProductLogits("a", None, None, ("a.jpg: empty",)), ProductLogits("b", None, None, ())]
+    found = Block.take(unread, 2, untrained.taxonomy)
     wide = Answering(untrained, "wide", None).table(found)
     assert wide.select("id", "category", "colour", "error").rows() == [
         ("a", None, None, "a.jpg: empty"),

@@ -93,14 +93,11 @@ def _rows(targets: Targets, rows: NDArray[np.int64]) -> Targets:
 def _decisions(bundle: ModelBundle, catalog: Catalog, ids: Sequence[str], inputs: Inputs) -> Decisions:
     """Answers in the order of `ids`; a product with nothing readable has none."""
     found = catalog_logits(bundle, catalog, ids, inputs=inputs)
-    answered = bundle.decide(found.category, found.attributes)
-    position = {id: row for row, id in enumerate(ids)}
-    rows = [position[id] for id in found.ids]
     columns = []
-    for values in answered:
+    for values in bundle.decide(found.category, found.attributes):
         column = np.zeros((len(ids), *values.shape[1:]), dtype=values.dtype)
-        column[rows] = values
+        column[found.answered] = values
         columns.append(column)
     decisions = Decisions(*columns)
-    decisions.category[[position[id] for id in found.failed]] = -1
+    decisions.category[np.setdiff1d(np.arange(len(ids)), found.answered)] = -1
     return decisions

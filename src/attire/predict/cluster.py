@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from attire.bundle import ModelBundle
 from attire.errors import AttireError, ConfigError, MissingExtraError
+from attire.predict.blocks import Block
 from attire.predict.engines import open_engine
 from attire.predict.logits import bar, stream
 from attire.predict.output import Format
@@ -64,7 +66,7 @@ class OnRay:
         made: list[Counts] = []
         with _connected(self.address), bar(products.total, Counts.total(done.values()).products) as advance:
             try:
-                for row in self._found(todo, answering, products) if todo else ():
+                for row in self._found(todo, answering, products, parts.size) if todo else ():
                     parts.add(row["number"], row["part"])
                     made.append(Counts(*map(int, row["counts"])))
                     advance(made[-1].products)
@@ -78,7 +80,7 @@ class OnRay:
         return made
 
     def _found(
-        self, todo: Sequence[Mapping[str, Any]], answering: Answering, products: Products
+        self, todo: Sequence[Mapping[str, Any]], answering: Answering, products: Products, size: int
     ) -> Iterator[Mapping[str, Any]]:
         """Each part, as soon as an actor has made it."""
         import ray
@@ -90,6 +92,7 @@ class OnRay:
             "precision": answering.precision,
             "engine": self.name,
             "batch_size": self.batch_size,
+            "size": size,
         }
         resources = ray.cluster_resources()
         device = "GPU" if resources.get("GPU") else "CPU"
@@ -120,6 +123,7 @@ class _Predicting:
             self.engine, self.batch_size = open_engine(bundle, arguments["engine"]), arguments["batch_size"]
         format: Format = arguments["format"]
         self.answering = Answering(bundle, format, arguments["precision"])
+        self.size = arguments["size"]
         self.of_shards = ray.get(arguments["products"])
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, list[Any]]:
@@ -127,9 +131,13 @@ class _Predicting:
         unit = pickle.loads(batch["work"][0])
         products = self.of_shards([unit]) if isinstance(unit, str) else unit
         bundle = self.answering.bundle
-        answers = list(stream(self.engine, bundle.preprocess, products, self.batch_size, bundle.title_reader))
-        counts = Counts.of(answers)
-        part = encoded(self.answering.table(answers), counts)
+        answers = stream(self.engine, bundle.preprocess, products, self.batch_size, bundle.title_reader)
+        tables: list[pl.DataFrame] = []
+        counts = Counts.total([])
+        while (found := Block.take(answers, self.size, bundle.taxonomy)) or not tables:  # an archive may be empty
+            tables.append(self.answering.table(found))
+            counts = Counts.total([counts, Counts.of(found)])
+        part = encoded(pl.concat(tables), counts)
         return {"number": [int(batch["number"][0])], "part": [part], "counts": [np.array(counts)]}
 
 

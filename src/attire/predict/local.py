@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from typing import ClassVar
 
+from attire.predict.blocks import Block
 from attire.predict.engines import Engine
 from attire.predict.inputs import Products
-from attire.predict.logits import ProductLogits, packed, stream, tracked
+from attire.predict.logits import stream, tracked
 from attire.predict.parts import Answering, Counts, Parts, encoded
 from attire.predict.runtimes import runtime_versions
 
@@ -44,14 +45,14 @@ class Local:
         missing = (number for number in count() if number not in done)
         made: list[Counts] = []
 
-        def save(number: int, found: Sequence[ProductLogits]) -> None:
+        def save(number: int, found: Block) -> None:
             counts = Counts.of(found)
             parts.add(number, encoded(answering.table(found), counts))
             made.append(counts)
 
         with ThreadPoolExecutor(1, "write") as writer:
             saved: Future[None] | None = None
-            while part := packed(answers, parts.size):
+            while part := Block.take(answers, parts.size, bundle.taxonomy):
                 if saved is not None:
                     saved.result()
                 saved = writer.submit(save, next(missing), part)

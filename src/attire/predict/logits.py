@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -18,31 +17,15 @@ from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
 from attire.errors import ConfigError
 from attire.pixels.preprocess import Preprocess
+from attire.predict.blocks import Block, ProductLogits
 from attire.predict.decode import Pixels, ProductPhotos, decoded
 from attire.predict.engines import Engine, TitleEngine, TorchEngine
-from attire.taxonomy import Taxonomy
 from attire.titles import TitleReader
 
 BATCH = 32  # photos
 AHEAD = 3  # batches that are decoded, or being decoded, while the engine computes
 
 Inputs = Literal["photo", "title", "both"]  # what a product is answered from
-
-
-@dataclass(frozen=True, slots=True)
-class ProductLogits:
-    """Mean logits over a product's readable photos: float32[C] and float32[K], or None where it has none.
-
-    `faults` names each photo that could not be used, with the reason. `known` is the category that needs no network;
-    `titled` products came with a title.
-    """
-
-    id: str
-    category: NDArray[np.float32] | None
-    attributes: NDArray[np.float32] | None
-    faults: tuple[str, ...]
-    known: str | None = None
-    titled: bool = False
 
 
 def stream(
@@ -76,46 +59,6 @@ def stream(
     yield from (product.mean() for product in opened)
 
 
-def packed(found: Iterable[ProductLogits], most: int) -> list[ProductLogits]:
-    """The next `most` of `found`, whose logits are rows of two arrays.
-
-    Thousands of small arrays that are kept for long would lie between the large ones of an engine, whose room could
-    then not be used again: memory would grow with the number of products.
-    """
-    products: list[ProductLogits] = []
-    category = attributes = None
-    for row, product in enumerate(islice(found, most)):
-        if product.category is None or product.attributes is None:
-            products.append(product)
-            continue
-        if category is None or attributes is None:
-            category, attributes = (
-                np.empty((most, len(logits)), np.float32) for logits in (product.category, product.attributes)
-            )
-        category[row], attributes[row] = product.category, product.attributes
-        products.append(replace(product, category=category[row], attributes=attributes[row]))
-    return products
-
-
-def stacked(answered: Sequence[ProductLogits], taxonomy: Taxonomy) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """float32[N, C] and float32[N, K] of N products that all have logits."""
-    category = np.zeros((len(answered), len(taxonomy.categories)), dtype=np.float32)
-    attributes = np.zeros((len(answered), taxonomy.width), dtype=np.float32)
-    for row, product in enumerate(answered):
-        category[row], attributes[row] = product.category, product.attributes
-    return category, attributes
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogLogits:
-    """category: float32[N, C] and attributes: float32[N, K] of the products `ids`; `failed`: why others have none."""
-
-    ids: list[str]
-    category: NDArray[np.float32]
-    attributes: NDArray[np.float32]
-    failed: dict[str, str]
-
-
 def catalog_logits(
     bundle: ModelBundle,
     catalog: Catalog,
@@ -123,7 +66,7 @@ def catalog_logits(
     engine: Engine | None = None,
     batch_size: int = BATCH,
     inputs: Inputs = "photo",
-) -> CatalogLogits:
+) -> Block:
     """Logits of the catalog's products `ids` from those `inputs`, with a progress bar.
 
     Raises `ConfigError` where the bundle does not read titles and they are asked for.
@@ -137,13 +80,7 @@ def catalog_logits(
         answers = _title_stream(engine, reader, products, batch_size)
     else:
         answers = stream(engine, bundle.preprocess, products, batch_size, reader)
-    answered, failed = [], {}
-    for found in packed(tracked(answers, len(products)), len(products)):
-        if found.category is None:
-            failed[found.id] = "; ".join(found.faults) or "no readable photo"
-        else:
-            answered.append(found)
-    return CatalogLogits([found.id for found in answered], *stacked(answered, bundle.taxonomy), failed)
+    return Block.take(tracked(answers, len(products)), len(products), bundle.taxonomy)
 
 
 def title_reader(bundle: ModelBundle, inputs: Inputs) -> TitleReader | None:

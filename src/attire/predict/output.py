@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from attire.errors import ConfigError, did_you_mean
+from attire.predict.blocks import Block
 from attire.score.decisions import ALTERNATIVES, UNSURE, Decisions, confidence
 from attire.taxonomy import SEPARATOR, Taxonomy
 
@@ -38,13 +39,10 @@ SINKS: dict[str, Callable[[pl.LazyFrame, Path], None]] = {
 class Outcomes:
     """What became of N products, of which M are answered.
 
-    `faults` says of each which photos could not be used; `answered` are the M products' places among the N, to which
-    the rows of `decisions` and accepted (bool[M, A]: the keys whose answer is sure enough) belong.
+    The rows of `decisions`, and accepted (bool[M, A]: the keys whose answer is sure enough), are those of `found`.
     """
 
-    ids: Sequence[str]
-    faults: Sequence[tuple[str, ...]]
-    answered: NDArray[np.int64]
+    found: Block
     decisions: Decisions
     accepted: NDArray[np.bool_]
 
@@ -62,25 +60,25 @@ def check_output(out: Path, format: Format, taxonomy: Taxonomy) -> None:
 
 def to_table(outcomes: Outcomes, taxonomy: Taxonomy, format: Format) -> pl.DataFrame:
     """The outcomes as a table of the format, column by column: a Python object per answer would take longer to make."""
-    decisions, answered = outcomes.decisions, outcomes.answered
+    found, decisions, answered = outcomes.found, outcomes.decisions, outcomes.found.answered
     products = pl.DataFrame(
         {
             ROW: answered,
-            "id": [outcomes.ids[row] for row in answered],
+            "id": [found.ids[row] for row in answered],
             "category": [taxonomy.categories[category] for category in decisions.category],
             "category_confidence": decisions.category_probability[np.arange(len(answered)), decisions.category],
         },
         schema={ROW: pl.Int64, **PRODUCT},
     )
-    rest = sorted(set(range(len(outcomes.ids))) - set(answered.tolist()))
-    unread = {ROW: rest, "id": [outcomes.ids[row] for row in rest]}
+    rest = sorted(set(range(len(found.ids))) - set(answered.tolist()))
+    unread = {ROW: rest, "id": [found.ids[row] for row in rest]}
     if format == "wide":
-        errors = [("; ".join(outcomes.faults[row]) or None) for row in answered]
+        errors = [("; ".join(found.faults[row]) or None) for row in answered]
         table = _wide(products, outcomes, taxonomy).with_columns(pl.Series("error", errors, pl.String))
-        unread["error"] = ["; ".join(outcomes.faults[row]) or None for row in rest]
+        unread["error"] = ["; ".join(found.faults[row]) or None for row in rest]
     else:
         table = _long(products, outcomes, taxonomy)
-        unread["reason"] = [f"unreadable: {'; '.join(outcomes.faults[row])}" for row in rest]
+        unread["reason"] = [f"unreadable: {'; '.join(found.faults[row])}" for row in rest]
     without = pl.DataFrame(unread, schema_overrides={name: table.schema[name] for name in unread})
     return pl.concat([table, without], how="diagonal").sort(ROW, maintain_order=True).drop(ROW)
 
@@ -89,7 +87,7 @@ def _filled(outcomes: Outcomes, taxonomy: Taxonomy) -> tuple[list[list[str | Non
     """For each key the M products' values, joined, and float32[M, A] how sure they are; None and nan where empty."""
     decisions = outcomes.decisions
     filled = outcomes.accepted & decisions.applies
-    texts: list[list[str | None]] = [[None] * len(outcomes.answered) for _ in taxonomy.keys]
+    texts: list[list[str | None]] = [[None] * len(outcomes.decisions.category) for _ in taxonomy.keys]
     values = [value for key in taxonomy.keys.values() for value in key.values]
     keys = taxonomy.key_of_column.tolist()
     rows, columns = np.nonzero(decisions.chosen & filled[:, taxonomy.key_of_column])
@@ -134,7 +132,7 @@ def _alternatives(outcomes: Outcomes, taxonomy: Taxonomy, key: str, number: int)
     """Of each of the M products the likeliest values that were not answered, as JSON; None where the key rules out."""
     columns = taxonomy.columns[key]
     words = [json.dumps(value) for value in taxonomy.keys[key].values]
-    found: list[str | None] = [None] * len(outcomes.answered)
+    found: list[str | None] = [None] * len(outcomes.decisions.category)
     rows = np.flatnonzero(outcomes.decisions.applies[:, number])
     answer = outcomes.decisions.chosen[rows, columns] & outcomes.accepted[rows, number, None]
     scores = np.where(answer, np.float32(-1), outcomes.decisions.probability[rows, columns])

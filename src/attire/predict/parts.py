@@ -5,17 +5,16 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
 
 from attire.bundle import ModelBundle
 from attire.catalog.store import replace_text
-from attire.predict.logits import ProductLogits, stacked
+from attire.predict.blocks import Block
 from attire.predict.output import SINKS, Format, Outcomes, to_table
 
 
@@ -27,23 +26,11 @@ class Answering:
     format: Format
     precision: float | None
 
-    def table(self, found: Sequence[ProductLogits]) -> pl.DataFrame:
+    def table(self, found: Block) -> pl.DataFrame:
         """The products' rows."""
-        taxonomy = self.bundle.taxonomy
-        answered = [row for row, product in enumerate(found) if product.category is not None]
-        category, attributes = stacked([found[n] for n in answered], taxonomy)
-        index = taxonomy.category_index
-        known = [-1 if (stated := found[n].known) is None else index[stated] for n in answered]
-        decisions = self.bundle.decide(category, attributes, np.array(known, dtype=np.int64))
+        decisions = self.bundle.decide(found.category, found.attributes, found.known)
         accepted = self.bundle.accepted(decisions, self.precision)
-        outcomes = Outcomes(
-            [product.id for product in found],
-            [product.faults for product in found],
-            np.array(answered, dtype=np.int64),
-            decisions,
-            accepted,
-        )
-        return to_table(outcomes, taxonomy, self.format)
+        return to_table(Outcomes(found, decisions, accepted), self.bundle.taxonomy, self.format)
 
 
 class Counts(NamedTuple):
@@ -55,14 +42,9 @@ class Counts(NamedTuple):
     titled: int
 
     @classmethod
-    def of(cls, found: Sequence[ProductLogits]) -> Counts:
+    def of(cls, found: Block) -> Counts:
         """Of these products."""
-        return cls(
-            len(found),
-            sum(product.category is None for product in found),
-            sum(product.known is not None for product in found),
-            sum(product.titled for product in found),
-        )
+        return cls(len(found), len(found) - len(found.answered), found.stated, found.titled)
 
     @classmethod
     def total(cls, counts: Iterable[Counts]) -> Counts:
