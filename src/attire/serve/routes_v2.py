@@ -6,7 +6,6 @@ Input `pixels` UINT8[B, 3, H, W] (and `title` BYTES[B] for bundles that read tit
 
 from __future__ import annotations
 
-import asyncio
 from importlib.metadata import version as installed
 
 from fastapi import APIRouter, Request, Response
@@ -83,11 +82,11 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     service, found = service_of(request), _named(request, name, version)
     length = request.headers.get(HEADER_LENGTH)
     body = await request.body()
-    asked, pixels, titles = await asyncio.to_thread(read, body, length, found)
+    asked, pixels, titles = await service.threaded(read, body, length, found)
     async with service.admitted(len(pixels)):
         category, attributes = await service.logits(found, list(pixels), titles)
     computed = {"category": category, "attributes": attributes}
-    return await asyncio.to_thread(write, asked, name, found.version, computed)
+    return await service.threaded(write, asked, name, found.version, computed)
 
 
 def _named(request: Request, name: str, version: str | None) -> Model:
