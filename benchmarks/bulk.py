@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from attire.bundle import ModelBundle
 from attire.catalog.archives import photos_below
+from attire.memory import keep_freed_memory
 from attire.predict.bulk import predict
 from attire.predict.engines import open_engine
 from attire.predict.logits import BATCH
@@ -40,6 +41,7 @@ Run = Callable[[Path, Path, str], float]  # bundle, photos, engine -> seconds
 
 def engine_alone(bundle: Path, photos: Path, engine: str) -> float:
     """The engine on as many random pixels, ready in memory."""
+    keep_freed_memory()  # as the command line does
     loaded = ModelBundle.load(bundle)
     runner = open_engine(loaded, engine)
     batch = np.random.default_rng(0).integers(0, 256, (BATCH, 3, *loaded.preprocess.size_px), dtype=np.uint8)
@@ -55,6 +57,7 @@ def engine_alone(bundle: Path, photos: Path, engine: str) -> float:
 
 def end_to_end(bundle: Path, photos: Path, engine: str) -> float:
     """`attire predict` from a folder of photos to a Parquet file."""
+    keep_freed_memory()
     loaded = ModelBundle.load(bundle)
     runner = open_engine(loaded, engine)
     runner.logits(np.zeros((BATCH, 3, *loaded.preprocess.size_px), dtype=np.uint8))

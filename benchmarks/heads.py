@@ -12,6 +12,7 @@ import torch
 from common import Row, device, interleaved, report
 from torch import Tensor, nn
 
+from attire.memory import keep_freed_memory
 from attire.model.heads import FusedHeads, LinearHeads
 from attire.taxonomy import Key, Taxonomy
 
@@ -62,6 +63,7 @@ class ForwardBackward:
 
 def main(*, batch: int = 64, rounds: int = 7, json: Path | None = None) -> None:
     """Measure on the GPU where there is one, else on the CPU."""
+    keep_freed_memory()  # as the command line does
     original = words(KEYS, VALUES)
     fused, loop = f"{KEYS} heads fused", f"{KEYS} heads in a loop"
     seconds = interleaved(

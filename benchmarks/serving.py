@@ -76,7 +76,9 @@ class EngineAlone:
         code = f"""
 import time, numpy as np
 from attire.bundle import ModelBundle
+from attire.memory import keep_freed_memory
 from attire.predict.engines import TorchEngine
+keep_freed_memory()
 bundle = ModelBundle.load({str(bundle)!r})
 engine, (height, width) = TorchEngine(bundle), bundle.preprocess.size_px
 pixels = np.random.default_rng(0).integers(0, 256, (32, 3, height, width), dtype=np.uint8)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 import attire
 from attire.config import Recipe
+from attire.memory import keep_freed_memory
 from attire.model.backbone import data_config, fastest_precision
 from attire.model.network import build_network
 from attire.pixels.normalise import FromBytes
@@ -109,6 +110,7 @@ def main(
     json: Path | None = None,
 ) -> None:
     """Measure on the GPU where there is one, else on the CPU, in the fastest precision of either."""
+    keep_freed_memory()  # as the command line does; the rivals profit alike
     torch.manual_seed(0)
     overrides = {
         "backbone": backbone,

@@ -104,6 +104,7 @@ def evaluate(
     out: Path,
     split: str = "val",
     inputs: Literal["photo", "title", "both"] | None = None,
+    engine: str = "torch",
 ) -> None:
     """Score a bundle on products whose labels are known, beside two baselines that see no photo.
 
@@ -115,12 +116,14 @@ def evaluate(
         train, val, test, or all.
     inputs
         What the model is shown; all that it reads, unless given.
+    engine
+        What computes: torch, or an engine that export made, to see what it costs in quality.
     """
     from attire.catalog.store import Catalog
     from attire.evaluation.evaluate import evaluate as run
     from attire.evaluation.sheets import sheets, verdict
 
-    report = run(bundle, Catalog.open(catalog), split, inputs=inputs, out=out)
+    report = run(bundle, Catalog.open(catalog), split, inputs=inputs, engine=engine, out=out)
     for sheet in sheets(report):
         console.print(sheet.table())
     console.print(verdict(report))

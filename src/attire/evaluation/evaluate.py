@@ -19,6 +19,7 @@ from attire.evaluation.evidence import Evidence
 from attire.evaluation.files import write_report
 from attire.evaluation.report import Provenance, Report, score_report
 from attire.labels import Targets
+from attire.predict.engines import Engine, open_engine
 from attire.predict.logits import Inputs, catalog_logits
 from attire.score.calibration import PRECISION
 from attire.score.decisions import Decisions
@@ -32,17 +33,19 @@ def evaluate(
     split: str | Sequence[str] = "val",
     *,
     inputs: Inputs | None = None,
+    engine: str = "torch",
     out: str | Path | None = None,
 ) -> Report:
     """Score the bundle on a part of the catalog's split, on all of the catalog (`"all"`), or on a list of ids.
 
     `inputs` is what the bundle is shown: None for all that it reads. No label is given: the category is predicted too.
-    Products without a readable photo (or title, if only that is read) count as unanswered. With `out` the report is
-    written there. Raises `CatalogError` where the catalog's words are not the bundle's, `ConfigError` for `inputs` that
-    it does not read.
+    `engine` computes (see `open_engine`). Products without a readable photo (or title, if only that is read) count as
+    unanswered. With `out` the report is written there. Raises `CatalogError` where the catalog's words are not the
+    bundle's, `ConfigError` for `inputs` that it does not read, `BundleError` for an engine that it does not have.
     """
     bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
     inputs = inputs or ("both" if bundle.title_reader else "photo")
+    computes = open_engine(bundle, engine)
     _check_words(bundle, catalog)
     splits = Splits.read(catalog) if split in PARTS else None
     ids = splits[str(split)] if splits else catalog.ids if split == ALL else tuple(split)
@@ -52,7 +55,7 @@ def evaluate(
     rows = catalog.rows_of(ids)
     truth = _rows(known, rows)
     rivals = baselines(bundle.taxonomy, _rows(known, catalog.rows_of(splits.train)), truth) if splits else {}
-    decisions = _decisions(bundle, catalog, ids, inputs)
+    decisions = _decisions(bundle, catalog, ids, computes, inputs)
     evidence = Evidence(
         bundle.taxonomy,
         tuple(ids),
@@ -69,6 +72,7 @@ def evaluate(
         seed=splits.seed if splits else None,
         attire=version("attire"),
         inputs=inputs,
+        engine=computes.name,
     )
     report = score_report(evidence, rivals, provenance, division(catalog, splits) if splits else None)
     if out is not None:
@@ -90,9 +94,9 @@ def _rows(targets: Targets, rows: NDArray[np.int64]) -> Targets:
     return Targets(*(column[rows] for column in targets))
 
 
-def _decisions(bundle: ModelBundle, catalog: Catalog, ids: Sequence[str], inputs: Inputs) -> Decisions:
+def _decisions(bundle: ModelBundle, catalog: Catalog, ids: Sequence[str], engine: Engine, inputs: Inputs) -> Decisions:
     """Answers in the order of `ids`; a product with nothing readable has none."""
-    found = catalog_logits(bundle, catalog, ids, inputs=inputs)
+    found = catalog_logits(bundle, catalog, ids, engine, inputs=inputs)
     columns = []
     for values in bundle.decide(found.category, found.attributes):
         column = np.zeros((len(ids), *values.shape[1:]), dtype=values.dtype)

@@ -89,6 +89,7 @@ class Provenance(_Frozen):
     seed: int | None  # of the split
     attire: str
     inputs: Literal["photo", "title", "both"] = "photo"  # what each product was answered from
+    engine: str = "torch"  # what computed
 
 
 class Part(_Frozen):

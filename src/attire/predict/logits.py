@@ -19,7 +19,7 @@ from attire.errors import ConfigError
 from attire.pixels.preprocess import Preprocess
 from attire.predict.blocks import Block, ProductLogits
 from attire.predict.decode import Pixels, ProductPhotos, decoded
-from attire.predict.engines import Engine, TitleEngine, TorchEngine
+from attire.predict.engines import Engine, TitleEngine
 from attire.titles import TitleReader
 
 BATCH = 32  # photos
@@ -63,7 +63,7 @@ def catalog_logits(
     bundle: ModelBundle,
     catalog: Catalog,
     ids: Sequence[str],
-    engine: Engine | None = None,
+    engine: Engine,
     batch_size: int = BATCH,
     inputs: Inputs = "photo",
 ) -> Block:
@@ -71,7 +71,7 @@ def catalog_logits(
 
     Raises `ConfigError` where the bundle does not read titles and they are asked for.
     """
-    engine, reader = engine or TorchEngine(bundle), title_reader(bundle, inputs)
+    reader = title_reader(bundle, inputs)
     photos, titles = catalog.photo_paths(), catalog.products["title"].to_list()
     rows = zip(ids, catalog.rows_of(ids).tolist(), strict=True)
     products = [ProductPhotos(id, photos[row], title=titles[row]) for id, row in rows]

@@ -15,6 +15,7 @@ from attire.errors import AttireError
 from attire.predict.engines import Engine, open_engine
 from attire.serve.metrics import Metrics
 from attire.serve.settings import Settings
+from attire.serve.threads import once
 
 logger = logging.getLogger(__name__)
 Load = Callable[[Settings], "Model"]
@@ -71,7 +72,7 @@ class Models:
 
     async def _loaded(self, settings: Settings) -> Model:
         try:
-            return await asyncio.to_thread(self._load, settings)
+            return await asyncio.to_thread(once, self._load, settings)
         except AttireError as error:
             self._metrics.reloads.labels("refused").inc()
             logger.error("bundle refused%s: %s", "" if self.model is None else ", the old one stays", error)

@@ -23,6 +23,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 
 from attire.errors import AttireError, ConfigError
 from attire.serve.settings import Settings
+from attire.serve.threads import once
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -45,7 +46,9 @@ def run(settings: Settings, host: str, port: int, workers: int = 1) -> None:
     if workers == 1:
         from attire.bundle import ModelBundle
 
-        ModelBundle.load(settings.bundle)  # here a refusal is a message; in the server's start it were a traceback
+        once(
+            ModelBundle.load, settings.bundle
+        )  # here a refusal is a message; in the server's start it were a traceback
         uvicorn.Server(_config(settings, host, port)).run()
         return
     with tempfile.TemporaryDirectory(prefix="attire-serve-") as folder:

@@ -25,6 +25,7 @@ from attire.serve.models import Model, Models
 from attire.serve.problems import ProblemError
 from attire.serve.schemas import Fault, Product
 from attire.serve.settings import Settings
+from attire.serve.threads import once
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -132,7 +133,7 @@ class Service:
         try:
             async with asyncio.timeout(self.settings.deadline_s):
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._explainer, _heat_map, model, photo, key, value)
+                return await loop.run_in_executor(self._explainer, once, _heat_map, model, photo, key, value)
         except TimeoutError:
             raise ProblemError(504, f"not made within {self.settings.deadline_s:g} s. Try again later.") from None
         finally:

@@ -1,0 +1,43 @@
+"""What a process frees, it uses again."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from attire.memory import SETTINGS
+
+# Page faults of allocating and freeing 64 MiB twenty times, in a thread as the engine of a server has one.
+FAULTS = """
+import resource, threading
+from attire.memory import keep_freed_memory
+keep_freed_memory()
+
+def work():
+    for turn in range(21):
+        block = b"." * (64 << 20)
+        if turn == 0:
+            del block
+            start.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start[0])
+
+start = []
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+PAGES = 64 * 1024 // 4  # of one block
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator than glibc's")
+@pytest.mark.parametrize(("own", "few"), [({}, True), ({"MALLOC_ARENA_MAX": "4"}, False)])
+def test_large_blocks_are_used_again_unless_the_environment_says_otherwise(own: dict[str, str], few: bool) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in {*SETTINGS, "GLIBC_TUNABLES"}} | own
+    found = subprocess.run(
+        [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True, env=environment, timeout=60
+    )
+    assert (int(found.stdout) < 3 * PAGES) is few
