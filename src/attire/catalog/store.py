@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,6 @@ class Catalog:
         return self.products["id"].to_list()
 
     @cached_property
-    def _rows(self) -> dict[str, int]:
-        return {id: row for row, id in enumerate(self.ids)}
-
-    @cached_property
     def _labels_of(self) -> dict[str, dict[str, tuple[str, ...]]]:
         found: dict[str, dict[str, tuple[str, ...]]] = {}
         for id, key, value in self.labels.iter_rows():
@@ -111,31 +108,36 @@ class Catalog:
             labels[key] = (*labels.get(key, ()), value)
         return found
 
-    @cached_property
-    def _path_of(self) -> dict[str, Path]:
-        names, paths = self.photos["name"].to_list(), self.photos["path"].to_list()
-        return {name: self.path / path for name, path in zip(names, paths, strict=True)}
-
     def rows_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """int64: the position of each id; raises `CatalogError` for an id that is not there."""
-        unknown = [id for id in ids if id not in self._rows]
-        if unknown:
-            raise CatalogError(f"{self.path} has no product '{unknown[0]}'{did_you_mean(unknown[0], self.ids[:10000])}")
-        return np.array([self._rows[id] for id in ids], dtype=np.int64)
+        own, wanted = self.products["id"], pl.Series(ids, dtype=pl.String)
+        rows = own.search_sorted(wanted).to_numpy().astype(np.int64)
+        there = rows < len(own)
+        there[there] = (own.gather(rows[there]) == wanted.filter(there)).to_numpy()
+        if not there.all():
+            unknown = wanted.filter(~there)[0]
+            raise CatalogError(f"{self.path} has no product '{unknown}'{did_you_mean(unknown, self.ids[:10000])}")
+        return rows
 
     def targets(self) -> Targets:
         """What is known of every product, as numpy arrays in the order of `ids`."""
         labels = self._labels_of
         return encode(self.taxonomy, self.products["category"].to_list(), [labels.get(id, {}) for id in self.ids])
 
-    def photo_paths(self) -> list[tuple[Path, ...]]:
-        """The readable photos of every product, in the order of `ids`; empty where there are none."""
-        return [tuple(self._path_of[name] for name in images) for images in self.products["images"].to_list()]
+    def photo_paths(self, rows: NDArray[np.int64] | None = None) -> list[tuple[Path, ...]]:
+        """The readable photos of the products at `rows`, or of all in the order of `ids`; empty where there are none."""
+        return [tuple(self.path / path for path in paths) for paths in self._of_photos("path", rows)]
 
     def photo_digests(self) -> list[tuple[str, ...]]:
         """The SHA-256 of each photo of `photo_paths`."""
-        digest_of = dict(zip(self.photos["name"].to_list(), self.photos["sha256"].to_list(), strict=True))
-        return [tuple(digest_of[name] for name in images) for images in self.products["images"].to_list()]
+        return list(self._of_photos("sha256"))
+
+    def _of_photos(self, column: str, rows: NDArray[np.int64] | None = None) -> Iterator[tuple[str, ...]]:
+        """What that column of the photos says of each photo of each product. Photos are in the order of their names."""
+        images = self.products["images"] if rows is None else self.products["images"].gather(rows)
+        names = images.explode().drop_nulls()
+        found = iter(self.photos[column].gather(self.photos["name"].search_sorted(names)).to_list())
+        return (tuple(islice(found, count)) for count in images.list.len().to_list())
 
     def __len__(self) -> int:
         return len(self.products)
