@@ -68,12 +68,14 @@ class Product:
 
 
 class Catalog:
-    """A complete catalog, opened for reading. Products are in the order of their ids."""
+    """A complete catalog, opened for reading. Products are in the order of their ids.
 
-    def __init__(self, path: Path, taxonomy: Taxonomy, tables: Mapping[str, pl.DataFrame], digest: str) -> None:
+    Its tables are read when they are first used, and raise `CatalogError` where ingest has written others since.
+    """
+
+    def __init__(self, path: Path, taxonomy: Taxonomy, digest: str) -> None:
         self.path, self.taxonomy, self.digest = path, taxonomy, digest
-        self.products, self.labels = tables["products"], tables["labels"]
-        self.photos, self.quarantine = tables["photos"], tables["quarantine"]
+        self._stamps = {name: _stamp(path / f"{name}.parquet") for name in TABLES}
 
     @classmethod
     def open(cls, path: str | Path) -> Catalog:
@@ -87,13 +89,38 @@ class Catalog:
         taxonomy = Taxonomy.read(path / TAXONOMY)
         if taxonomy.digest != manifest["taxonomy"]:
             raise CatalogError(f"{path / TAXONOMY} was edited after ingest: {again} to apply it.")
-        tables = {}
         for name in TABLES:
             file = path / f"{name}.parquet"
             if not file.is_file() or file_sha256(file) != manifest["tables"][name]:
                 raise CatalogError(f"{file} is missing or not what ingest wrote: {again}.")
-            tables[name] = pl.read_parquet(file)
-        return cls(path, taxonomy, tables, manifest["digest"])
+        return cls(path, taxonomy, manifest["digest"])
+
+    @cached_property
+    def products(self) -> pl.DataFrame:
+        return self._read("products")
+
+    @cached_property
+    def labels(self) -> pl.DataFrame:
+        return self._read("labels")
+
+    @cached_property
+    def photos(self) -> pl.DataFrame:
+        return self._read("photos")
+
+    @cached_property
+    def quarantine(self) -> pl.DataFrame:
+        return self._read("quarantine")
+
+    @cached_property
+    def _files(self) -> pl.DataFrame:
+        return self._read("photos", ["name", "path"])  # fingerprints are most of that table
+
+    def _read(self, name: str, columns: list[str] | None = None) -> pl.DataFrame:
+        file = self.path / f"{name}.parquet"
+        table = pl.read_parquet(file, columns=columns)
+        if _stamp(file) != self._stamps[name]:
+            raise CatalogError(f"{file} has changed since the catalog was opened: run the command again.")
+        return table
 
     @cached_property
     def ids(self) -> list[str]:
@@ -125,18 +152,20 @@ class Catalog:
         return encode(self.taxonomy, self.products["category"].to_list(), [labels.get(id, {}) for id in self.ids])
 
     def photo_paths(self, rows: NDArray[np.int64] | None = None) -> list[tuple[Path, ...]]:
-        """The readable photos of the products at `rows`, or of all in the order of `ids`; empty where there are none."""
-        return [tuple(self.path / path for path in paths) for paths in self._of_photos("path", rows)]
+        """The readable photos of the products at `rows`, or of all in the order of `ids`; empty where there is none."""
+        return [tuple(self.path / path for path in paths) for paths in self._of_photos(self._files, "path", rows)]
 
     def photo_digests(self) -> list[tuple[str, ...]]:
         """The SHA-256 of each photo of `photo_paths`."""
-        return list(self._of_photos("sha256"))
+        return list(self._of_photos(self.photos, "sha256"))
 
-    def _of_photos(self, column: str, rows: NDArray[np.int64] | None = None) -> Iterator[tuple[str, ...]]:
-        """What that column of the photos says of each photo of each product. Photos are in the order of their names."""
+    def _of_photos(
+        self, photos: pl.DataFrame, column: str, rows: NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[str, ...]]:
+        """That column of each photo of each product; `photos` are in the order of their names, as ingest writes them."""
         images = self.products["images"] if rows is None else self.products["images"].gather(rows)
         names = images.explode().drop_nulls()
-        found = iter(self.photos[column].gather(self.photos["name"].search_sorted(names)).to_list())
+        found = iter(photos[column].gather(photos["name"].search_sorted(names)).to_list())
         return (tuple(islice(found, count)) for count in images.list.len().to_list())
 
     def __len__(self) -> int:
@@ -203,6 +232,11 @@ def _digest(taxonomy: Taxonomy, tables: Mapping[str, pl.DataFrame]) -> str:
     ):
         content.update(tables[name].select(columns).write_json().encode())
     return content.hexdigest()
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def file_sha256(path: Path) -> str:
