@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
+from posixpath import splitext
 from typing import IO
 
 import numpy as np
@@ -82,10 +83,10 @@ def photos_below(folder: Path) -> Iterator[tuple[str, Path]]:
     folder = folder.resolve()
     for where, folders, files in os.walk(folder):
         folders.sort()
+        inside = "" if where == str(folder) else f"{Path(where).relative_to(folder).as_posix()}/"
         for file in sorted(files):
-            path = Path(where, file)
-            if path.suffix.lower() in SUFFIXES:
-                yield path.relative_to(folder).as_posix(), path
+            if splitext(file)[1].lower() in SUFFIXES:
+                yield f"{inside}{file}", Path(where, file)
 
 
 def _unpacked(archive: Path, folder: Path) -> Iterator[tuple[str, Path]]:

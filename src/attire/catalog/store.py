@@ -162,7 +162,7 @@ class Catalog:
     def _of_photos(
         self, photos: pl.DataFrame, column: str, rows: NDArray[np.int64] | None = None
     ) -> Iterator[tuple[str, ...]]:
-        """That column of each photo of each product; `photos` are in the order of their names, as ingest writes them."""
+        """That column of each photo of each product; ingest writes `photos` in the order of their names."""
         images = self.products["images"] if rows is None else self.products["images"].gather(rows)
         names = images.explode().drop_nulls()
         found = iter(photos[column].gather(photos["name"].search_sorted(names)).to_list())

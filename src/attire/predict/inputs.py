@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path, PurePosixPath
+from posixpath import splitext
 from typing import Any
 
 import numpy as np
@@ -140,15 +141,18 @@ def _of_archives(archives: Sequence[str], scratch: Path, title: str) -> Products
 def _of_folder(source: str | Path, photos: Path | Sequence[tuple[str, Photo]]) -> Products:
     """A product per photo: its id is the path without the suffix, where no other photo has the same."""
 
+    def found() -> Iterator[tuple[str, str, Photo]]:
+        for name, photo in photos_below(photos) if isinstance(photos, Path) else photos:
+            stem, suffix = splitext(name)
+            if suffix.lower() in SUFFIXES:
+                yield name, stem, photo
+
+    stems = np.sort(np.fromiter((hash(stem) for _, stem, _ in found()), np.int64))
+    shared = frozenset(stems[1:][stems[1:] == stems[:-1]].tolist())
+
     def read() -> Iterator[ProductPhotos]:
-        listed = photos_below(photos) if isinstance(photos, Path) else photos
-        found = ((name, photo) for name, photo in listed if PurePosixPath(name).suffix.lower() in SUFFIXES)
-        for _, folder in groupby(found, lambda photo: PurePosixPath(photo[0]).parent):
-            several = list(folder)  # photos of one stem lie in one folder
-            stems = Counter(str(PurePosixPath(name).with_suffix("")) for name, _ in several)
-            for name, photo in several:
-                stem = str(PurePosixPath(name).with_suffix(""))
-                yield ProductPhotos(stem if stems[stem] == 1 else name, (photo,))
+        for name, stem, photo in found():
+            yield ProductPhotos(name if hash(stem) in shared else stem, (photo,))
 
     products = Products.listed(read)
     if not products.total:
@@ -161,7 +165,7 @@ def _of_feed(
 ) -> Products:
     """One product per id; photos of several rows are put together, and the first title counts."""
     said = _columns(rows)
-    if not images and not said["images"].list.eval(pl.element().str.contains("://", literal=True)).list.any().any():
+    if not images and not said["images"].explode().str.contains("://", literal=True).any():
         raise FeedError(f"{source} needs --images for its photos: a folder, archives or a URL. None of them is a URL.")
     said = said.with_columns(known=_known(source, said, categories_of)).drop("number", "category")
     if not said["id"].is_unique().all():
@@ -225,7 +229,7 @@ def _known(source: str | Path, said: pl.DataFrame, taxonomy: Taxonomy | None) ->
     `said` has the columns number, id and category.
     """
     if taxonomy is None:
-        return pl.Series([None], dtype=pl.String).new_from_index(0, len(said))
+        return pl.repeat(None, len(said), dtype=pl.String, eager=True)
     words: dict[str, str] = {}
     faults: dict[str, str] = {}
     for word in said["category"].unique().drop_nulls().to_list():
