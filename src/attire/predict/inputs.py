@@ -16,14 +16,14 @@ import numpy as np
 import polars as pl
 
 from attire.catalog.archives import SUFFIXES, PhotoIndex, find_photos, photos_below
-from attire.catalog.check import Problem, summarise
 from attire.catalog.remote import RemotePhoto, below, fetch, is_url
 from attire.catalog.rows import Row
 from attire.catalog.shards import RANGE, expanded, identity, is_archive, samples
 from attire.catalog.sources import SOURCES, SourceOptions
 from attire.catalog.splits import Splits
 from attire.catalog.store import MANIFEST, Catalog
-from attire.errors import ConfigError, FeedError, PhotoError, TaxonomyError
+from attire.errors import ConfigError, FeedError, PhotoError
+from attire.predict.categories import known_categories
 from attire.predict.decode import Photo, ProductPhotos
 from attire.taxonomy import Taxonomy
 
@@ -113,7 +113,7 @@ def _neither(source: str | Path) -> str:
 
 def _of_catalog(catalog: Catalog, split: str | None, categories_of: Taxonomy | None) -> Products:
     products = catalog.products.select("id", "title", "category").with_row_index("number", 1)
-    known = _known(catalog.path, products, categories_of)
+    known = known_categories(catalog.path, products, categories_of)
     rows = catalog.rows_of(Splits.read(catalog)[split]) if split else np.arange(len(catalog))
     faults: dict[str, list[str]] = defaultdict(list)
     for photo in catalog.quarantine.filter(kind="photo").iter_rows(named=True):
@@ -167,7 +167,7 @@ def _of_feed(
     said = _columns(rows)
     if not images and not said["images"].explode().str.contains("://", literal=True).any():
         raise FeedError(f"{source} needs --images for its photos: a folder, archives or a URL. None of them is a URL.")
-    said = said.with_columns(known=_known(source, said, categories_of)).drop("number", "category")
+    said = said.with_columns(known=known_categories(source, said, categories_of)).drop("number", "category")
     if not said["id"].is_unique().all():
         first_title = pl.col("title").filter(pl.col("title") != "").first().fill_null("")
         images_ = pl.col("images").explode().drop_nulls().unique(maintain_order=True)
@@ -221,41 +221,3 @@ class _Lookup:
             if self.folder is None:
                 raise
         return RemotePhoto(f"{self.folder}/{name}")  # a name that leads nowhere is told when it is fetched
-
-
-def _known(source: str | Path, said: pl.DataFrame, taxonomy: Taxonomy | None) -> pl.Series:
-    """The category of each row's product in the taxonomy's words, as far as rows state one; none without a taxonomy.
-
-    `said` has the columns number, id and category.
-    """
-    if taxonomy is None:
-        return pl.repeat(None, len(said), dtype=pl.String, eager=True)
-    words: dict[str, str] = {}
-    faults: dict[str, str] = {}
-    for word in said["category"].unique().drop_nulls().to_list():
-        try:
-            words[word] = taxonomy.category(word) if word else ""
-        except TaxonomyError as error:
-            faults[word] = str(error)
-    word = pl.col("category")
-    own = word.replace_strict(
-        {word: known for word, known in words.items() if known}, default=None, return_dtype=pl.String
-    )
-    stated = said.select("number", "id", "category", own=own).with_columns(
-        known=pl.col("own").drop_nulls().first().over("id")
-    )
-    wrong = stated.filter(word.is_in(list(faults))).select("number", "category").iter_rows()
-    other = stated.filter(pl.col("own") != pl.col("known")).select("number", "id", "known").iter_rows()
-    problems = [Problem(number, faults[word]) for number, word in wrong] + [
-        Problem(number, f"id '{id}' is also said to be '{known}'. Mend a row.") for number, id, known in other
-    ]
-    if problems:
-        problems.sort(key=lambda problem: problem.row)
-        raise FeedError(
-            f"{source}: {len(problems):,} {'problem' if len(problems) == 1 else 'problems'} with its categories; "
-            f"nothing was predicted.\n{summarise(problems)}\nMend the feed, or leave out --known-category.",
-            [str(problem) for problem in problems],
-        )
-    if not any(words.values()):
-        raise FeedError(f"{source} states no category. Name its column with --category, or leave out --known-category.")
-    return stated["known"]
