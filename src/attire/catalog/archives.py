@@ -51,17 +51,28 @@ class PhotoIndex:
     def __getitem__(self, name: str) -> Path:
         """The photo of that path, or the only one whose path ends alike; the suffix may be left out."""
         wanted = PurePosixPath(name.replace("\\", "/"))
-        first, last = (self._hashes.searchsorted(hash(wanted.name), side) for side in ("left", "right"))
-        numbers = dict.fromkeys((self._order[first:last] // 2).tolist())  # where there is no suffix, both ends are one
-        found = [(name, path) for name, path in self._photos[list(numbers)] if wanted.name in _ends(name)]
+        found = self._ending(wanted.name)
         if not found:
             raise PhotoError("not found in --images")
+        if len(found) == 1:
+            return Path(found[0][1])
         agreement = [_common_end(wanted, PurePosixPath(name)) for name, _ in found]
         best = [photo for photo, n in zip(found, agreement, strict=True) if n == max(agreement)]
         if len({path for _, path in best}) > 1:
             names = ", ".join(sorted(name for name, _ in best)[:3])
             raise PhotoError(f"{len(best)} photos have this name ({names}): give more of the path in the feed")
         return Path(best[0][1])
+
+    def _ending(self, end: str) -> list[tuple[str, str]]:
+        """The photos with that base name, with or without suffix, in their order."""
+        wanted, found = hash(end), []
+        for at in range(int(self._hashes.searchsorted(wanted)), len(self._hashes)):
+            if self._hashes[at] != wanted:
+                break
+            name, path = self._photos[self._order[at] // 2]
+            if end in _ends(name):
+                found.append((name, path))
+        return found
 
 
 def find_photos(sources: Sequence[str | Path], unpack_to: Path) -> PhotoIndex:
@@ -128,8 +139,8 @@ def _safe(name: str) -> Path:
 
 def _ends(name: str) -> tuple[str, str]:
     """The base name, and the base name without its suffix."""
-    base = PurePosixPath(name)
-    return base.name, base.stem
+    base = name.rpartition("/")[2]
+    return base, splitext(base)[0]
 
 
 def _common_end(a: PurePosixPath, b: PurePosixPath) -> int:
