@@ -65,7 +65,8 @@ class PhotoIndex:
 
     def _ending(self, end: str) -> list[tuple[str, str]]:
         """The photos with that base name, with or without suffix, in their order."""
-        wanted, found = hash(end), []
+        wanted = hash(end)
+        found: list[tuple[str, str]] = []
         for at in range(int(self._hashes.searchsorted(wanted)), len(self._hashes)):
             if self._hashes[at] != wanted:
                 break

@@ -21,19 +21,16 @@ def known_categories(source: str | Path, said: pl.DataFrame, taxonomy: Taxonomy 
         return pl.repeat(None, len(said), dtype=pl.String, eager=True)
     words: dict[str, str] = {}
     faults: dict[str, str] = {}
-    for word in said["category"].unique().drop_nulls().to_list():
+    for word in filter(None, said["category"].unique()):
         try:
-            words[word] = taxonomy.category(word) if word else ""
+            words[word] = taxonomy.category(word)
         except TaxonomyError as error:
             faults[word] = str(error)
-    word = pl.col("category")
-    own = word.replace_strict(
-        {word: known for word, known in words.items() if known}, default=None, return_dtype=pl.String
-    )
+    own = pl.col("category").replace_strict(words, default=None, return_dtype=pl.String)
     stated = said.select("number", "id", "category", own=own).with_columns(
         known=pl.col("own").drop_nulls().first().over("id")
     )
-    wrong = stated.filter(word.is_in(list(faults))).select("number", "category").iter_rows()
+    wrong = stated.filter(pl.col("category").is_in(list(faults))).select("number", "category").iter_rows()
     other = stated.filter(pl.col("own") != pl.col("known")).select("number", "id", "known").iter_rows()
     problems = [Problem(number, faults[word]) for number, word in wrong] + [
         Problem(number, f"id '{id}' is also said to be '{known}'. Mend a row.") for number, id, known in other
@@ -45,6 +42,6 @@ def known_categories(source: str | Path, said: pl.DataFrame, taxonomy: Taxonomy 
             f"nothing was predicted.\n{summarise(problems)}\nMend the feed, or leave out --known-category.",
             [str(problem) for problem in problems],
         )
-    if not any(words.values()):
+    if not words:
         raise FeedError(f"{source} states no category. Name its column with --category, or leave out --known-category.")
     return stated["known"]
