@@ -51,7 +51,7 @@ def test_every_container_gives_the_same_photos(tmp_path: Path, kind: str) -> Non
     make[kind](archive)
     for _ in range(2):  # the second time everything is there already
         index = find_photos([archive], tmp_path / "out")
-        assert {name: path.read_bytes() for name, path in index.photos} == {
+        assert {name: path.read_bytes() for name, path in index} == {
             name: content for name, content in FILES.items() if name != "notes.txt"
         }
 
@@ -71,7 +71,7 @@ def test_names_match_by_their_end() -> None:
 def test_archives_cannot_write_elsewhere(tmp_path: Path) -> None:
     archive = as_tar(tmp_path / "evil.tar", files={"../../evil.jpg": b"x", "/etc/evil.jpg": b"y"})
     index = find_photos([archive], tmp_path / "a" / "b" / "photos")
-    assert all((tmp_path / "a" / "b" / "photos") in path.parents for _, path in index.photos)
+    assert all((tmp_path / "a" / "b" / "photos") in path.parents for _, path in index)
     assert not (tmp_path / "evil.jpg").exists()
     assert not (tmp_path / "a" / "evil.jpg").exists()
 

@@ -90,7 +90,7 @@ def test_a_draft_fits_its_own_feed_and_survives_its_file(tmp_path: Path) -> None
 
 @pytest.mark.skipif(not MYNTRA.is_dir(), reason="the benchmark stands in ../shared/benchmarks only")
 def test_the_benchmarks_draft_is_its_published_vocabulary() -> None:
-    feed = SOURCES["table"](MYNTRA / "public.csv", SourceOptions(ignore=("brand",)))
+    feed = list(SOURCES["table"](MYNTRA / "public.csv", SourceOptions(ignore=("brand",))))
     draft = draft_taxonomy(feed)
     words = draft.taxonomy
     assert (len(feed), len(words.categories), len(words.keys), words.width) == (10_131, 26, 46, 248)

@@ -27,7 +27,7 @@ def feed(folder: Path, text: str | bytes, name: str = "feed.csv") -> Path:
 
 
 def read(path: Path, source: str = "table", /, **options: object) -> list[Row]:
-    return SOURCES[source](path, SourceOptions.model_validate(options))
+    return list(SOURCES[source](path, SourceOptions.model_validate(options)))
 
 
 def problems(path: Path, source: str = "table", /, **options: object) -> list[str]:
@@ -296,6 +296,6 @@ def test_image_folders_that_are_none(tmp_path: Path) -> None:
 def test_another_delimiter_is_recognised_and_read_when_named(tmp_path: Path) -> None:
     (tmp_path / "feed.csv").write_text("id;image;colour\na;a.jpg;red\n")
     with pytest.raises(FeedError, match="Then add --delimiter ';'"):
-        SOURCES["table"](tmp_path / "feed.csv", SourceOptions())
+        list(SOURCES["table"](tmp_path / "feed.csv", SourceOptions()))
     (row,) = SOURCES["table"](tmp_path / "feed.csv", SourceOptions(delimiter=";"))
     assert (row.id, row.labels) == ("a", {"colour": ("red",)})

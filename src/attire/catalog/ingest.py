@@ -57,7 +57,7 @@ def ingest(
     out, folders = Path(out).absolute(), [images] if isinstance(images, str | Path) else images
     if source not in SOURCES:
         raise ConfigError(f"'{source}' is not a source ({', '.join(SOURCES)}){did_you_mean(source, SOURCES)}")
-    rows = SOURCES[source](Path(feed), options or SourceOptions())
+    rows = list(SOURCES[source](Path(feed), options or SourceOptions()))
     words = _words(rows, taxonomy, out, feed)
     checked = check(rows, words.taxonomy)
     if checked.problems and bad_rows == "refuse":
@@ -79,7 +79,7 @@ def ingest(
             "source": source,
             "images": [str(folder) for folder in folders],
             "drafted_taxonomy": words.taxonomy.digest if words.drafted else None,
-            "unused_photos": len(index.photos) - len(tables["photos"]),
+            "unused_photos": len(index) - len(tables["photos"]),
             "stray_labels": dict(checked.stray),
         }
         catalog = write_catalog(out, words.taxonomy, words.toml, tables, made_from)

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,14 @@ class Product:
 
 
 class Catalog:
-    """A complete catalog, opened for reading. Products are in the order of their ids."""
+    """A complete catalog, opened for reading. Products are in the order of their ids.
 
-    def __init__(self, path: Path, taxonomy: Taxonomy, tables: Mapping[str, pl.DataFrame], digest: str) -> None:
+    Its tables are read when they are first used, and raise `CatalogError` where ingest has written others since.
+    """
+
+    def __init__(self, path: Path, taxonomy: Taxonomy, digest: str) -> None:
         self.path, self.taxonomy, self.digest = path, taxonomy, digest
-        self.products, self.labels = tables["products"], tables["labels"]
-        self.photos, self.quarantine = tables["photos"], tables["quarantine"]
+        self._stamps = {name: _stamp(path / f"{name}.parquet") for name in TABLES}
 
     @classmethod
     def open(cls, path: str | Path) -> Catalog:
@@ -86,22 +89,43 @@ class Catalog:
         taxonomy = Taxonomy.read(path / TAXONOMY)
         if taxonomy.digest != manifest["taxonomy"]:
             raise CatalogError(f"{path / TAXONOMY} was edited after ingest: {again} to apply it.")
-        tables = {}
         for name in TABLES:
             file = path / f"{name}.parquet"
             if not file.is_file() or file_sha256(file) != manifest["tables"][name]:
                 raise CatalogError(f"{file} is missing or not what ingest wrote: {again}.")
-            tables[name] = pl.read_parquet(file)
-        return cls(path, taxonomy, tables, manifest["digest"])
+        return cls(path, taxonomy, manifest["digest"])
+
+    @cached_property
+    def products(self) -> pl.DataFrame:
+        return self._read("products")
+
+    @cached_property
+    def labels(self) -> pl.DataFrame:
+        return self._read("labels")
+
+    @cached_property
+    def photos(self) -> pl.DataFrame:
+        return self._read("photos")
+
+    @cached_property
+    def quarantine(self) -> pl.DataFrame:
+        return self._read("quarantine")
+
+    @cached_property
+    def _files(self) -> pl.DataFrame:
+        return self._read("photos", ["name", "path"])  # fingerprints are most of that table
+
+    def _read(self, name: str, columns: list[str] | None = None) -> pl.DataFrame:
+        file = self.path / f"{name}.parquet"
+        table = pl.read_parquet(file, columns=columns)
+        if _stamp(file) != self._stamps[name]:
+            raise CatalogError(f"{file} has changed since the catalog was opened: run the command again.")
+        return table
 
     @cached_property
     def ids(self) -> list[str]:
         """Product ids, sorted."""
         return self.products["id"].to_list()
-
-    @cached_property
-    def _rows(self) -> dict[str, int]:
-        return {id: row for row, id in enumerate(self.ids)}
 
     @cached_property
     def _labels_of(self) -> dict[str, dict[str, tuple[str, ...]]]:
@@ -111,31 +135,38 @@ class Catalog:
             labels[key] = (*labels.get(key, ()), value)
         return found
 
-    @cached_property
-    def _path_of(self) -> dict[str, Path]:
-        names, paths = self.photos["name"].to_list(), self.photos["path"].to_list()
-        return {name: self.path / path for name, path in zip(names, paths, strict=True)}
-
     def rows_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """int64: the position of each id; raises `CatalogError` for an id that is not there."""
-        unknown = [id for id in ids if id not in self._rows]
-        if unknown:
-            raise CatalogError(f"{self.path} has no product '{unknown[0]}'{did_you_mean(unknown[0], self.ids[:10000])}")
-        return np.array([self._rows[id] for id in ids], dtype=np.int64)
+        own, wanted = self.products["id"], pl.Series(ids, dtype=pl.String)
+        rows = own.search_sorted(wanted).to_numpy().astype(np.int64)
+        there = rows < len(own)
+        there[there] = (own.gather(rows[there]) == wanted.filter(there)).to_numpy()
+        if not there.all():
+            unknown = wanted.filter(~there)[0]
+            raise CatalogError(f"{self.path} has no product '{unknown}'{did_you_mean(unknown, self.ids[:10000])}")
+        return rows
 
     def targets(self) -> Targets:
         """What is known of every product, as numpy arrays in the order of `ids`."""
         labels = self._labels_of
         return encode(self.taxonomy, self.products["category"].to_list(), [labels.get(id, {}) for id in self.ids])
 
-    def photo_paths(self) -> list[tuple[Path, ...]]:
-        """The readable photos of every product, in the order of `ids`; empty where there are none."""
-        return [tuple(self._path_of[name] for name in images) for images in self.products["images"].to_list()]
+    def photo_paths(self, rows: NDArray[np.int64] | None = None) -> list[tuple[Path, ...]]:
+        """The readable photos of the products at `rows`, or of all in the order of `ids`; empty where there is none."""
+        return [tuple(self.path / path for path in paths) for paths in self._of_photos(self._files, "path", rows)]
 
     def photo_digests(self) -> list[tuple[str, ...]]:
         """The SHA-256 of each photo of `photo_paths`."""
-        digest_of = dict(zip(self.photos["name"].to_list(), self.photos["sha256"].to_list(), strict=True))
-        return [tuple(digest_of[name] for name in images) for images in self.products["images"].to_list()]
+        return list(self._of_photos(self.photos, "sha256"))
+
+    def _of_photos(
+        self, photos: pl.DataFrame, column: str, rows: NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[str, ...]]:
+        """That column of each photo of each product; ingest writes `photos` in the order of their names."""
+        images = self.products["images"] if rows is None else self.products["images"].gather(rows)
+        names = images.explode().drop_nulls()
+        found = iter(photos[column].gather(photos["name"].search_sorted(names)).to_list())
+        return (tuple(islice(found, count)) for count in images.list.len().to_list())
 
     def __len__(self) -> int:
         return len(self.products)
@@ -201,6 +232,11 @@ def _digest(taxonomy: Taxonomy, tables: Mapping[str, pl.DataFrame]) -> str:
     ):
         content.update(tables[name].select(columns).write_json().encode())
     return content.hexdigest()
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def file_sha256(path: Path) -> str:

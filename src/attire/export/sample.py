@@ -45,7 +45,7 @@ def draw_sample(bundle: ModelBundle, source: str | Path, count: int = PHOTOS) ->
             titles = catalog.products["title"].to_list()
         else:
             catalog = None
-            found = find_photos([source], Path(unpacked)).photos
+            found = list(find_photos([source], Path(unpacked)))
             photos = [(row, found[row][1]) for row in _shuffled(list(range(len(found))))[:count]]
             titles = []
         pixels, kept = [], []

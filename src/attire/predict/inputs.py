@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import islice
 from pathlib import Path, PurePosixPath
+from posixpath import splitext
+from typing import Any
+
+import numpy as np
+import polars as pl
 
 from attire.catalog.archives import SUFFIXES, PhotoIndex, find_photos, photos_below
-from attire.catalog.check import Problem, summarise
 from attire.catalog.remote import RemotePhoto, below, fetch, is_url
 from attire.catalog.rows import Row
 from attire.catalog.shards import RANGE, expanded, identity, is_archive, samples
 from attire.catalog.sources import SOURCES, SourceOptions
 from attire.catalog.splits import Splits
 from attire.catalog.store import MANIFEST, Catalog
-from attire.errors import ConfigError, FeedError, PhotoError, TaxonomyError
+from attire.errors import ConfigError, FeedError, PhotoError
+from attire.predict.categories import known_categories
 from attire.predict.decode import Photo, ProductPhotos
 from attire.taxonomy import Taxonomy
 
 FEEDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+SLICE = 10_000  # products that are objects at once
+SAID: dict[str, Any] = {  # of a feed's row
+    "number": pl.Int64,
+    "id": pl.String,
+    "images": pl.List(pl.String),
+    "title": pl.String,
+    "category": pl.String,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +87,14 @@ def read_products(
     options = options or SourceOptions()
     local = Path(source)
     if not is_url(source) and (local / MANIFEST).is_file():
-        catalog = Catalog.open(local)
-        named = zip(catalog.ids, catalog.products["category"].to_list(), strict=True)
-        rows = [Row(number, id, category or "") for number, (id, category) in enumerate(named, 1)]
-        known = {} if categories_of is None else _categories(source, rows, categories_of)
-        return Products.listed(lambda: _of_catalog(catalog, split, known))
+        return _of_catalog(Catalog.open(local), split, categories_of)
     if split:
         raise ConfigError(f"--split {split} goes with a catalog, and {source} is none.")
     if images or (PurePosixPath(str(source).split("?")[0]).suffix.lower() in FEEDS and not local.is_dir()):
         feed = fetch(str(source), scratch) if is_url(source) else local
         if not images and not feed.is_file():
             raise FeedError(_neither(source))
-        rows = SOURCES[feed_source](feed, options)
-        known = {} if categories_of is None else _categories(source, rows, categories_of)
-        return _of_feed(source, rows, images, scratch, known)
+        return _of_feed(source, SOURCES[feed_source](feed, options), images, scratch, categories_of)
     if categories_of is not None:
         raise FeedError(f"{source} states no category. Name its column with --category, or leave out --known-category.")
     if is_archive(source) or RANGE.search(str(source)) or ("*" in str(source) and not local.exists()):
@@ -104,15 +111,22 @@ def _neither(source: str | Path) -> str:
     return f"{source} {what}. Expected photos (a folder, archives or shards), a feed with --images, or a catalog."
 
 
-def _of_catalog(catalog: Catalog, split: str | None, known: Mapping[str, str]) -> Iterator[ProductPhotos]:
-    ids = Splits.read(catalog)[split] if split else catalog.ids
+def _of_catalog(catalog: Catalog, split: str | None, categories_of: Taxonomy | None) -> Products:
+    products = catalog.products.select("id", "title", "category").with_row_index("number", 1)
+    known = known_categories(catalog.path, products, categories_of)
+    rows = catalog.rows_of(Splits.read(catalog)[split]) if split else np.arange(len(catalog))
     faults: dict[str, list[str]] = defaultdict(list)
     for photo in catalog.quarantine.filter(kind="photo").iter_rows(named=True):
         faults[photo["id"]].append(f"{photo['name']}: {photo['reason']}")
-    paths = catalog.photo_paths()
-    titles = catalog.products["title"].to_list()
-    for id, row in zip(ids, catalog.rows_of(ids).tolist(), strict=True):
-        yield ProductPhotos(id, paths[row], tuple(faults.get(id, ())), titles[row], known.get(id))
+
+    def read() -> Iterator[ProductPhotos]:
+        for start in range(0, len(rows), SLICE):
+            some = rows[start : start + SLICE]
+            said = products[some].select("id", "title", known=known.gather(some)).iter_rows()
+            for (id, title, category), photos in zip(said, catalog.photo_paths(some), strict=True):
+                yield ProductPhotos(id, photos, tuple(faults.get(id, ())), title, category)
+
+    return Products.listed(read)
 
 
 def _of_archives(archives: Sequence[str], scratch: Path, title: str) -> Products:
@@ -127,15 +141,18 @@ def _of_archives(archives: Sequence[str], scratch: Path, title: str) -> Products
 def _of_folder(source: str | Path, photos: Path | Sequence[tuple[str, Photo]]) -> Products:
     """A product per photo: its id is the path without the suffix, where no other photo has the same."""
 
+    def found() -> Iterator[tuple[str, str, Photo]]:
+        for name, photo in photos_below(photos) if isinstance(photos, Path) else photos:
+            stem, suffix = splitext(name)
+            if suffix.lower() in SUFFIXES:
+                yield name, stem, photo
+
+    stems = np.sort(np.fromiter((hash(stem) for _, stem, _ in found()), np.int64))
+    shared = frozenset(stems[1:][stems[1:] == stems[:-1]].tolist())
+
     def read() -> Iterator[ProductPhotos]:
-        listed = photos_below(photos) if isinstance(photos, Path) else photos
-        found = ((name, photo) for name, photo in listed if PurePosixPath(name).suffix.lower() in SUFFIXES)
-        for _, folder in groupby(found, lambda photo: PurePosixPath(photo[0]).parent):
-            several = list(folder)  # photos of one stem lie in one folder
-            stems = Counter(str(PurePosixPath(name).with_suffix("")) for name, _ in several)
-            for name, photo in several:
-                stem = str(PurePosixPath(name).with_suffix(""))
-                yield ProductPhotos(stem if stems[stem] == 1 else name, (photo,))
+        for name, stem, photo in found():
+            yield ProductPhotos(name if hash(stem) in shared else stem, (photo,))
 
     products = Products.listed(read)
     if not products.total:
@@ -144,30 +161,40 @@ def _of_folder(source: str | Path, photos: Path | Sequence[tuple[str, Photo]]) -
 
 
 def _of_feed(
-    source: str | Path, rows: Sequence[Row], images: Sequence[str | Path], scratch: Path, known: Mapping[str, str]
+    source: str | Path, rows: Iterator[Row], images: Sequence[str | Path], scratch: Path, categories_of: Taxonomy | None
 ) -> Products:
     """One product per id; photos of several rows are put together, and the first title counts."""
-    names: dict[str, dict[str, None]] = {}
-    titles: dict[str, str] = {}
-    for row in rows:
-        names.setdefault(row.id, {}).update(dict.fromkeys(row.images))
-        titles[row.id] = titles.get(row.id) or row.title
-    if not images and not any(is_url(name) for images_ in names.values() for name in images_):
+    said = _columns(rows)
+    if not images and not said["images"].explode().str.contains("://", literal=True).any():
         raise FeedError(f"{source} needs --images for its photos: a folder, archives or a URL. None of them is a URL.")
+    said = said.with_columns(known=known_categories(source, said, categories_of)).drop("number", "category")
+    if not said["id"].is_unique().all():
+        first_title = pl.col("title").filter(pl.col("title") != "").first().fill_null("")
+        images_ = pl.col("images").explode().drop_nulls().unique(maintain_order=True)
+        said = said.group_by("id", maintain_order=True).agg(images_, first_title, pl.col("known").drop_nulls().first())
     lookup = _Lookup(images, scratch)
 
     def read() -> Iterator[ProductPhotos]:
-        for id, wanted in names.items():
-            found: list[Photo] = []
-            faults = []
-            for name in wanted:
-                try:
-                    found.append(lookup(name))
-                except PhotoError as error:
-                    faults.append(f"{name}: {error}")
-            yield ProductPhotos(id, found, tuple(faults), titles[id], known.get(id))
+        for some in said.iter_slices(SLICE):
+            for id, names, title, category in some.iter_rows():
+                found: list[Photo] = []
+                faults = []
+                for name in names:
+                    try:
+                        found.append(lookup(name))
+                    except PhotoError as error:
+                        faults.append(f"{name}: {error}")
+                yield ProductPhotos(id, found, tuple(faults), title, category)
 
     return Products.listed(read)
+
+
+def _columns(rows: Iterator[Row]) -> pl.DataFrame:
+    """What counts of a feed's rows, as columns: a million rows as objects would take ten times as much."""
+    blocks = []
+    while block := [(row.number, row.id, row.images, row.title, row.category) for row in islice(rows, SLICE)]:
+        blocks.append(pl.DataFrame(block, SAID, orient="row"))
+    return pl.concat(blocks)
 
 
 class _Lookup:
@@ -194,28 +221,3 @@ class _Lookup:
             if self.folder is None:
                 raise
         return RemotePhoto(f"{self.folder}/{name}")  # a name that leads nowhere is told when it is fetched
-
-
-def _categories(source: str | Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[str, str]:
-    """The category of each product whose rows state one."""
-    stated: dict[str, str] = {}
-    problems = []
-    for row in rows:
-        if not row.category:
-            continue
-        try:
-            category = taxonomy.category(row.category)
-        except TaxonomyError as error:
-            problems.append(Problem(row.number, str(error)))
-            continue
-        if stated.setdefault(row.id, category) != category:
-            problems.append(Problem(row.number, f"id '{row.id}' is also said to be '{stated[row.id]}'. Mend a row."))
-    if problems:
-        raise FeedError(
-            f"{source}: {len(problems):,} {'problem' if len(problems) == 1 else 'problems'} with its categories; "
-            f"nothing was predicted.\n{summarise(problems)}\nMend the feed, or leave out --known-category.",
-            [str(problem) for problem in problems],
-        )
-    if not stated:
-        raise FeedError(f"{source} states no category. Name its column with --category, or leave out --known-category.")
-    return stated

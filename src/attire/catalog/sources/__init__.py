@@ -1,15 +1,15 @@
-"""Feeds as rows: one module per format, each a function `read(feed, options) -> list[Row]`."""
+"""Feeds as rows: one module per format, each a function `read(feed, options) -> Iterator[Row]`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from attire.catalog.rows import Row
 from attire.catalog.sources import flipkart, imagefolder, myntra, table
 from attire.catalog.sources.options import SourceOptions
 
-SOURCES: dict[str, Callable[[Path, SourceOptions], list[Row]]] = {
+SOURCES: dict[str, Callable[[Path, SourceOptions], Iterator[Row]]] = {
     "flipkart": flipkart.read,
     "imagefolder": imagefolder.read,
     "myntra": myntra.read,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 from attire.catalog.rows import Row
@@ -16,7 +17,7 @@ from attire.catalog.sources.reading import Cells, read_csv
 CATEGORY_KEY = "vertical"
 
 
-def read(feed: Path, options: SourceOptions) -> list[Row]:
+def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
     """All rows; raises `FeedError` for missing columns, and for all unreadable rows together."""
     table = read_csv(feed, options.encoding)
     table.require(["category", "id", "filename", "attributes"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from attire.catalog.archives import SUFFIXES
@@ -11,7 +12,7 @@ from attire.catalog.sources.reading import Cells, Table
 from attire.errors import FeedError
 
 
-def read(feed: Path, _options: SourceOptions) -> list[Row]:
+def read(feed: Path, _options: SourceOptions) -> Iterator[Row]:
     """A row per photo, its id the path without suffix; raises `FeedError` for all photos that have no category."""
     if not feed.is_dir():
         raise FeedError(f"{feed} is not a folder. Expected one with a sub-folder of photos for each category.")

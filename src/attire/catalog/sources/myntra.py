@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from attire.catalog.rows import Row
@@ -16,7 +16,7 @@ from attire.errors import FeedError
 COLUMN_KEYS = {"gender": "ideal_for", "baseColour": "colour", "usage": "usage"}
 
 
-def read(feed: Path, options: SourceOptions) -> list[Row]:
+def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
     """All rows of `feed` (styles.csv or its folder); raises `FeedError` for all faults together."""
     styles = feed / "styles.csv" if feed.is_dir() else feed
     table = read_csv(styles, options.encoding, open_end=True)  # 22 titles in Kaggle's file hold a comma, unquoted

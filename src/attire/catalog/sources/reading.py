@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from attire.taxonomy import SEPARATOR
 
 Cells = dict[str, Any]
 SHOWN = 20
+BATCH = 10_000  # rows of a Parquet file that are in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,12 @@ class Table:
             there = f"It has: {', '.join(self.columns)}."
             raise FeedError(f"{self.feed}: {hints} {there} Map columns with --id, --image, --category, ...")
 
-    def rows(self, row: Callable[[int, Cells], Row]) -> list[Row]:
-        """`row(number, cells)` of every row; raises `FeedError` with all rows for which it raised `ValueError`."""
-        rows: list[Row] = []
+    def rows(self, row: Callable[[int, Cells], Row]) -> Iterator[Row]:
+        """`row(number, cells)` of every row, one at a time.
+
+        Once all are read raises `FeedError` with those for which `row` raised `ValueError`; none is yielded after one.
+        """
+        empty = True
         faults: list[str] = []
         console = Console(stderr=True)
         for number, cells in track(
@@ -48,16 +52,19 @@ class Table:
             try:
                 if isinstance(cells, ValueError):
                     raise cells
-                rows.append(_storable(row(number, cells)))
+                found = _storable(row(number, cells))
             except ValueError as error:
                 faults.append(f"row {number}: {error}")
+                continue
+            empty = False
+            if not faults:
+                yield found
         if faults:
             more = [f"... and {len(faults) - SHOWN:,} more"] if len(faults) > SHOWN else []
             shown = "\n  ".join([*faults[:SHOWN], *more])
             raise FeedError(f"{self.feed}: {len(faults):,} of its rows cannot be read:\n  {shown}", faults)
-        if not rows:
+        if empty:
             raise FeedError(f"{self.feed} has no row.")
-        return rows
 
 
 def _storable(row: Row) -> Row:
@@ -128,7 +135,10 @@ def read_csv(feed: Path, encoding: str, *, delimiter: str = ",", open_end: bool 
 
 def read_text(feed: Path, encoding: str) -> str:
     """The text of a file; raises `FeedError` where it cannot be read or is not in `encoding`."""
-    content = _read_bytes(feed)
+    try:
+        content = feed.read_bytes()
+    except OSError as error:
+        raise _unreadable(feed, error) from None
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -144,40 +154,59 @@ def read_text(feed: Path, encoding: str) -> str:
 
 def _text_lines(feed: Path, encoding: str) -> Iterator[str]:
     """Lines with their ends, which a cell in quotes may contain."""
-    return io.StringIO(read_text(feed, encoding), newline="")  # splitlines() would also split at U+2028
-
-
-def _read_bytes(feed: Path) -> bytes:
     try:
-        return feed.read_bytes()
-    except OSError as error:
-        raise FeedError(f"cannot read {feed}: {error.strerror}.") from None
+        with feed.open(encoding=encoding, newline="") as file:
+            yield from file
+    except (OSError, LookupError, UnicodeError) as error:
+        read_text(feed, encoding)  # a decoder of parts does not know the place in the file: this one says it
+        raise FeedError(f"{feed}: {error}. Try --encoding utf-16-le or utf-16-be.") from None
+
+
+def _unreadable(feed: Path, error: OSError) -> FeedError:
+    return FeedError(f"cannot read {feed}: {error.strerror or error}.")
 
 
 def _read_json_lines(feed: Path, encoding: str) -> Table:
-    cells: list[tuple[int, Cells | ValueError]] = []
+    empty = True
     columns: dict[str, None] = {}
+    for _, cells in _json_lines(feed, encoding):
+        empty = False
+        if isinstance(cells, dict):
+            columns.update(dict.fromkeys(cells))
+    if empty:
+        raise FeedError(f"{feed} is empty: expected a JSON object per line.")
+    return Table(feed, list(columns), _json_lines(feed, encoding))
+
+
+def _json_lines(feed: Path, encoding: str) -> Iterator[tuple[int, Cells | ValueError]]:
     for number, line in enumerate(_text_lines(feed, encoding), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            cells.append((number, ValueError(f"not JSON: {error.msg} at column {error.colno}.")))
+            yield number, ValueError(f"not JSON: {error.msg} at column {error.colno}.")
             continue
-        if isinstance(row, dict):
-            columns |= dict.fromkeys(row)
-            cells.append((number, row))
-        else:
-            cells.append((number, ValueError(f"expected a JSON object, got {type(row).__name__}.")))
-    if not cells:
-        raise FeedError(f"{feed} is empty: expected a JSON object per line.")
-    return Table(feed, list(columns), iter(cells))
+        yield number, row if isinstance(row, dict) else ValueError(f"expected a JSON object, got {type(row).__name__}.")
 
 
 def _read_parquet(feed: Path) -> Table:
+    table = pl.scan_parquet(feed, glob=False)
+
+    def cells() -> Iterator[tuple[int, Cells | ValueError]]:
+        with _parquet_faults(feed):
+            batches = table.collect_batches(chunk_size=BATCH)
+            yield from enumerate((row for batch in batches for row in batch.iter_rows(named=True)), 1)
+
+    with _parquet_faults(feed):
+        return Table(feed, table.collect_schema().names(), cells())
+
+
+@contextmanager
+def _parquet_faults(feed: Path) -> Iterator[None]:
     try:
-        table = pl.read_parquet(io.BytesIO(_read_bytes(feed)))
+        yield
+    except OSError as error:
+        raise _unreadable(feed, error) from None
     except pl.exceptions.PolarsError as error:
         raise FeedError(f"{feed} is not a Parquet file that can be read: {error}") from None
-    return Table(feed, table.columns, enumerate(table.iter_rows(named=True), 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from attire.catalog.rows import Row
@@ -12,7 +12,7 @@ from attire.catalog.sources.options import SourceOptions
 from attire.catalog.sources.reading import Cells, Table, read_table
 
 
-def read(feed: Path, options: SourceOptions) -> list[Row]:
+def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
     """All rows; raises `FeedError` for missing columns, and for all unreadable rows together."""
     table = read_table(feed, options.encoding, options.delimiter)
     keys = _keys(table, options)
