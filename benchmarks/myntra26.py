@@ -18,7 +18,7 @@ from attire.taxonomy import Taxonomy
 def main(data: Path, out: Path) -> None:
     """Ingest and split the photos and labels in `data` into the catalog `out`."""
     options = SourceOptions(ignore=("brand",))
-    drafted = draft_taxonomy(SOURCES["table"](data / "public.csv", options)).taxonomy
+    drafted = draft_taxonomy(list(SOURCES["table"](data / "public.csv", options))).taxonomy
     given = json.loads((data / "keys.json").read_text(encoding="utf-8"))
     keys = {
         name: key.model_copy(update={"categories": tuple(given[name]["categories"])})

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from posixpath import splitext
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.dtypes import StringDType
@@ -31,7 +31,8 @@ class PhotoIndex:
 
         They are held as arrays of text, and hashes of base names: a dictionary would take ten times as much.
         """
-        blocks, ends = [np.empty((0, 2), StringDType())], array("q")
+        blocks: list[np.ndarray[Any, Any]] = [np.empty((0, 2), StringDType())]
+        ends = array("q")
         photos = iter(photos)
         while block := [(name, str(path)) for name, path in islice(photos, BLOCK)]:
             blocks.append(np.array(block, StringDType()))
