@@ -191,7 +191,7 @@ def test_one_product_with_every_key(ann: Person, desk: Desk) -> None:
     expect(page.locator("#live")).to_have_text(re.compile("^tags: "))
     assert set(held("tags")[1]) ^ before, "a key that takes several toggles"
     ann.press("c")
-    expect(page.locator("#live")).to_have_text(re.compile("tags: clear, saved"))
+    expect(page.locator("#live")).to_have_text(re.compile("tags: cleared, saved"))
     assert held("tags") == ("unknown", ())
     ann.press("?")
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
