@@ -78,10 +78,20 @@ export function lease(products) {
 export const batch = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), b => b.toString(16).padStart(2, "0")).join("");
 export const setLeft = n => { const left = document.getElementById("left"); if (left) left.textContent = n.toLocaleString("en"); };
 
+export function parsed(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return template.content.firstElementChild;
+}
+
+// What a verdict says, or what holds of a field, in the titles of its values.
+export const worded = ({ key, values, action, state = action }) => values.map(value =>
+  words[key]?.find(([name]) => name === value)?.[1] ?? value).join(", ") || (["clear", "unknown"].includes(state) ? "cleared" : "not applicable");
+
 export function told(fate) {
   const when = Math.max(0, (Date.now() - new Date(fate.at)) / 1000);
   const ago = when < 90 ? "just now" : when < 5400 ? `${Math.round(when / 60)} minutes ago` : new Date(fate.at).toLocaleString();
-  const what = fate.state === "known" ? `chose ${fate.values.join(", ")}` : fate.state === "unknown" ? "cleared it"
+  const what = fate.state === "known" ? `chose ${worded(fate)}` : fate.state === "unknown" ? "cleared it"
     : fate.state === "open" ? "undid a decision" : `said ${fate.state}`;
   return `${fate.reviewer} ${what} ${ago}`;
 }
@@ -108,8 +118,8 @@ if (help) {
   shortcuts.onchange = () => localStorage.setItem("attire-shortcuts", shortcuts.checked ? "on" : "off");
 }
 
-let words = null;
-export const vocabulary = () => (words ??= fetch("/words.json").then(response => response.json()));
+let words = {}, coming = null;
+export const vocabulary = () => (coming ??= fetch("/words.json").then(response => response.json()).then(came => (words = came)));
 const fold = text => text.toLocaleLowerCase().normalize("NFKD").replace(/[\p{M}]/gu, "").replace(/[\W_]+/gu, " ").trim();
 
 // Ask for one of a key's values; resolves to null where the dialog was closed without.

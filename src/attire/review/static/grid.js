@@ -1,5 +1,5 @@
 // One key of many products at once: select, then accept or set for the whole selection.
-import { batch, lease, listen, pick, save, say, told, warn } from "./common.js";
+import { batch, lease, listen, pick, save, say, setLeft, told, vocabulary, warn, worded } from "./common.js";
 
 const grid = document.getElementById("cells");
 const cells = grid ? [...grid.children] : [];
@@ -8,6 +8,9 @@ const box = cell => cell.querySelector("input");
 const proposal = cell => JSON.parse(cell.dataset.proposal);
 // What may be selected at one stroke: fields of the random sample are to be looked at one by one.
 const plain = () => cells.filter(cell => !cell.dataset.decided && !cell.dataset.sampled);
+// How a cell looks that nothing is decided of.
+const look = cell => [cell.className, ...[".value", ".badge"].map(part => cell.querySelector(part).textContent)];
+const undecided = new Map(cells.map(cell => [cell, look(cell)]));
 let at = 0, anchor = 0;
 
 function focus(i) {
@@ -30,6 +33,8 @@ function count() {
   for (const cell of cells) cell.classList.toggle("selected", box(cell).checked);
   for (const chip of document.querySelectorAll("[data-select]")) {
     const group = plain().filter(cell => cell.dataset.proposal === chip.dataset.select);
+    chip.hidden = !group.length;
+    chip.querySelector("span").textContent = group.length;
     chip.setAttribute("aria-pressed", group.length > 0 && group.every(cell => box(cell).checked));
   }
   document.getElementById("selected").textContent = n ? `${n} selected` : "none selected";
@@ -62,8 +67,9 @@ function decide(action, values) {
   const body = () => ({ batch: name, filters, verdicts: targets.map(cell => ({
     product: cell.dataset.product, key, action, values: values(cell), version: Number(cell.dataset.version) })) });
   save("/api/decide", body, answer => {
+    setLeft(answer.left);
     draw(answer.saved, "decided", fate => fate.reviewer);
-    draw(answer.conflicts, "conflicted", told);
+    draw(answer.conflicts, "decided conflicted", told);
     if (answer.conflicts.length) warn(`${answer.conflicts.length} of ${targets.length} were decided by others meanwhile; theirs hold and are marked.`);
     else say(`${answer.saved.length} saved.`);
   }, () => { for (const cell of targets) cell.classList.remove("saving"); });
@@ -76,12 +82,14 @@ function draw(fates, state, note) {
     const cell = cells.find(one => one.dataset.product === fate.product);
     if (!cell || fate.key !== key) continue;
     const open = fate.state === "open";
-    cell.className = `cell ${open ? "abstained" : "decided"}${state === "conflicted" ? " conflicted" : ""}`;
+    const [kind, value, badge] = open ? undecided.get(cell) : [`cell ${state}`, worded(fate), `✓ ${note(fate)}`];
     cell.dataset.version = fate.version;
     cell.dataset.decided = open ? "" : "yes";
-    cell.querySelector(".value").textContent = open ? `${proposal(cell).join(", ")}?` : fate.values.join(", ") || (fate.state === "unknown" ? "cleared" : fate.state);
-    cell.querySelector(".badge").textContent = open ? "" : `✓ ${note(fate)}`;
+    cell.className = kind;
+    cell.querySelector(".value").textContent = value;
+    cell.querySelector(".badge").textContent = badge;
   }
+  count();
 }
 
 const act = {
@@ -103,7 +111,8 @@ const act = {
   },
   undo() {
     save("/api/undo", () => ({ filters }), answer => {
-      draw(answer.saved, "", () => "");
+      setLeft(answer.left);
+      draw(answer.saved, "decided", fate => fate.reviewer);
       say(answer.saved.length ? `${answer.saved.length} undone.` : "Nothing to undo.");
     });
   },
@@ -136,4 +145,4 @@ document.addEventListener("click", event => {
     focus(i);
   }
 });
-if (cells.length) { focus(0); count(); lease(() => cells.map(cell => cell.dataset.product)); }
+if (cells.length) { vocabulary(); focus(0); count(); lease(() => cells.map(cell => cell.dataset.product)); }

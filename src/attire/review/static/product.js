@@ -1,80 +1,51 @@
-// One product a screen. The server draws each product as HTML; here it is shown, judged by keyboard, and the next ones
-// are fetched with their photos before they are wanted.
-import { batch, lease, listen, pick, post, save, say, setLeft, told, turn, warn } from "./common.js";
+// One product a screen. The server draws each product as HTML; here it is shown, and judged by keyboard.
+import { batch, lease, listen, parsed, pick, save, say, setLeft, told, turn, vocabulary, warn, worded } from "./common.js";
 import { Stage } from "./stage.js";
+import { Trail } from "./trail.js";
 
 const place = document.getElementById("card");
 const filters = JSON.parse(place.dataset.filters);
 const stage = new Stage(place, place.dataset.explains);
-const AHEAD = 2;
-const trail = [], cards = new Map(), versions = new Map(), underway = new Set();
-let at = -1, key = null, fetching = null, ended = false, conflict = null;
+const trail = new Trail(filters);
+const versions = new Map(), underway = new Set();
+let key = null, conflict = null;
 
 const fields = () => [...place.querySelectorAll(".field")];
 const field = name => fields().find(one => one.dataset.key === name);
+const titled = name => field(name)?.dataset.title ?? name;
 const here = () => (key === null ? null : field(key));
 const open = one => one.dataset.wanted && !one.dataset.decided;
 const list = (one, name) => JSON.parse(one.dataset[name]);
 
-function parsed(html) {
-  const template = document.createElement("template");
-  template.innerHTML = html;
-  return template.content.firstElementChild;
-}
-
 // Products.
 
-async function ahead() {
-  if (ended || trail.length - 1 - at >= AHEAD) return;
-  fetching ??= post("/api/next", { filters, last: trail.at(-1) ?? "", count: AHEAD }).then(answer => {
-    for (const card of answer.cards) {
-      if (trail.includes(card.id)) continue;
-      trail.push(card.id);
-      cards.set(card.id, card.html);
-      for (const img of parsed(card.html).querySelectorAll("img.large")) new Image().src = img.src;
-    }
-    ended = answer.cards.length === 0;
-    setLeft(answer.left);
-    return answer;
-  }).finally(() => { fetching = null; });
-  return fetching;
-}
-
 async function next() {
+  let found = false;
   try {
-    if (at + 1 >= trail.length) await ahead();
+    found = await trail.next();
   } catch (error) { warn(error.message); return; }
-  if (at + 1 >= trail.length) { nothing(); return; }
-  at += 1;
+  if (!found) { nothing(); return; }
   enter();
-  ahead().catch(() => {});
+  trail.ahead().catch(() => {});
 }
 
 function previous() {
-  if (at <= 0) { say("This is the first product."); return; }
-  at -= 1;
+  if (!trail.back()) { say("This is the first product."); return; }
   enter();
-  refresh(trail[at]);
+  refresh(trail.id);
 }
 
 // Draws a product as the server knows it, once all that was decided before is there.
 function refresh(id) {
-  turn(() => fetchCard(id).then(redraw, error => warn(error.message)));
-}
-
-async function fetchCard(id) {
-  const card = await post("/api/card", { id, filters });
-  cards.set(id, card.html);
-  return card;
+  turn(() => trail.fetch(id).then(redraw, error => warn(error.message)));
 }
 
 function enter() {
-  const id = trail[at];
   conflict = null;
-  place.replaceChildren(parsed(cards.get(id)));
-  history.replaceState(null, "", `#${new URLSearchParams({ p: id })}`);
+  place.replaceChildren(parsed(trail.html));
+  history.replaceState(null, "", `#${new URLSearchParams({ p: trail.id })}`);
   read();
-  stage.enter(id);
+  stage.enter(trail.id);
   scrollTo(0, 0);
   focus((fields().find(open) ?? fields()[0])?.dataset.key);
 }
@@ -82,7 +53,7 @@ function enter() {
 function nothing() {
   const empty = parsed('<div class="empty"><h1 tabindex="-1">Nothing left here</h1><p class="soft"></p><p><a class="button" href="/">All queues</a></p></div>');
   empty.querySelector("p").textContent = "Every field that matches is decided, skipped, or with another reviewer at the moment.";
-  if (at >= 0) { say("Nothing left in this queue."); warnEnd(); return; }
+  if (trail.begun) { say("Nothing left in this queue."); warnEnd(); return; }
   place.replaceChildren(empty);
   empty.querySelector("h1").focus();
 }
@@ -97,8 +68,8 @@ function warnEnd() {
 
 // What the server says of the fields, and over it what is not saved yet.
 function read() {
-  for (const one of fields()) versions.set(`${trail[at]}\n${one.dataset.key}`, Number(one.dataset.version));
-  for (const stroke of underway) if (stroke.product === trail[at]) stroke.verdicts.forEach(mark);
+  for (const one of fields()) versions.set(`${trail.id}\n${one.dataset.key}`, Number(one.dataset.version));
+  for (const stroke of underway) if (stroke.product === trail.id) stroke.verdicts.forEach(mark);
 }
 
 function mark(verdict) {
@@ -107,7 +78,7 @@ function mark(verdict) {
   one.dataset.decided = "yes";
   one.dataset.shown = JSON.stringify(verdict.values);
   one.classList.add("saving");
-  one.querySelector(".value").textContent = verdict.values.join(", ") || (verdict.action === "clear" ? "cleared" : verdict.action);
+  one.querySelector(".value").textContent = worded(verdict);
 }
 
 function focus(name) {
@@ -136,7 +107,7 @@ function onward() {
 // Decisions.
 
 function decide(verdicts, then = onward) {
-  const product = trail[at], name = batch(), stroke = { product, verdicts };
+  const product = trail.id, name = batch(), stroke = { product, verdicts };
   underway.add(stroke);
   verdicts.forEach(mark);
   const version = verdict => versions.get(`${product}\n${verdict.key}`) ?? 0;
@@ -156,16 +127,16 @@ function came(answer, verdicts) {
   for (const fate of [...answer.saved, ...answer.conflicts]) versions.set(`${fate.product}\n${fate.key}`, fate.version);
   setLeft(answer.left);
   if (answer.card) redraw(answer.card);
-  const lost = answer.conflicts.find(fate => fate.product === trail[at]);
+  const lost = answer.conflicts.find(fate => fate.product === trail.id);
   if (lost) clash(lost, verdicts.find(verdict => verdict.key === lost.key));
   else if (answer.conflicts.length) warn(`${told(answer.conflicts[0])} on a product that you have left. Theirs holds.`);
   else if (verdicts.length > 1) say(`${verdicts.length} fields accepted.`);
-  else say(`${verdicts[0].key}: ${verdicts[0].values.join(", ") || verdicts[0].action}, saved.`);
+  else say(`${titled(verdicts[0].key)}: ${worded(verdicts[0])}, saved.`);
 }
 
 function redraw(card) {
-  cards.set(card.id, card.html);
-  if (card.id !== trail[at]) return;
+  trail.keep(card);
+  if (card.id !== trail.id) return;
   const old = place.querySelector(".facts"), scroll = old.scrollTop, inside = old.contains(document.activeElement);
   old.replaceWith(parsed(card.html).querySelector(".facts"));
   place.querySelector(".facts").scrollTop = scroll;
@@ -179,7 +150,7 @@ function clash(fate, mine) {
   conflict = mine;
   focus(fate.key);
   const notice = parsed('<div class="conflict"><p></p><div class="tools"><button type="button" data-do="mine"><kbd>m</kbd> Use mine</button> <button type="button" data-do="theirs"><kbd>↵</kbd> Keep theirs</button></div></div>');
-  notice.querySelector("p").textContent = `${told(fate)}. Yours was ${mine.values.join(", ") || mine.action}; it is not saved.`;
+  notice.querySelector("p").textContent = `${told(fate)}. Yours was ${worded(mine)}; it is not saved.`;
   here().append(notice);
   notice.scrollIntoView({ block: "nearest" });
   warn(`Conflict: ${notice.querySelector("p").textContent}`);
@@ -224,13 +195,12 @@ const act = {
       setLeft(answer.left);
       const fate = answer.saved[0];
       if (answer.card) {
-        cards.set(answer.card.id, answer.card.html);
-        if (!trail.includes(answer.card.id)) trail.splice(Math.max(0, at), 0, answer.card.id);
-        at = trail.indexOf(answer.card.id);
+        trail.keep(answer.card);
+        trail.open(answer.card.id);
         enter();
         focus(field(fate.key) ? fate.key : key);
       }
-      say(answer.saved.length > 1 ? `${answer.saved.length} decisions undone.` : `Undone: ${fate.key}.`);
+      say(answer.saved.length > 1 ? `${answer.saved.length} decisions undone.` : `Undone: ${titled(fate.key)}.`);
     });
   },
   next, previous,
@@ -258,6 +228,7 @@ document.addEventListener("click", event => {
 });
 
 const wanted = new URLSearchParams(location.hash.slice(1)).get("p");
-lease(() => trail.slice(Math.max(0, at)));
-if (wanted && await fetchCard(wanted).then(() => true, () => false)) { trail.push(wanted); at = 0; enter(); ahead().catch(() => {}); }
+vocabulary();
+lease(() => trail.shown);
+if (wanted && await trail.fetch(wanted).then(() => true, () => false)) { trail.open(wanted); enter(); trail.ahead().catch(() => {}); }
 else await next();
