@@ -74,6 +74,15 @@ def test_who_saw_an_older_version_is_told_and_overwrites_nothing(store: Store) -
     assert len(store.history()) == 3
 
 
+def test_who_says_the_same_meanwhile_agrees(store: Store) -> None:
+    store.decide("Ann", [say("red")])
+    late = store.decide("Ben", [say("red")])
+    assert [(held.reviewer, held.values) for held in late.saved] == [("Ann", ("red",))]
+    assert not late.conflicts
+    assert len(store.history()) == 1
+    assert not store.undo("Ben").saved, "it was Ann's decision"
+
+
 def test_the_same_batch_twice_is_one_decision(store: Store) -> None:
     first = store.decide("Ann", [say()], "batch-of-ann")
     second = store.decide("Ann", [say()], "batch-of-ann")

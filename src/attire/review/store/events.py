@@ -91,14 +91,15 @@ class Store:
     ) -> Result:
         """Append one event per verdict, at one stroke, except where another came first.
 
-        Sending the same batch again changes nothing, so that a client may repeat what it got no answer to.
+        Who comes second and says the same agrees, and nothing is appended: so a client may send a batch again that it
+        got no answer to.
         """
         batch, at = batch or uuid.uuid4().hex, now or datetime.now(UTC)
         saved: list[Held] = []
         conflicts: list[Held] = []
         with self._writer.begin() as connection:
             for verdict in verdicts:
-                done = self._append(
+                self._append(
                     connection,
                     product=verdict.product,
                     key=verdict.key,
@@ -113,7 +114,8 @@ class Store:
                     shown=shown,
                 )
                 held = _held(connection, [verdict.product], verdict.key)[verdict.product, verdict.key]
-                (saved if done or (held.batch, held.reviewer) == (batch, reviewer) else conflicts).append(held)
+                agrees = (held.state, set(held.values)) == (STATES[verdict.action], set(verdict.values))
+                (saved if agrees else conflicts).append(held)
         return Result(tuple(saved), tuple(conflicts))
 
     def undo(self, reviewer: str, shown: str = "") -> Result:
@@ -169,10 +171,9 @@ class Store:
         with self.engine.connect() as connection:
             return list(connection.execute(select(*Event.__table__.columns).order_by(Event.id)))
 
-    def _append(self, connection: Connection, **columns: Any) -> bool:
-        """Whether the event was the first of its version."""
-        insert = self._insert(Event).values(**columns).on_conflict_do_nothing()
-        return connection.execute(insert.returning(Event.id)).first() is not None
+    def _append(self, connection: Connection, **columns: Any) -> None:
+        """Add the event, if it is the first of its version."""
+        connection.execute(self._insert(Event).values(**columns).on_conflict_do_nothing())
 
 
 def _frame(fields: list[tuple[str, str]]) -> pl.DataFrame:
