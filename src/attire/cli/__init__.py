@@ -1,6 +1,10 @@
 """The command line: each verb parses its options, calls one function, and prints what came of it."""
 
-from attire.cli import answers, data, engines, reviewing, serving, training  # noqa: F401
-from attire.cli.app import app, main
+from attire.memory import keep_freed_memory
+
+keep_freed_memory()  # before what is imported next starts threads
+
+from attire.cli import answers, data, engines, reviewing, serving, training  # noqa: E402, F401
+from attire.cli.app import app, main  # noqa: E402
 
 __all__ = ["app", "main"]

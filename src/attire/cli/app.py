@@ -17,7 +17,6 @@ from rich.table import Table
 
 from attire.catalog.sources import SourceOptions
 from attire.errors import AttireError
-from attire.memory import keep_freed_memory
 
 app = App(
     name="attire",
@@ -37,7 +36,6 @@ def main(command: Callable[[], object] = app) -> None:
     handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     logging.getLogger("attire").setLevel(logging.INFO)
-    keep_freed_memory()
     try:
         command()
     except AttireError as error:
