@@ -142,6 +142,7 @@ def test_of_several_workers_a_killed_one_is_replaced_even_while_a_broken_bundle_
             damage(bundle)
             process.send_signal(signal.SIGHUP)
             until(lambda: "the old one stays" in log(), 30)
+            assert 'attire_reloads_total{outcome="refused"} 1.0' in httpx.get(f"{address}/metrics").text
             assert load.answers.keys() == {"200"}
             children = psutil.Process(process.pid).children()
             next(one for one in children if "spawn_main" in " ".join(one.cmdline())).kill()

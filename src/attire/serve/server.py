@@ -133,11 +133,13 @@ class Supervisor(Multiprocess):
     """uvicorn's, but SIGHUP lets workers swap bundles in place: a restart would cut idle connections."""
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket], copies: Copies) -> None:
+        from attire.serve.metrics import Metrics  # not before the folder of figures is known
+
         super().__init__(config, sockets)
-        self._copies = copies
+        self._copies, self._metrics = copies, Metrics()
 
     def keep_subprocess_alive(self) -> None:
-        from prometheus_client.multiprocess import mark_process_dead  # not before the folder of figures is known
+        from prometheus_client.multiprocess import mark_process_dead
 
         before = {process.pid for process in self.processes}
         super().keep_subprocess_alive()
@@ -148,6 +150,7 @@ class Supervisor(Multiprocess):
         try:
             digest = self._copies.renew()
         except AttireError as error:
+            self._metrics.reloads.labels("refused").inc()
             logger.error("bundle refused, the old one stays: %s", error)
             return
         logger.info("bundle %s goes to %d workers", digest[:12], len(self.processes))
