@@ -101,7 +101,7 @@ def over_words(axis: str, keys: int, values: int, rounds: int) -> Iterator[Point
 
 
 def _step(taxonomy: Taxonomy, truth: Targets, fields: dict[str, Any]) -> Callable[[], None]:
-    recipe = attire.load_recipe("frozen", {"prior": False, "trunk": 0, **fields})
+    recipe = attire.load_recipe("frozen", {"trunk": 0, **fields})
     heads = Heads(FEATURES, taxonomy, recipe.architecture).to(device())
     loss = LOSSES[recipe.loss](recipe, taxonomy, Targets(*(column.cpu() for column in truth))).to(device())
     optimizer = torch.optim.AdamW(heads.parameters(), fused=True)

@@ -6,7 +6,7 @@ Defaults, a TOML file and command-line flags merge in that order. A run records 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -219,7 +219,13 @@ def _explain(error: Mapping[str, Any]) -> str:
     if not where:  # two fields that do not go together
         return f"{error['msg'].removeprefix('Value error, ')}."
     if error["type"] == "extra_forbidden":
-        models = (Recipe, Stage, Decision, Csra, WeightedBce, Focal, Asl, Selective)
-        fields = [name for model in models for name in model.model_fields]
-        return f"{where} is not a field{did_you_mean(str(error['loc'][-1]), fields)}"
+        return f"{where} is not a field{did_you_mean(where, _paths(Recipe))}"
     return f"{where}={error['input']!r}: {error['msg']}."
+
+
+def _paths(model: type[BaseModel]) -> Iterator[str]:
+    """Every field, and those of fields that are models, as `category.lr`."""
+    for name, field in model.model_fields.items():
+        yield name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from (f"{name}.{below}" for below in _paths(field.annotation))

@@ -50,8 +50,8 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
     ("text", "fault"),
     [
         ('bakbone = "resnet18"', r"bakbone is not a field; did you mean 'backbone'\?"),
-        ("[attributes]\nepoch = 2", r"attributes\.epoch is not a field; did you mean 'epochs'\?"),
-        ("[asl]\ngama_negative = 2", r"asl\.gama_negative is not a field; did you mean 'gamma_negative'\?"),
+        ("[attributes]\nepoch = 2", r"attributes\.epoch is not a field; did you mean 'attributes\.epochs'\?"),
+        ("[asl]\ngama_negative = 2", r"asl\.gama_negative is not a field; did you mean 'asl\.gamma_negative'\?"),
         ("batch_size = 0", "batch_size=0"),
         ("batch_size = ", "not valid TOML"),
     ],

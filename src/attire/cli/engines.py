@@ -37,12 +37,12 @@ def export(
     """
     from attire.export.export import export as run
 
-    shown = Table("engine", "in float", "photos", "decisions", "equal", "equal filled", "IoU", "torch's")
+    shown = Table(to, "in float", "photos", "decisions", "equal", "equal filled", "IoU", "torch's")
     for column in shown.columns[2:]:
         column.justify = "right"
 
     def show(attempt: Attempt, found: Parity) -> None:
-        shown.add_row(f"{to} {attempt.precision}", _kept(attempt.precision, attempt.kept), *_parity_cells(found))
+        shown.add_row(attempt.precision, _kept(attempt.precision, attempt.kept), *_parity_cells(found))
 
     try:
         made = run(bundle, to, photos, int8=int8, show=show)

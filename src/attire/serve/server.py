@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 DRAIN_S = 10  # beyond the longest that a request may take
-# How long OpenMP's threads turn in place for each other (about 40 µs, 20 µs where other pools live) before they sleep.
-# Its own 6 ms burn the cores that decode and answer; sleeping at once costs a lone photo a third more time.
-SPIN = {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "2000"}
 HUNG_S = 30  # a worker that does not answer its supervisor for so long is replaced; importing torch may take ten
 
 
@@ -41,8 +38,6 @@ def run(settings: Settings, host: str, port: int, workers: int = 1) -> None:
 
     Raises `AttireError` where the bundle is refused, before anything listens.
     """
-    if not os.environ.keys() & SPIN.keys():
-        os.environ.update(SPIN)  # before torch is imported, here and in workers
     if workers == 1:
         from attire.bundle import ModelBundle
 
