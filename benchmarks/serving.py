@@ -160,7 +160,9 @@ def load(bundle: Path, photos: list[bytes], seconds: float, before: Path | None)
         all_served: dict[str, Served] = {}
         for name, source in {"attire serve": None, "attire before": before}.items():
             if name == "attire serve" or source:
-                address, process = stack.enter_context(serving(bundle, "--deadline-s", "60", source=source))
+                address, process = stack.enter_context(
+                    serving(bundle, "--engine", "torch", "--deadline-s", "60", source=source)
+                )
                 all_served[name] = Served.at(process, f"{address}/v1/predict", "photos", photos)
         address, process = stack.enter_context(litserve(bundle))
         all_served["LitServe"] = Served.at(process, f"{address}/predict", "request", photos)
