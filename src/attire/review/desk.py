@@ -33,8 +33,8 @@ class Desk:
     store: Store
     photos: Photos
     reviewer: str = ""
-    # Pages that have said goodbye. Of this process only: a page talks to the process that drew it. Where a balancer sends
-    # its goodbye elsewhere, what it had just asked for stays leased for `LEASE`, and nothing more is lost.
+    # Pages that have said goodbye. Of this process only: a page talks to the process that drew it. Where a balancer
+    # sends its goodbye elsewhere, what it had just asked for stays leased for `LEASE`, and nothing more is lost.
     gone: deque[str] = field(default_factory=lambda: deque(maxlen=1000))
     templates: Environment = field(
         default_factory=lambda: Environment(
