@@ -351,6 +351,7 @@ def test_no_page_is_wider_than_the_screen(ann: Person, desk: Desk) -> None:
     ann.page.goto("/name")
     ann.page.get_by_label("Name").fill("Annabel Featherstonehaugh-Cholmondeley")
     ann.press("Enter")
+    expect(ann.page.get_by_role("link", name="Reviewer: Annabel")).to_be_visible()
     for path in ("/", "/audit", "/name", "/review?queue=suspect", "/grid?queue=suspect", "/review?queue=audit"):
         ann.page.goto(path)
         for width in (1280, 390):
