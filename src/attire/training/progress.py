@@ -28,7 +28,7 @@ class StageProgress(ProgressBar):
             TextColumn("{task.fields[speed]:.0f} images/s"),
             TimeElapsedColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            TimeRemainingColumn(),
             console=Console(stderr=True),
         )
         self.task = TaskID(0)
