@@ -77,7 +77,7 @@ def test_reviewing(page: Page, catalog: Catalog, tmp_path: Path) -> None:
         page.locator("summary").click()
         product = page.locator("article.card").get_attribute("data-product") or ""
         desk.store.decide("Ben", [Verdict(product, "colour", "set", ("red",), 0)])
-        page.keyboard.press("2")
+        page.keyboard.press("1")  # which is not the feed's red
         expect(page.locator(".conflict")).to_be_visible()
         audit(page)
         for key in ("?", "/"):
