@@ -127,4 +127,4 @@ def _entry(catalog: Catalog, id: str, said: Mapping[str, str], truth: Mapping[st
             sure = said["category_confidence" if key == "category" else f"{key}__confidence"]
             text = said[key] if key == "category" else f"{key}: {said[key].replace(SEPARATOR, ', ')}"
             lines.append(Line(text, float(sure), verdict))
-    return Entry(catalog.photo_paths()[int(catalog.rows_of([id])[0])][0], lines)
+    return Entry(catalog.photo_paths(catalog.rows_of([id]))[0][0], lines)

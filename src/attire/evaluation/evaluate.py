@@ -45,8 +45,8 @@ def evaluate(
     """
     bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
     inputs = inputs or ("both" if bundle.title_reader else "photo")
-    computes = open_engine(bundle, engine)
     _check_words(bundle, catalog)
+    computes = open_engine(bundle, engine)
     splits = Splits.read(catalog) if split in PARTS else None
     ids = splits[str(split)] if splits else catalog.ids if split == ALL else tuple(split)
     keep = slice(None) if bundle.taxonomy.keys else slice(0)  # a category model is asked for no key
@@ -76,8 +76,8 @@ def evaluate(
     )
     report = score_report(evidence, rivals, provenance, division(catalog, splits) if splits else None)
     if out is not None:
-        photos = catalog.photo_paths()
-        write_report(report, evidence, [photos[row] for row in rows], Path(out), None if inputs == "title" else bundle)
+        shown = None if inputs == "title" else bundle
+        write_report(report, evidence, catalog.photo_paths(rows), Path(out), shown)
     return report
 
 

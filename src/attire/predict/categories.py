@@ -43,5 +43,10 @@ def known_categories(source: str | Path, said: pl.DataFrame, taxonomy: Taxonomy 
             [str(problem) for problem in problems],
         )
     if not words:
-        raise FeedError(f"{source} states no category. Name its column with --category, or leave out --known-category.")
+        raise unstated(source)
     return stated["known"]
+
+
+def unstated(source: str | Path) -> FeedError:
+    """Of a source that states no category at all."""
+    return FeedError(f"{source} states no category. Name its column with --category, or leave out --known-category.")

@@ -23,7 +23,7 @@ from attire.catalog.sources import SOURCES, SourceOptions
 from attire.catalog.splits import Splits
 from attire.catalog.store import MANIFEST, Catalog
 from attire.errors import ConfigError, FeedError, PhotoError
-from attire.predict.categories import known_categories
+from attire.predict.categories import known_categories, unstated
 from attire.predict.decode import Photo, ProductPhotos
 from attire.taxonomy import Taxonomy
 
@@ -96,7 +96,7 @@ def read_products(
             raise FeedError(_neither(source))
         return _of_feed(source, SOURCES[feed_source](feed, options), images, scratch, categories_of)
     if categories_of is not None:
-        raise FeedError(f"{source} states no category. Name its column with --category, or leave out --known-category.")
+        raise unstated(source)
     if is_archive(source) or RANGE.search(str(source)) or ("*" in str(source) and not local.exists()):
         return _of_archives(expanded(str(source)), scratch, options.title)
     if is_url(source):

@@ -72,9 +72,9 @@ def catalog_logits(
     Raises `ConfigError` where the bundle does not read titles and they are asked for.
     """
     reader = title_reader(bundle, inputs)
-    photos, titles = catalog.photo_paths(), catalog.products["title"].to_list()
-    rows = zip(ids, catalog.rows_of(ids).tolist(), strict=True)
-    products = [ProductPhotos(id, photos[row], title=titles[row]) for id, row in rows]
+    rows = catalog.rows_of(ids)
+    said = zip(ids, catalog.photo_paths(rows), catalog.products["title"].gather(rows), strict=True)
+    products = [ProductPhotos(id, photos, title=title) for id, photos, title in said]
     if inputs == "title":
         assert reader is not None
         answers = _title_stream(engine, reader, products, batch_size)

@@ -87,7 +87,7 @@ def _filled(outcomes: Outcomes, taxonomy: Taxonomy) -> tuple[list[list[str | Non
     """For each key the M products' values, joined, and float32[M, A] how sure they are; None and nan where empty."""
     decisions = outcomes.decisions
     filled = outcomes.accepted & decisions.applies
-    texts: list[list[str | None]] = [[None] * len(outcomes.decisions.category) for _ in taxonomy.keys]
+    texts: list[list[str | None]] = [[None] * len(outcomes.found.answered) for _ in taxonomy.keys]
     values = [value for key in taxonomy.keys.values() for value in key.values]
     keys = taxonomy.key_of_column.tolist()
     rows, columns = np.nonzero(decisions.chosen & filled[:, taxonomy.key_of_column])
@@ -132,7 +132,7 @@ def _alternatives(outcomes: Outcomes, taxonomy: Taxonomy, key: str, number: int)
     """Of each of the M products the likeliest values that were not answered, as JSON; None where the key rules out."""
     columns = taxonomy.columns[key]
     words = [json.dumps(value) for value in taxonomy.keys[key].values]
-    found: list[str | None] = [None] * len(outcomes.decisions.category)
+    found: list[str | None] = [None] * len(outcomes.found.answered)
     rows = np.flatnonzero(outcomes.decisions.applies[:, number])
     answer = outcomes.decisions.chosen[rows, columns] & outcomes.accepted[rows, number, None]
     scores = np.where(answer, np.float32(-1), outcomes.decisions.probability[rows, columns])
