@@ -27,9 +27,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from attire.card import model_card
-from attire.catalog.store import file_sha256
 from attire.config import Architecture, Decision
 from attire.errors import BundleError
+from attire.files import file_sha256
 from attire.labels import labelled
 from attire.model.network import Logits, Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess

@@ -20,6 +20,7 @@ from attire.catalog.rows import Row
 from attire.catalog.sources import SOURCES, SourceOptions
 from attire.catalog.store import TABLES, TAXONOMY, Catalog, read_manifest, write_catalog
 from attire.errors import CatalogError, ConfigError, FeedError, PhotoError, did_you_mean
+from attire.files import read_parquet
 from attire.taxonomy import Taxonomy
 
 PHOTOS, WORK = "photos", ".work"
@@ -72,7 +73,7 @@ def ingest(
         out.mkdir(parents=True, exist_ok=True)
         index = find_photos(folders, out / PHOTOS)
         earlier = out / "photos.parquet"
-        facts = PhotoFacts(out / WORK, pl.read_parquet(earlier) if earlier.is_file() else None)
+        facts = PhotoFacts(out / WORK, read_parquet(earlier) if earlier.is_file() else None)
         tables = _tables(checked, index, facts, out)
         made_from = {
             "feed": str(feed),

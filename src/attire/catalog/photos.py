@@ -17,6 +17,7 @@ from attire.catalog.duplicates import fingerprint
 from attire.catalog.images import open_photo, photo_header
 from attire.catalog.store import TABLES
 from attire.errors import PhotoError
+from attire.files import read_parquet, replace_parquet
 
 DECODE_PX = (256, 256)  # enough to verify the whole file and to hash what it shows
 CHUNK = 1000  # photos between two saves: what a killed ingest loses at most
@@ -32,7 +33,7 @@ class PhotoFacts:
 
     def __init__(self, folder: Path, known: pl.DataFrame | None) -> None:
         self.folder = folder
-        parts = [pl.read_parquet(part) for part in sorted(folder.glob("photos-*.parquet"))]
+        parts = [read_parquet(part) for part in sorted(folder.glob("photos-*.parquet"))]
         tables = [*parts, *([] if known is None else [known])]
         self._known = {row["path"]: row for table in tables for row in table.iter_rows(named=True)}
         self._next = len(parts)
@@ -69,9 +70,7 @@ class PhotoFacts:
     def _save(self, facts: Sequence[Facts]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self.folder / f"photos-{self._next:05d}.parquet"
-        temporary = part.with_suffix(".tmp")
-        pl.DataFrame(list(facts), schema=TABLES["photos"]).write_parquet(temporary)
-        temporary.replace(part)
+        replace_parquet(part, pl.DataFrame(list(facts), schema=TABLES["photos"]))
         self._next += 1
 
 

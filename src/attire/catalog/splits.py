@@ -20,6 +20,7 @@ from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
 from attire.catalog.store import Catalog
 from attire.errors import CatalogError, ConfigError, did_you_mean
+from attire.files import read_parquet, replace_parquet, replace_text
 from attire.taxonomy import Taxonomy
 
 PARTS = ("train", "val", "test")
@@ -63,7 +64,7 @@ class Splits:
         again = f"run 'attire split {catalog.path}'"
         try:
             manifest = _Manifest.model_validate_json((catalog.path / MANIFEST).read_bytes())
-            table = pl.read_parquet(catalog.path / TABLE)
+            table = read_parquet(catalog.path / TABLE)
             ids, parts = table["id"].to_list(), table["split"].to_list()
         except FileNotFoundError:
             raise CatalogError(f"{catalog.path} is not split yet; {again}.") from None
@@ -180,12 +181,9 @@ def _assign(
 def _save(catalog: Catalog, parts: list[str], seed: int, shares: Mapping[str, float]) -> Splits:
     splits = _splits(catalog.ids, parts, seed, shares)
     manifest = _Manifest(seed=seed, shares=dict(shares), catalog=catalog.digest, digest=splits.digest)
-    files = [catalog.path / TABLE, catalog.path / MANIFEST]
-    temporary = [file.with_name(f"{file.name}.tmp") for file in files]
-    pl.DataFrame({"id": catalog.ids, "split": parts}).write_parquet(temporary[0])
-    temporary[1].write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
-    for source, target in zip(temporary, files, strict=True):
-        source.replace(target)  # a kill between the two is found out: the manifest holds the table's digest
+    # A kill between the two is found out: the manifest holds the table's digest.
+    replace_parquet(catalog.path / TABLE, pl.DataFrame({"id": catalog.ids, "split": parts}))
+    replace_text(catalog.path / MANIFEST, manifest.model_dump_json(indent=2))
     return splits
 
 

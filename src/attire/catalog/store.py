@@ -26,6 +26,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from attire.errors import CatalogError, did_you_mean
+from attire.files import file_sha256, read_parquet, replace_parquet, replace_text
 from attire.labels import Targets, encode
 from attire.taxonomy import Taxonomy
 
@@ -117,7 +118,7 @@ class Catalog:
 
     def _read(self, name: str, columns: list[str] | None = None) -> pl.DataFrame:
         file = self.path / f"{name}.parquet"
-        table = pl.read_parquet(file, columns=columns)
+        table = read_parquet(file, columns)
         if _stamp(file) != self._stamps[name]:
             raise CatalogError(f"{file} has changed since the catalog was opened: run the command again.")
         return table
@@ -199,9 +200,7 @@ def write_catalog(
     (path / MANIFEST).unlink(missing_ok=True)
     replace_text(path / TAXONOMY, taxonomy_toml)
     for name, table in tables.items():
-        temporary = path / f"{name}.parquet.tmp"
-        table.write_parquet(temporary)
-        temporary.replace(path / f"{name}.parquet")
+        replace_parquet(path / f"{name}.parquet", table)
     manifest = {
         "format": 1,
         "attire": version("attire"),
@@ -213,13 +212,6 @@ def write_catalog(
     }
     replace_text(path / MANIFEST, json.dumps(manifest, indent=1))
     return Catalog.open(path)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _digest(taxonomy: Taxonomy, tables: Mapping[str, pl.DataFrame]) -> str:
@@ -237,9 +229,3 @@ def _digest(taxonomy: Taxonomy, tables: Mapping[str, pl.DataFrame]) -> str:
 def _stamp(file: Path) -> tuple[int, int]:
     status = file.stat()
     return status.st_size, status.st_mtime_ns
-
-
-def file_sha256(path: Path) -> str:
-    """Of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from attire.errors import ReportError
+from attire.files import read_parquet
 from attire.labels import Targets, encode
 from attire.score.decisions import Decisions
 from attire.score.metrics import Matches, match
@@ -110,7 +111,7 @@ class Evidence:
             if not (folder / name).is_file():
                 raise ReportError(f"{folder} has no {name}: expected a directory that 'attire evaluate --out' wrote.")
         try:
-            products, pairs = pl.read_parquet(folder / PRODUCTS), pl.read_parquet(folder / PAIRS)
+            products, pairs = read_parquet(folder / PRODUCTS), read_parquet(folder / PAIRS)
             return _assemble(Taxonomy.read(folder / TAXONOMY), products, pairs)
         except (pl.exceptions.PolarsError, OSError, KeyError, ValueError) as error:
             raise ReportError(f"the evidence in {folder} is damaged ({error}): run 'attire evaluate' again.") from None

@@ -12,6 +12,7 @@ from attire.bundle import ModelBundle
 from attire.evaluation.evidence import PAIRS, PRODUCTS, TAXONOMY, Evidence
 from attire.evaluation.page import page
 from attire.evaluation.report import SCORES, Report
+from attire.files import replace_bytes
 
 PAGE = "report.html"
 
@@ -36,9 +37,7 @@ def write_report(
         SCORES: report.model_dump_json(indent=1).encode(),
     }
     for name, data in content.items():
-        temporary = out / f"{name}.tmp"
-        temporary.write_bytes(data)
-        temporary.replace(out / name)
+        replace_bytes(out / name, data)
 
 
 def _csv(rows: list[dict[str, object]]) -> bytes:

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from attire.bundle import ModelBundle, library_versions
-from attire.catalog.store import file_sha256
 from attire.errors import ExportError
+from attire.files import file_sha256
 from attire.export.onnx import make_onnx, write_onnx
 from attire.export.openvino import make_openvino
 from attire.export.parity import EQUAL, IOU_LOST, Answers, answers, compare, passes

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attire.catalog.store import Catalog
+from attire.files import replacing
 from attire.pixels.preprocess import Preprocess
 
 
@@ -28,7 +28,5 @@ class EmbeddingCache:
     def write(self, embeddings: NDArray[np.float32]) -> None:
         """Keep `embeddings`, whole or not at all."""
         self.path.parent.mkdir(exist_ok=True)
-        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
+        with replacing(self.path) as temporary, temporary.open("wb") as file:
             np.save(file, embeddings, allow_pickle=False)
-        temporary.replace(self.path)

@@ -28,8 +28,9 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from attire.files import replace_text
 from attire.catalog.images import open_photo
-from attire.catalog.store import Catalog, replace_text
+from attire.catalog.store import Catalog
 from attire.errors import CatalogError, PhotoError
 
 PIXELS, INDEX, MANIFEST = "pixels.u8", "index.bin", "manifest.json"

@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from attire.files import file_sha256
 from attire.bundle import ModelBundle
-from attire.catalog.store import file_sha256
 from attire.errors import BundleError
 
 ENGINES_FOLDER, RECORD = "engines", "engine.json"

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from attire.files import replace_bytes, replace_text, scan_parquet
 from attire.bundle import ModelBundle
-from attire.catalog.store import replace_text
 from attire.predict.blocks import Block
 from attire.predict.output import SINKS, Format, Outcomes, to_table
 
@@ -70,14 +70,12 @@ class Parts:
 
     def add(self, number: int, content: bytes) -> None:
         """Write a part, whole or not at all; one of the same number is replaced."""
-        part = self.folder / f"{number:06d}.parquet"
-        part.with_suffix(".tmp").write_bytes(content)
-        part.with_suffix(".tmp").replace(part)
+        replace_bytes(self.folder / f"{number:06d}.parquet", content)
 
     def finish(self, out: Path, about: Mapping[str, Any]) -> None:
         """Put the parts together in `out`, streaming, and remove them."""
         temporary = self.folder / f"whole{out.suffix}"
-        SINKS[out.suffix.lower()](pl.scan_parquet(self._files()), temporary)
+        SINKS[out.suffix.lower()](scan_parquet(self._files()), temporary)
         temporary.replace(out)
         replace_text(out.with_name(f"{out.name}.json"), json.dumps(about, indent=1))
         shutil.rmtree(self.folder)

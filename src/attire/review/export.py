@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from attire.catalog.store import TAXONOMY, Catalog, Product
 from attire.errors import ConfigError
+from attire.files import replacing
 from attire.review.store.events import Held, Store
 from attire.review.work import CATEGORY, joined
 from attire.taxonomy import SEPARATOR
@@ -109,12 +110,10 @@ def _columns(catalog: Catalog) -> dict[str, str]:
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)
-    temporary.replace(path)
 
 
 def _command(catalog: Catalog, out: Path, columns: Mapping[str, str]) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from attire.catalog.store import Catalog, file_sha256
+from attire.catalog.store import Catalog
 from attire.errors import FeedError, TaxonomyError, did_you_mean
+from attire.files import file_sha256
 from attire.prediction import Abstained, Alternative, Answer
 from attire.taxonomy import SEPARATOR
 

@@ -24,6 +24,7 @@ from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Recipe, Stage, load_recipe
 from attire.errors import ConfigError
+from attire.files import replacing
 from attire.model.backbone import data_config, weights_digest
 from attire.model.network import Network, build_backbone, build_network
 from attire.pixels.normalise import FromBytes
@@ -220,10 +221,9 @@ def _train_stage(
         scores = {
             figure: float(value) for figure, value in trainer.callback_metrics.items() if figure in module.figures
         }
-        temporary = out / name / f"{RESULT}.tmp"
         state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
-        save_file(state, temporary, metadata={"scores": json.dumps(scores)})
-        temporary.replace(out / name / RESULT)
+        with replacing(out / name / RESULT) as temporary:
+            save_file(state, temporary, metadata={"scores": json.dumps(scores)})
     trainer.strategy.barrier()
 
 
