@@ -141,7 +141,7 @@ def compare(a: Path, b: Path, /, *, out: Path | None = None) -> None:
     out
         HTML file for all of it; the terminal shows only the keys that differ beyond chance.
     """
-        from attire.evaluation.compare import compare as run
+    from attire.evaluation.compare import compare as run
     from attire.evaluation.page import comparison_page
     from attire.evaluation.sheets import comparison_sheets, comparison_verdict
     from attire.files import replace_text

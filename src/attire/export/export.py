@@ -18,12 +18,12 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 
 from attire.bundle import ModelBundle, library_versions
 from attire.errors import ExportError
-from attire.files import file_sha256
 from attire.export.onnx import make_onnx, write_onnx
 from attire.export.openvino import make_openvino
 from attire.export.parity import EQUAL, IOU_LOST, Answers, answers, compare, passes
 from attire.export.quantise import Scheme
 from attire.export.sample import Sample, draw_sample
+from attire.files import file_sha256
 from attire.predict.engines import Engine, TorchEngine
 from attire.predict.exported import (
     RECORD,

@@ -12,9 +12,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from attire.files import file_sha256
 from attire.bundle import ModelBundle
 from attire.errors import BundleError
+from attire.files import file_sha256
 
 ENGINES_FOLDER, RECORD = "engines", "engine.json"
 Runtime = Literal["onnx", "openvino"]

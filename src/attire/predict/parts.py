@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from attire.files import replace_bytes, replace_text, scan_parquet
 from attire.bundle import ModelBundle
+from attire.files import replace_bytes, replace_text, scan_parquet
 from attire.predict.blocks import Block
 from attire.predict.output import SINKS, Format, Outcomes, to_table
 
