@@ -30,8 +30,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from attire.bundle import ModelBundle
-from attire.catalog.archives import photos_below
 from attire.memory import keep_freed_memory
+from attire.photos.folder import photos_below
 from attire.predict.bulk import predict
 from attire.predict.engines import open_engine
 from attire.predict.logits import BATCH

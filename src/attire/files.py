@@ -18,16 +18,18 @@ def file_sha256(path: Path) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its place, synced to disk, when the block ends without an error.
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A temporary path beside `path`, which takes its place when the block ends without an error.
 
-    The temporary file is removed on an error, so `path` holds the old content or the new one, never half of it.
+    The temporary file is removed on an error, so `path` holds the old content or the new one, never half of it; after
+    a power cut too where it is `durable`, which costs a sync of the disk.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import pytest
 from drawing import draw_feed
 
 from attire.catalog import ingest as ingesting
-from attire.catalog import photos as opening
+from attire.catalog import photo_facts as opening
 from attire.catalog.ingest import ingest
 from attire.catalog.store import MANIFEST, Catalog
 from attire.errors import CatalogError, ConfigError, FeedError, TaxonomyError

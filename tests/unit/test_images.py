@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attire.catalog.images import open_photo, photo_header
 from attire.errors import PhotoError
+from attire.photos.image import open_photo, photo_header
 
 
 def photo(width: int = 60, height: int = 90) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from attire.catalog.sources import SourceOptions
 from attire.catalog.store import TABLES, Catalog, write_catalog
-from attire.errors import CatalogError, FeedError
+from attire.errors import CatalogError, ConfigError, FeedError, PhotoError
+from attire.photos.image import open_photo
+from attire.photos.remote import Remote, RemotePhoto
+from attire.photos.shards import expanded
 from attire.predict.inputs import Products, read_products
 from attire.taxonomy import Key, Taxonomy
 
@@ -64,17 +69,17 @@ def of_feed(folder: Path, rows: str, known: Taxonomy | None = None) -> Products:
 
 
 def test_rows_of_one_product_are_put_together(tmp_path: Path) -> None:
-    rows = "b,,,s://b1\na,belts,,s://a1|s://a2\nb,Shirts,First,s://b2|s://b1\nc,,,\nb,shirts,Second,s://b3\n"
+    rows = "b,,,s3://b1\na,belts,,s3://a1|s3://a2\nb,Shirts,First,s3://b2|s3://b1\nc,,,\nb,shirts,Second,s3://b3\n"
     found = list(of_feed(tmp_path, rows, WORDS))
     assert [(p.id, [str(photo) for photo in p.photos], p.title, p.category) for p in found] == [
-        ("b", ["s://b1", "s://b2", "s://b3"], "First", "Shirts"),
-        ("a", ["s://a1", "s://a2"], "", "Belts"),
+        ("b", ["s3://b1", "s3://b2", "s3://b3"], "First", "Shirts"),
+        ("a", ["s3://a1", "s3://a2"], "", "Belts"),
         ("c", [], "", None),
     ]
 
 
 def test_all_faults_of_known_categories_are_told_with_their_rows(tmp_path: Path) -> None:
-    rows = "a,Belts,,s://1\nb,Belst,,s://2\na,Shirts,,s://3\nc,Belst,,s://4\n"
+    rows = "a,Belts,,s3://1\nb,Belst,,s3://2\na,Shirts,,s3://3\nc,Belst,,s3://4\n"
     with pytest.raises(FeedError, match="3 problems") as caught:
         of_feed(tmp_path, rows, WORDS)
     assert [line.split(":")[0] for line in caught.value.problems] == ["row 3", "row 4", "row 5"]
@@ -86,3 +91,62 @@ def test_a_catalog_that_was_written_anew_is_not_read_on(tmp_path: Path) -> None:
     pl.DataFrame(schema=TABLES["labels"]).with_columns(more=pl.lit(1)).write_parquet(tmp_path / "labels.parquet")
     with pytest.raises(CatalogError, match="has changed since the catalog was opened"):
         _ = catalog.labels
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "reference::http://127.0.0.1:9/x.json",
+        "file:///etc/passwd",
+        "local:///etc/passwd",
+        "nosuch://x",
+        "simplecache::https://127.0.0.1:9/x.jpg",
+        "zip://x.jpg::file:///etc/photos.zip",
+        "FILE:///etc/passwd",
+    ],
+)
+def test_an_address_of_another_kind_is_a_fault_of_its_product(tmp_path: Path, address: str) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "good.jpg").write_bytes(b"x")
+    (tmp_path / "feed.csv").write_text(f"id,image\nbad,{address}\ngood,good.jpg\n")
+    bad, good = read_products(tmp_path / "feed.csv", [tmp_path / "photos"], scratch=tmp_path)
+    assert not bad.photos
+    assert "expected one of http, https, s3" in bad.faults[0]
+    assert good.photos == [tmp_path / "photos" / "good.jpg"]
+
+
+def test_a_scheme_that_the_user_names_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec", reason="the extra 'remote' is not installed")
+    import fsspec
+
+    fsspec.filesystem("memory").pipe_file("/shop/a.jpg", b"photo")
+    (tmp_path / "feed.csv").write_text("id,image\na,memory://shop/a.jpg\n")
+    (product,) = read_products(tmp_path / "feed.csv", options=SourceOptions(schemes=("memory",)), scratch=tmp_path)
+    (photo,) = product.photos
+    assert isinstance(photo, RemotePhoto)
+    assert photo.read() == b"photo"
+
+
+def test_pipes_devices_and_odd_names_stop_nobody(tmp_path: Path) -> None:
+    """What is no file is a fault of its product when it is opened; a name that is not UTF-8 is written as text."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    (tmp_path / "gone.jpg").symlink_to("nowhere")
+    Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.jpg")).write_bytes(b"x")
+    products = {product.id: product.photos[0] for product in read_products(tmp_path, scratch=tmp_path)}
+    assert set(products) == {"pipe", "zero", "gone", r"caf\xe9"}
+    for id, told in {"pipe": "no regular file", "zero": "no regular file", "gone": "not found"}.items():
+        photo = products[id]
+        assert isinstance(photo, Path)
+        with pytest.raises(PhotoError, match=told):
+            open_photo(photo)
+
+
+def test_a_file_of_that_name_goes_before_the_pattern(tmp_path: Path) -> None:
+    for name in ("a[1].tar", "a1.tar", "a{0..1}.tar"):
+        (tmp_path / name).write_bytes(b"")
+    assert expanded(f"{tmp_path}/a[1].tar", Remote()) == [f"{tmp_path}/a[1].tar"]
+    assert expanded(f"{tmp_path}/a{{0..1}}.tar", Remote()) == [f"{tmp_path}/a{{0..1}}.tar"]
+    assert expanded(f"{tmp_path}/a[*.tar", Remote()) == [f"{tmp_path}/a[1].tar"]
+    with pytest.raises(ConfigError, match="more than 1,000,000 archives"):
+        expanded("a{0..99999999999}.tar", Remote())

@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 
 import attire
-from attire.catalog.images import ORIENTATION
 from attire.catalog.store import Catalog
 from attire.errors import AttireError, CatalogError
 from attire.labels import Targets
+from attire.photos.image import ORIENTATION
 from attire.pixels.augment import AUGMENTS
 from attire.pixels.dataset import Draw, PhotoDataset, PhotoFiles
 from attire.pixels.photo_cache import INDEX, MANIFEST, PIXELS, CachedPhotos, PhotoCache, caches, fill

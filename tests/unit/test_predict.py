@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from attire.bundle import ModelBundle
-from attire.catalog.images import open_photo
 from attire.catalog.store import Catalog
 from attire.errors import ConfigError, FeedError, PhotoError, TaxonomyError
+from attire.photos.image import open_photo
 from attire.predict import bulk
 from attire.predict.blocks import Block, ProductLogits
 from attire.predict.bulk import predict

@@ -18,11 +18,11 @@ import pytest
 from test_predict import MeanColour
 
 from attire.bundle import ModelBundle
-from attire.catalog import remote, shards
-from attire.catalog.remote import RemotePhoto
-from attire.catalog.shards import expanded, samples
 from attire.catalog.store import Catalog
 from attire.errors import AttireError, CatalogError, ConfigError, FeedError, PhotoError
+from attire.photos import archive, remote
+from attire.photos.remote import Remote
+from attire.photos.shards import expanded, samples
 from attire.predict import bulk
 from attire.predict.bulk import predict
 
@@ -68,7 +68,7 @@ def site(folder: Path) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "WAIT_S", 0.01)
-    monkeypatch.setattr(shards, "WAIT_S", 0.01)
+    monkeypatch.setattr(archive, "WAIT_S", 0.01)
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_shards_are_samples_with_their_keys(
         tar_of(folder, tmp_path / f"s-{number:03d}.tar", sidecars=True, part=slice(number * 10, number * 10 + 10))
     same(answers(untrained, f"{tmp_path}/s-{{000..002}}.tar", tmp_path / "a.csv"), of_folder)
     same(answers(untrained, f"{tmp_path}/s-*.tar", tmp_path / "b.csv"), of_folder)
-    first = next(samples([f"{tmp_path}/s-000.tar"], tmp_path))
+    first = next(samples([f"{tmp_path}/s-000.tar"], tmp_path, Remote()))
     assert (first.id, first.title, len(first.photos)) == ("a/00", "title 00", 1)
     with pytest.raises(CatalogError, match=r"s-003\.tar does not exist"):
         answers(untrained, f"{tmp_path}/s-{{000..003}}.tar", tmp_path / "c.csv")
@@ -138,13 +138,13 @@ def test_a_sample_has_several_photos_and_ids_stay_distinct(folder: Path, tmp_pat
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    found = [(sample.id, len(sample.photos)) for sample in samples([str(tmp_path / "s.tar")], tmp_path)]
+    found = [(sample.id, len(sample.photos)) for sample in samples([str(tmp_path / "s.tar")], tmp_path, Remote())]
     assert found == [("x", 2), ("y", 1), ("z", 1), ("y.jpg", 1), ("v.1", 1), ("v.2", 1)]
 
 
 def test_patterns() -> None:
-    assert expanded("s3://b/s-{08..11}.tar")[1:3] == ["s3://b/s-09.tar", "s3://b/s-10.tar"]
-    assert expanded("{0..1}-{2..3}.tar") == ["0-2.tar", "0-3.tar", "1-2.tar", "1-3.tar"]
+    assert expanded("s3://b/s-{08..11}.tar", Remote())[1:3] == ["s3://b/s-09.tar", "s3://b/s-10.tar"]
+    assert expanded("{0..1}-{2..3}.tar", Remote()) == ["0-2.tar", "0-3.tar", "1-2.tar", "1-3.tar"]
 
 
 def test_a_damaged_archive_keeps_what_was_done_and_goes_on(
@@ -212,7 +212,7 @@ def test_faults_of_the_network_are_the_products(untrained: ModelBundle, site: st
 def test_a_photo_is_not_read_without_end(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "MAX_BYTES", 100)
     with pytest.raises(PhotoError, match="too large"):
-        RemotePhoto(f"{site}/a/00.png").read()
+        Remote().photo(f"{site}/a/00.png").read()
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,10 @@ def test_a_photo_is_not_read_without_end(site: str, monkeypatch: pytest.MonkeyPa
     [
         ("SITE/none.tar", CatalogError, "does not exist"),
         ("SITE/fails/feed.csv", CatalogError, "503"),
-        ("nothing://x/feed.csv", ConfigError, "leads nowhere"),
+        ("nothing://x/feed.csv", ConfigError, "an address that starts with 'nothing://' is not read"),
+        ("file:///etc/passwd.csv", ConfigError, "not read"),
+        ("reference::http://127.0.0.1:9/x.csv", ConfigError, "not read"),
+        ("simplecache::file:///etc/x.tar", ConfigError, "not read"),
     ],
 )
 def test_what_cannot_be_fetched_is_told(

@@ -19,8 +19,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from attire.bundle import ModelBundle
-from attire.catalog.images import open_photo
 from attire.errors import BundleError, ConfigError
+from attire.photos.image import open_photo
 from attire.predict.predictor import Predictor
 from attire.prediction import Answer
 from attire.serve import service

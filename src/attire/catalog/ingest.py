@@ -11,16 +11,16 @@ from typing import Any, Literal
 
 import polars as pl
 
-from attire.catalog.archives import PhotoIndex, find_photos
 from attire.catalog.check import Checked, CheckedProduct, check, summarise
 from attire.catalog.draft import draft_taxonomy
 from attire.catalog.duplicates import near_duplicates, tie
-from attire.catalog.photos import Facts, PhotoFacts
+from attire.catalog.photo_facts import Facts, PhotoFacts
 from attire.catalog.rows import Row
 from attire.catalog.sources import SOURCES, SourceOptions
 from attire.catalog.store import TABLES, TAXONOMY, Catalog, read_manifest, write_catalog
 from attire.errors import CatalogError, ConfigError, FeedError, PhotoError, did_you_mean
 from attire.files import read_parquet
+from attire.photos.index import PhotoIndex, find_photos
 from attire.taxonomy import Taxonomy
 
 PHOTOS, WORK = "photos", ".work"

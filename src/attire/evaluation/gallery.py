@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from attire.bundle import ModelBundle
-from attire.catalog.images import open_photo
 from attire.errors import ConfigError, MissingExtraError, PhotoError
 from attire.evaluation.evidence import Evidence
 from attire.explanation.explain import Question, explanations
 from attire.explanation.picture import overlay
+from attire.photos.image import open_photo
 from attire.prediction import Alternative
 from attire.score.decisions import ALTERNATIVES
 

@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from attire.bundle import ModelBundle
-from attire.catalog.images import open_photo
 from attire.errors import PhotoError
 from attire.explanation.heat import heat_maps
 from attire.explanation.picture import picture
+from attire.photos.image import open_photo
 from attire.pixels.preprocess import Preprocess
 from attire.prediction import Alternative
 from attire.score.decisions import Decisions

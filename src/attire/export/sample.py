@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from attire.bundle import ModelBundle
-from attire.catalog.archives import find_photos
-from attire.catalog.images import open_photo
 from attire.catalog.splits import MANIFEST as SPLITS
 from attire.catalog.splits import Splits
 from attire.catalog.store import MANIFEST, Catalog
 from attire.errors import ConfigError, PhotoError
 from attire.labels import Targets
+from attire.photos.image import open_photo
+from attire.photos.index import find_photos
 
 PHOTOS = 300  # nncf's own default for calibration; the share of equal decisions is then known to about 0.2%
 

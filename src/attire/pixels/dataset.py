@@ -17,9 +17,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from attire.catalog.images import open_photo
 from attire.errors import PhotoError
 from attire.labels import Targets
+from attire.photos.image import open_photo
 from attire.pixels.augment import Augment
 from attire.pixels.photo_cache import CachedPhotos
 from attire.pixels.preprocess import Preprocess

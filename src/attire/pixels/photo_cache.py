@@ -28,10 +28,10 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from attire.catalog.images import open_photo
 from attire.catalog.store import Catalog
 from attire.errors import CatalogError, PhotoError
 from attire.files import replace_text
+from attire.photos.image import open_photo
 
 PIXELS, INDEX, MANIFEST = "pixels.u8", "index.bin", "manifest.json"
 ENTRY = np.dtype([("sha256", "S64"), ("offset", "<i8"), ("height", "<i4"), ("width", "<i4"), ("crc32", "<u4")])

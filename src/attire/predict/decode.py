@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from attire.catalog.images import open_photo
-from attire.catalog.remote import RemotePhoto
 from attire.errors import PhotoError
+from attire.photos.folder import text_of
+from attire.photos.image import open_photo
+from attire.photos.remote import RemotePhoto
 from attire.pixels.preprocess import Preprocess
 
 # Pillow decodes outside Python's lock, and a photo costs far less than its logits: more threads would only take the
@@ -125,4 +126,4 @@ def _pixels(preprocess: Preprocess, photo: Photo, fetching: Future[bytes] | None
             content = fetching.result() if fetching else photo.read()
         return preprocess.resize(open_photo(content, target_px=preprocess.size_px))
     except PhotoError as error:
-        return str(error) if isinstance(photo, bytes) else f"{photo.name}: {error}"
+        return str(error) if isinstance(photo, bytes) else f"{text_of(photo.name)}: {error}"

@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from attire.catalog.archives import SUFFIXES, PhotoIndex, find_photos, photos_below
-from attire.catalog.remote import RemotePhoto, below, fetch, is_url
 from attire.catalog.rows import Row
-from attire.catalog.shards import RANGE, expanded, identity, is_archive, samples
 from attire.catalog.sources import SOURCES, SourceOptions
 from attire.catalog.splits import Splits
 from attire.catalog.store import MANIFEST, Catalog
 from attire.errors import ConfigError, FeedError, PhotoError
+from attire.photos.archive import is_archive
+from attire.photos.folder import is_photo, photos_below
+from attire.photos.index import PhotoIndex, find_photos
+from attire.photos.remote import Remote, is_url
+from attire.photos.shards import RANGE, expanded, identity, samples
 from attire.predict.categories import known_categories, unstated
 from attire.predict.decode import Photo, ProductPhotos
 from attire.taxonomy import Taxonomy
@@ -85,22 +87,22 @@ def read_products(
     another word. `scratch` is for what must be fetched whole.
     """
     options = options or SourceOptions()
-    local = Path(source)
+    local, remote = Path(source), Remote(options.schemes)
     if not is_url(source) and (local / MANIFEST).is_file():
         return _of_catalog(Catalog.open(local), split, categories_of)
     if split:
         raise ConfigError(f"--split {split} goes with a catalog, and {source} is none.")
     if images or (PurePosixPath(str(source).split("?")[0]).suffix.lower() in FEEDS and not local.is_dir()):
-        feed = fetch(str(source), scratch) if is_url(source) else local
+        feed = remote.fetch(str(source), scratch) if is_url(source) else local
         if not images and not feed.is_file():
             raise FeedError(_neither(source))
-        return _of_feed(source, SOURCES[feed_source](feed, options), images, scratch, categories_of)
+        return _of_feed(source, SOURCES[feed_source](feed, options), _Lookup(images, scratch, remote), categories_of)
     if categories_of is not None:
         raise unstated(source)
     if is_archive(source) or RANGE.search(str(source)) or ("*" in str(source) and not local.exists()):
-        return _of_archives(expanded(str(source)), scratch, options.title)
+        return _of_archives(expanded(str(source), remote), scratch, remote, options.title)
     if is_url(source):
-        return _of_folder(source, [(name, RemotePhoto(url)) for name, url in below(str(source))])
+        return _of_folder(source, [(name, remote.photo(url)) for name, url in remote.below(str(source))])
     if not local.is_dir():
         raise FeedError(_neither(source))
     return _of_folder(source, local)
@@ -129,12 +131,12 @@ def _of_catalog(catalog: Catalog, split: str | None, categories_of: Taxonomy | N
     return Products.listed(read)
 
 
-def _of_archives(archives: Sequence[str], scratch: Path, title: str) -> Products:
+def _of_archives(archives: Sequence[str], scratch: Path, remote: Remote, title: str) -> Products:
     def read(some: Sequence[str] = archives) -> Iterator[ProductPhotos]:
-        for sample in samples(some, scratch, title):
+        for sample in samples(some, scratch, remote, title):
             yield ProductPhotos(sample.id, sample.photos, title=sample.title)
 
-    digest = hashlib.sha256(json.dumps(identity(archives)).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(identity(archives, remote)).encode()).hexdigest()
     return Products(read, digest, None, archives, read)
 
 
@@ -143,9 +145,8 @@ def _of_folder(source: str | Path, photos: Path | Sequence[tuple[str, Photo]]) -
 
     def found() -> Iterator[tuple[str, str, Photo]]:
         for name, photo in photos_below(photos) if isinstance(photos, Path) else photos:
-            stem, suffix = splitext(name)
-            if suffix.lower() in SUFFIXES:
-                yield name, stem, photo
+            if is_photo(name):
+                yield name, splitext(name)[0], photo
 
     stems = np.sort(np.fromiter((hash(stem) for _, stem, _ in found()), np.int64))
     shared = frozenset(stems[1:][stems[1:] == stems[:-1]].tolist())
@@ -160,19 +161,16 @@ def _of_folder(source: str | Path, photos: Path | Sequence[tuple[str, Photo]]) -
     return products
 
 
-def _of_feed(
-    source: str | Path, rows: Iterator[Row], images: Sequence[str | Path], scratch: Path, categories_of: Taxonomy | None
-) -> Products:
+def _of_feed(source: str | Path, rows: Iterator[Row], lookup: _Lookup, categories_of: Taxonomy | None) -> Products:
     """One product per id; photos of several rows are put together, and the first title counts."""
     said = _columns(rows)
-    if not images and not said["images"].explode().str.contains("://", literal=True).any():
+    if not lookup.sources and not said["images"].explode().str.contains("://", literal=True).any():
         raise FeedError(f"{source} needs --images for its photos: a folder, archives or a URL. None of them is a URL.")
     said = said.with_columns(known=known_categories(source, said, categories_of)).drop("number", "category")
     if not said["id"].is_unique().all():
         first_title = pl.col("title").filter(pl.col("title") != "").first().fill_null("")
         images_ = pl.col("images").explode().drop_nulls().unique(maintain_order=True)
         said = said.group_by("id", maintain_order=True).agg(images_, first_title, pl.col("known").drop_nulls().first())
-    lookup = _Lookup(images, scratch)
 
     def read() -> Iterator[ProductPhotos]:
         for some in said.iter_slices(SLICE):
@@ -200,13 +198,14 @@ def _columns(rows: Iterator[Row]) -> pl.DataFrame:
 class _Lookup:
     """Photos by the name that a feed gives them: a URL, a file below `images`, or a name below its remote folder."""
 
-    def __init__(self, images: Sequence[str | Path], scratch: Path) -> None:
+    def __init__(self, images: Sequence[str | Path], scratch: Path, remote: Remote) -> None:
+        self.sources, self.remote = images, remote
         folders = [str(source) for source in images if is_url(source) and not is_archive(source)]
         if len(folders) > 1:
             raise ConfigError(f"--images has {len(folders)} remote folders, {' and '.join(folders)}: one is possible.")
         self.folder = folders[0].rstrip("/") if folders else None
         files = [
-            fetch(str(source), scratch / "archives") if is_url(source) else source
+            remote.fetch(str(source), scratch / "archives") if is_url(source) else source
             for source in images
             if str(source) not in folders
         ]
@@ -214,10 +213,10 @@ class _Lookup:
 
     def __call__(self, name: str) -> Photo:
         if is_url(name):
-            return RemotePhoto(name)
+            return self.remote.photo(name)
         try:
             return self.files[name]
         except PhotoError:
             if self.folder is None:
                 raise
-        return RemotePhoto(f"{self.folder}/{name}")  # a name that leads nowhere is told when it is fetched
+        return self.remote.photo(f"{self.folder}/{name}")  # a name that leads nowhere is told when it is fetched

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
-from attire.catalog.images import open_photo
 from attire.catalog.store import Catalog
 from attire.errors import CatalogError
+from attire.photos.image import open_photo
 
 if TYPE_CHECKING:
     from attire.bundle import ModelBundle

@@ -13,8 +13,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from attire.catalog.images import open_photo
 from attire.errors import ConfigError, MissingExtraError, PhotoError
+from attire.photos.image import open_photo
 from attire.predict.engines import Bytes, Floats
 from attire.score.decisions import prediction
 from attire.serve.batching import Batcher, FullError

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from attire.catalog.archives import SUFFIXES
 from attire.catalog.rows import Row
 from attire.catalog.sources.options import SourceOptions
 from attire.catalog.sources.reading import Cells, Table
 from attire.errors import FeedError
+from attire.photos.folder import SUFFIXES
 
 
 def read(feed: Path, _options: SourceOptions) -> Iterator[Row]:

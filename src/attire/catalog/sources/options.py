@@ -30,3 +30,7 @@ class SourceOptions(BaseModel):
     )
     delimiter: Annotated[str, Field(max_length=1, description="Between cells, if it is not the suffix's own.")] = ""
     encoding: Annotated[str, Field(description="Of a text feed.")] = "utf-8-sig"
+    schemes: Annotated[
+        tuple[str, ...],
+        Field(description="Kinds of addresses to read beside http, https and s3, by fsspec's names: gs, abfs, ..."),
+    ] = ()

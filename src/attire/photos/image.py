@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from attire.errors import PhotoError
+from attire.photos.folder import read_file
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 100_000_000  # decoded at once: 300 MB of RGB
@@ -22,15 +23,14 @@ def open_photo(source: Path | bytes, target_px: tuple[int, int] | None = None) -
     `target_px` (height, width) lets a JPEG decode at a reduced scale, never below that size.
     Raises `PhotoError` with the reason alone.
     """
+    content = source if isinstance(source, bytes) else read_file(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of sizes and EXIF that are judged here
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as photo:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as photo:
                 return _decode(photo, target_px)
     except UnidentifiedImageError:
-        raise PhotoError(_unidentified(source)) from None
-    except FileNotFoundError:
-        raise PhotoError("not found") from None
+        raise PhotoError(_unidentified(content)) from None
     except Image.DecompressionBombError:
         raise PhotoError(f"too large: more than {MAX_PIXELS / 1e6:.0f} megapixels") from None
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
@@ -79,8 +79,8 @@ def _from_deep(photo: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(scaled.round(), 0, 255).astype(np.uint8)).convert("RGB")
 
 
-def _unidentified(source: Path | bytes) -> str:
-    head = source[:64] if isinstance(source, bytes) else source.read_bytes()[:64]
+def _unidentified(content: bytes) -> str:
+    head = content[:64]
     if not head:
         return "empty: 0 bytes"
     kind = "text" if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head) else "not a photo"

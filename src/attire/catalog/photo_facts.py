@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from attire.catalog.duplicates import fingerprint
-from attire.catalog.images import open_photo, photo_header
 from attire.catalog.store import TABLES
 from attire.errors import PhotoError
 from attire.files import read_parquet, replace_parquet
+from attire.photos.folder import read_file
+from attire.photos.image import open_photo, photo_header
 
 DECODE_PX = (256, 256)  # enough to verify the whole file and to hash what it shows
 CHUNK = 1000  # photos between two saves: what a killed ingest loses at most
@@ -102,7 +103,7 @@ def _facts_or_reason(job: tuple[str, Path, Path]) -> tuple[str, Facts | str]:
 
 def _facts(name: str, path: Path, root: Path) -> Facts:
     size, modified = _stamp(path)
-    content = path.read_bytes()
+    content = read_file(path)
     phash, thumb = fingerprint(open_photo(content, target_px=DECODE_PX))
     format, width, height = photo_header(content)
     return {
