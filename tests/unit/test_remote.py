@@ -215,6 +215,12 @@ def test_a_photo_is_not_read_without_end(site: str, monkeypatch: pytest.MonkeyPa
         Remote().photo(f"{site}/a/00.png").read()
 
 
+def test_a_photo_does_not_come_for_ever(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "PHOTO_S", -1.0)
+    with pytest.raises(PhotoError, match="takes more than"):
+        Remote().photo(f"{site}/a/00.png").read()
+
+
 @pytest.mark.parametrize(
     ("source", "error", "told"),
     [

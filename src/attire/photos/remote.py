@@ -22,6 +22,7 @@ from attire.files import replacing
 SCHEMES = ("http", "https", "s3")
 ATTEMPTS, WAIT_S = 3, 0.5  # the wait doubles from attempt to attempt
 CONNECT_S, READ_S = 10.0, 30.0  # a server that is silent for longer counts as a fault
+PHOTO_S = 120.0  # until when a photo is there, however little a server sends at a time
 MAX_BYTES = 64 * 2**20  # of one photo: what is larger is no product photo, and would be held in memory
 CHUNK = 2**20
 STAMPS = ("size", "ETag", "LastModified", "mtime")  # what tells two contents of one address apart, if servers say
@@ -136,16 +137,18 @@ class RemotePhoto:
             return _patiently(self._read)
         except FileNotFoundError:
             raise PhotoError("not found") from None
-        except (MissingExtraError, ConfigError):
+        except AttireError:
             raise
         except Exception as error:  # each service has exceptions of its own
             raise PhotoError(f"cannot be fetched: {_said(error)}") from None
 
     def _read(self) -> bytes:
-        content = bytearray()
+        content, end = bytearray(), time.monotonic() + PHOTO_S
         with closing(self.remote.open(self.url)) as file:
             while len(content) <= MAX_BYTES and (chunk := file.read(CHUNK)):
                 content += chunk
+                if time.monotonic() > end:
+                    raise PhotoError(f"takes more than {PHOTO_S:g} s to come")
         if len(content) > MAX_BYTES:
             raise PhotoError(f"too large: more than {MAX_BYTES // 2**20} MB")
         return bytes(content)
