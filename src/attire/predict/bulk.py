@@ -85,7 +85,7 @@ def predict(
             from attire.predict.cluster import OnRay
 
             compute = OnRay(cluster, engine, batch_size)
-        work = f"{bundle.digest} {compute.name} {format} {precision} {PART} {products.digest}"
+        work = f"{bundle.digest} {compute.name} {format} {precision} {PART} {products.digest()}"
         done = parts.resume(f"{work} by shard" if compute.by_shard and products.shards else work)
         made = compute(parts, done, answering, products)
         about = {"engine": compute.name, "versions": library_versions() | compute.versions}
