@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from attire.catalog.ingest import ingest
 from attire.catalog.splits import split
@@ -18,6 +17,7 @@ from attire.demo.sheet import Entry, Line, Verdict, contact_sheet
 from attire.evaluation.evaluate import evaluate
 from attire.evaluation.report import Report
 from attire.predict.bulk import predict
+from attire.spreadsheets import read_csv
 from attire.taxonomy import SEPARATOR
 from attire.training.run import train
 
@@ -107,7 +107,7 @@ def run_demo(out: Path, *, products: int = 700, epochs: int = 24, step: Callable
 
 def _read(table: Path) -> Words:
     """A CSV by product id, every cell a word."""
-    rows = pl.read_csv(table, infer_schema=False).fill_null("").iter_rows(named=True)
+    rows = read_csv(table).fill_null("").iter_rows(named=True)
     return {row["id"]: {name: word for name, word in row.items() if name != "id"} for row in rows}
 
 
