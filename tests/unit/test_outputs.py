@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from copy import copy
 from pathlib import Path
@@ -25,8 +26,22 @@ from attire.predict.engines import Bytes, Floats
 from attire.predict.parts import Origin, Parts
 from attire.predict.record import Work
 from attire.spreadsheets import read_csv
+from attire.taxonomy import Taxonomy
 
 PART, COUNT = 4, 10
+
+
+class Dying(MeanColour):
+    """An engine that computes so many photos and is killed."""
+
+    def __init__(self, taxonomy: Taxonomy, photos: int) -> None:
+        super().__init__(taxonomy)
+        self.most = photos
+
+    def logits(self, pixels: Bytes) -> tuple[Floats, Floats]:
+        if self.photos >= self.most:
+            raise KeyboardInterrupt
+        return super().logits(pixels)
 
 
 class Shop:
@@ -51,15 +66,8 @@ class Shop:
 
     def kill(self, photos: int, **options: Any) -> None:
         """A run that is killed after so many photos."""
-
-        class Dying(MeanColour):
-            def logits(self, pixels: Bytes) -> tuple[Floats, Floats]:
-                if self.photos >= photos:
-                    raise KeyboardInterrupt
-                return super().logits(pixels)
-
         with pytest.raises(KeyboardInterrupt):
-            self.predict(Dying(self.bundle.taxonomy), batch_size=1, **options)
+            self.predict(Dying(self.bundle.taxonomy, photos), batch_size=1, **options)
 
 
 @pytest.fixture
@@ -282,3 +290,26 @@ def test_a_finished_run_says_what_made_it(shop: Shop, catalog: Catalog) -> None:
     about = json.loads(shop.out.with_name("o.csv.json").read_text())
     assert about["work"]["bundle"] == about["bundle"] == shop.bundle.digest
     assert about["work"]["format"] == "wide"
+
+
+def test_photos_in_an_archive_that_was_delivered_again(shop: Shop) -> None:
+    feed, archive = shop.folder / "feed.csv", shop.folder / "photos.zip"
+    feed.write_text("id,image\n" + "".join(f"p{n},{n}.png\n" for n in range(COUNT)))
+
+    def deliver() -> None:
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
+            for photo in sorted(shop.photos.iterdir()):
+                file.write(photo, photo.name)
+
+    def run(engine: MeanColour) -> int:
+        return predict(shop.bundle, feed, shop.out, images=archive, engine=engine, batch_size=1).resumed
+
+    deliver()
+    with pytest.raises(KeyboardInterrupt):
+        run(Dying(shop.bundle.taxonomy, 9))
+    with pytest.raises(KeyboardInterrupt):
+        run(Dying(shop.bundle.taxonomy, 1))
+    assert len(list((shop.folder / "o.csv.parts").glob("0*.parquet"))) == 2, "what was done is kept"
+    shop.draw(1, 9)
+    deliver()
+    assert run(MeanColour(shop.bundle.taxonomy)) == PART
