@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from engines import MeanColour
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -49,24 +50,6 @@ def calibrated(untrained: ModelBundle) -> ModelBundle:
         category_temperature=1.2, temperature=(0.8, 1.1), thresholds={"0.9": tuple(np.linspace(0.3, 0.9, width))}
     )
     return bundle
-
-
-class MeanColour:
-    """An engine whose logits are a fixed linear map of a photo's mean colour; counts what it computed."""
-
-    name = "mean colour"
-
-    def __init__(self, taxonomy: Taxonomy) -> None:
-        random = np.random.default_rng(0)
-        self.category = random.normal(size=(3, len(taxonomy.categories))).astype(np.float32)
-        self.attributes = random.normal(size=(3, taxonomy.width)).astype(np.float32)
-        self.photos, self.largest = 0, 0
-
-    def logits(self, pixels: Bytes) -> tuple[Floats, Floats]:
-        self.photos += len(pixels)
-        self.largest = max(self.largest, len(pixels))
-        colour = pixels.mean(axis=(2, 3), dtype=np.float32) / 255
-        return colour @ self.category, colour @ self.attributes
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import polars as pl
 
-from attire.catalog.check import Checked, CheckedProduct, check, summarise
+from attire.catalog.changes import Earlier
+from attire.catalog.check import CheckedProduct, Problem, check, summarise
 from attire.catalog.draft import draft_taxonomy
 from attire.catalog.duplicates import near_duplicates, tie
 from attire.catalog.photo_facts import Facts, PhotoFacts
@@ -19,11 +20,11 @@ from attire.catalog.rows import Row
 from attire.catalog.sources import SOURCES, SourceOptions
 from attire.catalog.store import TABLES, TAXONOMY, Catalog, read_manifest, write_catalog
 from attire.errors import CatalogError, ConfigError, FeedError, PhotoError, did_you_mean
-from attire.files import read_parquet
+from attire.files import LockedError, locked, read_parquet
 from attire.photos.index import PhotoIndex, find_photos
 from attire.taxonomy import Taxonomy
 
-PHOTOS, WORK = "photos", ".work"
+PHOTOS, WORK, LOCK = "photos", ".work", ".lock"
 logger = logging.getLogger(__name__)
 
 
@@ -45,15 +46,21 @@ def ingest(
     taxonomy: str | Path | None = None,
     options: SourceOptions | None = None,
     bad_rows: Literal["refuse", "quarantine"] = "refuse",
+    replace: bool = False,
 ) -> Catalog:
     """Read `feed`, open every photo it names in `images` (folders, tar and zip archives) and write a catalog to `out`.
 
     Without `taxonomy` one is drafted from the feed into `out`/taxonomy.toml; once that file was edited it is used as
-    it stands. A second run opens only photos that are new or changed. Photos that cannot be used are listed in the
-    quarantine with the reason, and never replaced by others.
+    it stands. Photos that cannot be used are listed in the quarantine with the reason, and never replaced by others.
+
+    Where `out` holds a catalog already, it becomes what the feed and the words say now, and only photos that are new or
+    changed are opened. It may gain products and change what is said of them. Refused without `replace` are a feed that
+    lacks a product of the catalog, and another feed (another file) that has none of the photos which the catalog has of
+    a product, since that is another product under the same id.
 
     Raises `FeedError` with every bad row (or quarantines them, with `bad_rows="quarantine"`), `TaxonomyError` for a
-    faulty taxonomy, and `CatalogError` where photos cannot be looked for or `out` cannot be written.
+    faulty taxonomy, and `CatalogError` for what is refused, and where photos cannot be looked for or `out` cannot be
+    written, or another process is writing it.
     """
     out, folders = Path(out).absolute(), [images] if isinstance(images, str | Path) else images
     if source not in SOURCES:
@@ -66,29 +73,43 @@ def ingest(
         raise FeedError(
             f"{feed}: {count:,} {'problem' if count == 1 else 'problems'}; nothing was written.\n"
             f"{summarise(checked.problems)}\n"
-            "Mend the feed or the taxonomy, or leave those rows out with --bad-rows quarantine.",
+            "Fix the feed or the taxonomy, or leave those rows out with --bad-rows quarantine.",
             [str(problem) for problem in checked.problems],
         )
+    products = sorted(checked.products, key=lambda product: product.id)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        index = find_photos(folders, out / PHOTOS)
-        earlier = out / "photos.parquet"
-        facts = PhotoFacts(out / WORK, read_parquet(earlier) if earlier.is_file() else None)
-        tables = _tables(checked, index, facts, out)
-        made_from = {
-            "feed": str(feed),
-            "source": source,
-            "images": [str(folder) for folder in folders],
-            "drafted_taxonomy": words.taxonomy.digest if words.drafted else None,
-            "unused_photos": len(index) - len(tables["photos"]),
-            "stray_labels": dict(checked.stray),
-        }
-        catalog = write_catalog(out, words.taxonomy, words.toml, tables, made_from)
-        facts.forget()
-        return catalog
+        with locked(out / LOCK):
+            earlier, labels = Earlier.read(out), _labels(products)
+            if earlier is not None:
+                stated = [(product.id, product.category, product.title) for product in products]
+                changes = earlier.changes(stated, labels, {row.id for row in rows})
+                if not replace:
+                    earlier.refuse_lost(feed, changes)
+            index = find_photos(folders, out / PHOTOS)
+            facts = PhotoFacts(out / WORK, _known(out / "photos.parquet"))
+            tables = {**_tables(products, checked.problems, index, facts, out), "labels": labels}
+            if earlier is not None:
+                if not replace:
+                    earlier.refuse_mistaken(feed, tables)
+                logger.info("%s, beside what it was: products %s", out, changes)
+            made_from = {
+                "feed": str(Path(feed).absolute()),
+                "source": source,
+                "images": [str(folder) for folder in folders],
+                "drafted_taxonomy": words.taxonomy.digest if words.drafted else None,
+                "unused_photos": len(index) - len(tables["photos"]),
+                "stray_labels": dict(checked.stray),
+            }
+            catalog = write_catalog(out, words.taxonomy, words.toml, tables, made_from)
+            facts.forget()
+            return catalog
+    except LockedError:
+        raise CatalogError(f"another attire ingest is writing {out}: wait until it has finished.") from None
     except OSError as error:
+        at = f" ({error.filename})" if error.filename else ""
         raise CatalogError(
-            f"cannot write the catalog {out}: {error.strerror or error}. Free space or choose another --out; "
+            f"cannot write the catalog {out}: {error.strerror or error}{at}. Free space or choose another --out; "
             "what was done is kept, and the same command goes on from there."
         ) from error
 
@@ -111,19 +132,35 @@ def _edited(path: Path) -> bool:
     """Whether a taxonomy stands there that is not just an earlier draft of ours."""
     manifest = read_manifest(path.parent)
     return path.is_file() and (
-        manifest is None or manifest["source"].get("drafted_taxonomy") != Taxonomy.read(path).digest
+        manifest is None or manifest.source.get("drafted_taxonomy") != Taxonomy.read(path).digest
     )
 
 
-def _tables(checked: Checked, index: PhotoIndex, known: PhotoFacts, out: Path) -> dict[str, pl.DataFrame]:
-    found, faults = _look_up(checked.products, index)
+def _known(table: Path) -> pl.DataFrame | None:
+    """The facts of photos that an earlier ingest wrote; None where they cannot be read, so that photos are opened."""
+    try:
+        known = read_parquet(table)
+    except (OSError, pl.exceptions.PolarsError):
+        return None
+    return known if known.schema == TABLES["photos"] else None
+
+
+def _labels(products: Iterable[CheckedProduct]) -> pl.DataFrame:
+    labels = ((p.id, key, value) for p in products for key, values in p.labels.items() for value in values)
+    return pl.DataFrame(list(labels), TABLES["labels"], orient="row")
+
+
+def _tables(
+    products: Sequence[CheckedProduct], problems: Iterable[Problem], index: PhotoIndex, known: PhotoFacts, out: Path
+) -> dict[str, pl.DataFrame]:
+    """All tables but the labels; `products` are in the order of their ids."""
+    found, faults = _look_up(products, index)
     facts, unreadable = known.gather(found, out)
     faults |= unreadable
     readable = {fact["name"] for fact in facts}
-    products = sorted(checked.products, key=lambda product: product.id)
     images = [[name for name in product.images if name in readable] for product in products]
     quarantine: list[dict[str, Any]] = [
-        {"kind": "row", "row": problem.row, "reason": problem.message} for problem in checked.problems
+        {"kind": "row", "row": problem.row, "reason": problem.message} for problem in problems
     ]
     for product, names in zip(products, images, strict=True):
         quarantine += [
@@ -137,12 +174,6 @@ def _tables(checked: Checked, index: PhotoIndex, known: PhotoFacts, out: Path) -
         "products": [
             {"id": p.id, "group": group, "category": p.category, "title": p.title, "images": names}
             for p, group, names in zip(products, _groups(products, images, facts), images, strict=True)
-        ],
-        "labels": [
-            {"id": p.id, "key": key, "value": value}
-            for p in products
-            for key, values in p.labels.items()
-            for value in values
         ],
         "photos": sorted(facts, key=lambda fact: str(fact["name"])),
         "quarantine": quarantine,

@@ -81,7 +81,8 @@ def split(catalog: Catalog, val: float = 0.25, test: float = 0.0, seed: int = 0)
     """Split `catalog` into parts that hold about the shares `val`, `test` and the rest of its products, and save it.
 
     Equal catalogs, shares and seeds give equal splits. A category or value found in one or two groups stays in train.
-    Raises `ConfigError` on impossible shares, `CatalogError` if the groups are too few or too large to fill a part.
+    Raises `ConfigError` on impossible shares, `CatalogError` if the groups are too few or too large to fill a part, or
+    the split cannot be written.
     """
     if val < 0 or test < 0 or not 0 < val + test < 1 or not 0 <= seed < 2**32:
         raise ConfigError(
@@ -181,9 +182,13 @@ def _assign(
 def _save(catalog: Catalog, parts: list[str], seed: int, shares: Mapping[str, float]) -> Splits:
     splits = _splits(catalog.ids, parts, seed, shares)
     manifest = _Manifest(seed=seed, shares=dict(shares), catalog=catalog.digest, digest=splits.digest)
-    # A kill between the two is found out: the manifest holds the table's digest.
-    replace_parquet(catalog.path / TABLE, pl.DataFrame({"id": catalog.ids, "split": parts}))
-    replace_text(catalog.path / MANIFEST, manifest.model_dump_json(indent=2))
+    try:  # a kill between the two is found out: the manifest holds the table's digest
+        replace_parquet(catalog.path / TABLE, pl.DataFrame({"id": catalog.ids, "split": parts}))
+        replace_text(catalog.path / MANIFEST, manifest.model_dump_json(indent=2))
+    except OSError as error:
+        raise CatalogError(
+            f"cannot write the split of {catalog.path}: {error.strerror or error}. Free space, and split again."
+        ) from error
     return splits
 
 

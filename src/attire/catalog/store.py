@@ -12,21 +12,21 @@ photos/              photos that came out of archives
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from attire.errors import CatalogError, did_you_mean
-from attire.files import file_sha256, read_parquet, replace_parquet, replace_text
+from attire.files import file_sha256, read_json, read_parquet, remove_temporary, replace_parquet, replace_text
 from attire.labels import Targets, encode
 from attire.taxonomy import Taxonomy
 
@@ -54,6 +54,20 @@ TABLES: dict[str, dict[str, Any]] = {
     },
     "quarantine": {"kind": pl.String, "id": pl.String, "name": pl.String, "row": pl.Int64, "reason": pl.String},
 }
+
+
+class Manifest(BaseModel):
+    """Of a finished catalog: digests of the content, the words and each table's file, and what it was made from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1]
+    attire: str
+    digest: str
+    taxonomy: str
+    tables: dict[str, str]
+    rows: dict[str, int]
+    source: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +102,13 @@ class Catalog:
             what = "holds no finished catalog" if path.is_dir() else "does not exist"
             raise CatalogError(f"{path} {what}: {again} (it goes on where it stopped).")
         taxonomy = Taxonomy.read(path / TAXONOMY)
-        if taxonomy.digest != manifest["taxonomy"]:
+        if taxonomy.digest != manifest.taxonomy:
             raise CatalogError(f"{path / TAXONOMY} was edited after ingest: {again} to apply it.")
         for name in TABLES:
             file = path / f"{name}.parquet"
-            if not file.is_file() or file_sha256(file) != manifest["tables"][name]:
+            if not file.is_file() or file_sha256(file) != manifest.tables.get(name):
                 raise CatalogError(f"{file} is missing or not what ingest wrote: {again}.")
-        return cls(path, taxonomy, manifest["digest"])
+        return cls(path, taxonomy, manifest.digest)
 
     @cached_property
     def products(self) -> pl.DataFrame:
@@ -180,37 +194,45 @@ class Catalog:
         return (self[id] for id in self.ids)
 
 
-def read_manifest(path: Path) -> dict[str, Any] | None:
+def read_manifest(path: Path) -> Manifest | None:
     """The manifest of a finished catalog, None where there is none; raises `CatalogError` where it cannot be read."""
+    file = path / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        said = read_json(file)
+        if isinstance(said, dict) and said.get("format", 1) != 1:
+            raise CatalogError(f"{path} has catalog format {said['format']!r}, expected 1: update attire.")
+        return Manifest.model_validate(said)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
-        raise CatalogError(f"{path / MANIFEST} cannot be read ({error}): run 'attire ingest' again.") from None
-    if manifest.get("format") != 1:
-        raise CatalogError(f"{path} has catalog format {manifest.get('format')!r}, expected 1: update attire.")
-    return manifest
+    except (OSError, ValueError) as error:  # pydantic's errors are ValueErrors, of several lines
+        reason = str(error).replace("\n", " ")
+        raise CatalogError(f"{file} cannot be read ({reason}): remove it, and run 'attire ingest' again.") from None
 
 
 def write_catalog(
     path: Path, taxonomy: Taxonomy, taxonomy_toml: str, tables: Mapping[str, pl.DataFrame], source: Mapping[str, Any]
 ) -> Catalog:
-    """Write a whole catalog, its manifest last, and open it. `source` records what it was made from."""
-    (path / MANIFEST).unlink(missing_ok=True)
-    replace_text(path / TAXONOMY, taxonomy_toml)
+    """Write a whole catalog, its manifest last, and open it. `source` records what it was made from.
+
+    Where one stood there, its manifest stays until then: it does not fit what is new, so nothing looks finished, and it
+    still says what the catalog was made from. No other process may be writing there.
+    """
+    files = {name: path / f"{name}.parquet" for name in tables}
+    for file in (*files.values(), path / TAXONOMY, path / MANIFEST):
+        remove_temporary(file)
     for name, table in tables.items():
-        replace_parquet(path / f"{name}.parquet", table)
-    manifest = {
-        "format": 1,
-        "attire": version("attire"),
-        "digest": _digest(taxonomy, tables),
-        "taxonomy": taxonomy.digest,
-        "tables": {name: file_sha256(path / f"{name}.parquet") for name in tables},
-        "rows": {name: len(table) for name, table in tables.items()},
-        "source": dict(source),
-    }
-    replace_text(path / MANIFEST, json.dumps(manifest, indent=1))
+        replace_parquet(files[name], table)
+    replace_text(path / TAXONOMY, taxonomy_toml)
+    manifest = Manifest(
+        format=1,
+        attire=version("attire"),
+        digest=_digest(taxonomy, tables),
+        taxonomy=taxonomy.digest,
+        tables={name: file_sha256(file) for name, file in files.items()},
+        rows={name: len(table) for name, table in tables.items()},
+        source=dict(source),
+    )
+    replace_text(path / MANIFEST, manifest.model_dump_json(indent=1))
     return Catalog.open(path)
 
 

@@ -26,6 +26,7 @@ def predict(
     engine: str = "auto",
     batch_size: int = 32,
     cluster: str | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
     feed_source: str = "table",
     options: Options = DEFAULTS,
 ) -> None:
@@ -37,7 +38,8 @@ def predict(
         Photos, a product each: a folder, archive or WebDataset shards ('shard-{000..009}.tar', 'shards/*.tar');
         a feed (with --images, or with URLs of photos); or a catalog. All but a catalog may be s3:// or https://.
     out
-        .parquet, .csv or .jsonl; a killed run goes on when it is called again.
+        .parquet, .csv or .jsonl; a killed run goes on when it is called again, one that has finished does nothing. In
+        a .csv, text that a spreadsheet would run as a formula starts with an apostrophe.
     images
         Folders, archives and URLs (s3://bucket/photos) that hold the feed's photos.
     split
@@ -54,6 +56,8 @@ def predict(
         Share the work on a Ray cluster: 'ray' (the one in RAY_ADDRESS, or this machine), or its address, ray://HOST:10001.
     engine
         torch, or what export made: onnx, onnx-int8, openvino, openvino-int8. auto takes the fastest of them.
+    overwrite
+        Compute and replace an output that exists, whatever made it.
     feed_source
         How to read the feed, as ingest's --source.
     """
@@ -73,6 +77,7 @@ def predict(
         engine=engine,
         batch_size=batch_size,
         cluster=cluster,
+        overwrite=overwrite,
     )
     resumed = f", {summary.resumed:,} of them by an earlier run" if summary.resumed else ""
     console.print(f"{summary.products:,} products{resumed}; {summary.unread:,} without a readable photo")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import polars as pl
+from cyclopts import Parameter
 
 from attire.cli.app import DEFAULTS, Options, Paths, app, console, facts, table
 
@@ -20,6 +21,7 @@ def ingest(
     source: str = "table",
     taxonomy: Path | None = None,
     bad_rows: Literal["refuse", "quarantine"] = "refuse",
+    replace: Annotated[bool, Parameter(negative="")] = False,
     cache: int | None = None,
     options: Options = DEFAULTS,
 ) -> None:
@@ -32,19 +34,31 @@ def ingest(
     images
         Folders, tar and zip archives that hold the photos.
     out
-        The catalog's directory. Running again opens only what is new.
+        The catalog's directory. Running again applies an edited taxonomy.toml or feed, and opens only new photos.
     source
         table, flipkart, myntra or imagefolder.
     taxonomy
         taxonomy.toml to check every word against.
     bad_rows
         What to do with rows that have a problem.
+    replace
+        Also where the feed lacks products that the catalog has, or is another one with other photos for the same ids.
     cache
         Also keep the photos decoded, their shorter side scaled to so many px, for training (256 for 224 x 224).
     """
     from attire.pixels.ingest import ingest as run
 
-    catalog = run(feed, images, out, source=source, taxonomy=taxonomy, options=options, bad_rows=bad_rows, cache=cache)
+    catalog = run(
+        feed,
+        images,
+        out,
+        source=source,
+        taxonomy=taxonomy,
+        options=options,
+        bad_rows=bad_rows,
+        replace=replace,
+        cache=cache,
+    )
     words = catalog.taxonomy
     console.print(
         facts(

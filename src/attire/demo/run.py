@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from attire.catalog.ingest import ingest
 from attire.catalog.splits import split
@@ -18,6 +17,7 @@ from attire.demo.sheet import Entry, Line, Verdict, contact_sheet
 from attire.evaluation.evaluate import evaluate
 from attire.evaluation.report import Report
 from attire.predict.bulk import predict
+from attire.spreadsheets import read_csv
 from attire.taxonomy import SEPARATOR
 from attire.training.run import train
 
@@ -63,7 +63,7 @@ def run_demo(out: Path, *, products: int = 700, epochs: int = 24, step: Callable
     step(f"Drawing a catalog of {products} garments, with the faults of a real feed")
     drawn = draw_catalog(out / "shop", products, SEED)
     step("attire ingest: read, open photos, tie duplicates, draft the taxonomy")
-    catalog = ingest(drawn.feed, drawn.photos, out / "catalog")
+    catalog = ingest(drawn.feed, drawn.photos, out / "catalog", replace=True)
     step("attire split: 25% to val, no group on two sides")
     splits = split(catalog, val=0.25, seed=SEED)
     step("attire train: the recipe 'base' with a small backbone, from random weights")
@@ -82,7 +82,7 @@ def run_demo(out: Path, *, products: int = 700, epochs: int = 24, step: Callable
     step("attire evaluate: on val, beside two baselines that see no photo")
     scores = evaluate(bundle, catalog, "val", out=out / "report")
     step("attire predict: every product of the catalog")
-    predictions = predict(bundle, catalog.path, out / "predictions.csv", precision=PRECISION).out
+    predictions = predict(bundle, catalog.path, out / "predictions.csv", precision=PRECISION, overwrite=True).out
     said, truth, stated = _read(predictions), _read(drawn.truth), _stated(catalog)
     chosen = np.random.default_rng(SEED).permutation([id for id in splits.val if said[id]["category"]])[:SHOWN]
     entries = [_entry(catalog, id, said[id], truth[id], stated[id]) for id in chosen.tolist()]
@@ -107,7 +107,7 @@ def run_demo(out: Path, *, products: int = 700, epochs: int = 24, step: Callable
 
 def _read(table: Path) -> Words:
     """A CSV by product id, every cell a word."""
-    rows = pl.read_csv(table, infer_schema=False).fill_null("").iter_rows(named=True)
+    rows = read_csv(table).fill_null("").iter_rows(named=True)
     return {row["id"]: {name: word for name, word in row.items() if name != "id"} for row in rows}
 
 

@@ -13,6 +13,7 @@ from attire.evaluation.evidence import PAIRS, PRODUCTS, TAXONOMY, Evidence
 from attire.evaluation.page import page
 from attire.evaluation.report import SCORES, Report
 from attire.files import replace_bytes
+from attire.spreadsheets import safe_table
 
 PAGE = "report.html"
 
@@ -41,7 +42,7 @@ def write_report(
 
 
 def _csv(rows: list[dict[str, object]]) -> bytes:
-    return pl.DataFrame(rows).fill_nan(None).write_csv().encode() if rows else b""
+    return safe_table(pl.DataFrame(rows).fill_nan(None)).write_csv().encode() if rows else b""
 
 
 def _parquet(table: pl.DataFrame) -> bytes:

@@ -22,12 +22,22 @@ def ingest(
     taxonomy: str | Path | None = None,
     options: SourceOptions | None = None,
     bad_rows: Literal["refuse", "quarantine"] = "refuse",
+    replace: bool = False,
     cache: int | None = None,
 ) -> Catalog:
     """As `attire.catalog.ingest.ingest`, and with `cache` fill the catalog's photo cache of that many px."""
     if cache is not None and cache < 1:
         raise ConfigError(f"cache={cache}: expected the px of the shorter side of cached photos, for instance 256.")
-    made = catalog.ingest(feed, images, out, source=source, taxonomy=taxonomy, options=options, bad_rows=bad_rows)
+    made = catalog.ingest(
+        feed,
+        images,
+        out,
+        source=source,
+        taxonomy=taxonomy,
+        options=options,
+        bad_rows=bad_rows,
+        replace=replace,
+    )
     if cache is not None:
         fill(made, cache)
     return made

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attire.bundle import ModelBundle, library_versions
 from attire.catalog.sources import SourceOptions
 from attire.errors import ConfigError, FeedError
+from attire.files import LockedError, locked
 from attire.predict.engines import AUTO, Engine, open_engine
-from attire.predict.inputs import read_products
+from attire.predict.inputs import Products, read_products
 from attire.predict.local import Local
 from attire.predict.logits import BATCH
 from attire.predict.output import Format, check_output
-from attire.predict.parts import Answering, Counts, Parts
+from attire.predict.parts import Answering, Counts, Origin, Parts, begun
+from attire.predict.record import Record, Work, finished_record, kept, record_path, write_record
 from attire.score.calibration import PRECISION
 
 if TYPE_CHECKING:  # Ray is an extra
     from attire.predict.cluster import OnRay
 
 PART = 1000  # products between two saves
+PHOTOS = "photos"  # below the parts: what had to be fetched or unpacked
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,61 +57,132 @@ def predict(
     engine: str | Engine = AUTO,
     batch_size: int = BATCH,
     cluster: str | None = None,
+    overwrite: bool = False,
 ) -> Summary:
     """Predict every product of `source` (see `read_products`) into `out`: .parquet, .csv or .jsonl.
 
     Keys whose answer is not sure enough for `precision` stay empty; None fills every key that applies. A bundle that
     reads titles gets those of `source`. With `known_category` the categories that `source` states overrule the
     network's. Products whose photos cannot be read are in the output with the reason. Beside it stands `out.json` with
-    what made it. `cluster` is "ray", or the address of a Ray cluster that shares the work. Raises before any work for
-    an output that cannot be written, `FeedError` for a feed that cannot be read.
+    what made it. `cluster` is "ray", or the address of a Ray cluster that shares the work.
+
+    A killed run goes on when it is called again; what it had done counts for the same bundle, options, products and
+    photos. Where all of these have made `out` already, nothing is done. Raises `ConfigError` before any work for an
+    output that cannot be written, that another process is writing, or, without `overwrite`, that holds anything else;
+    `FeedError` for a feed that cannot be read.
     """
     bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
-    out = Path(out)
-    check_output(out, format, bundle.taxonomy)
+    out, images = Path(out), [images] if isinstance(images, str | Path) else images
+    check_output(out, format, bundle.taxonomy, [source, *images])
     if precision is not None and bundle.calibration:
         bundle.calibration.check(precision)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        parts = Parts(out.with_name(f"{out.name}.parts"), PART)
-        products = read_products(
+    compute = _compute(bundle, engine, batch_size, cluster)
+    answering = Answering(bundle, format, precision)
+    folder = out.with_name(f"{out.name}.parts")
+
+    def read() -> Products:
+        return read_products(
             source,
-            [images] if isinstance(images, str | Path) else images,
+            images,
             feed_source=feed_source,
             options=options,
             split=split,
-            scratch=parts.folder / "photos",
+            scratch=folder / PHOTOS,
             categories_of=bundle.taxonomy if known_category else None,
         )
-        answering = Answering(bundle, format, precision)
-        compute: Local | OnRay
-        if cluster is None:
-            compute = Local(open_engine(bundle, engine) if isinstance(engine, str) else engine, batch_size)
-        elif not isinstance(engine, str):
-            raise ConfigError("an engine cannot travel to a cluster: give its name, as 'torch'.")
-        else:
-            from attire.predict.cluster import OnRay
 
-            compute = OnRay(cluster, engine, batch_size)
-        work = f"{bundle.digest} {compute.name} {format} {precision} {PART} {products.digest}"
-        done = parts.resume(f"{work} by shard" if compute.by_shard and products.shards else work)
-        made = compute(parts, done, answering, products)
-        about = {"engine": compute.name, "versions": library_versions() | compute.versions}
-        return _finish(parts, out, answering, about, Counts.total(done.values()), Counts.total(made))
-    except OSError as error:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with locked(out.with_name(f".{out.name}.lock")):
+            return _write(out, folder, answering, compute, read, overwrite)
+    except LockedError:
         raise ConfigError(
-            f"cannot write {out}: {error.strerror or error}. Free space or choose another --out; what was done is kept."
+            f"another attire predict is writing {out}: wait until it has finished, or choose another --out."
+        ) from None
+    except OSError as error:
+        at = f" ({error.filename})" if error.filename else ""
+        raise ConfigError(
+            f"cannot write {out}: {error.strerror or error}{at}. Free space or choose another --out; "
+            "what was done is kept, and the same command goes on from there."
         ) from error
 
 
-def _finish(
-    parts: Parts, out: Path, answering: Answering, about: dict[str, Any], resumed: Counts, made: Counts
+def _write(
+    out: Path,
+    folder: Path,
+    answering: Answering,
+    compute: Local | OnRay,
+    read: Callable[[], Products],
+    overwrite: bool,
 ) -> Summary:
-    counts = Counts.total([resumed, made])
+    """Make the parts in `folder` that are not there yet, and join them as `out`."""
     bundle = answering.bundle
+    work = Work(
+        attire=version("attire"),
+        bundle=bundle.digest,
+        engine=compute.name,
+        format=answering.format,
+        precision=answering.precision,
+    )
+    finished = None if overwrite or begun(folder, work) else finished_record(out, work)
+    products = read()
+    if finished is not None:
+        _tidy(folder)
+        return _already(out, finished, products)
+    by_shard = compute.by_shard and bool(products.shards)
+    parts = Parts(folder, PART, lambda number: Origin(work, _products_of(number, products, by_shard)))
+    done = parts.resume()
+    compute(parts, done, answering, products)
+    counts = parts.counts()
     if not counts.products:
         raise FeedError("no photo was found in the archives.")
-    about |= {
+    record_path(out).unlink(missing_ok=True)  # it is not of what comes now
+    parts.join(out)
+    about = {"engine": compute.name, "versions": library_versions() | compute.versions} | _about(answering, counts)
+    write_record(out, work, products.digest(), about)
+    shutil.rmtree(folder)
+    return Summary(out, counts.products, counts.unread, Counts.total(done.values()).products)
+
+
+def _compute(bundle: ModelBundle, engine: str | Engine, batch_size: int, cluster: str | None) -> Local | OnRay:
+    """What computes; raises `ConfigError` for an engine that cannot travel to a cluster."""
+    if cluster is None:
+        return Local(open_engine(bundle, engine) if isinstance(engine, str) else engine, batch_size)
+    if not isinstance(engine, str):
+        raise ConfigError("an engine cannot travel to a cluster: give its name, as 'torch'.")
+    from attire.predict.cluster import OnRay
+
+    return OnRay(cluster, engine, batch_size)
+
+
+def _products_of(number: int, products: Products, by_shard: bool) -> str:
+    """The digest of the products of a part: an archive, or so many in their order."""
+    if by_shard:
+        return products.digest(number, number + 1)
+    if products.shards:  # which of them a part's products are in only reading would tell
+        return f"{number} of {PART} each of {products.digest()}"
+    return products.digest(number * PART, (number + 1) * PART)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what was fetched and unpacked; parts of other work stay."""
+    shutil.rmtree(folder / PHOTOS, ignore_errors=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _already(out: Path, record: Record, products: Products) -> Summary:
+    """What the finished `out` holds; raises `ConfigError` where its products or photos are not those asked for."""
+    if record.made_of != products.digest():
+        raise kept(out, "is finished and holds other products, or was made from other photos, titles or categories")
+    logger.info("%s is finished already, from the same bundle, options, products and photos: nothing is computed", out)
+    return Summary(out, record.products, record.unread, record.products)
+
+
+def _about(answering: Answering, counts: Counts) -> dict[str, Any]:
+    """What people want to know of an output."""
+    bundle = answering.bundle
+    return {
         "bundle": bundle.digest,
         "decision": bundle.decision.model_dump(),
         "precision": answering.precision if bundle.calibration else None,
@@ -113,5 +192,3 @@ def _finish(
         "titles": counts.titled if bundle.title_reader else 0,
         "unread": counts.unread,
     }
-    parts.finish(out, about)
-    return Summary(out, counts.products, counts.unread, resumed.products)

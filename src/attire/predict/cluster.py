@@ -19,7 +19,6 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
@@ -51,9 +50,7 @@ class OnRay:
         """Of what shares out the work; its nodes keep those of the engines to themselves."""
         return {"ray": version("ray")}
 
-    def __call__(
-        self, parts: Parts, done: Mapping[int, Counts], answering: Answering, products: Products
-    ) -> list[Counts]:
+    def __call__(self, parts: Parts, done: Mapping[int, Counts], answering: Answering, products: Products) -> None:
         """Make the parts that are not `done`, in whatever order they are finished.
 
         Raises `ConfigError` where the cluster cannot be reached.
@@ -62,14 +59,16 @@ class OnRay:
             import ray
         except ImportError:
             raise MissingExtraError("attire predict --cluster", "cluster") from None
-        todo = [{"number": n, "work": pickle.dumps(unit)} for n, unit in _units(products, parts.size) if n not in done]
-        made: list[Counts] = []
+        todo = [
+            {"number": number, "unit": pickle.dumps((parts.origin(number), unit))}
+            for number, unit in _units(products, parts.size)
+            if number not in done
+        ]
         with _connected(self.address), bar(products.total, Counts.total(done.values()).products) as advance:
             try:
                 for row in self._found(todo, answering, products, parts.size) if todo else ():
                     parts.add(row["number"], row["part"])
-                    made.append(Counts(*map(int, row["counts"])))
-                    advance(made[-1].products)
+                    advance(row["products"])
             except ray.exceptions.RayError as error:
                 cause = getattr(error, "cause", None) or error.__cause__
                 raise (
@@ -77,7 +76,6 @@ class OnRay:
                     if isinstance(cause, AttireError)
                     else ConfigError(f"the cluster gave up: {error}. What was done is kept; call again.")
                 ) from error
-        return made
 
     def _found(
         self, todo: Sequence[Mapping[str, Any]], answering: Answering, products: Products, size: int
@@ -128,7 +126,7 @@ class _Predicting:
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, list[Any]]:
         """The part of the only row in `batch`."""
-        unit = pickle.loads(batch["work"][0])
+        origin, unit = pickle.loads(batch["unit"][0])
         products = self.of_shards([unit]) if isinstance(unit, str) else unit
         bundle = self.answering.bundle
         answers = stream(self.engine, bundle.preprocess, products, self.batch_size, bundle.title_reader)
@@ -137,8 +135,8 @@ class _Predicting:
         while (found := Block.take(answers, self.size, bundle.taxonomy)) or not tables:  # an archive may be empty
             tables.append(self.answering.table(found))
             counts = Counts.total([counts, Counts.of(found)])
-        part = encoded(pl.concat(tables), counts)
-        return {"number": [int(batch["number"][0])], "part": [part], "counts": [np.array(counts)]}
+        part = encoded(pl.concat(tables), origin, counts)
+        return {"number": [int(batch["number"][0])], "part": [part], "products": [counts.products]}
 
 
 def _units(products: Products, size: int) -> Iterator[tuple[int, Any]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from attire.catalog.rows import Row
 from attire.catalog.sources import SOURCES, SourceOptions
@@ -44,28 +45,50 @@ SAID: dict[str, Any] = {  # of a feed's row
 class Products:
     """What is to be predicted: every iteration reads it anew, one product at a time, in the same order.
 
-    `digest` tells it from other work; `total` is None where only reading all of it would tell. Archives can be read
-    apart: `shards` are their names, and `of_shards` reads some of them.
+    `marks` uint64[N] tell each product, with its photos as they are now, from others. Where only reading all of it
+    would list the products, they are those of `shards`: archives, of which `of_shards` reads some apart.
     """
 
     read: Callable[[], Iterator[ProductPhotos]]
-    digest: str
-    total: int | None
+    marks: NDArray[np.uint64]
     shards: Sequence[str] = ()
     of_shards: Callable[[Sequence[str]], Iterator[ProductPhotos]] | None = None
 
     def __iter__(self) -> Iterator[ProductPhotos]:
         return self.read()
 
+    @property
+    def total(self) -> int | None:
+        """How many products there are, where that is known."""
+        return None if self.shards else len(self.marks)
+
+    def digest(self, first: int = 0, last: int | None = None) -> str:
+        """Of all products (or archives), or of some in their order: equal for equal ones with unchanged photos."""
+        return hashlib.sha256(self.marks[first:last].tobytes()).hexdigest()
+
     @classmethod
     def listed(cls, read: Callable[[], Iterator[ProductPhotos]]) -> Products:
         """Of products whose photos need not be opened to list them."""
-        content, total = hashlib.sha256(), 0
-        for product in read():
-            photos = [str(photo) for photo in product.photos]
-            content.update(json.dumps([product.id, photos, product.faults, product.title, product.category]).encode())
-            total += 1
-        return cls(read, content.hexdigest(), total)
+        said = (
+            [product.id, [*map(_identity, product.photos)], product.faults, product.title, product.category]
+            for product in read()
+        )
+        return cls(read, np.fromiter(map(_mark, said), np.uint64))
+
+
+def _mark(said: object) -> int:
+    return int.from_bytes(hashlib.blake2b(json.dumps(said).encode(), digest_size=8).digest())
+
+
+def _identity(photo: Photo) -> tuple[object, ...]:
+    """What tells a photo from others: a file by its place, size and time, anything else by its name."""
+    if not isinstance(photo, Path):
+        return (str(photo),)
+    try:
+        status = photo.stat()
+    except OSError:
+        return (str(photo), "cannot be read")
+    return str(photo), status.st_size, status.st_mtime_ns
 
 
 def read_products(
@@ -136,8 +159,8 @@ def _of_archives(archives: Sequence[str], scratch: Path, remote: Remote, title: 
         for sample in samples(some, scratch, remote, title):
             yield ProductPhotos(sample.id, sample.photos, title=sample.title)
 
-    digest = hashlib.sha256(json.dumps(identity(archives, remote)).encode()).hexdigest()
-    return Products(read, digest, None, archives, read)
+    marks = np.array([_mark(said) for said in identity(archives, remote)], np.uint64)
+    return Products(read, marks, archives, read)
 
 
 def _of_folder(source: str | Path, photos: Path | Sequence[tuple[str, Photo]]) -> Products:

@@ -34,21 +34,16 @@ class Local:
         """Of what runs the engine."""
         return runtime_versions(self.name)
 
-    def __call__(
-        self, parts: Parts, done: Mapping[int, Counts], answering: Answering, products: Products
-    ) -> list[Counts]:
+    def __call__(self, parts: Parts, done: Mapping[int, Counts], answering: Answering, products: Products) -> None:
         """Make the parts that are not `done`: decide and save one after the other, while the next is being computed."""
         bundle = answering.bundle
         todo = (product for number, product in enumerate(products) if number // parts.size not in done)
         found = stream(self.engine, bundle.preprocess, todo, self.batch_size, bundle.title_reader)
         answers = tracked(found, products.total, Counts.total(done.values()).products)
         missing = (number for number in count() if number not in done)
-        made: list[Counts] = []
 
         def save(number: int, found: Block) -> None:
-            counts = Counts.of(found)
-            parts.add(number, encoded(answering.table(found), counts))
-            made.append(counts)
+            parts.add(number, encoded(answering.table(found), parts.origin(number), Counts.of(found)))
 
         with ThreadPoolExecutor(1, "write") as writer:
             saved: Future[None] | None = None
@@ -58,4 +53,3 @@ class Local:
                 saved = writer.submit(save, next(missing), part)
             if saved is not None:
                 saved.result()
-        return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from attire.errors import ConfigError, did_you_mean
 from attire.predict.blocks import Block
 from attire.score.decisions import ALTERNATIVES, UNSURE, Decisions, confidence
+from attire.spreadsheets import safe_table
 from attire.taxonomy import SEPARATOR, Taxonomy
 
 Format = Literal["wide", "long"]
@@ -29,9 +30,9 @@ DETAIL: dict[str, Any] = {
     "reason": pl.String,  # why `values` is empty
 }
 SINKS: dict[str, Callable[[pl.LazyFrame, Path], None]] = {
-    ".csv": lambda rows, path: rows.sink_csv(path, float_precision=4),
-    ".jsonl": lambda rows, path: rows.sink_ndjson(path),
-    ".parquet": lambda rows, path: rows.sink_parquet(path, row_group_size=GROUP),
+    ".csv": lambda rows, path: safe_table(rows).sink_csv(path.absolute(), float_precision=4),
+    ".jsonl": lambda rows, path: rows.sink_ndjson(path.absolute()),
+    ".parquet": lambda rows, path: rows.sink_parquet(path.absolute(), row_group_size=GROUP),
 }
 
 
@@ -47,13 +48,17 @@ class Outcomes:
     accepted: NDArray[np.bool_]
 
 
-def check_output(out: Path, format: Format, taxonomy: Taxonomy) -> None:
+def check_output(out: Path, format: Format, taxonomy: Taxonomy, sources: Iterable[str | Path]) -> None:
     """Raise `ConfigError` before any work where the output could not be written in the end."""
     if out.suffix.lower() not in SINKS:
         raise ConfigError(
             f"{out}: '{out.suffix}' is not an output's suffix{did_you_mean(out.suffix, SINKS)} "
             f"Expected one of {', '.join(SINKS)}."
         )
+    if out.is_dir():
+        raise ConfigError(f"{out} is a directory. Expected a file to write.")
+    if out.exists() and any(Path(source).exists() and out.samefile(source) for source in sources):
+        raise ConfigError(f"{out} is what is to be read: choose another --out.")
     if format == "wide" and (taken := {*PRODUCT, "error"} & taxonomy.keys.keys()):
         raise ConfigError(f"the key '{min(taken)}' has the name of a column of the wide format: use --format long.")
 

@@ -1,21 +1,29 @@
-"""The output in parts, so that a killed run goes on where it stopped: a Parquet file for so many products each."""
+"""The output in parts, so that a killed run goes on where it stopped: a Parquet file for so many products each.
+
+Every part says which work and which products it was made of, and counts only for those.
+"""
 
 from __future__ import annotations
 
 import io
 import json
-import shutil
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
 from attire.bundle import ModelBundle
-from attire.files import replace_bytes, replace_text, scan_parquet
+from attire.errors import ConfigError
+from attire.files import read_parquet_metadata, replace_bytes, replacing, scan_parquet
 from attire.predict.blocks import Block
 from attire.predict.output import SINKS, Format, Outcomes, to_table
+from attire.predict.record import Work
+
+MADE = "attire"  # the entry of a Parquet file's metadata
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,44 +60,81 @@ class Counts(NamedTuple):
         return cls(*(sum(column) for column in zip(cls(0, 0, 0, 0), *counts, strict=True)))
 
 
+class Origin(NamedTuple):
+    """What a part is made of: the work, and the digest of its products."""
+
+    work: Work
+    products: str
+
+
 class Parts:
-    """A folder of finished parts of `size` products, numbered in their order, made by one kind of work."""
+    """A folder of parts of `size` products, numbered in their order; `origin` says what each is to be made of."""
 
-    def __init__(self, folder: Path, size: int) -> None:
-        self.folder, self.size = folder, size
-        folder.mkdir(exist_ok=True)
+    def __init__(self, folder: Path, size: int, origin: Callable[[int], Origin]) -> None:
+        self.folder, self.size, self.origin = folder, size, origin
 
-    def resume(self, digest: str) -> dict[int, Counts]:
-        """The parts that an earlier run of the work `digest` has left; parts of other work are removed."""
-        record = self.folder / "work.json"
-        if not record.is_file() or json.loads(record.read_text(encoding="utf-8")) != digest:
-            for part in self._files():
-                part.unlink()
-            replace_text(record, json.dumps(digest))
-        return {int(part.stem): _counts(part) for part in self._files()}
+    def resume(self) -> dict[int, Counts]:
+        """The parts that earlier runs have left of this very work and these products; others are removed."""
+        self.folder.mkdir(exist_ok=True)
+        found = self.found()
+        others = [part for part in _files(self.folder) if int(part.stem) not in found]
+        for part in others:
+            part.unlink()
+        if others:
+            logger.info(
+                "%s: %d parts of an earlier run, of other options, products or photos, are made again",
+                self.folder,
+                len(others),
+            )
+        return found
 
-    def add(self, number: int, content: bytes) -> None:
+    def found(self) -> dict[int, Counts]:
+        """The parts that are there and made of what they are to be made of, by number."""
+        said = {int(part.stem): _said(part) for part in _files(self.folder)}
+        return {number: known[1] for number, known in said.items() if known and known[0] == self.origin(number)}
+
+    def add(self, number: int, part: bytes) -> None:
         """Write a part, whole or not at all; one of the same number is replaced."""
-        replace_bytes(self.folder / f"{number:06d}.parquet", content)
+        replace_bytes(self.folder / f"{number:06d}.parquet", part)
 
-    def finish(self, out: Path, about: Mapping[str, Any]) -> None:
-        """Put the parts together in `out`, streaming, and remove them."""
-        temporary = self.folder / f"whole{out.suffix}"
-        SINKS[out.suffix.lower()](scan_parquet(self._files()), temporary)
-        temporary.replace(out)
-        replace_text(out.with_name(f"{out.name}.json"), json.dumps(about, indent=1))
-        shutil.rmtree(self.folder)
+    def counts(self) -> Counts:
+        """What is in all parts together; raises `ConfigError` where one is missing or made of something else."""
+        found = self.found()
+        if [*found] != [*range(len(found))] or len(found) != len(_files(self.folder)):
+            raise ConfigError(f"{self.folder} was changed while its parts were made: run the command again.")
+        return Counts.total(found.values())
 
-    def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("[0-9]*.parquet"), key=lambda part: int(part.stem))
+    def join(self, out: Path) -> None:
+        """Put the parts together as `out`, streaming; raises `ConfigError` where one is damaged."""
+        whole = self.folder / f"whole{out.suffix}"
+        try:
+            with replacing(whole) as temporary:
+                SINKS[out.suffix.lower()](scan_parquet(_files(self.folder)), temporary)
+        except pl.exceptions.PolarsError as error:
+            raise ConfigError(f"a part in {self.folder} is damaged ({error}): remove it, and run again.") from None
+        whole.replace(out)
 
 
-def encoded(table: pl.DataFrame, counts: Counts) -> bytes:
-    """A part: the rows, and what they are of, as a Parquet file."""
+def begun(folder: Path, work: Work) -> bool:
+    """Whether an earlier run has left parts of that work."""
+    return any(said[0].work == work for said in map(_said, _files(folder)) if said)
+
+
+def encoded(table: pl.DataFrame, origin: Origin, counts: Counts) -> bytes:
+    """A part: the rows, what they are made of and how many products they are, as a Parquet file."""
     content = io.BytesIO()
-    table.write_parquet(content, metadata={"counts": json.dumps(counts)})
+    table.write_parquet(content, metadata={MADE: json.dumps([origin.work.model_dump(), origin.products, counts])})
     return content.getvalue()
 
 
-def _counts(part: Path) -> Counts:
-    return Counts(*json.loads(pl.read_parquet_metadata(part)["counts"]))
+def _said(part: Path) -> tuple[Origin, Counts] | None:
+    """What a part says of itself; None where it cannot be read, or was written by another attire."""
+    try:
+        work, products, counts = json.loads(read_parquet_metadata(part)[MADE])
+        return Origin(Work.model_validate(work), products), Counts(*counts)
+    except (OSError, pl.exceptions.PolarsError, KeyError, ValueError, TypeError, RecursionError):
+        return None
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted((part for part in folder.glob("*.parquet") if part.stem.isdecimal()), key=lambda part: int(part.stem))

@@ -12,16 +12,17 @@ import polars as pl
 
 from attire.catalog.store import Catalog
 from attire.errors import FeedError, TaxonomyError, did_you_mean
-from attire.files import file_sha256
+from attire.files import file_sha256, read_ndjson, read_parquet
 from attire.prediction import Abstained, Alternative, Answer
+from attire.spreadsheets import read_csv
 from attire.taxonomy import SEPARATOR
 
 CATEGORY = "@category"  # stands for the category where the name of a key is expected
 SURE_CATEGORY = 0.9  # confidence from which a category contradicts the stated one: no threshold was fitted to it
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
-    ".csv": lambda path: pl.read_csv(path, infer_schema=False),
-    ".jsonl": lambda path: pl.read_ndjson(path, schema_overrides={"id": pl.String}, infer_schema_length=None),
-    ".parquet": pl.read_parquet,
+    ".csv": read_csv,
+    ".jsonl": lambda path: read_ndjson(path, {"id": pl.String}),
+    ".parquet": read_parquet,
 }
 COLUMNS: dict[str, Any] = {
     "id": pl.String,

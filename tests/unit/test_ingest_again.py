@@ -1,0 +1,196 @@
+"""Ingesting onto a catalog: what the normal loop changes, what is refused, what a killed or failing run leaves."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from PIL import Image
+
+from attire.catalog import store
+from attire.catalog.ingest import ingest
+from attire.catalog.splits import split
+from attire.catalog.store import MANIFEST, TAXONOMY, Catalog
+from attire.errors import CatalogError, FeedError
+from attire.files import locked
+
+Rows = Mapping[str, tuple[str, str]]  # id -> category, neck
+ROWS = {f"p{n}": ("Shirts" if n % 2 else "Belts", "round" if n % 3 else "v") for n in range(6)}
+
+
+class Shop:
+    """A feed and a photo for each product, whose colour is its number."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.photos, self.out = folder, folder / "photos", folder / "catalog"
+        self.photos.mkdir()
+        for number in range(12):
+            self.draw(f"p{number}", number)
+
+    def draw(self, id: str, colour: int) -> None:
+        image = Image.effect_noise((40, 40), 20).convert("RGB")
+        image.paste((20 * colour, 255 - 20 * colour, 128), (0, 0, 40, 4 + 3 * colour))
+        image.save(self.photos / f"{id}.png")
+
+    def feed(self, rows: Rows, name: str = "feed.csv", photo: Callable[[str], str] = "{}.png".format) -> Path:
+        lines = [f"{id},{category},{neck},{photo(id)}" for id, (category, neck) in rows.items()]
+        (self.folder / name).write_text("\n".join(["id,category,neck,image", *lines]))
+        return self.folder / name
+
+    def ingest(self, rows: Rows, name: str = "feed.csv", **options: Any) -> Catalog:
+        return ingest(self.feed(rows, name), self.photos, self.out, **options)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    shop = Shop(tmp_path)
+    shop.ingest(ROWS)
+    return shop
+
+
+def test_the_normal_loop_needs_no_option(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "attire")
+    words = shop.out / TAXONOMY
+    words.write_text(
+        words.read_text().replace('"round"', '"crew"').replace("[keys.neck]", "[keys.neck]\ntitle = 'Neck'")
+    )
+    with pytest.raises(FeedError, match="neck='round' is not one of"):
+        shop.ingest(ROWS)
+    words.write_text(words.read_text() + '\n[keys.neck.aliases]\nround = "crew"\n')
+    assert "crew" in shop.ingest(ROWS).labels["value"].to_list(), "words that were edited"
+    more = ROWS | {"p1": ("Shirts", "v"), "p6": ("Belts", "v")}
+    assert len(shop.ingest(more)) == 7, "a feed that was edited"
+    assert "1 added, 1 changed, 0 dropped" in caplog.text
+    shop.draw("p2", 11)
+    before = Catalog.open(shop.out).digest
+    assert shop.ingest(more).digest != before, "a photo that was taken again"
+    assert len(shop.ingest(more | {"p7": ("Shirts", "")}, "other.csv")) == 8, "the same products in another file"
+
+
+def test_products_are_not_dropped_without_a_word(shop: Shop) -> None:
+    before = Catalog.open(shop.out).digest
+    week = {id: row for id, row in ROWS.items() if id > "p3"} | {"p5": ("Belts", "v"), "p9": ("Belts", "v")}
+    for name in ("week.csv", "feed.csv"):
+        with pytest.raises(CatalogError) as caught:
+            shop.ingest(week, name)
+        told = str(caught.value)
+        assert "lacks 4 of the 6 products" in told
+        assert "('p0', 'p1', 'p2' and 1 more)" in told
+        assert "1 added, 1 changed, 4 dropped" in told
+        assert "--replace makes the catalog of this feed alone" in told
+        assert Catalog.open(shop.out).digest == before, "nothing was written"
+    assert shop.ingest(week, "week.csv", replace=True).ids == ["p4", "p5", "p9"]
+
+
+def test_rows_that_were_set_aside_are_not_dropped(shop: Shop) -> None:
+    taxonomy = shop.folder / "words.toml"
+    taxonomy.write_text((shop.out / TAXONOMY).read_text())
+    odd = ROWS | {"p0": ("Hats", "v")}
+    catalog = shop.ingest(odd, taxonomy=taxonomy, bad_rows="quarantine")
+    assert "p0" not in catalog.ids
+    assert catalog.quarantine["kind"].to_list() == ["row"]
+
+
+def test_another_feed_does_not_give_products_other_photos(shop: Shop) -> None:
+    before = Catalog.open(shop.out).digest
+    moved: dict[str, Any] = {"photo": lambda id: f"p{int(id[1:]) + 6}.png"}
+    with pytest.raises(CatalogError, match=r"6 of the products in .* would get other photos .*--replace"):
+        ingest(shop.feed(ROWS, "week.csv", **moved), shop.photos, shop.out)
+    assert Catalog.open(shop.out).digest == before
+    assert not (shop.out / ".lock").exists()
+    shutil.copytree(shop.photos, shop.folder / "elsewhere")
+    renamed = ingest(shop.feed(ROWS, "renamed.csv"), shop.folder / "elsewhere", shop.out)
+    assert renamed.digest == before, "the same photos in another place"
+    ingest(shop.feed(ROWS, "renamed.csv", **moved), shop.photos, shop.out)
+    assert Catalog.open(shop.out)["p0"].images == ("p6.png",), "the feed it was made from may say so"
+    assert ingest(shop.feed(ROWS, "week.csv"), shop.photos, shop.out, replace=True)["p0"].images == ("p0.png",)
+
+
+def test_a_draft_is_drawn_up_anew_for_another_feed_and_edited_words_stay(shop: Shop) -> None:
+    week = {f"w{n}": ("Hats", "none") for n in range(3)}
+    for id in week:
+        shop.draw(id, int(id[1:]))
+    assert shop.ingest(week, "week.csv", replace=True).taxonomy.categories == ("Hats",)
+    words = shop.out / TAXONOMY
+    edited = words.read_text() + "title = 'Neck'\n"
+    words.write_text(edited)
+    with pytest.raises(FeedError, match=r"category='Belts' is not one of"):
+        shop.ingest(ROWS, replace=True)
+    assert words.read_text() == edited
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_a_killed_second_ingest_keeps_what_the_catalog_was_made_from(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    more = ROWS | {"p6": ("Hats", "v")}
+    writes: list[Path] = []
+
+    def dying(write: Callable[..., None]) -> Callable[..., None]:
+        def replace(path: Path, content: Any) -> None:
+            if len(writes) == moment:
+                path.with_name(f".{path.name}.1.tmp").write_text("half of it")
+                raise KeyboardInterrupt
+            writes.append(path)
+            write(path, content)
+
+        return replace
+
+    with monkeypatch.context() as patch:
+        for name in ("replace_parquet", "replace_text"):
+            patch.setattr(store, name, dying(getattr(store, name)))
+        with pytest.raises(KeyboardInterrupt):
+            shop.ingest(more)
+    if moment:
+        with pytest.raises(CatalogError, match="run 'attire ingest' again"):
+            Catalog.open(shop.out)
+    with pytest.raises(CatalogError, match=r"lacks (6 of the 6|7 of the 7) products"):
+        shop.ingest({"p9": ("Hats", "v")}, "week.csv")
+    whole = ingest(shop.feed(more), shop.photos, shop.folder / "whole")
+    assert shop.ingest(more).digest == whole.digest
+    assert {path.name for path in shop.out.iterdir()} == {path.name for path in whole.path.iterdir()}
+
+
+def test_two_at_the_same_time(shop: Shop) -> None:
+    with locked(shop.out / ".lock"), pytest.raises(CatalogError, match="another attire ingest is writing"):
+        shop.ingest(ROWS)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "{", '{"format": 1}', "1" * 5000, "\ud800"])
+def test_a_damaged_manifest_is_told(shop: Shop, content: str) -> None:
+    (shop.out / MANIFEST).write_bytes(content.encode(errors="surrogatepass"))
+    for run in (lambda: Catalog.open(shop.out), lambda: shop.ingest(ROWS)):
+        with pytest.raises(CatalogError, match=r"manifest.json cannot be read .*: remove it, and run 'attire ingest'"):
+            run()
+    (shop.out / MANIFEST).unlink()
+    assert len(shop.ingest(ROWS)) == 6
+
+
+def test_damaged_tables_are_made_again(shop: Shop) -> None:
+    for name in ("photos", "products"):
+        (shop.out / f"{name}.parquet").write_bytes(b"PAR1")
+    with pytest.raises(CatalogError, match="is missing or not what ingest wrote: run 'attire ingest' again"):
+        Catalog.open(shop.out)
+    assert len(shop.ingest(ROWS)) == 6
+    pl.DataFrame({"id": ["x"]}).write_parquet(shop.out / "photos.parquet")
+    assert len(shop.ingest(ROWS).photos) == 6
+
+
+def test_a_full_disk_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise pl.exceptions.ComputeError("parquet: underlying IO error: No space left on device (os error 28)")
+
+    catalog = Catalog.open(shop.out)
+    with monkeypatch.context() as patch:
+        patch.setattr(pl.DataFrame, "write_parquet", full)
+        with pytest.raises(CatalogError, match=r"cannot write the catalog .*No space left on device"):
+            shop.ingest(ROWS)
+        with pytest.raises(CatalogError, match=r"cannot write the split .*No space left on device"):
+            split(catalog, val=0.5)
+    assert not [path for path in shop.out.iterdir() if path.suffix == ".tmp"]
+    assert shop.ingest(ROWS).digest == catalog.digest

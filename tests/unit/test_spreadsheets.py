@@ -1,0 +1,44 @@
+"""Cells that a spreadsheet would run: written as text, read back as they were."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from attire.spreadsheets import original_text, read_csv, safe_table, safe_text
+
+FORMULAS = ['=HYPERLINK("http://x")', "+1+cmd|'/C calc'!A0", "-2+3", "@SUM(1)", "\t=1+1", " =1", "\r=1", "＝1+1", "'=1"]
+HARMLESS = ["", "red", "-5", "+491234", "-1,234.5", "-1e-5", "-", "=", "'", "it's", "'tis", "a=b", "3-4", "\u00e9"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_formulas_become_text(text: str) -> None:
+    assert safe_text(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_what_is_no_formula_stays(text: str) -> None:
+    assert safe_text(text) == text
+
+
+def test_every_text_comes_back_as_it_was() -> None:
+    texts = {"".join(signs) for length in range(5) for signs in product("'=-1 \na", repeat=length)}
+    cells = {safe_text(text) for text in texts}
+    assert len(cells) == len(texts), "no two texts become one cell"
+    assert all(original_text(safe_text(text)) == text for text in texts)
+
+
+def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
+    words = [*FORMULAS, *HARMLESS[1:]]
+    rows = pl.DataFrame({"id": words, "=1+1": words[::-1], "share": [-0.5] * len(words)})
+    path = tmp_path / "t[1].csv"
+    safe_table(rows).write_csv(path)
+    safe_table(rows.lazy()).sink_csv(tmp_path / "t1.csv")
+    assert path.read_bytes() == (tmp_path / "t1.csv").read_bytes()
+    raw = pl.read_csv(path, glob=False, infer_schema=False)
+    assert raw.columns == ["id", "'=1+1", "share"]
+    assert raw["id"].to_list() == [safe_text(word) for word in words]
+    assert read_csv(path).equals(rows.with_columns(pl.col("share").cast(pl.String)))
