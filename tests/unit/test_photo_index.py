@@ -13,7 +13,7 @@ import pytest
 
 from attire.errors import CatalogError, PhotoError
 from attire.photos import index as indexing
-from attire.photos.index import Listed, PhotoIndex, find_photos
+from attire.photos.index import Listed, PhotoIndex, find_photos, remove_unlisted
 
 FILES = {"front/1.jpg": b"one", "front/2.JPG": b"two", "back/1.jpg": b"back", "notes.txt": b"no photo"}
 
@@ -120,6 +120,17 @@ def test_a_photo_that_was_delivered_again_with_the_same_size_is_taken(
         make(archive, files={"1.jpg": content})
         os.utime(archive, (0, 0))
         assert find_photos([archive], tmp_path / "out")["1.jpg"].read_bytes() == content
+
+
+def test_photos_of_earlier_deliveries_do_not_pile_up(tmp_path: Path) -> None:
+    archive, out = tmp_path / "photos.zip", tmp_path / "out"
+    find_photos([as_zip(archive, files={"1.jpg": b"old", "2.jpg": b"same"})], out)
+    index = find_photos([as_zip(archive, files={"1.jpg": b"new", "2.jpg": b"same"})], out)
+    (out / "by hand.jpg").write_bytes(b"mine")
+    assert len(list(out.glob("??/*"))) == 3
+    remove_unlisted(out, index)
+    assert {file.read_bytes() for file in out.glob("??/*")} == {b"new", b"same"}
+    assert (out / "by hand.jpg").exists()
 
 
 def test_one_name_twice_in_an_archive_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from attire.catalog.sources import SOURCES, SourceOptions
 from attire.catalog.store import TABLES, TAXONOMY, Catalog, read_manifest, write_catalog
 from attire.errors import CatalogError, ConfigError, FeedError, PhotoError, did_you_mean
 from attire.files import LockedError, locked, read_parquet
-from attire.photos.index import PhotoIndex, find_photos
+from attire.photos.index import PhotoIndex, find_photos, remove_unlisted
 from attire.taxonomy import Taxonomy
 
 PHOTOS, WORK, LOCK = "photos", ".work", ".lock"
@@ -103,6 +103,7 @@ def ingest(
             }
             catalog = write_catalog(out, words.taxonomy, words.toml, tables, made_from)
             facts.forget()
+            remove_unlisted(out / PHOTOS, index)
             return catalog
     except LockedError:
         raise CatalogError(f"another attire ingest is writing {out}: wait until it has finished.") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -21,6 +22,7 @@ from attire.photos.folder import is_photo, photos_below
 from attire.photos.remote import Remote
 
 BLOCK = 10_000  # photos that are objects at once
+UNPACKED = re.compile("[0-9a-f]{64}")  # the name of an unpacked photo, without its suffix
 BOMB_BYTES, BOMB_RATIO = 2**30, 100  # photos are compressed already, so an archive makes them little smaller
 
 
@@ -124,6 +126,14 @@ def find_photos(sources: Sequence[str | Path], unpack_to: Path) -> PhotoIndex:
             what = "is neither a folder nor a tar or zip archive" if source.exists() else "does not exist"
             raise CatalogError(f"--images {source} {what}. Expected folders, .tar, .tar.gz or .zip files of photos.")
     return PhotoIndex(listed)
+
+
+def remove_unlisted(folder: Path, index: PhotoIndex) -> None:
+    """Remove what earlier calls of `find_photos` have unpacked to `folder` and `index` does not list."""
+    listed = {file.name for _, file in index if file.is_relative_to(folder)}
+    for file in folder.glob("??/*"):
+        if UNPACKED.fullmatch(file.stem) and file.name not in listed:
+            file.unlink()
 
 
 def _as_listed(name: str, file: Path) -> Listed:
