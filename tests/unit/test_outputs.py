@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from engines import MeanColour
+from fake_engines import MeanColour
 from PIL import Image
 
 from attire.bundle import ModelBundle
@@ -23,6 +23,7 @@ from attire.files import locked
 from attire.predict import bulk, parts
 from attire.predict.bulk import Summary, predict
 from attire.predict.engines import Bytes, Floats
+from attire.predict.output import SINKS
 from attire.predict.parts import Origin, Parts
 from attire.predict.record import Work
 from attire.spreadsheets import read_csv
@@ -272,7 +273,7 @@ def test_a_full_disk_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch, suffix
 
     out = shop.folder / f"o{suffix}"
     with monkeypatch.context() as patch:
-        patch.setitem(parts.SINKS, suffix, sink)
+        patch.setitem(SINKS, suffix, sink)
         with pytest.raises(ConfigError, match=r"cannot write .*No space left on device"):
             shop.predict(out=out)
     assert not out.exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from engines import MeanColour
+from fake_engines import MeanColour
 from numpy.typing import NDArray
 from PIL import Image
 

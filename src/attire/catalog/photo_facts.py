@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from attire.catalog.duplicates import fingerprint
 from attire.catalog.store import TABLES
@@ -19,6 +17,7 @@ from attire.errors import PhotoError
 from attire.files import read_parquet, replace_parquet
 from attire.photos.folder import read_file
 from attire.photos.image import open_photo, photo_header
+from attire.progress import tracking
 
 DECODE_PX = (256, 256)  # enough to verify the whole file and to hash what it shows
 CHUNK = 1000  # photos between two saves: what a killed ingest loses at most
@@ -78,16 +77,12 @@ class PhotoFacts:
 def _opened(photos: Mapping[str, Path], root: Path) -> Iterator[dict[str, Facts | str]]:
     """Facts, or the reason, of each photo, a chunk at a time. Threads suffice: Pillow decodes outside Python's lock."""
     jobs = [(name, path, root) for name, path in photos.items()]
-    columns = (TextColumn("opening photos"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
-    progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not jobs)
-    with progress, ThreadPoolExecutor(os.cpu_count()) as pool:
-        task = progress.add_task("", total=len(jobs), speed="")
+    with tracking("opening photos", len(jobs), "photos") as tracker, ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(jobs), CHUNK):
             chunk = {}
             for name, result in pool.map(_facts_or_reason, jobs[start : start + CHUNK]):
                 chunk[name] = result
-                speed = progress.tasks[task].speed
-                progress.update(task, advance=1, speed=f"{speed:,.0f} photos/s" if speed else "")
+                tracker.advance()
             yield chunk
 
 

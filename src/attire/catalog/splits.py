@@ -15,12 +15,11 @@ import polars as pl
 from iterstrat.ml_stratifiers import IterativeStratification
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
 from attire.catalog.store import Catalog
 from attire.errors import CatalogError, ConfigError, did_you_mean
 from attire.files import read_parquet, replace_parquet, replace_text
+from attire.progress import tracking
 from attire.taxonomy import Taxonomy
 
 PARTS = ("train", "val", "test")
@@ -172,9 +171,7 @@ def _assign(
     room = room.clip(min=0)
     if len(rest):
         size_marks = sizes[rest, None] >= 2 ** np.arange(1, int(sizes[rest].max()).bit_length())
-        console, columns = Console(stderr=True), (SpinnerColumn(), "splitting", TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            progress.add_task("")
+        with tracking("splitting"):
             part[rest] = IterativeStratification(np.hstack([marks[rest], size_marks]), room / room.sum(), rng)
     return used[part]
 

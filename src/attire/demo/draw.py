@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
-from rich.console import Console
-from rich.progress import track
 
 from attire.demo.fabric import COLOURS, PATTERNS, RGB, colour_of
 from attire.demo.garments import HEMS, SLEEVES, Canvas, Garment, draw_dress, draw_skirt, draw_top, draw_trousers
+from attire.progress import track
 
 PHOTO_PX = (160, 208)  # width, height
 OVERSAMPLING = 2
@@ -81,7 +80,7 @@ def draw_catalog(out: Path, products: int = 700, seed: int = 0) -> DrawnCatalog:
     drawn.photos.mkdir(parents=True, exist_ok=True)
     feed, truth = [], []
     garment, group = _garment(random), ""
-    for number in track(range(products), "drawing garments", console=Console(stderr=True)):
+    for number in track(range(products), "drawing garments", "garments", products):
         id = f"{number:04d}"
         variant = number > 0 and random.random() < VARIANT
         if variant:  # the garment before it, in another colour

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,8 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from attire.bundle import ModelBundle, library_versions
 from attire.errors import ExportError
@@ -37,6 +34,7 @@ from attire.predict.exported import (
 )
 from attire.predict.runtimes import MODEL_FILES, ExportedEngine, runtime_versions
 from attire.predict.speed import BATCH, images_per_s
+from attire.progress import tracking
 
 MAKERS: dict[Runtime, Callable[[Path, Path, Scheme | None, Sample], None]] = {
     "onnx": make_onnx,
@@ -94,7 +92,7 @@ def export(
     sample = draw_sample(bundle, photos)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=bundle.path) as temporary:
         graph, made = Path(temporary, "graph.onnx"), Path(temporary, name)
-        with _working("tracing the network"):
+        with tracking("tracing the network"):
             write_onnx(bundle, graph)
         torch_answers = _asked(TorchEngine(bundle, "float32"), sample, "torch, float32")
         shutil.rmtree(folder, ignore_errors=True)
@@ -102,7 +100,7 @@ def export(
         for attempt in ATTEMPTS[to, int8]:
             shutil.rmtree(made, ignore_errors=True)
             made.mkdir()
-            with _working(f"making {name} {attempt.kept}"):
+            with tracking(f"making {name} {attempt.kept}"):
                 MAKERS[to](graph, made / MODEL_FILES[to], attempt.scheme, sample)
             engine = ExportedEngine.of_folder(made, to, attempt.precision, sample.text is not None)
             found = compare(bundle, sample, torch_answers, _asked(engine, sample, f"{name} {attempt.precision}"))
@@ -112,7 +110,7 @@ def export(
                 break
         else:
             raise ExportError(_refusal(name, tried))
-        with _working("measuring its speed"):
+        with tracking("measuring its speed"):
             speed = _speed(bundle, engine, sample)
         record = EngineRecord(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -136,22 +134,11 @@ def export(
 def _asked(engine: Engine, sample: Sample, name: str) -> Answers:
     """What the engine says of the whole sample, with a progress bar."""
     found: list[Answers] = []
-    columns = (SpinnerColumn(), TextColumn("comparing: {task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(name, total=len(sample.pixels))
+    with tracking(f"comparing: {name}", len(sample.pixels), "photos") as tracker:
         for batch in answers(engine, sample):
             found.append(batch)
-            progress.advance(task, len(batch.category))
+            tracker.advance(len(batch.category))
     return Answers(*(np.concatenate(part) for part in zip(*found, strict=True)))
-
-
-@contextmanager
-def _working(at: str) -> Iterator[None]:
-    """Say what is being done and for how long, where its length is not known."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        progress.add_task(at, total=None)
-        yield
 
 
 def _speed(bundle: ModelBundle, engine: Engine, sample: Sample) -> Speed:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
 from attire.bundle import ModelBundle
 from attire.catalog.splits import MANIFEST as SPLITS
@@ -19,6 +18,7 @@ from attire.errors import ConfigError, PhotoError
 from attire.labels import Targets
 from attire.photos.image import open_photo
 from attire.photos.index import find_photos
+from attire.progress import track
 
 PHOTOS = 300  # nncf's own default for calibration; the share of equal decisions is then known to about 0.2%
 
@@ -49,7 +49,7 @@ def draw_sample(bundle: ModelBundle, source: str | Path, count: int = PHOTOS) ->
             photos = [(row, found[row][1]) for row in _shuffled(list(range(len(found))))[:count]]
             titles = []
         pixels, kept = [], []
-        for row, path in track(photos, description=f"reading {len(photos):,} photos", transient=True):
+        for row, path in track(photos, "reading photos", "photos", len(photos)):
             try:
                 pixels.append(bundle.preprocess.resize(open_photo(path, target_px=bundle.preprocess.size_px)))
                 kept.append(row)

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.dtypes import StringDType
-from rich.progress import track
 
 from attire.errors import CatalogError, PhotoError
 from attire.files import replacing
 from attire.photos.archive import looks_like_archive, members
 from attire.photos.folder import is_photo, photos_below
 from attire.photos.remote import Remote
+from attire.progress import track
 
 BLOCK = 10_000  # photos that are objects at once
 UNPACKED = re.compile("[0-9a-f]{64}")  # the name of an unpacked photo, without its suffix
@@ -147,7 +147,7 @@ def _as_listed(name: str, file: Path) -> Listed:
 def _unpacked(archive: Path, folder: Path) -> Iterator[Listed]:
     """Photos of an archive as files in `folder`, named by their content: no photo takes the place of another."""
     size, total = archive.stat().st_size, 0
-    for member in track(members(str(archive), folder, Remote()), description=f"unpacking {archive.name}"):
+    for member in track(members(str(archive), folder, Remote()), f"unpacking {archive.name}", "files"):
         if not is_photo(member.name):
             continue
         if isinstance(member.content, str):

@@ -25,13 +25,12 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from attire.catalog.store import Catalog
 from attire.errors import CatalogError, PhotoError
 from attire.files import replace_text
 from attire.photos.image import open_photo
+from attire.progress import tracking
 
 PIXELS, INDEX, MANIFEST = "pixels.u8", "index.bin", "manifest.json"
 ENTRY = np.dtype([("sha256", "S64"), ("offset", "<i8"), ("height", "<i4"), ("width", "<i4"), ("crc32", "<u4")])
@@ -180,25 +179,26 @@ def _usable(folder: Path, px: int) -> PhotoCache:
 
 def _add(cache: PhotoCache, new: Sequence[tuple[str, Path]]) -> None:
     """Append photos (SHA-256, file), a chunk at a time: pixels, index, and then the manifest that counts them."""
-    columns = (TextColumn("caching photos"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
-    progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
     entries = cache.entries.tobytes()
     photos, offset, crc32 = len(cache), cache.size, zlib.crc32(entries)
     pool = ThreadPoolExecutor(os.cpu_count())  # threads suffice: Pillow decodes outside Python's lock
-    with (cache.folder / PIXELS).open("r+b") as pixels, (cache.folder / INDEX).open("r+b") as index, progress, pool:
+    with (
+        (cache.folder / PIXELS).open("r+b") as pixels,
+        (cache.folder / INDEX).open("r+b") as index,
+        tracking("caching photos", len(new), "photos") as tracker,
+        pool,
+    ):
         pixels.truncate(offset)
         index.truncate(len(entries))
         pixels.seek(offset)
         index.seek(len(entries))
-        task = progress.add_task("", total=len(new), speed="")
         for start in range(0, len(new), CHUNK):
             rows = []
             for sha256, photo in _decoded(pool, new[start : start + CHUNK], cache.px):
                 rows.append((sha256, offset, *photo.shape[:2], zlib.crc32(photo.data)))
                 pixels.write(photo.data)
                 offset += photo.nbytes
-                speed = progress.tasks[task].speed
-                progress.update(task, advance=1, speed=f"{speed:,.0f} photos/s" if speed else "")
+                tracker.advance()
             content = np.array(rows, ENTRY).tobytes()
             index.write(content)
             _settle(pixels)

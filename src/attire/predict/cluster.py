@@ -26,9 +26,10 @@ from attire.bundle import ModelBundle
 from attire.errors import AttireError, ConfigError, MissingExtraError
 from attire.predict.blocks import Block
 from attire.predict.engines import open_engine
-from attire.predict.logits import bar, stream
+from attire.predict.logits import stream
 from attire.predict.output import Format
 from attire.predict.parts import Answering, Counts, Parts, encoded
+from attire.progress import tracking
 
 if TYPE_CHECKING:  # actors need not import what reads catalogs
     from attire.predict.inputs import Products
@@ -64,11 +65,12 @@ class OnRay:
             for number, unit in _units(products, parts.size)
             if number not in done
         ]
-        with _connected(self.address), bar(products.total, Counts.total(done.values()).products) as advance:
+        earlier = Counts.total(done.values()).products
+        with _connected(self.address), tracking("predicting", products.total, "products", done=earlier) as tracker:
             try:
                 for row in self._found(todo, answering, products, parts.size) if todo else ():
                     parts.add(row["number"], row["part"])
-                    advance(row["products"])
+                    tracker.advance(row["products"])
             except ray.exceptions.RayError as error:
                 cause = getattr(error, "cause", None) or error.__cause__
                 raise (

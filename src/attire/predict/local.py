@@ -11,9 +11,10 @@ from typing import ClassVar
 from attire.predict.blocks import Block
 from attire.predict.engines import Engine
 from attire.predict.inputs import Products
-from attire.predict.logits import stream, tracked
+from attire.predict.logits import stream
 from attire.predict.parts import Answering, Counts, Parts, encoded
 from attire.predict.runtimes import runtime_versions
+from attire.progress import track
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Local:
         bundle = answering.bundle
         todo = (product for number, product in enumerate(products) if number // parts.size not in done)
         found = stream(self.engine, bundle.preprocess, todo, self.batch_size, bundle.title_reader)
-        answers = tracked(found, products.total, Counts.total(done.values()).products)
+        answers = track(found, "predicting", "products", products.total, done=Counts.total(done.values()).products)
         missing = (number for number in count() if number not in done)
 
         def save(number: int, found: Block) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
@@ -20,6 +17,7 @@ from attire.pixels.preprocess import Preprocess
 from attire.predict.blocks import Block, ProductLogits
 from attire.predict.decode import Pixels, ProductPhotos, decoded
 from attire.predict.engines import Engine, TitleEngine
+from attire.progress import track
 from attire.titles import TitleReader
 
 BATCH = 32  # photos
@@ -80,7 +78,7 @@ def catalog_logits(
         answers = _title_stream(engine, reader, products, batch_size)
     else:
         answers = stream(engine, bundle.preprocess, products, batch_size, reader)
-    return Block.take(tracked(answers, len(products)), len(products), bundle.taxonomy)
+    return Block.take(track(answers, "predicting", "products", len(products)), len(products), bundle.taxonomy)
 
 
 def title_reader(bundle: ModelBundle, inputs: Inputs) -> TitleReader | None:
@@ -114,29 +112,6 @@ def _title_stream(
                 yield ProductLogits(product.id, category, attributes, ())
             else:
                 yield ProductLogits(product.id, None, None, ("no title",))
-
-
-def tracked(products: Iterable[ProductLogits], total: int | None, done: int = 0) -> Iterator[ProductLogits]:
-    """`products`, with a progress bar on stderr that starts at `done` of `total`, if that is known."""
-    with bar(total, done) as advance:
-        for product in products:
-            yield product
-            advance(1)
-
-
-@contextmanager
-def bar(total: int | None, done: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar of products on stderr, and what tells it that some more are done."""
-    columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=total, completed=done, speed="")
-
-        def advance(products: int) -> None:
-            speed = progress.tasks[task].speed
-            progress.update(task, advance=products, speed=f"{speed:,.0f} products/s" if speed else "")
-
-        yield advance
-        progress.update(task, total=progress.tasks[task].completed)  # known at last
 
 
 @dataclass(slots=True)

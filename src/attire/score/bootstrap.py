@@ -7,8 +7,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
+
+from attire.progress import track
 
 LEVEL = 0.95
 Name = TypeVar("Name", bound=Hashable)
@@ -39,8 +39,7 @@ def intervals(
     step = max(1, min(_STEP, _CELLS // max(1, len(groups))))
     drawn: dict[Name, list[NDArray[np.float64]]] = {}
     blocks = [min(step, resamples - start) for start in range(0, resamples, step)]
-    console = Console(stderr=True)
-    for size in track(blocks, "resampling", console=console, transient=True, disable=not console.is_terminal):
+    for size in track(blocks, "resampling", "blocks", len(blocks)):
         counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=size)
         for name, values in figures(counts.T.astype(np.float32)[group_of_product]).items():
             drawn.setdefault(name, []).append(values)

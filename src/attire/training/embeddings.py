@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 from torch.utils.data import DataLoader
 
 from attire.catalog.store import Catalog
@@ -17,6 +16,7 @@ from attire.pixels.cache import EmbeddingCache
 from attire.pixels.dataset import DrawSampler, PhotoDataset, PhotoFiles
 from attire.pixels.normalise import Normalise
 from attire.pixels.preprocess import Preprocess
+from attire.progress import tracking
 
 BATCH = 32
 
@@ -43,10 +43,11 @@ def catalog_embeddings(
     normalise = Normalise(preprocess).to(device)
     rows = []
     half = torch.autocast(device.type, torch.bfloat16, enabled=fastest_precision() == "bf16-mixed")
-    with torch.inference_mode(), half:
-        for pixels, _ in track(loader, description=f"embedding {len(paths):,} photos with {name}"):
+    with torch.inference_mode(), half, tracking(f"embedding with {name}", len(paths), "photos") as tracker:
+        for pixels, _ in loader:
             batch = normalise(pixels.to(device, memory_format=torch.channels_last))
             rows.append(network.features(batch).float().cpu().numpy())
+            tracker.advance(len(pixels))
     cache.write(np.concatenate(rows))
     embeddings = cache.read()
     assert embeddings is not None
