@@ -24,7 +24,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.context import ForkServerProcess
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from threading import Timer
 from typing import Annotated, Any
@@ -262,25 +261,25 @@ def _fresh(folder: Path, name: str) -> Path:
 
 
 def _names(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    """Every path below it, but for logs, whose names have the time in them."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if "logs" not in path.parts}
 
 
 def start(log: Path, run: Callable[..., None], *arguments: Any) -> ForkServerProcess:
     """A process that has just begun to run this; what it says comes into `log`."""
-    begins = CONTEXT.Event()
-    process = CONTEXT.Process(target=_quietly, args=(begins, log, run, *arguments))
+    log.unlink(missing_ok=True)
+    process = CONTEXT.Process(target=_quietly, args=(log, run, *arguments))
     process.start()
-    while not begins.wait(1) and process.is_alive():
-        pass
+    while not log.exists() and process.is_alive():
+        time.sleep(0.002)
     return process
 
 
-def _quietly(begins: Event, log: Path, run: Callable[..., None], *arguments: Any) -> None:
+def _quietly(log: Path, run: Callable[..., None], *arguments: Any) -> None:
+    photo_facts.CHUNK = bulk.PART = SAVE
     with log.open("wb") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-    photo_facts.CHUNK = bulk.PART = SAVE
-    begins.set()
     run(*arguments)
 
 

@@ -51,6 +51,16 @@ def test_the_whole_job(tmp_path: Path) -> None:
     done("predict", "run/bundle", "photos", "--out", "photos.csv", cwd=tmp_path)
     done("predict", "run/bundle", "feed.csv", "--images", "photos", "--out", "feed.parquet", cwd=tmp_path)
     done("predict", "run/bundle", "catalog", "--split", "val", "--format", "long", "--out", "val.jsonl", cwd=tmp_path)
+    again = done("predict", "run/bundle", "photos", "--out", "photos.csv", cwd=tmp_path)
+    assert "by an earlier run" in again
+    for options in (["--format", "long"], ["--precision", "0.9"]):
+        refused = attire("predict", "run/bundle", "photos", *options, "--out", "photos.csv", cwd=tmp_path)
+        assert refused.returncode == 2
+        assert "--overwrite replaces it" in refused.stderr
+    (tmp_path / "week.csv").write_text("".join((tmp_path / "feed.csv").read_text().splitlines(keepends=True)[:30]))
+    refused = attire("ingest", "week.csv", "--images", "photos", "--out", "catalog", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "week.csv lacks 51 of the 80 products" in refused.stderr
     assert len(pl.read_csv(tmp_path / "photos.csv")) == len(list((tmp_path / "photos").iterdir()))
     assert len(pl.read_parquet(tmp_path / "feed.parquet")) == 80
     told = attire("evaluate", "run/bundle", "catalog", "--inputs", "both", "--out", "report", cwd=tmp_path).stderr

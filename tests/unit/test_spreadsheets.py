@@ -7,7 +7,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from drawing import draw_feed
 
+from attire.catalog.ingest import ingest
+from attire.evaluation.files import _csv
+from attire.predict.output import SINKS
+from attire.review.work import COLUMNS, Work
 from attire.spreadsheets import original_text, read_csv, safe_table, safe_text
 
 FORMULAS = ['=HYPERLINK("http://x")', "+1+cmd|'/C calc'!A0", "-2+3", "@SUM(1)", "\t=1+1", " =1", "\r=1", "＝1+1", "'=1"]
@@ -42,3 +47,22 @@ def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
     assert raw.columns == ["id", "'=1+1", "share"]
     assert raw["id"].to_list() == [safe_text(word) for word in words]
     assert read_csv(path).equals(rows.with_columns(pl.col("share").cast(pl.String)))
+
+
+def test_tables_of_a_report_run_no_formula() -> None:
+    rows: list[dict[str, object]] = [{"key": "=1+1", "iou": -0.5}]
+    assert _csv(rows) == b"key,iou\n'=1+1,-0.5\n"
+
+
+def test_predictions_in_a_csv_are_reviewed_as_they_were(tmp_path: Path) -> None:
+    feed = draw_feed(tmp_path, 3)
+    feed.write_text(feed.read_text().replace("p000", "=1+1").replace("p001", "-1"))
+    catalog = ingest(feed, tmp_path / "photos", tmp_path / "catalog")
+    rows = {name: [None] * 3 for name in COLUMNS} | {"id": catalog.ids, "category": ["Shirts"] * 3}
+    table = pl.LazyFrame(rows, schema=COLUMNS)
+    work = []
+    for suffix in (".csv", ".parquet"):
+        SINKS[suffix](table, tmp_path / f"p{suffix}")
+        work.append(Work(catalog, tmp_path / f"p{suffix}").fields)
+    assert work[0].equals(work[1])
+    assert work[0]["product"].to_list() == catalog.ids

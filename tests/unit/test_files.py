@@ -1,0 +1,65 @@
+"""Files: a lock that ends with its process, JSON of any kind, what polars says of the disk, what a kill leaves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from attire.files import LockedError, locked, read_json, remove_temporary, replace_text, replacing
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from attire.files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_does_not_survive_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "l[1]"
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(LockedError), locked(path):
+        pass
+    holder.kill()
+    holder.communicate()
+    with locked(path):
+        with pytest.raises(LockedError), locked(path):
+            pass
+        assert path.exists(), "who was refused did not remove it"
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b"1" * 5000, b"\xff", b'{"a": 1'])
+def test_json_that_cannot_be_parsed_is_a_value_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"\S"):
+        read_json(tmp_path / "x.json")
+
+
+def test_what_polars_says_of_the_disk(tmp_path: Path) -> None:
+    def write(message: str) -> None:
+        with replacing(tmp_path / "t.parquet"):
+            raise pl.exceptions.ComputeError(message)
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write("parquet: File out of specification: underlying IO error: No space left on device (os error 28)")
+    assert caught.value.errno == 28
+    with pytest.raises(pl.exceptions.ComputeError):
+        write("another fault")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_kill_leaves_is_removed(tmp_path: Path) -> None:
+    replace_text(tmp_path / "a[1].csv", "whole")
+    for name in (".a[1].csv.7.tmp", ".a1.csv.7.tmp"):
+        (tmp_path / name).touch()
+    remove_temporary(tmp_path / "a[1].csv")
+    assert {path.name for path in tmp_path.iterdir()} == {"a[1].csv", ".a1.csv.7.tmp"}
