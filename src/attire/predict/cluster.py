@@ -128,7 +128,7 @@ class _Predicting:
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, list[Any]]:
         """The part of the only row in `batch`."""
-        origin, unit = pickle.loads(batch["unit"][0])
+        origin, unit = pickle.loads(batch["unit"][0])  # noqa: S301  (from Ray, not from a file)
         products = self.of_shards([unit]) if isinstance(unit, str) else unit
         bundle = self.answering.bundle
         answers = stream(self.engine, bundle.preprocess, products, self.batch_size, bundle.title_reader)
