@@ -156,6 +156,13 @@ def test_a_killed_second_ingest_keeps_what_the_catalog_was_made_from(
     assert {path.name for path in shop.out.iterdir()} == {path.name for path in whole.path.iterdir()}
 
 
+def test_a_kill_while_facts_are_saved_leaves_nothing(shop: Shop) -> None:
+    (shop.out / ".work").mkdir()
+    (shop.out / ".work" / ".photos-00000.parquet.1.tmp").write_text("half of it")
+    shop.ingest(ROWS)
+    assert not (shop.out / ".work").exists()
+
+
 def test_two_at_the_same_time(shop: Shop) -> None:
     with locked(shop.out / ".lock"), pytest.raises(CatalogError, match="another attire ingest is writing"):
         shop.ingest(ROWS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,10 +63,8 @@ class PhotoFacts:
 
     def forget(self) -> None:
         """Remove the intermediate files: the catalog has it all now."""
-        for part in self.folder.glob("photos-*.parquet"):
-            part.unlink()
         if self.folder.is_dir():
-            self.folder.rmdir()
+            shutil.rmtree(self.folder)  # with what a killed run has left unfinished
 
     def _save(self, facts: Sequence[Facts]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
