@@ -244,7 +244,12 @@ def kill_verb(name: str, shop: Shop, folder: Path, moments: int) -> Tally:
         if at_once and at_once not in (before, expected):
             tally.wrong.append(f"{name}, killed after {moment:.2f} s: looks finished, and is not")
             continue
-        _finished(start(log, verb.run, shop, out), log)
+        process = start(log, verb.run, shop, out)
+        process.join()
+        if process.exitcode:
+            said = log.read_text(errors="replace").strip().rpartition("\n")[2]
+            tally.wrong.append(f"{name}, killed after {moment:.2f} s and called again, fails: {said}")
+            continue
         again = verb.found(out)
         if again != expected:
             other = [part for part in {**expected, **again} if expected.get(part) != again.get(part)]
