@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class AttireError(Exception):
@@ -70,3 +74,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     by_fold = {k.casefold(): k for k in known}
     close = difflib.get_close_matches(word.casefold(), by_fold, n=1, cutoff=0.6)
     return f"; did you mean '{by_fold[close[0]]}'?" if close else "."
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where a file's content is not what was expected, and why, in one line: pydantic's own text has several."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else str(first["msg"])

@@ -1,6 +1,6 @@
 """A catalog on disk: products, labels and photos as Parquet, with a manifest that is written last.
 
-manifest.json        digests of everything below; its presence says that the catalog is complete
+manifest.json        digests of everything below: the catalog is complete where they fit
 taxonomy.toml        the words, for people to edit (then run ingest again)
 products.parquet     id, group, category, title, images
 labels.parquet       id, key, value: one row for each stated value
@@ -23,9 +23,9 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from attire.errors import CatalogError, did_you_mean
+from attire.errors import CatalogError, did_you_mean, first_fault
 from attire.files import file_sha256, read_json, read_parquet, remove_temporary, replace_parquet, replace_text
 from attire.labels import Targets, encode
 from attire.taxonomy import Taxonomy
@@ -204,8 +204,8 @@ def read_manifest(path: Path) -> Manifest | None:
         return Manifest.model_validate(said)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:  # pydantic's errors are ValueErrors, of several lines
-        reason = str(error).replace("\n", " ")
+    except (OSError, ValueError) as error:
+        reason = first_fault(error) if isinstance(error, ValidationError) else error
         raise CatalogError(f"{file} cannot be read ({reason}): remove it, and run 'attire ingest' again.") from None
 
 

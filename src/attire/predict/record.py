@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from attire.errors import ConfigError
+from attire.errors import ConfigError, first_fault
 from attire.files import file_sha256, read_json, replace_text
 from attire.predict.output import Format
 
@@ -70,10 +70,8 @@ def finished_record(out: Path, work: Work) -> Record | None:
     except FileNotFoundError:
         raise kept(out, f"was not written by attire predict, for there is no {path.name}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "all of it"
         raise kept(
-            out, f"has a record that is damaged or of another version, {path.name}: {place}: {first['msg']}"
+            out, f"has a record that is damaged or of another version, {path.name}: {first_fault(error)}"
         ) from None
     except (OSError, ValueError) as error:
         raise kept(out, f"has a record that cannot be read, {path.name}: {error}") from None
