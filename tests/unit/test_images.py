@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from attire.errors import PhotoError
+from attire.photos import image
 from attire.photos.image import open_photo, photo_header
 
 
@@ -117,6 +118,22 @@ def test_16_bits_keep_their_scale() -> None:
     assert full.max() == 255
     assert abs(int(full[45, 0, 0]) - 127) <= 2
     assert np.asarray(open_photo(deep(32767))).max() == 127, "a dark photo stays dark"
+
+
+def test_every_value_of_16_bits_is_rounded_as_it_should_be() -> None:
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    opened = np.asarray(open_photo(encoded(Image.fromarray(values), "PNG")))[..., 0]
+    np.testing.assert_array_equal(opened, np.round(values.astype(np.float64) / 257))
+
+
+def test_a_jpeg_of_so_many_scans_that_it_takes_minutes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encoded(photo(), "JPEG", progressive=True)
+    many = content[:-2] + content[content.rindex(b"\xff\xda") : -2] * 54 + b"\xff\xd9"
+    assert open_photo(many).size == (60, 90)
+    monkeypatch.setattr(image, "MAX_PIXELS", 60 * 90 * 2)
+    assert open_photo(content).size == (60, 90)
+    with pytest.raises(PhotoError, match="too slow to decode: 60 x 90 px in 64 scans"):
+        open_photo(many, target_px=(30, 20))
 
 
 def test_a_target_size_reads_less_but_never_too_little() -> None:

@@ -14,6 +14,7 @@ from attire.photos.folder import read_file
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 100_000_000  # decoded at once: 300 MB of RGB
+MAX_SCANS = 20  # of a JPEG of so many pixels; of a smaller one more. A usual progressive one has 10
 ORIENTATION, SIDEWAYS = 0x0112, 5  # the EXIF tag; from this value on, width and height are swapped
 
 
@@ -28,6 +29,7 @@ def open_photo(source: Path | bytes, target_px: tuple[int, int] | None = None) -
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of sizes and EXIF that are judged here
             with Image.open(io.BytesIO(content), formats=FORMATS) as photo:
+                _check_scans(photo, content)
                 return _decode(photo, target_px)
     except UnidentifiedImageError:
         raise PhotoError(_unidentified(content)) from None
@@ -37,6 +39,15 @@ def open_photo(source: Path | bytes, target_px: tuple[int, int] | None = None) -
         # Pillow says "image file is truncated", "broken data stream", "Truncated File Read", by format.
         cut = any(word in str(error).lower() for word in ("truncated", "broken data", "unexpected end"))
         raise PhotoError("truncated: the file ends too early" if cut else f"damaged: {error}") from None
+
+
+def _check_scans(photo: Image.Image, content: bytes) -> None:
+    """Refuse a JPEG whose decoding takes minutes: each scan is a pass over all pixels, for as little as 20 bytes."""
+    if photo.format in ("JPEG", "MPO"):
+        # Elsewhere than at the start of a scan these two bytes stand only in a thumbnail, which has few.
+        scans = content.count(b"\xff\xda")
+        if scans * photo.width * photo.height > MAX_SCANS * MAX_PIXELS:
+            raise PhotoError(f"too slow to decode: {photo.width:,} x {photo.height:,} px in {scans:,} scans")
 
 
 def _decode(photo: Image.Image, target_px: tuple[int, int] | None) -> Image.Image:
@@ -70,8 +81,13 @@ def _rgb(photo: Image.Image) -> Image.Image:
 
 def _from_deep(photo: Image.Image) -> Image.Image:
     """16-bit integers keep their scale; floats and 32-bit integers have none, so they are stretched to theirs."""
+    if photo.mode.startswith("I;16"):
+        whole = np.asarray(photo).astype(np.uint32)
+        whole += 128  # to round
+        whole //= 257
+        return Image.fromarray(whole.astype(np.uint8)).convert("RGB")
     values = np.asarray(photo, dtype=np.float64)
-    if photo.mode.startswith("I;16") or (photo.mode == "I" and values.min() >= 0 and 255 < values.max() < 65536):
+    if photo.mode == "I" and values.min() >= 0 and 255 < values.max() < 65536:
         low, high = 0.0, 65535.0
     else:
         low, high = float(values.min()), float(values.max())
