@@ -27,6 +27,18 @@ def test_every_photo_gets_the_size(fit: str, photo_size: tuple[int, int], size_p
     assert pixels.dtype == np.float32
 
 
+def test_a_strip_gets_the_size_without_a_frame_as_large_as_its_length_squared(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = preprocess((64, 48), "pad")
+    whole = made.resize(Image.linear_gradient("L").resize((3000, 100)).convert("RGB"))
+    monkeypatch.setattr("attire.pixels.preprocess.FRAME_PIXELS", 500_000)
+    strip = Image.linear_gradient("L").resize((3000, 100)).convert("RGB")
+    framed = made.frame(strip)
+    assert framed.width * framed.height < 600_000
+    assert framed.width / framed.height == pytest.approx(48 / 64, rel=0.01)
+    assert np.abs(made.resize(strip).astype(int) - whole).mean() < 3
+    assert made.resize(Image.new("RGB", (100_000, 1))).shape == (3, 64, 48)
+
+
 def test_padding_is_white_and_keeps_proportions() -> None:
     pixels = preprocess((40, 40), "pad").resize(Image.new("RGB", (10, 40), (0, 0, 0)))
     black = (pixels == 0).all(axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict
 
+FRAME_PIXELS = 100_000_000  # as many as a photo may have
 WHITE = (255, 255, 255)  # product photos stand on white, so padding should too
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -45,7 +47,13 @@ class Preprocess(BaseModel):
         framed = self._framed(*photo.size)
         if framed == photo.size:
             return photo
-        return ImageOps.pad(photo, framed, color=WHITE) if self.fit == "pad" else ImageOps.fit(photo, framed)
+        if self.fit == "crop":
+            return ImageOps.fit(photo, framed)
+        if framed[0] * framed[1] > FRAME_PIXELS:  # around a strip: of 65,000 x 100 px it would take 17 GB
+            shrink = math.sqrt(FRAME_PIXELS / (framed[0] * framed[1]))
+            width, height = (max(1, int(side * shrink)) for side in photo.size)
+            photo, framed = photo.resize((width, height)), self._framed(width, height)
+        return ImageOps.pad(photo, framed, color=WHITE)
 
     def window(self, width: int, height: int) -> tuple[int, int, int, int]:
         """The box (left, top, right, bottom) that `frame` shows of a photo of that size, in the photo's px.
