@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+from pathlib import Path
 
 # What glibc is told, by number in malloc.h and by the variable that a child process reads.
 SETTINGS = {
@@ -22,9 +23,28 @@ def keep_freed_memory() -> None:
     peak. To be called before other threads start. Without glibc, or where the environment has settings of its own
     (or another allocator), nothing is changed.
     """
-    if platform.libc_ver()[0] != "glibc" or os.environ.keys() & {*SETTINGS, "GLIBC_TUNABLES", "LD_PRELOAD"}:
+    if not _glibc() or os.environ.keys() & {*SETTINGS, "GLIBC_TUNABLES", "LD_PRELOAD"}:
         return
     libc = ctypes.CDLL(None)
     for variable, (option, value) in SETTINGS.items():
         libc.mallopt(option, value)
         os.environ[variable] = str(value)
+
+
+def give_freed_memory_back() -> None:
+    """Let the system have what this process has freed, after something that took far more than usual."""
+    if _glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def resident_bytes() -> int:
+    """The memory that this process holds; 0 where the system does not tell (it is not Linux)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _glibc() -> bool:
+    return platform.libc_ver()[0] == "glibc"

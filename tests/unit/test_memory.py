@@ -33,7 +33,37 @@ thread.join()
 PAGES = 64 * 1024 // 4  # of one block
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator than glibc's")
+# Resident MiB before, while 300 MiB are held, after they are freed, and after they are given back.
+GIVEN_BACK = """
+from attire.memory import give_freed_memory_back, keep_freed_memory, resident_bytes
+keep_freed_memory()
+for step in ("before", "held", "freed", "back"):
+    if step == "held":
+        blocks = [b"." * (1 << 20) for _ in range(300)]
+        kept = b"."  # on the heap behind them
+    elif step == "freed":
+        del blocks
+    elif step == "back":
+        give_freed_memory_back()
+    print(resident_bytes() >> 20)
+"""
+
+glibc_only = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator than glibc's")
+
+
+@glibc_only
+def test_what_was_freed_goes_back_to_the_system_when_asked() -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in {*SETTINGS, "GLIBC_TUNABLES"}}
+    found = subprocess.run(
+        [sys.executable, "-c", GIVEN_BACK], capture_output=True, text=True, check=True, env=environment, timeout=60
+    )
+    before, held, freed, back = map(int, found.stdout.split())
+    assert held - before > 290
+    assert freed > held - 10
+    assert back < before + 30
+
+
+@glibc_only
 @pytest.mark.parametrize(("own", "few"), [({}, True), ({"MALLOC_ARENA_MAX": "4"}, False)])
 def test_large_blocks_are_used_again_unless_the_environment_says_otherwise(own: dict[str, str], few: bool) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in {*SETTINGS, "GLIBC_TUNABLES"}} | own
