@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from attire.errors import PhotoError
-from attire.serve.fetch import Fetcher, is_public
+from attire.serve.addresses import is_public
+from attire.serve.fetch import Fetcher
 from attire.serve.settings import Settings
 
 PUBLIC = "93.184.216.34"
@@ -19,6 +20,9 @@ PRIVATE = [
     "224.0.0.1", "255.255.255.255", "240.0.0.1", "192.0.2.1", "198.18.0.1", "::1", "::", "fe80::1", "fe80::1%eth0",
     "fc00::1", "fd12:3456::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1",
     "2002:7f00:1::", "2001:0:53aa:64c:0:fbff:8080:8080", "2001:db8::1", "fec0::1", "not an address", "",
+    "192.0.0.192", "192.0.0.9", "192.88.99.1", "168.63.129.16", "192.31.196.1", "192.52.193.1", "192.175.48.1",
+    "64:ff9b:1::1", "64:ff9b::808:808", "2002:808:808::1", "100::1", "100:0:0:1::1", "2001:2::1", "2001:20::1",
+    "2001:30::1", "3fff::1", "5f00::1", "2620:4f:8000::1", "4000::1", "fd00:ec2::254", "::ffff:93.184.216.34",
 ]  # fmt: skip
 
 
@@ -67,6 +71,11 @@ def test_the_connection_goes_to_the_address_that_was_checked_under_the_hosts_nam
     assert request.headers["host"] == "img.example.com"
     assert request.extensions["sni_hostname"] == "img.example.com"
     assert names.asked == ["img.example.com"]
+
+
+@pytest.mark.parametrize("address", [PUBLIC, "8.8.8.8", "192.0.1.1", "2606:4700::1111", "2a00:1450::1", "2001:4860::1"])
+def test_ordinary_addresses_are_public(address: str) -> None:
+    assert is_public(address)
 
 
 @pytest.mark.parametrize("address", PRIVATE)

@@ -7,7 +7,6 @@ the name in `Host` and TLS. So what DNS says a moment later does not matter. Red
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 import socket
 import ssl
@@ -17,10 +16,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from attire.errors import PhotoError
+from attire.serve.addresses import is_public
 from attire.serve.settings import Settings
 
 PORTS = {"http": 80, "https": 443}
-NAT64 = ipaddress.ip_network("64:ff9b::/96")  # carries an IPv4 address, which may be private
 PLAIN = re.compile(r"[!-\[\]-~]+")  # printable ASCII without blank and backslash, which parsers read differently
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
@@ -29,24 +28,6 @@ async def resolve(host: str, port: int) -> list[str]:
     """The addresses that the system gives for `host`."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(address[0]) for *_, address in found]
-
-
-def is_public(address: str) -> bool:
-    """Whether an address is on the internet: not private, local, shared, reserved, multicast, nor hiding one of those.
-
-    >>> is_public("93.184.216.34"), is_public("10.0.0.1"), is_public("::ffff:127.0.0.1")
-    (True, False, False)
-    """
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped or found.sixtofour or found.teredo or found in NAT64 or found.is_site_local:
-            return False
-        if int(found) >> 32 == 0:  # IPv4-compatible, long out of use
-            return False
-    return found.is_global and not found.is_multicast and not found.is_reserved and not found.is_unspecified
 
 
 class Fetcher:
