@@ -25,6 +25,7 @@ from PIL import Image
 from attire.bundle import ModelBundle
 from attire.predict.engines import Bytes, Floats
 from attire.serve.app import create_app
+from attire.serve.connections import BoundedProtocol
 from attire.serve.fetch import Fetcher
 from attire.serve.models import Model
 from attire.serve.settings import Settings
@@ -65,7 +66,7 @@ def client(
     bundle: ModelBundle, engine: FakeEngine | None = None, fetch: Fetcher | None = None, **settings: Any
 ) -> Iterator[TestClient]:
     """A client of the application with a fake engine."""
-    made = Settings(bundle=bundle.path, **settings)
+    made = Settings(bundle=bundle.path, **({"allow_hosts": ("testserver",)} | settings))
     answering = Model(bundle, engine or FakeEngine(bundle.taxonomy))
     with TestClient(create_app(made, load=lambda _: answering, fetch=fetch), raise_server_exceptions=False) as found:
         yield found
@@ -121,7 +122,9 @@ def until(done: Callable[[], bool], seconds: float = 10) -> None:
 @contextmanager
 def served(app: FastAPI) -> Iterator[str]:
     """The application behind a real server in a thread, on a free port of this machine: its address."""
-    running = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="on"))
+    running = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_config=None, lifespan="on", http=BoundedProtocol, ws="none")
+    )
     thread = threading.Thread(target=running.run)
     thread.start()
     try:

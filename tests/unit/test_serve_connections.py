@@ -1,0 +1,167 @@
+"""Connections that would fill the memory, or keep others out, are refused or closed; honest ones never are."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from asking import served, until
+from fastapi import FastAPI, Request
+
+from attire.serve import connections
+from attire.serve.connections import HEAD_BYTES, HEADERS, PIPELINED, BoundedProtocol
+
+app = FastAPI()
+
+
+@app.get("/")
+async def alive() -> str:
+    return "alive"
+
+
+@app.post("/")
+async def size(request: Request) -> int:
+    return len(await request.body())
+
+
+@app.get("/large")
+async def large() -> str:
+    return "x" * 50_000_000
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with served(app) as found:
+        yield found
+
+
+def connected(address: str) -> socket.socket:
+    host, _, port = address.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def said(connection: socket.socket) -> bytes:
+    """All that it says until it closes."""
+    found = b""
+    with contextlib.suppress(ConnectionError):  # bytes on their way when it closes are met with a reset
+        while more := connection.recv(65536):
+            found += more
+    return found
+
+
+def send(connection: socket.socket, blocks: Iterator[bytes]) -> int:
+    """Send until nobody listens; the bytes that were sent."""
+    sent = 0
+    with contextlib.suppress(ConnectionError):
+        for block in blocks:
+            connection.sendall(block)
+            sent += len(block)
+    return sent
+
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "block"),
+    [
+        (b"GET /", b"a" * 4096),
+        (GET + b"X: ", b"a" * 4096),
+        (GET + b"X", b"a" * 4096),
+        (CHUNKED + b"1\r\nx\r\n0\r\nX: ", b"a" * 4096),
+        (CHUNKED + b"1;x=", b"a" * 4096),
+        (CHUNKED, b"1\r\nx\r\n" * 1000),
+        (GET + b"\r\n", b"\r\n" * 2000),
+    ],
+    ids=["path", "value", "name", "trailer", "extension", "chunks", "blanks"],
+)
+def test_what_is_not_a_body_ends_after_some_bytes(address: str, start: bytes, block: bytes) -> None:
+    with connected(address) as connection:
+        connection.sendall(start)
+        sent = send(connection, (block for _ in range(5000)))
+        answer = said(connection)
+    assert sent < 10_000_000  # what the system buffers on the way
+    assert b"HTTP/1.1 431 " in answer or not answer  # a reset may overtake it
+    assert httpx.get(address).json() == "alive"
+
+
+def test_a_head_too_large_is_told(address: str) -> None:
+    too_large = httpx.get(address, headers={"X": "a" * HEAD_BYTES})
+    assert too_large.status_code == 431
+    assert too_large.headers["content-type"] == "application/problem+json"
+    assert "32,768 bytes" in too_large.json()["detail"]
+    assert httpx.get(address, headers={f"X-{n}": "a" for n in range(HEADERS)}).status_code == 431
+    assert httpx.get(address, headers={"X": "a" * (HEAD_BYTES - 500)}).json() == "alive"
+
+
+def test_bodies_of_any_size_and_way_arrive_whole(address: str) -> None:
+    content = b"0123456789" * 300_000
+    with httpx.Client(base_url=address) as client:
+        for _ in range(2):  # over one connection
+            assert client.post("/", content=content).json() == len(content)
+            assert client.post(
+                "/", content=(content[n : n + 1000] for n in range(0, len(content), 1000))
+            ).json() == len(content)
+
+
+def test_few_requests_are_taken_ahead_of_their_turn(address: str) -> None:
+    with connected(address) as connection:
+        connection.sendall((GET + b"\r\n") * PIPELINED + GET + b"Connection: close\r\n\r\n")
+        assert said(connection).count(b'"alive"') == PIPELINED + 1
+    with connected(address) as connection:
+        send(connection, ((GET + b"\r\n") * 1000 for _ in range(10)))
+        assert said(connection).count(b'"alive"') < 100
+
+
+def test_who_sends_no_head_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", 0.3)
+    with served(app) as address:
+        for start in (b"", b"GET /", GET + b"X: a", GET + b"\r\n" + GET + b"X: a"):
+            with connected(address) as connection:
+                connection.sendall(start)
+                begun = time.monotonic()
+                with contextlib.suppress(ConnectionError):
+                    for _ in range(20):  # a byte now and then does not buy time
+                        time.sleep(0.05)
+                        connection.sendall(b"a" if start else b"")
+                answer = said(connection)
+                assert time.monotonic() - begun < 5
+                assert b"HTTP/1.1 408 " in answer or not answer
+
+
+def test_who_does_not_take_its_answer_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "READ_S", 0.3)
+    with served(app) as address, connected(address) as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(1)
+        assert len(said(connection)) < 50_000_000
+
+
+def test_a_connection_too_many_takes_the_place_of_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "CONNECTIONS", 4)
+    with served(app) as address:
+        idle = [connected(address) for _ in range(3)]
+        for connection in idle:
+            connection.sendall(b"GET / HT")
+        assert [httpx.get(address).json() for _ in range(5)] == ["alive"] * 5
+        more = [connected(address) for _ in range(3)]
+        assert idle[0].recv(1) == b""  # the oldest went first
+        assert httpx.get(address).json() == "alive"
+        for connection in (*idle, *more):
+            connection.close()
+
+
+def test_where_all_are_being_answered_one_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "CONNECTIONS", 2)
+    monkeypatch.setattr(BoundedProtocol, "_waits", False)
+    with served(app) as address:
+        held = [connected(address) for _ in range(2)]
+        until(lambda: all(not connection.sendall(b"G") for connection in held))  # type: ignore[func-returns-value]
+        assert httpx.get(address).status_code == 503
+        for connection in held:
+            connection.close()
