@@ -156,6 +156,21 @@ def test_of_several_workers_a_killed_one_is_replaced_even_while_a_broken_bundle_
         assert lost <= 3, load.answers
 
 
+def test_workers_end_when_their_supervisor_is_killed(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with server(bundle, "--workers", "2") as (address, process, log):
+        until(lambda: log().count("Application startup complete") == 2, 60)
+        assert ask(httpx.Client(base_url=address, timeout=30), photo(size=(2500, 2500))).status_code == 200
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert any("attire.serve.decoding" in one.cmdline() for one in family)
+        process.kill()
+        until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family), 20)
+        assert "the supervisor is gone" in log()
+    assert not list(tmp_path.glob("attire-serve-*"))
+
+
 def answering(address: str) -> dict[str, set[str]]:
     """The versions that answer, each with the processes they answer in, as /metrics tells."""
     line = re.compile(r'attire_bundle\{pid="(\d+)",version="(\w+)"\} 1\.0')
@@ -212,7 +227,7 @@ def test_a_body_that_does_not_arrive_is_given_up_and_its_connection_closed(untra
 def test_a_broken_bundle_is_refused_before_anything_listens(bundle: Path, workers: int) -> None:
     damage(bundle)
     with pytest.raises(BundleError, match=f"{bundle}/weights.safetensors is not the file that was saved"):
-        run(Settings(bundle=bundle), "127.0.0.1", 1, workers)
+        run(Settings(bundle=bundle), 1, workers)
 
 
 @contextmanager

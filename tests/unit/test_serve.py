@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
 import logging
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,12 +24,15 @@ from PIL import Image
 from attire.bundle import ModelBundle
 from attire.errors import BundleError, ConfigError
 from attire.photos.image import open_photo
+from attire.pixels.preprocess import Preprocess
 from attire.predict.predictor import Predictor
 from attire.prediction import Answer
-from attire.serve import service
+from attire.serve import app, bodies, decoders, decoding, service, tensors_v2
 from attire.serve.app import create_app
+from attire.serve.fetch import Fetcher
 from attire.serve.models import Model
-from attire.serve.settings import Settings, read_keys
+from attire.serve.server import Lines
+from attire.serve.settings import MIB, Settings, read_keys
 
 KEY, ADMIN = "k" * 24, "a" * 24
 RED, BLUE = photo((220, 30, 30)), photo((30, 30, 220), format="JPEG")
@@ -76,7 +82,18 @@ def test_a_known_category_overrules_and_an_unknown_word_is_refused(api: TestClie
         "confidence": 1,
         "alternatives": [{"value": word, "confidence": 0} for word in ("Shirts", "Trousers")],
     }
-    assert "did you mean 'Shirts'" in problem(ask(api, RED, category="Shirtz"), 422)
+    said = problem(ask(api, RED, category="Shirtz"), 422)
+    assert said == (
+        "category='Shirtz' is not one of 3 categories; did you mean 'Shirts'? GET /v1/taxonomy tells the words."
+    )
+    products = [{"photos": [{"base64": base64.b64encode(RED).decode()}], "category": "Shirtz"}]
+    (result,) = api.post("/v1/predict/batch", json={"products": products}).json()["results"]
+    assert result["problem"]["detail"] == said
+    if service.can_explain():
+        for field in ({"value": "Shirtz"}, {"key": "colr"}, {"key": "colour", "value": "redd"}):
+            refused = problem(api.post("/v1/explain", files={"photo": RED}, data=field), 422)
+            assert "taxonomy.toml" not in refused
+            assert "/v1/taxonomy" in refused
 
 
 def test_one_bad_photo_is_left_out_by_its_number(api: TestClient) -> None:
@@ -200,7 +217,7 @@ def test_keys_come_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: p
 
 def test_a_full_queue_refuses_at_once_and_the_deadline_gives_up(untrained: ModelBundle) -> None:
     engine = FakeEngine(untrained.taxonomy)
-    with client(untrained, engine, queue_photos=2, deadline_s=1) as api, ThreadPoolExecutor() as pool:
+    with client(untrained, engine, queue_photos=4, deadline_s=1) as api, ThreadPoolExecutor() as pool:
         engine.gate.clear()
         slow = pool.submit(ask, api, RED, BLUE)
         until(lambda: b"attire_photos_admitted 2.0" in api.get("/metrics").content)
@@ -223,8 +240,8 @@ def test_slow_decodes_hold_no_more_threads_than_there_are_and_what_was_given_up_
         assert gate.wait(20)
         return open_photo(photo, target_px=target_px)
 
-    monkeypatch.setattr(service, "open_photo", slow)
-    with client(untrained, decoders=2, deadline_s=0.3, queue_photos=8) as api, ThreadPoolExecutor(8) as pool:
+    monkeypatch.setattr(decoding, "open_photo", slow)
+    with client(untrained, decoders=2, deadline_s=0.3, queue_photos=16) as api, ThreadPoolExecutor(8) as pool:
         flood = [pool.submit(ask, api, RED) for _ in range(8)]
         assert {one.result().status_code for one in flood} == {504}
         assert decoded == [RED, RED]
@@ -234,13 +251,14 @@ def test_slow_decodes_hold_no_more_threads_than_there_are_and_what_was_given_up_
     assert decoded == [RED, RED, BLUE]
 
 
-def test_a_jpeg_that_takes_minutes_to_decode_is_refused(api: TestClient) -> None:
+def test_a_jpeg_that_takes_minutes_to_decode_is_refused(untrained: ModelBundle) -> None:
     content = io.BytesIO()
     Image.new("RGB", (64, 64)).save(content, "JPEG", progressive=True)
-    assert ask(api, content.getvalue()).status_code == 200
     start = content.getvalue().rindex(b"\xff\xda")
     scan = content.getvalue()[start:-2]
-    assert "scans" in problem(ask(api, content.getvalue()[:-2] + scan * 60 + b"\xff\xd9"), 422)
+    with client(untrained, photo_pixels=64 * 64) as api:
+        assert ask(api, content.getvalue()).status_code == 200
+        assert "in 70 scans" in problem(ask(api, content.getvalue()[:-2] + scan * 60 + b"\xff\xd9"), 422)
 
 
 def test_reload_swaps_the_model_under_requests_and_refuses_a_broken_one(untrained: ModelBundle) -> None:
@@ -254,9 +272,9 @@ def test_reload_swaps_the_model_under_requests_and_refuses_a_broken_one(untraine
         assert isinstance(found, Model)
         return found
 
-    app = create_app(Settings(bundle=untrained.path, admin_keys=(ADMIN,)), load=load)
+    made = create_app(Settings(bundle=untrained.path, admin_keys=(ADMIN,), allow_hosts=("testserver",)), load=load)
     admin = {"Authorization": f"Bearer {ADMIN}"}
-    with TestClient(app) as api, ThreadPoolExecutor() as pool:
+    with TestClient(made) as api, ThreadPoolExecutor() as pool:
         old.gate.clear()
         before = pool.submit(ask, api, RED)
         until(lambda: b"attire_photos_admitted 1.0" in api.get("/metrics").content)
@@ -370,7 +388,7 @@ def test_tensors_travel_as_bytes_too(api: TestClient, engine: FakeEngine) -> Non
         ({"inputs": [tensor([1, 2, 3])]}, "whole numbers"),
         ({"inputs": [tensor([[1], [2, 3]])]}, "whole numbers"),
         ({"inputs": [tensor([256] * PIXELS.size)]}, "whole numbers"),
-        ({"inputs": [tensor(["a"] * PIXELS.size)]}, "whole numbers"),
+        ({"inputs": [tensor([0] * (PIXELS.size - 1) + ["a"])]}, "whole numbers"),
         ({"inputs": [tensor(None, parameters={"binary_data_size": 10})]}, "binary_data_size"),
         ({"inputs": [tensor(PIXELS.tolist())], "outputs": [{"name": "x"}]}, "no output x"),
     ],
@@ -379,6 +397,221 @@ def test_the_protocol_says_what_does_not_fit(api: TestClient, asked: dict[str, A
     answer = api.post(INFER, json=asked)
     assert said in problem(answer, 422)
     assert said in answer.json()["error"]
+
+
+def refused_json(api: TestClient, path: str, body: bytes, status: int) -> str:
+    return problem(api.post(path, content=body, headers={"Content-Type": "application/json"}), status)
+
+
+BATCH = "/v1/predict/batch"
+
+
+@pytest.mark.parametrize("path", [BATCH, INFER])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[1]," * 250_000,
+        b'{"inputs":[{"name":"pixels","datatype":"UINT8","shape":[1,3,32,24],"data":[%s1]}]}' % (b"[1]," * 250_000),
+        b"{%s}" % b",".join(b'"%x":1' % number for number in range(100_000)),
+        b"[" * 1_000_000,
+        b'{"products":[%s1]}' % (b"1," * 500_000),
+        b'["%s"]' % (b'","' * 300_000),
+    ],
+    ids=["lists", "tensor", "fields", "brackets", "numbers", "strings"],
+)
+def test_the_objects_of_a_body_are_counted_before_there_are_any(
+    api: TestClient, path: str, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "parse", lambda *_: pytest.fail("it was parsed"))
+    monkeypatch.setattr(tensors_v2, "parse", lambda *_: pytest.fail("it was parsed"))
+    assert "too much JSON" in refused_json(api, path, body, 413)
+
+
+@pytest.mark.parametrize("path", [BATCH, INFER])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xff\xfe{}",
+        b"{" * 900,
+        b'{"a":' * 900 + b"1" + b"}" * 900,
+        b'{"products":[{"id":"\\ud800","photos":[{"base64":""}]}],"id":"\\ud800","inputs":[]}',
+        b'{"products":[{"id":"\xed\xa0\x80"}],"id":"\xed\xa0\x80","inputs":[]}',
+        b'{"precision":%s,"inputs":[{"name":"pixels","datatype":"UINT8","shape":[%s,3,32,24]}]}' % ((b"1" * 5000,) * 2),
+        b'{"precision":%s,"inputs":[{"name":"pixels","datatype":"UINT8","shape":[%s,3,32,24]}]}' % ((b"1" * 4000,) * 2),
+        b'{"precision":NaN,"inputs":[{"name":"pixels","datatype":"UINT8","shape":[NaN],"data":[NaN]}]}',
+        b'{"precision":1e999,"inputs":[{"name":"pixels","datatype":"UINT8","shape":[1e999,3,32,24],"data":[-Infinity]}]}',
+        b'{"inputs":[{"name":"pixels","datatype":"UINT8","shape":[1,3,32,24],"data":[1e999]}]}',
+    ],
+)
+def test_json_that_is_odd_is_refused_as_a_request(api: TestClient, path: str, body: bytes) -> None:
+    assert refused_json(api, path, body, 422)
+
+
+def test_a_tensor_is_never_as_large_as_its_longest_word(api: TestClient) -> None:
+    odd: list[Any] = ["a" * 3_000_000, [[[]]], {"a": 1}, 1.5, None, "1", 1e999, -1, 256]
+    for word in odd:
+        body = json.dumps({"inputs": [tensor([0] * (PIXELS.size - 1) + [word])]}).encode()
+        assert "whole numbers" in refused_json(api, INFER, body, 422)
+    ragged = PIXELS.reshape(2, 3, 32, 24).tolist()
+    ragged[0][0][0], ragged[0][0][1] = ragged[0][0][0][:-1], [*ragged[0][0][1], 7]  # as many numbers as it should have
+    assert "whole numbers" in refused_json(api, INFER, json.dumps({"inputs": [tensor(ragged)]}).encode(), 422)
+
+
+def test_nothing_is_given_or_asked_for_twice(api: TestClient) -> None:
+    one = tensor(PIXELS.tolist())
+    assert "twice" in problem(api.post(INFER, json={"inputs": [one, one]}), 422)
+    assert "twice" in problem(api.post(INFER, json={"inputs": [one], "outputs": [{"name": "category"}] * 500}), 422)
+
+
+@pytest.mark.parametrize("length", ["-1", "1e3", "\u00b2", "9" * 30, "0x10", ""])
+def test_the_header_that_divides_json_from_bytes_must_be_a_number_within_the_body(api: TestClient, length: str) -> None:
+    content = json.dumps({"inputs": [tensor(PIXELS.tolist())]}).encode()
+    headers = {b"Inference-Header-Content-Length": length.encode("latin-1")}
+    problem(api.post(INFER, content=content, headers=headers), 400)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x; charset=punycode",
+        'multipart/form-data; boundary=x; charset="raw_unicode_escape"',
+        "multipart/form-data; charset=idna; boundary=x",
+    ],
+)
+def test_forms_that_are_slow_to_read_are_refused_unread(api: TestClient, kind: str) -> None:
+    def unread() -> Iterator[bytes]:
+        yield b"--x"
+
+    problem(api.post("/v1/predict", content=unread(), headers={"Content-Type": kind}), 415)
+
+
+HOSTILE = [
+    "[", "[::1", "]", "evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "",
+    "localhost@evil.example", "localhost:80:80", "//localhost", "10.0.0.1", "\u00b2", "localhost:x", "a b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", HOSTILE)
+def test_without_keys_only_this_machine_asks_under_its_own_name(untrained: ModelBundle, host: str) -> None:
+    headers = {b"Host": host.encode("latin-1")}
+    with client(untrained, allow_hosts=()) as api:
+        for path in ("/", "/v1/taxonomy", "/v2", "/nowhere", "/openapi.json", "/metrics", "/v1/taxonomy/"):
+            assert "--allow-hosts" in problem(api.get(path, headers=headers), 421)
+        problem(api.post("/v1/predict", headers=headers, files={"photos": RED}), 421)
+        for path in ("/healthz", "/readyz", "/v2/health/live"):  # balancers ask under whatever name they have
+            assert api.get(path, headers=headers).status_code == 200
+
+
+def test_the_servers_own_names_are_answered(untrained: ModelBundle) -> None:
+    def answered(api: TestClient, *hosts: str) -> set[int]:
+        return {api.get("/v2", headers={"Host": host}).status_code for host in hosts}
+
+    local = ("localhost", "LOCALHOST:8000", "127.0.0.1", "127.0.0.1:80", "[::1]:8000")
+    with client(untrained, allow_hosts=()) as api:
+        assert answered(api, *local) == {200}
+    with client(untrained, host="0.0.0.0", allow_hosts=("API.example.com",)) as api:
+        assert answered(
+            api, *local, "api.example.com", "api.example.com.:443", "192.168.0.7:8000", "[2001:db8::1]"
+        ) == {200}
+        assert answered(api, "example.com", "x.api.example.com", "api.example.com.evil.example") == {421}
+    key = {"Authorization": f"Bearer {KEY}"}
+    with client(untrained, allow_hosts=(), keys=(KEY,)) as api:
+        for host in ("shop.example", "[", ""):
+            assert api.get("/v2", headers={"Host": host, **key}).status_code == 200
+            problem(api.get("/nowhere", headers={"Host": host}), 404)
+            problem(api.get("/v2/", headers={"Host": host, **key}), 404)  # no redirect to whatever Host says
+    with client(untrained, allow_hosts=("shop.example",), keys=(KEY,)) as api:
+        assert api.get("/v2", headers={"Host": "shop.example", **key}).status_code == 200
+        assert api.get("/v2", headers={"Host": "evil.example", **key}).status_code == 421
+
+
+def test_memory_that_a_burst_took_is_given_back(untrained: ModelBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    resident, given = [500 * MIB], list[int]()
+
+    def give_back() -> None:
+        given.append(resident[0])
+        resident[0] = 520 * MIB
+
+    monkeypatch.setattr(app, "GIVE_BACK_S", 0.01)
+    monkeypatch.setattr(app, "resident_bytes", lambda: resident[0])
+    monkeypatch.setattr(app, "give_freed_memory_back", give_back)
+    with client(untrained) as api:
+        resident[0] = 650 * MIB  # what batches take
+        time.sleep(0.2)
+        assert not given
+        resident[0] = 900 * MIB
+        until(lambda: given == [900 * MIB])
+        time.sleep(0.2)
+        assert len(given) == 1
+        assert ask(api, RED).status_code == 200
+
+
+def test_nobody_holds_all_the_room(untrained: ModelBundle) -> None:
+    engine = FakeEngine(untrained.taxonomy)
+    keys = {name: {"Authorization": f"Bearer {letter * 20}"} for name, letter in (("many", "m"), ("few", "f"))}
+    with client(untrained, engine, queue_photos=8, keys=("m" * 20, "f" * 20)) as api, ThreadPoolExecutor(16) as pool:
+
+        def asked(name: str) -> int:
+            return api.post("/v1/predict", files={"photos": RED}, headers=keys[name]).status_code
+
+        engine.gate.clear()
+        many = [pool.submit(asked, "many") for _ in range(12)]
+        until(lambda: sum(one.done() for one in many) == 8)
+        few = pool.submit(asked, "few")
+        until(lambda: b"attire_photos_admitted 5.0" in api.get("/metrics").content)
+        engine.gate.set()
+        assert few.result() == 200
+        assert sorted(one.result() for one in many) == [200] * 4 + [503] * 8
+
+
+def test_what_is_fetched_is_bounded_until_it_is_decoded(
+    untrained: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, most = list[bytes](), list[int]()
+
+    class Fetching(Fetcher):
+        async def __call__(self, url: str) -> bytes:  # noqa: ARG002
+            held.append(RED)
+            most.append(len(held))
+            await asyncio.sleep(0.01)
+            return RED
+
+    def decoded(content: bytes, preprocess: Preprocess | None) -> Any:
+        held.pop()
+        return decoding.decode(content, preprocess)
+
+    monkeypatch.setattr(decoders, "decode", decoded)
+    monkeypatch.setattr(service, "FETCHES", 3)
+    with client(untrained, fetch=Fetching(Settings(bundle=untrained.path))) as api:
+        product = {"photos": [{"url": "https://img.example.com/1.jpg"}] * 8}
+        results = api.post(BATCH, json={"products": [product] * 4}).json()["results"]
+    assert all(result["product"] for result in results)
+    assert max(most) == 3
+
+
+def test_a_key_file_that_everybody_can_read_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "keys"
+    file.write_text(KEY)
+    for mode, warned in ((0o644, True), (0o602, True), (0o640, False), (0o600, False)):
+        file.chmod(mode)
+        caplog.clear()
+        assert read_keys(file, "X")
+        assert ("every account" in caplog.text) == warned
+
+
+def test_nothing_in_the_log_ends_a_line_or_steers_a_terminal() -> None:
+    record = logging.LogRecord("a", logging.INFO, "f", 1, "one\x1b[2J\ntwo\x9b\u202e %s", ("\r\x07",), None)
+    try:
+        raise ValueError("\x1b]0;title\x07")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    text = Lines("%(levelname)s %(message)s").format(record)
+    first, *trace = text.split("\n")
+    assert first == r"INFO one\x1b[2J\ntwo\x9b\u202e \r\x07"
+    assert trace[-1] == r"ValueError: \x1b]0;title\x07"
+    assert all(character.isprintable() or character == "\n" for character in text)
 
 
 def test_mutated_photos_are_answered_or_refused(untrained: ModelBundle) -> None:

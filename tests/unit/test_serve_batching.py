@@ -11,7 +11,7 @@ import pytest
 from asking import FakeEngine, until
 
 from attire.bundle import ModelBundle
-from attire.predict.engines import Bytes
+from attire.predict.engines import Bytes, Floats
 from attire.serve.batching import Batcher, FullError, Row
 from attire.serve.metrics import Metrics
 
@@ -42,7 +42,7 @@ def grey(level: int) -> Bytes:
 
 def one(batcher: Batcher, engine: FakeEngine, level: int) -> Future[Row]:
     """A photo of that grey, on its way."""
-    return batcher.submit(engine, [(grey(level), None)])[0]
+    return batcher.submit("client", engine, [(grey(level), None)])[0]
 
 
 def test_what_gathers_while_the_engine_computes_goes_together_and_comes_back_to_whom_it_belongs(
@@ -62,7 +62,7 @@ def test_what_gathers_while_the_engine_computes_goes_together_and_comes_back_to_
 
 def test_an_idle_engine_takes_what_there_is_whoever_else_is_on_the_way(make: Make, engine: FakeEngine) -> None:
     batcher = make()
-    with batcher.admit(50):
+    with batcher.admit("client", 50):
         start = time.monotonic()
         one(batcher, engine, 1).result(5)
         assert time.monotonic() - start < 0.5
@@ -72,7 +72,7 @@ def test_an_idle_engine_takes_what_there_is_whoever_else_is_on_the_way(make: Mak
 def test_photos_of_one_product_go_together(make: Make, engine: FakeEngine) -> None:
     for _ in range(20):  # the engine is idle and could start on the first of them
         engine.batches.clear()
-        answers = make().submit(engine, [(grey(level), None) for level in (1, 2, 3)])
+        answers = make().submit("client", engine, [(grey(level), None) for level in (1, 2, 3)])
         assert all(answer.result(5) for answer in answers)
         assert engine.batches == [3]
 
@@ -116,14 +116,43 @@ def test_two_engines_never_share_a_batch(make: Make, engine: FakeEngine, untrain
 
 
 def test_there_is_room_for_so_many_and_it_is_given_back(make: Make) -> None:
-    batcher = make(capacity=3)
-    with batcher.admit(2):
-        with pytest.raises(FullError), batcher.admit(2):
+    batcher = make(capacity=4)
+    with batcher.admit("a", 2):
+        with pytest.raises(FullError), batcher.admit("a", 1):  # the others' share
             pass
-        with batcher.admit(1):
+        with batcher.admit("b", 1), batcher.admit("c", 1), pytest.raises(FullError), batcher.admit("d", 1):
             pass
-    with batcher.admit(3):
+    with batcher.admit("a", 2):
         pass
+
+
+def test_clients_take_turns_at_the_engine(make: Make, engine: FakeEngine) -> None:
+    batcher = make(max_batch=2)
+    engine.gate.clear()
+    first = one(batcher, engine, 9)
+    until(first.running)
+    many = batcher.submit("many", engine, [(grey(level), None) for level in range(1, 9)])
+    (few,) = batcher.submit("few", engine, [(grey(1), None)])
+    done: list[str] = []
+    many[2].add_done_callback(lambda _: done.append("third of many"))
+    few.add_done_callback(lambda _: done.append("few"))
+    engine.gate.set()
+    assert all(answer.result(5) for answer in many)
+    assert done == ["few", "third of many"]
+
+
+def test_an_answer_that_is_not_a_number_is_a_fault_and_of_its_photo_alone(
+    make: Make, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def logits(pixels: Bytes) -> tuple[Floats, Floats]:
+        category = pixels.mean(axis=(2, 3), dtype=np.float32)
+        return category, np.where(category > 100, np.nan, category).astype(np.float32)
+
+    monkeypatch.setattr(engine, "logits", logits)
+    answers = make().submit("client", engine, [(grey(1), None), (grey(200), None)])
+    assert answers[0].result(5)
+    with pytest.raises(ArithmeticError, match="not a number"):
+        answers[1].result(5)
 
 
 def test_closing_answers_what_waits(make: Make, engine: FakeEngine) -> None:

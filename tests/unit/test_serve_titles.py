@@ -38,7 +38,7 @@ def reading(untrained: ModelBundle, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def api(reading: ModelBundle) -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(bundle=reading.path))) as found:
+    with TestClient(create_app(Settings(bundle=reading.path, allow_hosts=("testserver",)))) as found:
         yield found
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from attire.cli.app import app, console, facts, plain
-from attire.errors import MissingExtraError
+from attire.errors import ConfigError, MissingExtraError
+from attire.hosts import host_of, is_local
+
+if TYPE_CHECKING:
+    from attire.serve.settings import Settings
 
 Names = Annotated[list[str], Parameter(consume_multiple=True, negative="")]
 
@@ -20,17 +24,18 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
+    allow_hosts: Names = [],  # noqa: B006
     workers: int = 1,
     engine: str = "auto",
     name: str = "attire",
     precision: float = 0.95,
     fill: Literal["sure", "all"] = "sure",
     max_batch: int = 32,
-    queue_photos: int = 256,
+    queue_photos: int = 512,
     deadline_s: float = 20,
     photos: int = 8,
     photo_mb: float = 10,
-    photo_megapixels: float = 40,
+    photo_megapixels: float = 25,
     fetch_hosts: Names = [],  # noqa: B006
     keys: Path | None = None,
     admin_keys: Path | None = None,
@@ -44,6 +49,8 @@ def serve(
     ----------
     host
         Address to listen on; 0.0.0.0 lets other machines in.
+    allow_hosts
+        Names by which it may be asked, such as api.example.com, beside localhost and addresses. Needed without keys.
     workers
         Processes, each with a network of its own; one that dies is replaced.
     engine
@@ -57,7 +64,7 @@ def serve(
     max_batch
         Photos, of whichever requests, that go through the network at once.
     queue_photos
-        Photos that may wait; more are refused with 503 and Retry-After.
+        Photos that may wait, of one client half of what is free; more are refused with 503 and Retry-After.
     deadline_s
         Until when a request is answered, or given up with 504.
     photos, photo_mb, photo_megapixels
@@ -77,8 +84,16 @@ def serve(
     except ImportError:
         raise MissingExtraError("attire serve", "serve") from None
 
+    for host_name in allow_hosts:
+        if host_of(host_name) != host_name.lower():
+            raise ConfigError(f"--allow-hosts {host_name}: expected a name alone, for instance api.example.com.")
+    for host_name in fetch_hosts:
+        if "/" in host_name:
+            raise ConfigError(f"--fetch-hosts {host_name}: expected a name, for instance img.example.com.")
     settings = Settings(
         bundle=bundle,
+        host=host,
+        allow_hosts=tuple(allow_hosts),
         name=name,
         engine=engine,
         precision=precision if fill == "sure" else None,
@@ -101,10 +116,19 @@ def serve(
         "try it": f"{address}/",
         "API": f"{address}/v1/predict   description: {address}/openapi.json",
         "limits": f"{photos} photos a product, {photo_mb:g} MB and {photo_megapixels:g} megapixels each",
+        "asked as": _names(settings),
         "keys": f"{len(settings.keys)}" if settings.keys else "none: everybody who reaches this address may ask",
         "URLs": plain(", ".join(fetch_hosts)) or "not fetched",
         "stop, reload": "Ctrl-C or SIGTERM drains and stops; SIGHUP loads the bundle again",
     }
     console.print(facts(said), highlight=False)
     log_to_stderr()
-    run(settings, host, port, workers)
+    run(settings, port, workers)
+
+
+def _names(settings: Settings) -> str:
+    """Under which names it may be asked, as `attire.serve.auth.Hosts` has it."""
+    if settings.keys and not settings.allow_hosts:
+        return "any name"
+    own = "localhost" if is_local(settings.host) else "localhost or an address"
+    return plain(", ".join([own, *settings.allow_hosts]))

@@ -15,8 +15,9 @@ from starlette.formparsers import MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
 
 from attire.errors import AttireError
+from attire.memory import give_freed_memory_back, resident_bytes
 from attire.serve.access import Access
-from attire.serve.auth import Keys, in_description
+from attire.serve.auth import Hosts, Keys, in_description
 from attire.serve.fetch import Fetcher
 from attire.serve.limits import BodyLimits
 from attire.serve.metrics import Metrics
@@ -24,11 +25,13 @@ from attire.serve.models import Load, Models, load_model
 from attire.serve.problems import Problem, handle_errors
 from attire.serve.routes_v1 import admin, answers, health
 from attire.serve.routes_v2 import v2
+from attire.serve.schemas import BatchRequest
 from attire.serve.schemas_v2 import InferRequest
 from attire.serve.service import Service
-from attire.serve.settings import Settings
+from attire.serve.settings import MIB, Settings
 from attire.serve.tryit import tryit
 
+GIVE_BACK_S, SPARE_BYTES = 10, 200 * MIB  # how often it is looked at, and what batches may take beyond what is kept
 DESCRIPTION = "Product photos in, catalog attributes out, with a confidence a team can act on."
 
 
@@ -39,16 +42,18 @@ def create_app(settings: Settings, *, load: Load = load_model, fetch: Fetcher | 
     """
     metrics = Metrics()
     models = Models(settings, metrics, load)
-    MultiPartParser.spool_max_size = settings.photo_bytes  # else photos above 1 MB would pass through a file
+    MultiPartParser.spool_max_size = settings.body_bytes  # else photos above 1 MB would pass through a file
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = app.state.service = Service(settings, models, metrics, fetch or Fetcher(settings))
         with _reloaded_on_hangup(models):
+            keeping = asyncio.create_task(_memory_given_back())
             try:
                 await models.load()
                 yield
             finally:
+                keeping.cancel()
                 await asyncio.to_thread(service.close)
                 await service.fetch.close()
 
@@ -59,6 +64,7 @@ def create_app(settings: Settings, *, load: Load = load_model, fetch: Fetcher | 
         lifespan=lifespan,
         docs_url=None,  # both would load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # to whatever the header Host says
     )
     keyed = [in_description("key", "A key of this server.")] if settings.keys else []
     if settings.admin_keys:
@@ -77,6 +83,7 @@ def create_app(settings: Settings, *, load: Load = load_model, fetch: Fetcher | 
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type"],
         )
+    app.add_middleware(Hosts, settings=settings)
     app.add_middleware(Access, metrics=metrics)
     _describe(app)
     return app
@@ -89,7 +96,7 @@ def _describe(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schemas = plain()["components"]["schemas"]
-            for model in (Problem, InferRequest):
+            for model in (Problem, BatchRequest, InferRequest):
                 made = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas.update(made.pop("$defs", {}))
                 schemas[model.__name__] = made
@@ -97,6 +104,16 @@ def _describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+async def _memory_given_back() -> None:
+    """What many large requests took goes back to the system, which `attire.memory` alone would keep for ever."""
+    kept = resident_bytes()
+    while True:
+        await asyncio.sleep(GIVE_BACK_S)
+        if resident_bytes() > kept + SPARE_BYTES:
+            await asyncio.to_thread(give_freed_memory_back)
+            kept = resident_bytes()
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from attire.predict.engines import Bytes, Engine, Floats, Ids, TitleEngine
+from attire.serve.fairness import FairQueue, Room
 from attire.serve.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -26,11 +26,11 @@ Row = tuple[Floats, Floats]  # logits float32[C] and float32[K] of one photo
 
 
 class FullError(Exception):
-    """No room for the request's photos; try again in `retry_after_s` seconds."""
+    """No room for the request's photos among those that are `waiting`; try again in `retry_after_s` seconds."""
 
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__(retry_after_s)
-        self.retry_after_s = retry_after_s
+    def __init__(self, waiting: int, retry_after_s: int) -> None:
+        super().__init__(waiting, retry_after_s)
+        self.waiting, self.retry_after_s = waiting, retry_after_s
 
 
 @dataclass(slots=True, eq=False)
@@ -48,35 +48,35 @@ class _Photo:
 
 
 class Batcher:
-    """Answers photos of all requests, in batches, in the order in which they came."""
+    """Answers photos of all requests, in batches; clients take turns."""
 
     def __init__(self, metrics: Metrics, *, max_batch: int, capacity: int) -> None:
-        self.max_batch, self.capacity = max_batch, capacity
+        self.max_batch = max_batch
         self._metrics = metrics
-        self._admitted = 0
+        self._admitted = Room(capacity)
         self._photos_per_s = 0.0  # while it is busy, smoothed
-        self._waiting: deque[_Photo] = deque()
+        self._waiting = FairQueue[_Photo]()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
     @contextmanager
-    def admit(self, photos: int) -> Iterator[None]:
+    def admit(self, client: str, photos: int) -> Iterator[None]:
         """Room for a request's photos, from before they are decoded until they are answered; raises `FullError`."""
         with self._changed:
-            if self._admitted + photos > self.capacity:
-                raise FullError(min(30, math.ceil(self._admitted / self._photos_per_s) if self._photos_per_s else 1))
-            self._admitted += photos
+            if not self._admitted.take(client, photos):
+                waiting = self._admitted.taken
+                raise FullError(waiting, min(30, math.ceil(waiting / self._photos_per_s) if self._photos_per_s else 1))
         self._metrics.waiting.inc(photos)
         try:
             yield
         finally:
             with self._changed:
-                self._admitted -= photos
+                self._admitted.give(client, photos)
             self._metrics.waiting.dec(photos)
 
-    def submit(self, engine: Engine, photos: Sequence[tuple[Bytes, Ids | None]]) -> list[Future[Row]]:
+    def submit(self, client: str, engine: Engine, photos: Sequence[tuple[Bytes, Ids | None]]) -> list[Future[Row]]:
         """The logits of photos uint8[3, H, W] with the ids of their titles, to come; a cancelled one is not computed.
 
         They queue together, so that the engine does not start on the first of them alone.
@@ -85,7 +85,8 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise RuntimeError("the batcher is closed")
-            self._waiting += queued
+            for photo in queued:
+                self._waiting.put(client, 1, photo)
             self._changed.notify()
         return [photo.answer for photo in queued]
 
@@ -108,8 +109,8 @@ class Batcher:
             while not self._waiting and not self._closed:
                 self._changed.wait()
             batch: list[_Photo] = []
-            while self._waiting and len(batch) < self.max_batch and (not batch or batch[0].fits(self._waiting[0])):
-                batch.append(self._waiting.popleft())
+            while self._waiting and len(batch) < self.max_batch and (not batch or batch[0].fits(self._waiting.first)):
+                batch.append(self._waiting.get())
             return batch
 
     def _answer(self, batch: Sequence[_Photo]) -> None:
@@ -130,7 +131,10 @@ class Batcher:
         speed = len(batch) / max(took, 1e-6)
         self._photos_per_s = speed if not self._photos_per_s else 0.9 * self._photos_per_s + 0.1 * speed
         for row, photo in enumerate(batch):
-            photo.answer.set_result((category[row], attributes[row]))
+            if np.isfinite(category[row]).all() and np.isfinite(attributes[row]).all():
+                photo.answer.set_result((category[row], attributes[row]))
+            else:
+                photo.answer.set_exception(ArithmeticError("the network's answer is not a number"))
 
 
 def _compute(batch: Sequence[_Photo]) -> tuple[Floats, Floats]:

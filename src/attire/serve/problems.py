@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from attire.errors import AttireError
+from attire.errors import AttireError, TaxonomyError
 
 MEDIA_TYPE = "application/problem+json"
 PROTOCOL = "/v2"  # below it the Open Inference Protocol wants its own member `error`
@@ -66,26 +66,37 @@ def handle_errors(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         detail = error.detail
         if detail == HTTPStatus(error.status_code).phrase:  # the framework's, which says nothing more
-            detail = f"{request.method} {request.url.path[:200]}: {detail.lower()}. What there is: /openapi.json"
-        return response(Problem.of(error.status_code, detail), request.url.path, dict(error.headers or {}))
+            detail = f"{request.method} {_path(request)[:200]}: {detail.lower()}. What there is: /openapi.json"
+        return response(Problem.of(error.status_code, detail), _path(request), dict(error.headers or {}))
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         faults = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()[:20]]
         problem = Problem.of(422, f"the request does not fit the API's description: {faults[0]}", faults)
-        return response(problem, request.url.path)
+        return response(problem, _path(request))
 
     async def unfit(request: Request, error: Exception) -> JSONResponse:
-        return response(Problem.of(422, str(error)), request.url.path)
+        assert isinstance(error, AttireError)
+        return response(Problem.of(422, advice(error)), _path(request))
 
     async def broken(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - it is logged, not told
         detail = "a fault of the server, which its log describes. Try again; if it stays, tell its operator."
-        return response(Problem.of(500, detail), request.url.path)
+        return response(Problem.of(500, detail), _path(request))
 
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(AttireError, unfit)
     app.add_exception_handler(Exception, broken)
+
+
+def advice(error: AttireError) -> str:
+    """What an error says, and where the client finds the words that there are."""
+    return f"{error} GET /v1/taxonomy tells the words." if isinstance(error, TaxonomyError) else str(error)
+
+
+def _path(request: Request) -> str:
+    path: str = request.scope["path"]  # `request.url` has the header Host in it, which may be anything
+    return path
 
 
 def described(*statuses: int) -> dict[int | str, dict[str, Any]]:

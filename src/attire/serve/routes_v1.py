@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import os
 import signal
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 
-from attire.errors import AttireError, BundleError, MissingExtraError, PhotoError
-from attire.serve.problems import Problem, ProblemError, described
+from attire.errors import AttireError, BundleError, MissingExtraError
+from attire.serve import bodies
+from attire.serve.bodies import Most
+from attire.serve.fairness import client_of
+from attire.serve.problems import Problem, ProblemError, advice, described
 from attire.serve.schemas import (
     LONGEST_TITLE,
     TITLE,
@@ -22,15 +22,14 @@ from attire.serve.schemas import (
     BatchRequest,
     BatchResult,
     Fill,
-    InlinePhoto,
     Product,
     State,
-    UrlPhoto,
     Words,
 )
 from attire.serve.service import Question, Service
+from attire.serve.settings import Settings
 
-BUSY = (400, 401, 408, 413, 422, 500, 503, 504)  # how a request with a body may be refused
+BUSY = (400, 401, 408, 413, 415, 421, 422, 500, 503, 504)  # how a request with a body may be refused
 
 answers = APIRouter(prefix="/v1", tags=["predict"])
 health = APIRouter(tags=["health"])
@@ -54,19 +53,21 @@ async def predict(
     precision: Annotated[float | None, Form(gt=0, lt=1, description="how often answers are to be right")] = None,
 ) -> Product:
     """Category and attributes of one product, from its photos."""
-    service = service_of(request)
+    service, client = service_of(request), client_of(request.scope)
     _check_count(len(photos), service)
     model = service.model()
-    async with service.admitted(len(photos)):
-        content = [await photo.read() for photo in photos]
-        return await service.answer(model, Question(id, content, title, category), _precision(service, fill, precision))
+    async with service.admitted(client, len(photos)):
+        question = Question(client, id, [await photo.read() for photo in photos], title, category)
+        return await service.answer(model, question, _precision(service, fill, precision))
 
 
-@answers.post("/predict/batch", responses=described(*BUSY))
-async def predict_batch(request: Request, batch: BatchRequest) -> BatchAnswer:
+@answers.post("/predict/batch", responses=described(*BUSY), openapi_extra=bodies.described(BatchRequest))
+async def predict_batch(request: Request) -> BatchAnswer:
     """Several products, with photos as base64 or (where the server allows their hosts) URLs; each fails alone."""
-    service = service_of(request)
+    service, client = service_of(request), client_of(request.scope)
     most = service.settings.products
+    body = await bodies.read(request, _most(service.settings))
+    batch = await service.run(client, bodies.parse, BatchRequest, body)
     if len(batch.products) > most:
         raise ProblemError(413, f"{len(batch.products)} products in one request: at most {most} are taken")
     for product in batch.products:
@@ -74,14 +75,13 @@ async def predict_batch(request: Request, batch: BatchRequest) -> BatchAnswer:
     model, precision = service.model(), _precision(service, batch.fill, batch.precision)
 
     async def result(product: BatchProduct) -> BatchResult:
+        question = Question(client, product.id, product.photos, product.title, product.category)
         try:
-            photos = await asyncio.gather(*(_content(photo, service) for photo in product.photos))
-            question = Question(product.id, photos, product.title, product.category)
             return BatchResult(id=product.id, product=await service.answer(model, question, precision))
         except AttireError as error:
-            return BatchResult(id=product.id, problem=Problem.of(422, str(error)))
+            return BatchResult(id=product.id, problem=Problem.of(422, advice(error)))
 
-    async with service.admitted(sum(len(product.photos) for product in batch.products)):
+    async with service.admitted(client, sum(len(product.photos) for product in batch.products)):
         return BatchAnswer(results=await asyncio.gather(*(result(product) for product in batch.products)))
 
 
@@ -102,7 +102,7 @@ async def explain(
     """Where in the photo an answer comes from: a PNG of the photo under a heat map (extra `explain`)."""
     service = service_of(request)
     try:
-        content = await service.explain(service.model(), await photo.read(), key, value)
+        content = await service.explain(client_of(request.scope), service.model(), await photo.read(), key, value)
     except MissingExtraError as error:
         raise ProblemError(501, f"this server makes no heat maps: {error}") from None
     return Response(content, media_type="image/png")
@@ -170,14 +170,6 @@ def _precision(service: Service, fill: Fill, precision: float | None) -> float |
     return service.settings.precision if precision is None else precision
 
 
-async def _content(photo: UrlPhoto | InlinePhoto, service: Service) -> bytes | PhotoError:
-    try:
-        if isinstance(photo, UrlPhoto):
-            return await service.fetch(photo.url)
-        if len(photo.base64) * 3 / 4 > service.settings.photo_bytes + 3:
-            raise PhotoError(f"too large: at most {service.settings.photo_bytes:,} bytes are taken")
-        return await service.threaded(partial(base64.b64decode, photo.base64, validate=True))
-    except PhotoError as error:
-        return error
-    except (binascii.Error, ValueError):
-        return PhotoError("not base64")
+def _most(settings: Settings) -> Most:
+    """Of the JSON of a batch: every field of every product, and some for punctuation in titles."""
+    return Most(settings.products * (settings.photos + 100), settings.products * (3 * settings.photos + 50))

@@ -10,11 +10,13 @@ from importlib.metadata import version as installed
 
 from fastapi import APIRouter, Request, Response
 
+from attire.serve import bodies
+from attire.serve.fairness import client_of
 from attire.serve.models import Model
 from attire.serve.problems import ProblemError, described
 from attire.serve.routes_v1 import BUSY, service_of
-from attire.serve.schemas_v2 import InferAnswer, Live, ModelOf, ModelReady, Ready, Server, TensorOf
-from attire.serve.tensors_v2 import HEADER_LENGTH, PHOTO, TITLE, read, write
+from attire.serve.schemas_v2 import InferAnswer, InferRequest, Live, ModelOf, ModelReady, Ready, Server, TensorOf
+from attire.serve.tensors_v2 import HEADER_LENGTH, PHOTO, TITLE, json_bytes, most, read, write
 
 v2 = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -62,31 +64,28 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
     return ModelReady(name=name)
 
 
-BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/InferRequest"}}},
-    }
-}
-
-
-@v2.post("/models/{name}/infer", response_model=InferAnswer, openapi_extra=BODY, responses=described(404, *BUSY))
+@v2.post(
+    "/models/{name}/infer",
+    response_model=InferAnswer,
+    openapi_extra=bodies.described(InferRequest),
+    responses=described(404, *BUSY),
+)
 @v2.post(
     "/models/{name}/versions/{version}/infer",
     response_model=InferAnswer,
-    openapi_extra=BODY,
+    openapi_extra=bodies.described(InferRequest),
     responses=described(404, *BUSY),
 )
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """Logits of a batch of pixels."""
     service, found = service_of(request), _named(request, name, version)
-    length = request.headers.get(HEADER_LENGTH)
-    body = await request.body()
-    asked, pixels, titles = await service.threaded(read, body, length, found)
-    async with service.admitted(len(pixels)):
-        category, attributes = await service.logits(found, list(pixels), titles)
+    client, length = client_of(request.scope), json_bytes(request.headers.get(HEADER_LENGTH))
+    body = await bodies.read(request, most(service.settings, found), length)
+    asked, pixels, titles = await service.run(client, read, body, length, found)
+    async with service.admitted(client, len(pixels)):
+        category, attributes = await service.logits(client, found, list(pixels), titles)
     computed = {"category": category, "attributes": attributes}
-    return await service.threaded(write, asked, name, found.version, computed)
+    return await service.run(client, write, asked, name, found.version, computed)
 
 
 def _named(request: Request, name: str, version: str | None) -> Model:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
+
+Length = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Server(BaseModel):
@@ -55,7 +57,7 @@ class Tensor(BaseModel):
     """One input. `data` is flat or nested; it is absent where `parameters.binary_data_size` says that bytes follow."""
 
     name: str
-    shape: list[int] = Field(min_length=1, max_length=4)
+    shape: list[Length] = Field(min_length=1, max_length=4)
     datatype: str
     parameters: dict[str, Any] = Field(default_factory=dict)
     data: list[Any] | None = None

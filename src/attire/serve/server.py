@@ -8,20 +8,23 @@ Nothing here imports torch before it must: a worker that starts has to answer it
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import shutil
 import signal
 import sys
 import tempfile
+import threading
 from functools import partial
 from pathlib import Path
 from socket import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.supervisors.multiprocess import Multiprocess
 
 from attire.errors import AttireError, ConfigError
+from attire.serve.connections import BoundedProtocol
 from attire.serve.settings import Settings
 from attire.serve.threads import once
 
@@ -33,7 +36,7 @@ DRAIN_S = 10  # beyond the longest that a request may take
 HUNG_S = 30  # a worker that does not answer its supervisor for so long is replaced; importing torch may take ten
 
 
-def run(settings: Settings, host: str, port: int, workers: int = 1) -> None:
+def run(settings: Settings, port: int, workers: int = 1) -> None:
     """Serve until SIGINT or SIGTERM, then answer what is in flight and stop. SIGHUP reloads the bundle.
 
     Raises `AttireError` where the bundle is refused, before anything listens.
@@ -44,7 +47,7 @@ def run(settings: Settings, host: str, port: int, workers: int = 1) -> None:
         once(
             ModelBundle.load, settings.bundle
         )  # here a refusal is a message; in the server's start it were a traceback
-        uvicorn.Server(_config(settings, host, port)).run()
+        uvicorn.Server(_config(settings, port)).run()
         return
     with tempfile.TemporaryDirectory(prefix="attire-serve-") as folder:
         copies = Copies(settings.bundle, Path(folder))
@@ -53,14 +56,16 @@ def run(settings: Settings, host: str, port: int, workers: int = 1) -> None:
         figures.mkdir()
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(figures)  # before any worker imports prometheus_client
         settings = settings.model_copy(update={"bundle": copies.current, "source": copies.source})
-        config = _config(settings, host, port, workers)
+        config = _config(settings, port, workers)
         Supervisor(config, [config.bind_socket()], copies).run()
 
 
-def _config(settings: Settings, host: str, port: int, workers: int = 1) -> uvicorn.Config:
+def _config(settings: Settings, port: int, workers: int = 1) -> uvicorn.Config:
     return uvicorn.Config(
         partial(build, settings),
-        host=host,
+        http=BoundedProtocol,
+        ws="none",
+        host=settings.host,
         port=port,
         workers=workers,
         factory=True,
@@ -76,18 +81,51 @@ def build(settings: Settings) -> FastAPI:
     """The application of one process."""
     if settings.source is not None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the application listens to it
+        threading.Thread(target=_end_with_parent, args=[settings.bundle.parent], daemon=True).start()
     log_to_stderr()
     from attire.serve.app import create_app
 
     return create_app(settings)
 
 
+def _end_with_parent(folder: Path) -> None:
+    """Drain and stop when the supervisor is gone, however it went; else a worker would serve for ever.
+
+    `folder`: what it made for its workers, and cannot remove any more.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    logger.error("the supervisor is gone: stopping")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Lines(logging.Formatter):
+    """One line a record, in which nothing that was sent can end a line or steer a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return plain(super().formatMessage(record), "")
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return plain(super().formatException(ei), "\n")
+
+
+def plain(text: str, kept: str) -> str:
+    """The text with control characters spelled out, but those `kept`.
+
+    >>> plain("a\\x1b[2J\\nb", "")
+    'a\\\\x1b[2J\\\\nb'
+    """
+    return "".join(one if one.isprintable() or one in kept else one.encode("unicode_escape").decode() for one in text)
+
+
 def log_to_stderr() -> None:
-    """One line a record; workers are processes of their own, so each does this."""
+    """Workers are processes of their own, so each does this."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Lines("%(asctime)s %(levelname)s %(message)s"))
     # force: the command line's own handler folds lines to the terminal's width
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, force=True
-    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in ("attire", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.INFO)
 

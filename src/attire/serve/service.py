@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attire.errors import ConfigError, MissingExtraError, PhotoError
-from attire.photos.image import open_photo
 from attire.predict.engines import Bytes, Floats
 from attire.score.decisions import prediction
 from attire.serve.batching import Batcher, FullError
+from attire.serve.decoders import Decoders
+from attire.serve.fairness import Room
 from attire.serve.fetch import Fetcher
-from attire.serve.limits import check_photo
 from attire.serve.metrics import Metrics
 from attire.serve.models import Model, Models
 from attire.serve.problems import ProblemError
-from attire.serve.schemas import Fault, Product
+from attire.serve.schemas import Fault, InlinePhoto, Product, UrlPhoto
 from attire.serve.settings import Settings
 from attire.serve.threads import once
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+FETCHES = 32  # photos by URL, from when they are asked for until they are decoded
 EXPLANATIONS = 4  # waiting at once: each takes a forward and a backward pass, outside the batches
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One product: encoded photos (or why there is none in its place), and what is known of it."""
+    """Who asks, one product's encoded photos or where to find them, and what is known of it."""
 
+    client: str
     id: str
-    photos: Sequence[bytes | PhotoError]
+    photos: Sequence[bytes | InlinePhoto | UrlPhoto]
     title: str = ""
     category: str | None = None
 
@@ -48,23 +52,20 @@ class Service:
     def __init__(self, settings: Settings, models: Models, metrics: Metrics, fetch: Fetcher) -> None:
         self.settings, self.models, self.metrics, self.fetch = settings, models, metrics, fetch
         self.batcher = Batcher(metrics, max_batch=settings.max_batch, capacity=settings.queue_photos)
-        self._decoders = ThreadPoolExecutor(settings.decoders, "decode")
+        self._decoders = Decoders(settings)
+        self._fetches = asyncio.Semaphore(FETCHES)
         self._explainer = ThreadPoolExecutor(1, "explain")
-        self._explaining = 0
+        self._explanations = Room(EXPLANATIONS)
 
     def close(self) -> None:
         """Answer what waits, then stop."""
-        self._decoders.shutdown(cancel_futures=True)
+        self._decoders.close()
         self._explainer.shutdown(cancel_futures=True)
         self.batcher.close()
 
-    async def threaded(self, job: Callable[..., T], *args: object) -> T:
-        """Run a job that would hold up other requests, in one of as many threads as there are decoders.
-
-        One that is cancelled before its turn is never run; one that runs keeps its thread until it ends, which
-        `check_photo` sees to.
-        """
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, job, *args)
+    async def run(self, client: str, job: Callable[..., T], *args: object) -> T:
+        """Run a job that would hold up other requests in a thread, when it is the client's turn."""
+        return await self._decoders.run(client, partial(job, *args))
 
     def model(self) -> Model:
         """The model that answers now."""
@@ -73,30 +74,35 @@ class Service:
         return self.models.model
 
     @asynccontextmanager
-    async def admitted(self, photos: int) -> AsyncIterator[None]:
+    async def admitted(self, client: str, photos: int) -> AsyncIterator[None]:
         """Room for that many photos and the request's time; refuses with 503 and 504."""
-        if photos > self.settings.queue_photos:
-            raise ProblemError(413, f"{photos} photos in one request: at most {self.settings.queue_photos} are taken")
+        most = max(1, self.settings.queue_photos // 2)
+        if photos > most:
+            raise ProblemError(413, f"{photos} photos in one request: at most {most} are taken")
         try:
-            with self.batcher.admit(photos):
+            with self.batcher.admit(client, photos):
                 async with asyncio.timeout(self.settings.deadline_s):
                     yield
         except FullError as error:
-            detail = f"{self.settings.queue_photos} photos are waiting already. Try again later."
+            detail = (
+                f"{error.waiting} photos are waiting already, and no client may have more than are free. Try later."
+            )
             raise ProblemError(503, detail, retry_after_s=error.retry_after_s) from None
         except TimeoutError:
             detail = f"not answered within {self.settings.deadline_s:g} s. Try again later, or with fewer photos."
             raise ProblemError(504, detail) from None
 
-    async def logits(self, model: Model, pixels: Sequence[Bytes], titles: Sequence[str] = ()) -> tuple[Floats, Floats]:
+    async def logits(
+        self, client: str, model: Model, pixels: Sequence[Bytes], titles: Sequence[str] = ()
+    ) -> tuple[Floats, Floats]:
         """float32[B, C] and float32[B, K] of admitted photos uint8[3, H, W], with a title each or none at all.
 
         A bundle that reads titles gets an empty one where there is none, which adds nothing: batches stay whole.
         """
         reader, text = model.bundle.title_reader, [None] * len(pixels)
         if reader is not None:
-            text = list(await self.threaded(reader, titles or [""] * len(pixels)))
-        futures = self.batcher.submit(model.engine, list(zip(pixels, text, strict=True)))
+            text = list(await self.run(client, reader, titles or [""] * len(pixels)))
+        futures = self.batcher.submit(client, model.engine, list(zip(pixels, text, strict=True)))
         rows = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
         category, attributes = (np.stack(part) for part in zip(*rows, strict=True))
         return category, attributes
@@ -106,12 +112,13 @@ class Service:
         bundle, taxonomy = model.bundle, model.bundle.taxonomy
         known: NDArray[np.int64] | None = None
         if question.category is not None:
-            known = np.array([taxonomy.category_index[taxonomy.category(question.category)]])
+            word = await self.run(question.client, taxonomy.category, question.category)  # a hint takes its time
+            known = np.array([taxonomy.category_index[word]])
         if bundle.calibration and precision is not None:
             bundle.calibration.check(precision)
         if question.title and bundle.title_reader is None:
             raise ConfigError("the model reads photos only, so it cannot be asked with a title. Leave it out.")
-        found = await asyncio.gather(*(self._decoded(model, photo) for photo in question.photos))
+        found = await asyncio.gather(*(self._decoded(question.client, model, photo) for photo in question.photos))
         faults = [Fault(photo=n, reason=str(one)) for n, one in enumerate(found, 1) if isinstance(one, PhotoError)]
         pixels = [one for one in found if not isinstance(one, PhotoError)]
         self.metrics.photos.labels("refused").inc(len(faults))
@@ -119,38 +126,44 @@ class Service:
         if not pixels:
             raise PhotoError("; ".join(f"photo {fault.photo}: {fault.reason}" for fault in faults) or "no photo")
         titles = [question.title] * len(pixels) if question.title else []
-        category, attributes = (part.mean(axis=0, keepdims=True) for part in await self.logits(model, pixels, titles))
+        logits = await self.logits(question.client, model, pixels, titles)
+        category, attributes = (part.mean(axis=0, keepdims=True) for part in logits)
         decisions = bundle.decide(category, attributes, known)
         said = prediction(taxonomy, decisions, bundle.accepted(decisions, precision), 0, question.id, bundle.digest)
         return Product.of(said, faults, model.version)
 
-    async def explain(self, model: Model, photo: bytes, key: str | None, value: str | None) -> bytes:
+    async def explain(self, client: str, model: Model, photo: bytes, key: str | None, value: str | None) -> bytes:
         """PNG: the photo under a heat map of what spoke for the value; raises `AttireError`."""
-        check_photo(photo, self.settings)
-        if self._explaining >= EXPLANATIONS:
+        if not self._explanations.take(client, 1):
             raise ProblemError(503, "other heat maps are being made. Try again later.", retry_after_s=2)
-        self._explaining += 1
         try:
             async with asyncio.timeout(self.settings.deadline_s):
+                shown = await self._decoders.view(client, photo)
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._explainer, once, _heat_map, model, photo, key, value)
+                return await loop.run_in_executor(self._explainer, once, _heat_map, model, shown, key, value)
         except TimeoutError:
             raise ProblemError(504, f"not made within {self.settings.deadline_s:g} s. Try again later.") from None
         finally:
-            self._explaining -= 1
+            self._explanations.give(client, 1)
 
-    async def _decoded(self, model: Model, photo: bytes | PhotoError) -> Bytes | PhotoError:
-        if isinstance(photo, PhotoError):
-            return photo
-        return await self.threaded(self._decode, model, photo)
-
-    def _decode(self, model: Model, photo: bytes) -> Bytes | PhotoError:
+    async def _decoded(self, client: str, model: Model, photo: bytes | InlinePhoto | UrlPhoto) -> Bytes | PhotoError:
         preprocess = model.bundle.preprocess
         try:
-            check_photo(photo, self.settings)
-            return preprocess.resize(open_photo(photo, target_px=preprocess.size_px))
+            if isinstance(photo, UrlPhoto):
+                async with self._fetches:  # held until it is decoded, for no request's size bounds what is fetched
+                    return await self._decoders.decode(client, await self.fetch(photo.url), preprocess)
+            content = photo if isinstance(photo, bytes) else await self.run(client, self._unpacked, photo)
+            return await self._decoders.decode(client, content, preprocess)
         except PhotoError as error:
             return error
+
+    def _unpacked(self, photo: InlinePhoto) -> bytes:
+        if len(photo.base64) * 3 / 4 > self.settings.photo_bytes + 3:
+            raise PhotoError(f"too large: at most {self.settings.photo_bytes:,} bytes are taken")
+        try:
+            return base64.b64decode(photo.base64, validate=True)
+        except ValueError:
+            raise PhotoError("not base64") from None
 
 
 def can_explain() -> bool:
@@ -162,15 +175,17 @@ def can_explain() -> bool:
     return True
 
 
-def _heat_map(model: Model, photo: bytes, key: str | None, value: str | None) -> bytes:
+def _heat_map(model: Model, photo: bytes | Bytes, key: str | None, value: str | None) -> bytes:
     import io
+
+    from PIL import Image
 
     from attire.explanation.explain import explain
     from attire.explanation.picture import overlay
 
     if not can_explain():
         raise MissingExtraError("a heat map", "explain")
-    found = explain(model.bundle, photo, key, value)
+    found = explain(model.bundle, photo if isinstance(photo, bytes) else Image.fromarray(photo), key, value)
     content = io.BytesIO()
     overlay(found.photo, found.heat).save(content, "PNG", compress_level=3)
     return content.getvalue()
