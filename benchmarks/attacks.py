@@ -1,0 +1,264 @@
+"""`attire serve` under attack, beside an honest client.
+
+python benchmarks/attacks.py [BUNDLE] [--only ATTACK ...] [--seconds 15] [--source CHECKOUT/src] [--json FILE]
+
+Without BUNDLE an untrained network of the default recipe is served. One after the other, each attack of `attackers.py`
+comes from processes of its own, with a key each, while an honest client with another key sends a photo after the other
+and a third one asks for /healthz. Exits with 1 where one of these is broken:
+
+- every answer of /healthz takes less than 1 s;
+- the honest client is always answered, and its median latency grows at most threefold;
+- afterwards the server's processes are within 300 MB of the memory they held before.
+
+`--source` attacks an older attire.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import resource
+import secrets
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from subprocess import PIPE
+from typing import Self
+
+import httpx
+import psutil
+from attackers import ATTACKS
+from common import machine
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from served import serving
+
+HEALTH_S, GROWTH, MEMORY_MB = 1.0, 3.0, 300.0
+CALM_S, SETTLE_S = 8.0, 20.0  # before an attack, and at most after it
+ADDRESS_SPACE = 16 * 2**30  # bytes: a server that would take more fails, instead of the machine
+MB = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attack did."""
+
+    attack: str
+    memory_before_mb: float
+    memory_peak_mb: float
+    memory_after_mb: float
+    health_worst_s: float
+    honest_before_ms: float
+    honest_during_ms: float
+    honest_refused: int
+
+    @property
+    def broken(self) -> list[str]:
+        """The promises that were not kept."""
+        kept = {
+            "memory": self.memory_after_mb - self.memory_before_mb <= MEMORY_MB,
+            "health": self.health_worst_s <= HEALTH_S,
+            "latency": self.honest_during_ms <= GROWTH * self.honest_before_ms,
+            "refused": not self.honest_refused,
+        }
+        return [name for name, fine in kept.items() if not fine]
+
+
+class Repeating:
+    """Something done again and again in a thread, from `__enter__` to `__exit__`."""
+
+    def __init__(self, pause_s: float) -> None:
+        self._pause_s, self._stop = pause_s, threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def once(self) -> None:
+        raise NotImplementedError
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.once()
+            self._stop.wait(self._pause_s)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+class Health(Repeating):
+    """Asks whether the server lives, over a new connection each time."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(0.1)
+        self._address, self.worst_s = address, 0.0
+
+    def once(self) -> None:
+        start = time.monotonic()
+        with suppress(httpx.TransportError):
+            httpx.get(f"{self._address}/healthz", timeout=60)
+        self.worst_s = max(self.worst_s, time.monotonic() - start)
+
+
+class Honest(Repeating):
+    """Sends a photo after the other."""
+
+    def __init__(self, address: str, key: str, photo: bytes) -> None:
+        super().__init__(0.02)
+        self._photo, self.took_ms, self.refused = photo, list[float](), 0
+        self._api = httpx.Client(base_url=address, timeout=60, headers={"Authorization": f"Bearer {key}"})
+
+    def once(self) -> None:
+        start = time.monotonic()
+        try:
+            status = self._api.post("/v1/predict", files={"photos": self._photo}).status_code
+        except httpx.TransportError:
+            status = 0
+        self.took_ms.append(1000 * (time.monotonic() - start))
+        self.refused += status != 200
+
+    @property
+    def median_ms(self) -> float:
+        return statistics.median(self.took_ms)
+
+
+class Memory(Repeating):
+    """Reads the resident memory of the server and its children."""
+
+    def __init__(self, server: psutil.Process) -> None:
+        super().__init__(0.1)
+        self._server, self.peak_mb = server, 0.0
+
+    def once(self) -> None:
+        self.peak_mb = max(self.peak_mb, resident_mb(self._server))
+
+
+def resident_mb(server: psutil.Process) -> float:
+    total = 0.0
+    for process in (server, *server.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss / MB
+    return total
+
+
+def measure(name: str, address: str, server: psutil.Process, keys: Sequence[str], photo: bytes, s: float) -> Outcome:
+    """One attack from as many processes as there are keys but one."""
+    honest_key, *others = keys
+    with Honest(address, honest_key, photo) as calm:
+        time.sleep(CALM_S)
+    script = Path(__file__).with_name("attackers.py")
+    attacking = [
+        subprocess.Popen([sys.executable, script, name, address, key, str(s)], stdin=PIPE, stdout=PIPE)
+        for key in others
+    ]
+    for process in attacking:
+        assert process.stdout
+        process.stdout.readline()  # it is ready
+    before = resident_mb(server)
+    with Health(address) as health, Memory(server) as memory, Honest(address, honest_key, photo) as honest:
+        for process in attacking:
+            assert process.stdin
+            process.stdin.close()
+        for process in attacking:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(6 * s)
+            process.kill()
+            process.wait()
+    after, end = resident_mb(server), time.monotonic() + SETTLE_S
+    with Honest(address, honest_key, photo):  # memory comes back while others are served
+        while time.monotonic() < end and after > before + MEMORY_MB / 2:
+            time.sleep(0.5)
+            after = resident_mb(server)
+    return Outcome(
+        name, before, memory.peak_mb, after, health.worst_s, calm.median_ms, honest.median_ms, honest.refused
+    )
+
+
+def untrained(folder: Path) -> Path:
+    """A bundle of the default recipe's network as it is before training, with as many words as a shop has."""
+    from attire.bundle import ModelBundle
+    from attire.config import load_recipe
+    from attire.model.network import build_network
+    from attire.pixels.preprocess import Preprocess
+    from attire.taxonomy import Key, Taxonomy
+
+    categories = tuple(f"Category {number}" for number in range(26))
+    values = tuple(f"value {number}" for number in range(6))
+    keys = {f"key{number}": Key(arity="one", categories=categories, values=values) for number in range(46)}
+    recipe, taxonomy = load_recipe("base"), Taxonomy(categories=categories, keys=keys)
+    ModelBundle.save(
+        folder / "bundle",
+        build_network(recipe.architecture, taxonomy),
+        recipe.architecture,
+        taxonomy=taxonomy,
+        preprocess=Preprocess(size_px=recipe.size_px, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+        decision=recipe.decision,
+        provenance={},
+        scores={},
+    )
+    return folder / "bundle"
+
+
+def shown(outcomes: Sequence[Outcome]) -> Table:
+    """A row for each attack."""
+    table = Table("attack", title="memory in MB, the honest client's median latency in ms", title_justify="left")
+    for column in ("before", "peak", "after", "health worst", "honest before", "during", "broken"):
+        table.add_column(column, justify="right")
+    for one in outcomes:
+        refused = [f"{one.honest_refused} refused" if name == "refused" else name for name in one.broken]
+        table.add_row(
+            one.attack,
+            *(f"{mb:,.0f}" for mb in (one.memory_before_mb, one.memory_peak_mb, one.memory_after_mb)),
+            f"{one.health_worst_s:.2f} s",
+            f"{one.honest_before_ms:.0f}",
+            f"{one.honest_during_ms:.0f}",
+            ", ".join(refused),
+        )
+    return table
+
+
+def main() -> None:
+    """Run the attacks, print what they did, and exit with 1 where a promise was broken."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path, nargs="?")
+    parser.add_argument("--only", nargs="+", choices=ATTACKS, metavar="ATTACK")
+    parser.add_argument("--attackers", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=15)
+    parser.add_argument("--source", type=Path)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    names = [name for name in ATTACKS if not given.only or name in given.only]
+    keys = [secrets.token_hex(16) for _ in range(given.attackers + 1)]
+    content = io.BytesIO()
+    Image.effect_noise((900, 1200), 40).convert("RGB").save(content, "JPEG", quality=85)
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        bundle = given.bundle or untrained(folder)
+        (folder / "keys").write_text("\n".join(keys), encoding="utf-8")
+        (folder / "keys").chmod(0o600)
+        for name in names:  # a server each, so that none pays for what another attack did
+            with serving(bundle, "--keys", str(folder / "keys"), source=given.source) as (address, server):
+                resource.prlimit(server.pid, resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+                outcomes.append(measure(name, address, server, keys, content.getvalue(), given.seconds))
+            Console(width=160).print(shown(outcomes[-1:]))
+    Console(width=160).print(shown(outcomes))
+    if given.json:
+        found = {"machine": machine(), "attacks": [asdict(one) for one in outcomes]}
+        given.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    sys.exit(any(one.broken for one in outcomes))
+
+
+if __name__ == "__main__":
+    main()
