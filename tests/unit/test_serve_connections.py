@@ -145,13 +145,15 @@ def test_who_does_not_take_its_answer_is_closed(monkeypatch: pytest.MonkeyPatch)
 def test_a_connection_too_many_takes_the_place_of_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "CONNECTIONS", 4)
     with served(app) as address:
-        idle = [connected(address) for _ in range(3)]
-        for connection in idle:
-            connection.sendall(b"GET / HT")
-        assert [httpx.get(address).json() for _ in range(5)] == ["alive"] * 5
-        more = [connected(address) for _ in range(3)]
-        assert idle[0].recv(1) == b""  # the oldest went first
-        assert httpx.get(address).json() == "alive"
+        with httpx.Client(base_url=address) as kept:  # over one connection, which is idle in between
+            assert kept.get("/").json() == "alive"
+            idle = [connected(address) for _ in range(2)]
+            for connection in idle:
+                connection.sendall(b"GET / HT")
+            assert [httpx.get(address).json() for _ in range(5)] == ["alive"] * 5
+            more = [connected(address) for _ in range(3)]
+            assert idle[0].recv(1) == b""  # the oldest of those that never asked went first
+            assert kept.get("/").json() == httpx.get(address).json() == "alive"
         for connection in (*idle, *more):
             connection.close()
 

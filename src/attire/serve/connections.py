@@ -117,7 +117,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         ((peer, _),) = Counter(one._peer for one in waiting).most_common(1)
         theirs = [one for one in waiting if one._peer == peer]
-        min(theirs, key=lambda one: (not one._idle, one._number)).transport.abort()
+        # First those that never asked for anything, then those that may ask again, last those that send a body.
+        min(theirs, key=lambda one: (one.cycle is not None, not one._idle, one._number)).transport.abort()
 
     def _head_overdue(self) -> None:
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"no request arrived within {HEAD_S} s")

@@ -103,7 +103,7 @@ class Process:
             return ask(running.stdin, running.stdout, content, preprocess, cpu_s)
         except (EOFError, OSError):
             self.end()
-            raise PhotoError(f"too slow to decode, or its decoder failed: more than {cpu_s:.0f} s") from None
+            raise PhotoError(f"too slow to decode: it takes more than {cpu_s:.0f} s, or breaks the decoder") from None
 
     def end(self) -> None:
         """End it, whatever it does."""
