@@ -30,8 +30,8 @@ from attire.prediction import Answer
 from attire.serve import app, bodies, decoders, decoding, service, tensors_v2
 from attire.serve.app import create_app
 from attire.serve.fetch import Fetcher
+from attire.serve.logs import Lines
 from attire.serve.models import Model
-from attire.serve.server import Lines
 from attire.serve.settings import MIB, Settings, read_keys
 
 KEY, ADMIN = "k" * 24, "a" * 24

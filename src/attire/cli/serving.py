@@ -79,7 +79,8 @@ def serve(
         Origins whose pages may call the API; none unless given.
     """
     try:
-        from attire.serve.server import log_to_stderr, run
+        from attire.serve.logs import log_to_stderr
+        from attire.serve.server import run
         from attire.serve.settings import MIB, Settings, read_keys
     except ImportError:
         raise MissingExtraError("attire serve", "serve") from None

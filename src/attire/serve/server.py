@@ -12,19 +12,19 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 from functools import partial
 from pathlib import Path
 from socket import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.supervisors.multiprocess import Multiprocess
 
 from attire.errors import AttireError, ConfigError
 from attire.serve.connections import BoundedProtocol
+from attire.serve.logs import log_to_stderr
 from attire.serve.settings import Settings
 from attire.serve.threads import once
 
@@ -99,35 +99,6 @@ def _end_with_parent(folder: Path) -> None:
     logger.error("the supervisor is gone: stopping")
     shutil.rmtree(folder, ignore_errors=True)
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-class Lines(logging.Formatter):
-    """One line a record, in which nothing that was sent can end a line or steer a terminal."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        return plain(super().formatMessage(record), "")
-
-    def formatException(self, ei: Any) -> str:  # noqa: N802
-        return plain(super().formatException(ei), "\n")
-
-
-def plain(text: str, kept: str) -> str:
-    """The text with control characters spelled out, but those `kept`.
-
-    >>> plain("a\\x1b[2J\\nb", "")
-    'a\\\\x1b[2J\\\\nb'
-    """
-    return "".join(one if one.isprintable() or one in kept else one.encode("unicode_escape").decode() for one in text)
-
-
-def log_to_stderr() -> None:
-    """Workers are processes of their own, so each does this."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Lines("%(asctime)s %(levelname)s %(message)s"))
-    # force: the command line's own handler folds lines to the terminal's width
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for name in ("attire", "uvicorn.error"):
-        logging.getLogger(name).setLevel(logging.INFO)
 
 
 class Copies:
