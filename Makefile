@@ -7,7 +7,7 @@ READY := .venv/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
 INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test lint types unit flow docs format constraints clean
+.PHONY: demo test lint types unit flow docs coverage format constraints clean
 
 demo: $(READY)
 	$(BIN)/attire demo --out attire-demo
@@ -24,8 +24,7 @@ types: $(READY)
 
 # Not in one process with the flow tests: the native libraries of all extras together crashed it (docs/decisions/020).
 unit: $(READY)
-	$(PYTEST) --cov --cov-report= tests/unit src
-	@echo "the unit tests run $$($(BIN)/coverage report --format=total)% of the lines; $(BIN)/coverage report -m names the others"
+	$(PYTEST) tests/unit src
 
 flow: $(READY)
 	$(PYTEST) tests/flow --numprocesses 2 --dist loadfile
@@ -33,6 +32,10 @@ flow: $(READY)
 # Never --quiet: it hides the warnings that must fail the build.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# Apart from `unit`, which it slows by a third: what the unit tests run of each file.
+coverage: $(READY)
+	$(PYTEST) tests/unit src --cov --cov-report=term-missing:skip-covered
 
 format: $(READY)
 	$(BIN)/ruff format .
