@@ -1,34 +1,57 @@
-# The two commands of the README. Everything is installed into .venv; nothing else is touched.
+# `make demo` and `make test` are the two that matter. Everything is installed into .venv; nothing else is touched.
 
 PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt# the versions that the tests passed with; `make CONSTRAINTS=` takes the newest ones
 BIN := .venv/bin
 READY := .venv/.ready
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
+INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test format clean
+.PHONY: demo test lint types unit flow docs coverage format constraints clean
 
 demo: $(READY)
 	$(BIN)/attire demo --out attire-demo
 
-test: $(READY)
+test: lint types unit flow docs
+
+lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	# Not in one process: the native libraries of all extras together crashed it (docs/experiments.md).
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit src
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/flow --numprocesses 2 --dist loadfile
+
+types: $(READY)
+	$(BIN)/mypy
+
+# Not in one process with the flow tests: the native libraries of all extras together crashed it (docs/decisions/020).
+unit: $(READY)
+	$(PYTEST) tests/unit src
+
+flow: $(READY)
+	$(PYTEST) tests/flow --numprocesses 2 --dist loadfile
+
+# Never --quiet: it hides the warnings that must fail the build.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# Apart from `unit`, which it slows by a third: what the unit tests run of each file.
+coverage: $(READY)
+	$(PYTEST) tests/unit src --cov --cov-report=term-missing:skip-covered
 
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:
-	rm -rf .venv attire-demo
+# Names and versions only, of what is installed and passed the tests.
+constraints: $(READY)
+	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+.*//' > constraints.txt
 
-$(READY): pyproject.toml
+clean:
+	rm -rf .venv attire-demo site
+
+$(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "attire needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	@echo "setting up .venv (some minutes: torch is large)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
+	@$(INSTALL) --upgrade "pip>=25.1"
+	@$(INSTALL) $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable ".[all]" --group dev --group docs
 	@touch $(READY)

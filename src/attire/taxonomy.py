@@ -134,6 +134,7 @@ class Taxonomy(BaseModel):
 
     @cached_property
     def category_index(self) -> dict[str, int]:
+        """Category -> its place in `categories`."""
         return {name: i for i, name in enumerate(self.categories)}
 
     @cached_property

@@ -112,18 +112,22 @@ class Catalog:
 
     @cached_property
     def products(self) -> pl.DataFrame:
+        """A row per product: `id`, `group`, `category` (null where nobody said), `title`, `images`."""
         return self._read("products")
 
     @cached_property
     def labels(self) -> pl.DataFrame:
+        """A row per stated value: `id`, `key`, `value`."""
         return self._read("labels")
 
     @cached_property
     def photos(self) -> pl.DataFrame:
+        """A row per readable photo: `name`, `path`, `sha256`, size, fingerprints."""
         return self._read("photos")
 
     @cached_property
     def quarantine(self) -> pl.DataFrame:
+        """What could not be used: `kind` (row, photo, product), `id`, `name`, `row`, `reason`."""
         return self._read("quarantine")
 
     @cached_property

@@ -1,0 +1,102 @@
+"""What the docs site needs beside its pages: the root's documents as pages, and checks that nothing is missing.
+
+MkDocs calls these functions; a warning fails the build (`strict` in mkdocs.yml).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import griffe
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import get_plugin_logger
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from pydantic import BaseModel
+
+import attire
+from attire.config import Recipe, load_recipe, recipe_names
+
+ROOT = Path(__file__).parents[1]
+ROOT_PAGES = {
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "LICENSE": "licence.md",
+    "SECURITY.md": "security.md",
+}
+API, FIELDS = "reference/api.md", "<!-- fields of a recipe -->"
+logger = get_plugin_logger(__name__)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the root's documents, whose links lead from there (`docs/review.md`)."""
+    for name, page in ROOT_PAGES.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        if not name.endswith(".md"):
+            text = f"# Licence\n\n```text\n{text}```\n"
+        files.append(File.generated(config, page, content=text.replace("](docs/", "](")))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Links that lead to the root on a git host lead to its page here; the table of recipes is put in its place."""
+    for name, target in ROOT_PAGES.items():
+        markdown = re.sub(rf"\]\(((?:\.\./)*)\.\./{re.escape(name)}(?=[)#])", rf"](\1{target}", markdown)
+        if page.file.src_uri in ROOT_PAGES.values():
+            markdown = markdown.replace(f"]({name})", f"]({target})")
+    if page.file.src_uri == API:
+        for gap in missing(markdown):
+            logger.warning("%s: %s", API, gap)
+    return markdown.replace(FIELDS, recipe_fields())
+
+
+def missing(page: str) -> Iterable[str]:
+    """What the reference does not say of the public names: no section, no docstring, no example of a function."""
+    package = griffe.load("attire", search_paths=[str(ROOT / "src")], resolve_aliases=True)
+    sections = dict(re.findall(r"^::: attire\.(\w+)\n(.*?)(?=^::: |^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    for name in attire.__all__:
+        public = package[name].final_target
+        if name not in sections:
+            yield f"attire.{name} has no section"
+        elif public.is_function and "```python" not in sections[name]:
+            yield f"attire.{name} has no example"
+        members = [public, *(member for member in public.members.values() if public.is_class and not member.is_alias)]
+        for one in members:
+            described = one is public or one.is_function or "property" in one.labels
+            if described and not one.name.startswith("_") and not one.docstring:
+                yield f"{one.path} has no docstring"
+
+
+def recipe_fields() -> str:
+    """Every field of a recipe as a table: its default, and what each recipe that comes with attire says instead."""
+    names = recipe_names()
+    recipes = [load_recipe(name) for name in names]
+    rows = [["field", "default", *(f"`{name}`" for name in names)], ["---"] * (2 + len(names))]
+    for path, default in _fields(Recipe):
+        values = [_value(recipe, path) for recipe in recipes]
+        rows.append([f"`{path}`", _shown(default), *("" if v == default else _shown(v) for v in values)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _fields(model: type[BaseModel], above: str = "") -> Iterable[tuple[str, object]]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _fields(field.annotation, f"{above}{name}.")
+        elif name != "name":
+            yield f"{above}{name}", field.default
+
+
+def _value(model: object, path: str) -> object:
+    for name in path.split("."):
+        model = getattr(model, name)
+    return model
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "`true`" if value else "`false`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(map(str, value))}]`"
+    return "" if value is None else f"`{value}`"
