@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
+
+from attire.terminal import Console
 
 SHORT_S = 2.0  # work that is done sooner leaves no line
 LINE_S = 30.0  # between two lines of a log

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from attire.cli.app import DEFAULTS, Options, Paths, Sources, app, console, facts, plain
+from attire.cli.app import DEFAULTS, Options, Paths, Sources, app, console, facts
 
 
 @app.command
@@ -114,9 +114,9 @@ def explain(
     for photo, found in zip(
         photos, explanations(bundle, [Question(photo, key, value) for photo in photos]), strict=True
     ):
-        console.print(plain(f"{photo}: {found.title}{f' ({found.others})' if found.others else ''}"), highlight=False)
+        console.print(f"{photo}: {found.title}{f' ({found.others})' if found.others else ''}", highlight=False)
         if found.warning:
-            console.print(f"  [bold red]{plain(found.warning)}[/]", highlight=False)
+            console.print(f"  {found.warning}", style="bold red", highlight=False)
         pictures.append(found.picture())
     save(grid(pictures), out)
     console.print(f"{out}")

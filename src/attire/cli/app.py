@@ -6,54 +6,61 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import polars as pl
 from cyclopts import App, Parameter
 from cyclopts.config import Toml
-from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
+from rich.text import Text
 
 from attire.catalog.sources import SourceOptions
 from attire.errors import AttireError
+from attire.terminal import Console, take_any_text
 
+console, error_console = Console(), Console(stderr=True)
 app = App(
     name="attire",
     help="Product photos in, catalog attributes out, with a confidence a team can act on.\n\n"
     "Options may also stand in ./attire.toml, in a table named after the verb; flags win.",
     config=Toml("attire.toml"),
+    default_parameter=Parameter(consume_multiple=True),  # an option that may be repeated also takes several values
+    console=console,
+    error_console=error_console,
+    suppress_keyboard_interrupt=False,  # `main` says what it leaves behind
 )
-Paths = Annotated[list[Path], Parameter(consume_multiple=True, negative="")]
-Sources = Annotated[list[str], Parameter(consume_multiple=True, negative="")]  # paths and URLs
+Paths = Annotated[list[Path], Parameter(negative="")]
+Sources = Annotated[list[str], Parameter(negative="")]  # paths and URLs
 Options = Annotated[SourceOptions, Parameter(name="*", negative="")]
 DEFAULTS = SourceOptions()
-console = Console()
 
 
 def main(command: Callable[[], object] = app) -> None:
     """Run `command`, the command line by default; errors raised on purpose are printed without a traceback."""
-    handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
+    take_any_text()
+    handler = RichHandler(console=error_console, show_time=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     logging.getLogger("attire").setLevel(logging.INFO)
     try:
         command()
     except AttireError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {plain(str(error))}", highlight=False)
-        sys.exit(2)
+        _refuse(str(error))
+    except MemoryError:
+        _refuse("there is not enough memory. Use a smaller input or batch, or a machine with more.")
     except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; what was finished is kept, and the same command goes on from there")
+        error_console.print("interrupted; what was finished is kept, and the same command goes on from there")
         sys.exit(130)
+
+
+def _refuse(reason: str) -> NoReturn:
+    error_console.print(Text.assemble(("error:", "bold red"), " ", reason), soft_wrap=True)
+    sys.exit(2)
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def plain(text: str) -> str:
-    """Text of users, in which brackets are no markup."""
-    return text.replace("[", r"\[")
 
 
 def facts(said: Mapping[str, str]) -> Table:
@@ -79,4 +86,4 @@ def table(rows: pl.DataFrame) -> Table:
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else plain(str(value))
+    return f"{value:.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from attire.cli.app import app, console, facts, plain
+from attire.cli.app import app, console, facts
 
 if TYPE_CHECKING:
     from attire.export.export import Attempt
@@ -52,7 +52,7 @@ def export(
     speed = made.record.speed
     console.print(
         f"{speed.images_per_s:,.1f} images/s, torch {speed.torch_images_per_s:,.1f} ({speed.ratio:.2f} times as fast, "
-        f"{speed.threads} threads, {plain(speed.cpu)})",
+        f"{speed.threads} threads, {speed.cpu})",
         highlight=False,
     )
     console.print(f"{made.folder}  (attire predict {bundle} PHOTOS --engine {made.folder.name})")
@@ -98,7 +98,7 @@ def inspect(bundle: Path, /, *, speed: bool = True) -> None:
             shown.add_row(engine.name, engine.precision, rate, ratio, f"{engine.megabytes:,.1f}", kept, *cells)
     console.print(shown)
     for fault in found.faults:
-        console.print(f"[bold red]{plain(fault)}[/]", highlight=False)
+        console.print(fault, style="bold red", highlight=False)
 
 
 def _kept(precision: str, kept: str) -> str:

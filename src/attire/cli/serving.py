@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from attire.cli.app import app, console, facts, plain
+from attire.cli.app import app, console, facts
 from attire.errors import ConfigError, MissingExtraError
 from attire.hosts import host_of, is_local
 
 if TYPE_CHECKING:
     from attire.serve.settings import Settings
 
-Names = Annotated[list[str], Parameter(consume_multiple=True, negative="")]
+Names = Annotated[list[str], Parameter(negative="")]
 
 
 @app.command
@@ -113,13 +113,13 @@ def serve(
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     many = f", {workers} processes" if workers > 1 else ""
     said = {
-        "bundle": plain(str(bundle)) + f"  (engine {engine}{many})",
+        "bundle": f"{bundle}  (engine {engine}{many})",
         "try it": f"{address}/",
         "API": f"{address}/v1/predict   description: {address}/openapi.json",
         "limits": f"{photos} photos a product, {photo_mb:g} MB and {photo_megapixels:g} megapixels each",
         "asked as": _names(settings),
         "keys": f"{len(settings.keys)}" if settings.keys else "none: everybody who reaches this address may ask",
-        "URLs": plain(", ".join(fetch_hosts)) or "not fetched",
+        "URLs": ", ".join(fetch_hosts) or "not fetched",
         "stop, reload": "Ctrl-C or SIGTERM drains and stops; SIGHUP loads the bundle again",
     }
     console.print(facts(said), highlight=False)
@@ -132,4 +132,4 @@ def _names(settings: Settings) -> str:
     if settings.keys and not settings.allow_hosts:
         return "any name"
     own = "localhost" if is_local(settings.host) else "localhost or an address"
-    return plain(", ".join([own, *settings.allow_hosts]))
+    return ", ".join([own, *settings.allow_hosts])
