@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,17 +28,21 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A temporary path beside `path`, which takes its place when the block ends without an error.
 
     The temporary file is removed on an error, so `path` holds the old content or the new one, never half of it; after
-    a power cut too where it is `durable`, which costs a sync of the disk. What polars says of the disk is raised as
-    `OSError`, as Python says it.
+    a power cut too where it is `durable`, which costs a sync of the disk. Its permissions are those that this process
+    gives to new files, also where a library (safetensors) writes files that their owner alone may read. What polars
+    says of the disk is raised as `OSError`, as Python says it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.touch()
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         try:
             yield temporary
         except pl.exceptions.PolarsError as error:
             if code := re.search(r"\(os error (\d+)\)", str(error)):
                 raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
             raise
+        temporary.chmod(mode)
         if durable:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
