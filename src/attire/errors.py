@@ -54,6 +54,10 @@ class ReportError(AttireError):
     """A report's directory is missing or damaged, or two reports cannot be compared."""
 
 
+class StorageError(AttireError):
+    """A file cannot be written: the disk is full or read-only, or the place is not this user's."""
+
+
 class MissingExtraError(AttireError):
     """A verb needs an optional dependency."""
 

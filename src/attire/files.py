@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import os
 import re
 import stat
@@ -15,6 +14,7 @@ from typing import Any
 
 import polars as pl
 from filelock import FileLock, Timeout
+from pydantic_core import from_json
 
 
 def file_sha256(path: Path) -> str:
@@ -97,11 +97,11 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; raises `ValueError` for whatever cannot be parsed, `OSError` where it cannot be read."""
-    try:
-        return json.loads(path.read_bytes())
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+    """What a JSON file holds; raises `ValueError` for whatever cannot be parsed, `OSError` where it cannot be read.
+
+    Python's own reader ends in `RecursionError` where a file is nested deep, and passes on text that no file can hold.
+    """
+    return from_json(path.read_bytes())
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
