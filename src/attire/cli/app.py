@@ -4,25 +4,47 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import polars as pl
 from cyclopts import App, Parameter
 from cyclopts.config import Toml
+from cyclopts.exceptions import CycloptsError
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
 from attire.catalog.sources import SourceOptions
-from attire.errors import AttireError
+from attire.errors import AttireError, did_you_mean
+from attire.records import read_toml
+from attire.storage import storage_fault
+
+
+class OptionsFile(Toml):
+    """A TOML file with a table of options for each verb."""
+
+    def _load_config(self, path: Path) -> dict[str, Any]:
+        try:
+            content = read_toml(path)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise CycloptsError(msg=f"{path} cannot be read: {reason}. Fix or remove it.") from None
+        verbs = [name for name in app if not name.startswith("-")]
+        for name in content:
+            if name not in verbs:
+                hint = did_you_mean(name, verbs)
+                raise CycloptsError(msg=f"{path}: '{name}' is not a verb, as tables of options are named after{hint}")
+        return content
+
 
 app = App(
     name="attire",
     help="Product photos in, catalog attributes out, with a confidence a team can act on.\n\n"
     "Options may also stand in ./attire.toml, in a table named after the verb; flags win.",
-    config=Toml("attire.toml"),
+    config=OptionsFile("attire.toml"),
 )
 Paths = Annotated[list[Path], Parameter(consume_multiple=True, negative="")]
 Sources = Annotated[list[str], Parameter(consume_multiple=True, negative="")]  # paths and URLs
@@ -36,14 +58,29 @@ def main(command: Callable[[], object] = app) -> None:
     handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     logging.getLogger("attire").setLevel(logging.INFO)
+    threading.excepthook = _end_thread
     try:
         command()
     except AttireError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {plain(str(error))}", highlight=False)
-        sys.exit(2)
+        _refuse(str(error))
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted; what was finished is kept, and the same command goes on from there")
         sys.exit(130)
+    except Exception as error:
+        if (fault := storage_fault(error)) is None:
+            raise
+        _refuse(fault)
+
+
+def _refuse(reason: str) -> NoReturn:
+    Console(stderr=True).print(f"[bold red]error:[/] {plain(reason)}", highlight=False)
+    sys.exit(2)
+
+
+def _end_thread(args: threading.ExceptHookArgs) -> None:
+    """Say nothing of a full disk: a library's thread that met it (TensorBoard's) hands it on to the main thread."""
+    if storage_fault(args.exc_value) is None:
+        threading.__excepthook__(args)
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:
