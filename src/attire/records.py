@@ -41,5 +41,8 @@ def checked(content: Any, kind: type[Record]) -> Record:
 def _in_short(error: ValidationError) -> str:
     """Where the first faults are, and what was expected there; pydantic's own text has a paragraph for each."""
     found = error.errors(include_url=False, include_context=False)
-    told = [": ".join(filter(None, [".".join(map(str, one["loc"])), one["msg"]])) for one in found[:MOST]]
+    told = [
+        ": ".join(filter(None, [".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")]))
+        for one in found[:MOST]
+    ]
     return "; ".join(told) + (f"; and {len(found) - MOST} more" if len(found) > MOST else "")

@@ -169,7 +169,7 @@ def fastest_precision() -> Literal["bf16-mixed", "32-true"]:
 
 
 def not_numbers(module: nn.Module) -> list[str]:
-    """Names of parameters that are NaN or infinite somewhere, and of buffers that are NaN; infinite bounds are usual."""
+    """Names of parameters with NaN or infinity in them, and of buffers with NaN: some hold infinite bounds."""
     parameters = [name for name, value in module.named_parameters() if not bool(value.isfinite().all())]
     return parameters + [name for name, value in module.named_buffers() if bool(value.isnan().any())]
 

@@ -5,9 +5,11 @@ Everything is fitted on products that neither trained the network nor are used t
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from attire.config import Decision
 from attire.errors import ConfigError
@@ -27,15 +29,16 @@ NEVER = 2.0  # a threshold that no confidence reaches
 
 Floats = NDArray[np.float32]
 Reals = NDArray[np.floating]
+Temperature = Annotated[float, Field(gt=0)]
 
 
 class Calibration(BaseModel):
     """Temperatures of the category and of each key, and per wanted precision a threshold for each value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    category_temperature: float
-    temperature: tuple[float, ...]  # [A]
+    category_temperature: Temperature
+    temperature: tuple[Temperature, ...]  # [A]
     thresholds: dict[str, tuple[float, ...]]  # precision -> [K]; above 1 for a value that is never sure enough
 
     def scale(self, taxonomy: Taxonomy, category: Floats, attributes: Floats) -> tuple[Floats, Floats]:
