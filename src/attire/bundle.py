@@ -105,6 +105,21 @@ class ModelBundle:
             return labelled(self.taxonomy, decisions.chosen)
         return self.calibration.accepted(self.taxonomy, decisions, precision)
 
+    def shortfall(self, precision: float | None) -> str | None:
+        """Why answers are not filled as `precision` asks; None where they are, or for none asked for.
+
+        Raises `ConfigError` for a precision that was not fitted.
+        """
+        if precision is None or not self.taxonomy.keys:
+            return None
+        if self.calibration is None:
+            recipe = self.provenance.get("recipe", {}).get("name", "custom")
+            return (
+                f"The bundle was not calibrated (recipe {recipe}), so it can promise no precision: every key that "
+                "applies is filled, however unsure."
+            )
+        return self.calibration.shortfall(precision)
+
     @classmethod
     def of(cls, bundle: ModelBundle | str | Path) -> ModelBundle:
         """The bundle itself, or the one at that path."""
@@ -121,8 +136,8 @@ class ModelBundle:
             network = _empty(spec).eval()
             network.load_state_dict(load_file(path / WEIGHTS))
         except OSError as error:
-            name = error.filename or path
-            raise BundleError(f"{name} cannot be read: {error.strerror}. May this user read it?") from None
+            what = error.filename or path
+            raise BundleError(f"{what} cannot be read: {error.strerror}. May this user read it?") from None
         except (RuntimeError, SafetensorError) as error:
             raise BundleError(
                 f"{path / WEIGHTS} does not fit '{spec.network.backbone}' as built by timm {version('timm')} "
