@@ -9,6 +9,7 @@ README.md            model card
 from __future__ import annotations
 
 import hashlib
+import logging
 import operator
 import platform
 import shutil
@@ -40,6 +41,7 @@ from attire.score.decisions import Decisions, abstain, decide
 from attire.taxonomy import Taxonomy
 from attire.titles import TitleReader
 
+logger = logging.getLogger(__name__)
 LOGITS = Logits._fields
 SPEC, WEIGHTS, PROBE, CARD = "bundle.json", "weights.safetensors", "probe.safetensors", "README.md"
 PROBE_TOLERANCE = 2e-3  # of the largest logit: far above what other CPUs and BLAS versions change, far below an answer
@@ -120,6 +122,11 @@ class ModelBundle:
             )
         return self.calibration.shortfall(precision)
 
+    def check_precision(self, precision: float | None) -> None:
+        """Raise `ConfigError` for a precision that was not fitted; log a `shortfall` of one that was."""
+        if shortfall := self.shortfall(precision):
+            logger.warning(shortfall)
+
     @classmethod
     def of(cls, bundle: ModelBundle | str | Path) -> ModelBundle:
         """The bundle itself, or the one at that path."""
@@ -198,7 +205,7 @@ class ModelBundle:
                 scores=dict(scores),
                 sha256={name: file_sha256(folder / name) for name in (WEIGHTS, PROBE)},
             )
-            (folder / CARD).write_text(model_card(spec.model_dump()), encoding="utf-8")
+            (folder / CARD).write_text(model_card(spec.model_dump(), _fills(spec)), encoding="utf-8")
             (folder / SPEC).write_text(spec.model_dump_json(indent=1), encoding="utf-8")
             if path.exists():
                 shutil.rmtree(path)
@@ -236,6 +243,18 @@ def _check_file(file: Path, sha256: str) -> None:
         raise BundleError(f"{file} is missing: the bundle was copied in part. Copy the whole directory.")
     if file_sha256(file) != sha256:
         raise BundleError(f"{file} is not the file that was saved: damaged or replaced. Copy it again.")
+
+
+def _fills(spec: BundleSpec) -> list[str]:
+    """What the bundle fills by itself, in a sentence for each precision that it cannot promise."""
+    if not spec.taxonomy.keys:
+        return ["It answers the category alone."]
+    if spec.calibration is None:
+        return ["It was not calibrated: it can promise no precision, and fills every key that applies."]
+    promised = ", ".join(f"{float(precision):.0%}" for precision in spec.calibration.promised)
+    short = [spec.calibration.shortfall(float(precision)) for precision in spec.calibration.thresholds]
+    untaught = f"It leaves open, for nobody stated them: {', '.join(spec.untaught)}." if spec.untaught else None
+    return [f"Precisions that it can promise: {promised or 'none'}.", *filter(None, [*short, untaught])]
 
 
 def _empty(spec: BundleSpec) -> Network:

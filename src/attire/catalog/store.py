@@ -93,6 +93,11 @@ class Catalog:
         self._stamps = {name: _stamp(path / f"{name}.parquet") for name in TABLES}
 
     @classmethod
+    def of(cls, catalog: Catalog | str | Path) -> Catalog:
+        """The catalog itself, or the one at that path."""
+        return catalog if isinstance(catalog, Catalog) else cls.open(catalog)
+
+    @classmethod
     def open(cls, path: str | Path) -> Catalog:
         """Read and verify the catalog at `path`; raises `CatalogError` where it is missing, unfinished or changed."""
         path = Path(path)

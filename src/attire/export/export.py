@@ -86,7 +86,7 @@ def export(
     `draw_sample`); `show` is told of each comparison. An older engine of that name is replaced. Raises `ExportError` if
     nothing that is tried answers as torch does, and then leaves no engine of that name.
     """
-    bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
+    bundle = ModelBundle.of(bundle)
     name = f"{to}-int8" if int8 else to
     folder = engine_folder(bundle.path, name)
     sample = draw_sample(bundle, photos)

@@ -50,8 +50,8 @@ logger = logging.getLogger(__name__)
 
 
 def train(
-    catalog: Catalog,
-    splits: Splits,
+    catalog: Catalog | str | Path,
+    splits: Splits | str | Path | None = None,
     *,
     recipe: str | Path | Recipe = "base",
     out: str | Path,
@@ -64,6 +64,7 @@ def train(
 ) -> ModelBundle:
     """Train `recipe` on the train split and return the bundle, which stands in `out`/bundle.
 
+    `splits`: None for the one that is saved in the catalog.
     `weights`: None for timm's pretrained ones, "none" for random ones, or a safetensors file. `stage="category"` stops
     after the first stage, with a bundle that knows no keys; `stage="attributes"` goes on from there. `start` is a
     bundle of the same words and architecture to go on from; it knows the categories, so that stage is left out.
@@ -74,6 +75,8 @@ def train(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     workers = default_workers() if workers is None else workers
+    catalog = Catalog.of(catalog)
+    splits = Splits.of(splits, catalog)
     start = None if start is None else ModelBundle.of(start)
     with storing(Path(out)), _enough_memory(recipe):
         return _train(catalog, splits, recipe, Path(out), stage, weights, start, resume, workers, cache)
@@ -105,6 +108,9 @@ def _train(
         "products": len(catalog),
         "photo_cache_px": photos_px,
     }
+    if start is not None and (before := start.provenance.get("splits")) != splits.digest:
+        logger.warning("%s was trained on another split: it may have learned from products of val", start.path)
+        provenance["start_splits"] = before
     preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.size_px, recipe.fit)
     parts = _parts(catalog, splits, recipe)
     taught = taught_by(parts.train.targets, catalog.taxonomy, start)
@@ -149,8 +155,8 @@ def _train(
     if torch.distributed.is_initialized():
         torch.distributed.barrier()  # nobody loads a bundle that the first process is still writing
     bundle = ModelBundle.load(out / "bundle")
-    if first_process() and (shortfall := bundle.shortfall(PRECISION)):
-        logger.warning(shortfall)
+    if first_process():
+        bundle.check_precision(PRECISION)
     return bundle
 
 
