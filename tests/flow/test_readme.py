@@ -53,7 +53,10 @@ def test_the_tour_runs(tmp_path: Path) -> None:
 
 def test_the_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = blocks("python")
-    exec(compile(code, "README.md", "exec"), {})
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert set(names["report"].baselines) == {"mode", "mode_within_category"}
+    assert names["report"].provenance.split == "val"
     assert re.search(r"'colour': (Answer\(values=|Abstained\(reason=)", capsys.readouterr().out)
 
 
