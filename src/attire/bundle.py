@@ -130,7 +130,7 @@ class ModelBundle:
     @classmethod
     def of(cls, bundle: ModelBundle | str | Path) -> ModelBundle:
         """The bundle itself, or the one at that path."""
-        return bundle if isinstance(bundle, ModelBundle) else cls.load(bundle)
+        return cls.load(bundle) if isinstance(bundle, str | Path) else bundle
 
     @classmethod
     def load(cls, path: str | Path) -> ModelBundle:
@@ -265,12 +265,17 @@ def _empty(spec: BundleSpec) -> Network:
     return network
 
 
-def _probe(network: Network, architecture: Architecture, preprocess: Preprocess) -> dict[str, torch.Tensor]:
-    """Two synthetic images, smooth and noisy, with the network's logits for them."""
+def probe_pixels(preprocess: Preprocess) -> NDArray[np.uint8]:
+    """Two synthetic photos, smooth and noisy: uint8[2, 3, H, W]."""
     height, width = preprocess.size_px
     ramp = np.linspace(0, 255, height * width * 3).reshape(3, height, width)
     noise = np.random.default_rng(0).uniform(0, 255, (3, height, width))
-    pixels = np.stack([ramp, noise]).astype(np.uint8)
+    return np.stack([ramp, noise]).astype(np.uint8)
+
+
+def _probe(network: Network, architecture: Architecture, preprocess: Preprocess) -> dict[str, torch.Tensor]:
+    """The probe's photos, with the network's logits for them."""
+    pixels = probe_pixels(preprocess)
     logits = _probe_logits(network, architecture, preprocess, pixels)
     return {"pixels": torch.from_numpy(pixels), "category": logits.category, "attributes": logits.attributes}
 

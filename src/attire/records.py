@@ -25,7 +25,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ValueError("its arrays or tables are nested too deeply") from None
 
 
-def read_record(path: Path, kind: type[Record]) -> Record:
+def read_as(path: Path, kind: type[Record]) -> Record:
     """The JSON document at `path` as a `kind`; raises `OSError`, and `ValueError` that names what is wrong in it."""
     return checked(read_json(path), kind)
 

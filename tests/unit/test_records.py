@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from attire.files import read_json
-from attire.records import read_record, read_toml
+from attire.records import read_as, read_toml
 
 
 class Point(BaseModel, extra="forbid"):
@@ -56,12 +56,12 @@ def test_a_record_of_another_shape_is_told_field_by_field(tmp_path: Path, conten
     path = tmp_path / "record.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=fault):
-        read_record(path, Point)
+        read_as(path, Point)
 
 
 def test_what_is_right_is_read(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_text('{"x": 1, "y": 2}')
-    assert read_record(path, Point) == Point(x=1, y=2)
+    assert read_as(path, Point) == Point(x=1, y=2)
     with pytest.raises(FileNotFoundError):
-        read_record(tmp_path / "none.json", Point)
+        read_as(tmp_path / "none.json", Point)

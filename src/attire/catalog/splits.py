@@ -21,7 +21,7 @@ from attire.catalog.store import Catalog
 from attire.errors import CatalogError, ConfigError, did_you_mean
 from attire.files import read_parquet, replace_parquet, replace_text
 from attire.progress import tracking
-from attire.records import read_record
+from attire.records import read_as
 from attire.taxonomy import Taxonomy
 
 PARTS = ("train", "val", "test")
@@ -62,9 +62,9 @@ class Splits:
     @classmethod
     def of(cls, splits: Splits | str | Path | None, catalog: Catalog) -> Splits:
         """The split itself, or the one that is saved in the catalog at that path; None: in `catalog`."""
-        if isinstance(splits, Splits):
-            return splits
-        return cls.read(catalog if splits is None else splits)
+        if splits is None or isinstance(splits, str | Path):
+            return cls.read(catalog if splits is None else splits)
+        return splits
 
     @classmethod
     def read(cls, catalog: Catalog | str | Path) -> Splits:
@@ -72,7 +72,7 @@ class Splits:
         catalog = Catalog.of(catalog)
         again = f"run 'attire split {catalog.path}'"
         try:
-            manifest = read_record(catalog.path / MANIFEST, _Manifest)
+            manifest = read_as(catalog.path / MANIFEST, _Manifest)
             table = read_parquet(catalog.path / TABLE)
             ids, parts = table["id"].to_list(), table["split"].to_list()
         except FileNotFoundError:

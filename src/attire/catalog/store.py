@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict
 from attire.errors import CatalogError, did_you_mean
 from attire.files import file_sha256, read_json, read_parquet, remove_temporary, replace_parquet, replace_text
 from attire.labels import Targets, encode
+from attire.records import checked
 from attire.taxonomy import Taxonomy
 
 MANIFEST, TAXONOMY = "manifest.json", "taxonomy.toml"
@@ -95,7 +96,7 @@ class Catalog:
     @classmethod
     def of(cls, catalog: Catalog | str | Path) -> Catalog:
         """The catalog itself, or the one at that path."""
-        return catalog if isinstance(catalog, Catalog) else cls.open(catalog)
+        return cls.open(catalog) if isinstance(catalog, str | Path) else catalog
 
     @classmethod
     def open(cls, path: str | Path) -> Catalog:
@@ -206,12 +207,11 @@ def read_manifest(path: Path) -> Manifest | None:
         said = read_json(file)
         if isinstance(said, dict) and said.get("format", 1) != 1:
             raise CatalogError(f"{path} has catalog format {said['format']!r}, expected 1: update attire.")
-        return Manifest.model_validate(said)
+        return checked(said, Manifest)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:  # pydantic's errors are ValueErrors, of several lines
-        reason = str(error).replace("\n", " ")
-        raise CatalogError(f"{file} cannot be read ({reason}): remove it, and run 'attire ingest' again.") from None
+    except (OSError, ValueError) as error:
+        raise CatalogError(f"{file} cannot be read ({error}): remove it, and run 'attire ingest' again.") from None
 
 
 def write_catalog(

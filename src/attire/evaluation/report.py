@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from attire.errors import ReportError
 from attire.evaluation.baselines import MODE_WITHIN_CATEGORY
 from attire.evaluation.evidence import Evidence
-from attire.records import read_record
+from attire.records import read_as
 from attire.score.bootstrap import intervals
 from attire.score.decisions import Decisions
 from attire.score.metrics import MIN_LABELS, headline, match, per_category, per_key, weighted
@@ -178,7 +178,7 @@ def score_report(
 def read_report(folder: Path) -> Report:
     """The scores in a report's directory; raises `ReportError` where there are none or they cannot be read."""
     try:
-        return read_record(folder / SCORES, Report)
+        return read_as(folder / SCORES, Report)
     except (FileNotFoundError, NotADirectoryError):
         raise ReportError(
             f"{folder} has no {SCORES}: expected a directory that 'attire evaluate --out' wrote."
