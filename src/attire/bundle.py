@@ -9,35 +9,40 @@ README.md            model card
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
+import operator
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from attire.card import model_card
 from attire.config import Architecture, Decision
 from attire.errors import BundleError
-from attire.files import file_sha256
+from attire.files import file_sha256, read_json, replacing
 from attire.labels import labelled
+from attire.model.backbone import not_numbers
 from attire.model.network import Logits, Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
+from attire.records import checked
 from attire.score.calibration import Calibration, Floats
-from attire.score.decisions import Decisions, decide
+from attire.score.decisions import Decisions, abstain, decide
 from attire.taxonomy import Taxonomy
 from attire.titles import TitleReader
 
+logger = logging.getLogger(__name__)
+LOGITS = Logits._fields
 SPEC, WEIGHTS, PROBE, CARD = "bundle.json", "weights.safetensors", "probe.safetensors", "README.md"
 PROBE_TOLERANCE = 2e-3  # of the largest logit: far above what other CPUs and BLAS versions change, far below an answer
 PROBE_TITLES = ("Women's navy T-shirt, 3/4 sleeve", "")  # hashed when saved and when loaded: both must agree
@@ -55,9 +60,25 @@ class BundleSpec(BaseModel):
     preprocess: Preprocess
     decision: Decision
     calibration: Calibration | None = None  # None: probabilities as the network gives them, and no thresholds
+    # Keys that no product it learned from stated: never answered. Left out where there are none, as in older bundles.
+    untaught: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     provenance: dict[str, Any]
     scores: dict[str, float | None]
     sha256: dict[str, str]  # of the weights and the probe
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.sha256.keys() != {WEIGHTS, PROBE}:
+            raise ValueError(f"sha256 must name {WEIGHTS} and {PROBE}, and nothing else")
+        if not all(isinstance(self.provenance.get(name, {}), dict) for name in ("recipe", "versions")):
+            raise ValueError("provenance.recipe and provenance.versions must be objects")
+        if unknown := [key for key in self.untaught if key not in self.taxonomy.keys]:
+            raise ValueError(f"untaught names '{unknown[0]}', which is not a key")
+        if self.calibration:
+            lengths = {len(values) for values in self.calibration.thresholds.values()}
+            if len(self.calibration.temperature) != len(self.taxonomy.keys) or lengths - {self.taxonomy.width}:
+                raise ValueError("calibration is of another number of keys or values than the taxonomy has")
+        return self
 
 
 class ModelBundle:
@@ -68,6 +89,7 @@ class ModelBundle:
         self.taxonomy, self.preprocess, self.decision = spec.taxonomy, spec.preprocess, spec.decision
         self.calibration, self.provenance, self.scores = spec.calibration, spec.provenance, spec.scores
         self.title_reader = TitleReader.of(spec.network)
+        self.taught = np.array([key not in spec.untaught for key in spec.taxonomy.keys], dtype=bool)  # [A]
         self.digest = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
 
     def decide(
@@ -76,7 +98,8 @@ class ModelBundle:
         """Answers from the network's logits float32[N, C] and float32[N, K], with calibrated probabilities."""
         if self.calibration:
             category, attributes = self.calibration.scale(self.taxonomy, category, attributes)
-        return decide(self.taxonomy, self.decision, category, attributes, known_category)
+        decisions = decide(self.taxonomy, self.decision, category, attributes, known_category)
+        return abstain(self.taxonomy, decisions, self.taught)
 
     def accepted(self, decisions: Decisions, precision: float | None) -> NDArray[np.bool_]:
         """bool[N, A]: the answers to fill in at that precision; all of them for None, or without a calibration."""
@@ -84,24 +107,54 @@ class ModelBundle:
             return labelled(self.taxonomy, decisions.chosen)
         return self.calibration.accepted(self.taxonomy, decisions, precision)
 
+    def shortfall(self, precision: float | None) -> str | None:
+        """Why answers are not filled as `precision` asks; None where they are, or for none asked for.
+
+        Raises `ConfigError` for a precision that was not fitted.
+        """
+        if precision is None or not self.taxonomy.keys:
+            return None
+        if self.calibration is None:
+            recipe = self.provenance.get("recipe", {}).get("name", "custom")
+            return (
+                f"The bundle was not calibrated (recipe {recipe}), so it can promise no precision: every key that "
+                "applies is filled, however unsure."
+            )
+        return self.calibration.shortfall(precision)
+
+    def check_precision(self, precision: float | None) -> None:
+        """Raise `ConfigError` for a precision that was not fitted; log a `shortfall` of one that was."""
+        if shortfall := self.shortfall(precision):
+            logger.warning(shortfall)
+
+    @classmethod
+    def of(cls, bundle: ModelBundle | str | Path) -> ModelBundle:
+        """The bundle itself, or the one at that path."""
+        return cls.load(bundle) if isinstance(bundle, str | Path) else bundle
+
     @classmethod
     def load(cls, path: str | Path) -> ModelBundle:
         """Read, verify and build the bundle at `path`; raises `BundleError` for whatever is not as it was saved."""
         path = Path(path)
         spec = _read_spec(path)
-        for name, expected in spec.sha256.items():
-            if not (path / name).is_file():
-                raise BundleError(f"{path / name} is missing: the bundle was copied in part. Copy the whole directory.")
-            if file_sha256(path / name) != expected:
-                raise BundleError(f"{path / name} is not the file that was saved: damaged or replaced. Copy it again.")
-        network = _empty(spec).eval()
         try:
+            for name, expected in spec.sha256.items():
+                _check_file(path / name, expected)
+            network = _empty(spec).eval()
             network.load_state_dict(load_file(path / WEIGHTS))
+        except OSError as error:
+            what = error.filename or path
+            raise BundleError(f"{what} cannot be read: {error.strerror}. May this user read it?") from None
         except (RuntimeError, SafetensorError) as error:
             raise BundleError(
                 f"{path / WEIGHTS} does not fit '{spec.network.backbone}' as built by timm {version('timm')} "
-                f"(saved with {spec.provenance.get('versions', {}).get('timm', 'unknown')}): {error}"
+                f"(saved with timm {spec.provenance.get('versions', {}).get('timm', 'unknown')}): {error}"
             ) from None
+        if broken := not_numbers(network):
+            raise BundleError(
+                f"{path / WEIGHTS} holds what is no number (NaN or infinite), as in {broken[0]}: the training that "
+                "made it diverged. Train again with a lower learning rate."
+            )
         _check_probe(path, spec, network)
         return cls(path, spec, network)
 
@@ -116,18 +169,30 @@ class ModelBundle:
         preprocess: Preprocess,
         decision: Decision,
         calibration: Calibration | None = None,
+        untaught: Sequence[str] = (),
         provenance: Mapping[str, Any],
         scores: Mapping[str, float | None],
     ) -> ModelBundle:
-        """Write a bundle to `path`, whole or not at all, replacing an older one; returns it as loaded from there."""
+        """Write a bundle to `path`, whole or not at all, replacing an older one; returns it as loaded from there.
+
+        Raises `BundleError` for a network whose training diverged: nothing is written then.
+        """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         network = network.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+        probe = _probe(network, architecture, preprocess)
+        broken = not_numbers(network) or [f"{name} logits" for name in LOGITS if not bool(probe[name].isfinite().all())]
+        if broken:
+            raise BundleError(
+                f"{path} was not written: the network holds what is no number (NaN or infinite), as in {broken[0]}. "
+                "Its training diverged: train again with a lower learning rate (--lr)."
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as temporary:
             folder = Path(temporary) / path.name
             folder.mkdir()
-            save_file(network.state_dict(), folder / WEIGHTS)
-            save_file(_probe(network, architecture, preprocess), folder / PROBE)
+            for name, tensors in ((WEIGHTS, network.state_dict()), (PROBE, probe)):
+                with replacing(folder / name) as temporary_file:
+                    save_file(tensors, temporary_file)
             spec = BundleSpec(
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 network=architecture,
@@ -135,11 +200,12 @@ class ModelBundle:
                 preprocess=preprocess,
                 decision=decision,
                 calibration=calibration,
+                untaught=tuple(untaught),
                 provenance={**provenance, "versions": library_versions()},
                 scores=dict(scores),
                 sha256={name: file_sha256(folder / name) for name in (WEIGHTS, PROBE)},
             )
-            (folder / CARD).write_text(model_card(spec.model_dump()), encoding="utf-8")
+            (folder / CARD).write_text(model_card(spec.model_dump(), _fills(spec)), encoding="utf-8")
             (folder / SPEC).write_text(spec.model_dump_json(indent=1), encoding="utf-8")
             if path.exists():
                 shutil.rmtree(path)
@@ -154,19 +220,41 @@ def library_versions() -> dict[str, str]:
 
 
 def _read_spec(path: Path) -> BundleSpec:
-    if not (path / SPEC).is_file():
+    file = path / SPEC
+    if not file.is_file():
         inner = path / "bundle"
         hint = f" Its bundle is {inner}." if (inner / SPEC).is_file() else " Expected what `attire train` writes."
         raise BundleError(f"{path} is not a model bundle: it has no {SPEC}.{hint}")
     try:
-        content = json.loads((path / SPEC).read_text(encoding="utf-8"))
+        content = read_json(file)
         if isinstance(content, dict) and content.get("format") != 1:
             raise BundleError(
-                f"{path / SPEC} has format {content.get('format')!r}; this attire reads format 1. Update attire."
+                f"{file} has format {content.get('format')!r}; this attire reads format 1. Update attire."
             )
-        return BundleSpec.model_validate(content)
-    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
-        raise BundleError(f"{path / SPEC} is damaged: {error}. Copy the bundle again.") from None
+        return checked(content, BundleSpec)
+    except OSError as error:
+        raise BundleError(f"{file} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise BundleError(f"{file} is damaged: {error}. Copy the bundle again.") from None
+
+
+def _check_file(file: Path, sha256: str) -> None:
+    if not file.is_file():
+        raise BundleError(f"{file} is missing: the bundle was copied in part. Copy the whole directory.")
+    if file_sha256(file) != sha256:
+        raise BundleError(f"{file} is not the file that was saved: damaged or replaced. Copy it again.")
+
+
+def _fills(spec: BundleSpec) -> list[str]:
+    """What the bundle fills by itself, in a sentence for each precision that it cannot promise."""
+    if not spec.taxonomy.keys:
+        return ["It answers the category alone."]
+    if spec.calibration is None:
+        return ["It was not calibrated: it can promise no precision, and fills every key that applies."]
+    promised = ", ".join(f"{float(precision):.0%}" for precision in spec.calibration.promised)
+    short = [spec.calibration.shortfall(float(precision)) for precision in spec.calibration.thresholds]
+    untaught = f"It leaves open, for nobody stated them: {', '.join(spec.untaught)}." if spec.untaught else None
+    return [f"Precisions that it can promise: {promised or 'none'}.", *filter(None, [*short, untaught])]
 
 
 def _empty(spec: BundleSpec) -> Network:
@@ -177,12 +265,17 @@ def _empty(spec: BundleSpec) -> Network:
     return network
 
 
-def _probe(network: Network, architecture: Architecture, preprocess: Preprocess) -> dict[str, torch.Tensor]:
-    """Two synthetic images, smooth and noisy, with the network's logits for them."""
+def probe_pixels(preprocess: Preprocess) -> NDArray[np.uint8]:
+    """Two synthetic photos, smooth and noisy: uint8[2, 3, H, W]."""
     height, width = preprocess.size_px
     ramp = np.linspace(0, 255, height * width * 3).reshape(3, height, width)
     noise = np.random.default_rng(0).uniform(0, 255, (3, height, width))
-    pixels = np.stack([ramp, noise]).astype(np.uint8)
+    return np.stack([ramp, noise]).astype(np.uint8)
+
+
+def _probe(network: Network, architecture: Architecture, preprocess: Preprocess) -> dict[str, torch.Tensor]:
+    """The probe's photos, with the network's logits for them."""
+    pixels = probe_pixels(preprocess)
     logits = _probe_logits(network, architecture, preprocess, pixels)
     return {"pixels": torch.from_numpy(pixels), "category": logits.category, "attributes": logits.attributes}
 
@@ -198,12 +291,48 @@ def _probe_logits(
 
 
 def _check_probe(path: Path, spec: BundleSpec, network: Network) -> None:
-    expected = load_file(path / PROBE)
-    logits = _probe_logits(network, spec.network, spec.preprocess, expected["pixels"].numpy())
+    """Raise `BundleError` unless the network computes numbers, and those that it computed when it was saved."""
+    expected = _read_probe(path / PROBE, spec)
+    try:
+        logits = _probe_logits(network, spec.network, spec.preprocess, expected["pixels"].numpy())
+    except (RuntimeError, AssertionError) as error:
+        raise BundleError(
+            f"{path} cannot be asked: its network takes no such photos as {PROBE} has ({error})."
+        ) from None
     for name, got in logits._asdict().items():
         want = expected[name]
-        if want.numel() and (worst := (got - want).abs().max()) > PROBE_TOLERANCE * max(1.0, float(want.abs().max())):
+        # Written so that NaN on either side fails, too.
+        if want.numel() and not (worst := (got - want).abs().max()) <= PROBE_TOLERANCE * max(
+            1, float(want.abs().max())
+        ):
             raise BundleError(
                 f"{path} does not compute what it computed when it was saved: its {name} logits differ by {worst:.3g}. "
                 f"Saved with {spec.provenance.get('versions')}, loaded with {library_versions()}."
             )
+
+
+def _read_probe(file: Path, spec: BundleSpec) -> dict[str, torch.Tensor]:
+    """The probe, of the names, types and shapes that the bundle's network takes and gives."""
+    taxonomy = spec.taxonomy
+    shapes = {
+        "pixels": (torch.uint8, [2, 3, *spec.preprocess.size_px]),
+        "category": (torch.float32, [2, len(taxonomy.categories)]),
+        "attributes": (torch.float32, [2, taxonomy.width]),
+    }
+    try:
+        probe = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{file} cannot be read: {error}. Copy the bundle again.") from None
+    found = {name: (tensor.dtype, list(tensor.shape)) for name, tensor in probe.items()}
+    if found != shapes:
+        raise BundleError(
+            f"{file} is not the probe of this bundle: expected {_told(shapes)}, got {_told(found)}. "
+            "Copy the bundle again, or train it again."
+        )
+    return probe
+
+
+def _told(shapes: Mapping[str, tuple[torch.dtype, list[int]]]) -> str:
+    return ", ".join(
+        f"{name} {str(kind).removeprefix('torch.')}{shape}" for name, (kind, shape) in sorted(shapes.items())
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _CARD = """\
@@ -29,6 +29,10 @@ or `attire predict THIS_DIRECTORY PHOTOS --out predictions.csv`
 
 A figure is `–` where nothing could be measured. `attire evaluate` gives intervals, baselines and every key.
 
+## What it fills by itself
+
+{fills}
+
 ## How it was made
 
 | | |
@@ -53,8 +57,8 @@ what they do not show (fabric, who it is for) it guesses from looks. Labels that
 """
 
 
-def model_card(spec: Mapping[str, Any]) -> str:
-    """Markdown for people from the content of `bundle.json`."""
+def model_card(spec: Mapping[str, Any], fills: Sequence[str]) -> str:
+    """Markdown for people from the content of `bundle.json`; `fills` says in sentences how precisely it answers."""
     provenance, taxonomy, preprocess = spec["provenance"], spec["taxonomy"], spec["preprocess"]
     height, width = preprocess["size_px"]
     return _CARD.format(
@@ -69,6 +73,7 @@ def model_card(spec: Mapping[str, Any]) -> str:
         created=spec["created"],
         scored_on=provenance.get("scored_on", "nothing yet"),
         scores=_table(spec["scores"]),
+        fills="\n".join(f"- {said}" for said in fills),
         height=height,
         width=width,
         fit=preprocess["fit"],

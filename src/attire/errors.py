@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
 
 
 class AttireError(Exception):
@@ -58,6 +54,10 @@ class ReportError(AttireError):
     """A report's directory is missing or damaged, or two reports cannot be compared."""
 
 
+class StorageError(AttireError):
+    """A file cannot be written: the disk is full or read-only, or the place is not this user's."""
+
+
 class MissingExtraError(AttireError):
     """A verb needs an optional dependency."""
 
@@ -74,10 +74,3 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     by_fold = {k.casefold(): k for k in known}
     close = difflib.get_close_matches(word.casefold(), by_fold, n=1, cutoff=0.6)
     return f"; did you mean '{by_fold[close[0]]}'?" if close else "."
-
-
-def first_fault(error: ValidationError) -> str:
-    """Where a file's content is not what was expected, and why, in one line: pydantic's own text has several."""
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}" if place else str(first["msg"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 from filelock import FileLock, Timeout
+from pydantic_core import from_json
 
 
 def file_sha256(path: Path) -> str:
@@ -27,17 +28,21 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A temporary path beside `path`, which takes its place when the block ends without an error.
 
     The temporary file is removed on an error, so `path` holds the old content or the new one, never half of it; after
-    a power cut too where it is `durable`, which costs a sync of the disk. What polars says of the disk is raised as
-    `OSError`, as Python says it.
+    a power cut too where it is `durable`, which costs a sync of the disk. Its permissions are those that this process
+    gives to new files, also where a library (safetensors) writes files that their owner alone may read. What polars
+    says of the disk is raised as `OSError`, as Python says it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.touch()
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         try:
             yield temporary
         except pl.exceptions.PolarsError as error:
             if code := re.search(r"\(os error (\d+)\)", str(error)):
                 raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
             raise
+        temporary.chmod(mode)
         if durable:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -92,11 +97,11 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; raises `ValueError` for whatever cannot be parsed, `OSError` where it cannot be read."""
-    try:
-        return json.loads(path.read_bytes())
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+    """What a JSON file holds; raises `ValueError` for whatever cannot be parsed, `OSError` where it cannot be read.
+
+    Python's own reader ends in `RecursionError` where a file is nested deep, and passes on text that no file can hold.
+    """
+    return from_json(path.read_bytes())
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:

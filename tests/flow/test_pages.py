@@ -63,8 +63,8 @@ def shop(toured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def follow(page: str, *languages: str) -> None:
-    """Do what the page says, from top to bottom, in the current directory."""
+def follow(page: str, *languages: str) -> dict[str, Any]:
+    """Do what the page says, from top to bottom, in the current directory; returns the names that its Python made."""
     namespace: dict[str, Any] = {}
     for block in blocks(page):
         if block.title and not block.code.startswith("--8<--"):
@@ -80,6 +80,7 @@ def follow(page: str, *languages: str) -> None:
                     subprocess.run(words, check=True)
                 else:
                     app(given, result_action="return_value")
+    return namespace
 
 
 def test_the_tour_runs(shop: Path) -> None:
@@ -91,7 +92,9 @@ def test_the_tour_runs(shop: Path) -> None:
 
 def test_the_python_of_the_readme_runs(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(shop / "catalog")
-    follow("README.md", "python")
+    report = follow("README.md", "python")["report"]
+    assert set(report.baselines) == {"mode", "mode_within_category"}
+    assert report.provenance.split == "val"
     assert re.search(r"'colour': (Answer\(values=|Abstained\(reason=)", capsys.readouterr().out)
 
 

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
 
 import attire
+from attire.training import run
+
+# What a parameter of each name takes, whichever public function it is of.
+OBJECTS = {
+    "bundle": attire.ModelBundle,
+    "catalog": attire.Catalog,
+    "splits": attire.Splits,
+    "start": attire.ModelBundle,
+}
 
 
 def test_every_name_is_there() -> None:
@@ -28,3 +42,55 @@ def test_other_names_are_not() -> None:
 def test_importing_attire_does_not_import_torch() -> None:
     code = "import sys, attire; attire.Taxonomy, attire.Recipe; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_public_function_takes_objects_and_paths() -> None:
+    asked = set()
+    for name in attire.__all__:
+        public = getattr(attire, name)
+        if not inspect.isfunction(public) and public is not attire.Predictor:
+            continue
+        hints = get_type_hints(public if inspect.isfunction(public) else public.__init__)
+        for parameter, kind in OBJECTS.items():
+            if parameter in hints:
+                assert {kind, str, Path} <= set(get_args(hints[parameter])), f"{name}({parameter})"
+                asked.add((name, parameter))
+    assert {(name, parameter) for name, parameter in asked if parameter == "catalog"} == {
+        ("evaluate", "catalog"),
+        ("split", "catalog"),
+        ("train", "catalog"),
+    }
+    assert {("Predictor", "bundle"), ("evaluate", "bundle"), ("explain", "bundle"), ("train", "start")} <= asked
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_paths_are_as_good_as_objects(
+    catalog: attire.Catalog, splits: attire.Splits, untrained: attire.ModelBundle, kind: type[str] | type[Path]
+) -> None:
+    bundle, folder = kind(untrained.path), kind(catalog.path)
+    by_path = attire.evaluate(bundle, folder, "val")
+    assert by_path.model_dump_json() == attire.evaluate(untrained, catalog, splits.val).model_dump_json()
+    photo = catalog.photo_paths()[0][0]
+    assert attire.Predictor(bundle)(kind(photo)) == attire.Predictor(untrained)(photo)
+    assert attire.explain(bundle, kind(photo)).ranked == attire.explain(untrained, photo).ranked
+    assert attire.Splits.read(folder) == attire.Splits.of(folder, catalog) == attire.Splits.of(None, catalog) == splits
+    assert attire.split(folder, val=0.3, seed=1) == splits
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_training_takes_paths(
+    catalog: attire.Catalog,
+    splits: attire.Splits,
+    untrained: attire.ModelBundle,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[str] | type[Path],
+) -> None:
+    taken: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(run, "_train", lambda *given: taken.append(given))
+    folder = kind(catalog.path)
+    attire.train(catalog, splits, out="run", start=untrained)
+    attire.train(folder, folder, out="run", start=kind(untrained.path))
+    attire.train(folder, out="run")
+    assert [given[0].digest for given in taken] == [catalog.digest] * 3
+    assert [given[1] for given in taken] == [splits] * 3
+    assert [given[6] and given[6].digest for given in taken] == [untrained.digest, untrained.digest, None]

@@ -56,3 +56,18 @@ def test_without_a_hub_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(WeightsError, match=r"(?s)cannot reach the hub\).*--weights FILE\.safetensors.*--weights none"):
         create_backbone("resnet10t", None)
+
+
+@pytest.mark.parametrize("name", ["resnet18.typo", "resnet18.nosuchtag", "resnet18.", "resnet18.a1_in1"])
+@pytest.mark.parametrize("weights", [None, "none"])
+def test_a_tag_that_timm_does_not_have_is_told_with_those_it_has(name: str, weights: str | None) -> None:
+    with pytest.raises(ConfigError, match=rf"backbone '{name}' is not a timm model.*resnet18\.a1_in1k"):
+        create_backbone(name, weights)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    state = timm.create_model("resnet10t", pretrained=False, num_classes=0).state_dict()
+    state["bn1.bias"][0] = torch.nan
+    save_file(state, tmp_path / "resnet10t.safetensors")
+    with pytest.raises(WeightsError, match=r"no number \(NaN or infinite\), as in bn1\.bias"):
+        create_backbone("resnet10t", tmp_path / "resnet10t.safetensors")

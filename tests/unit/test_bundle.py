@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
+import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,7 +20,7 @@ from attire.bundle import PROBE, SPEC, WEIGHTS, ModelBundle
 from attire.config import Architecture, Csra, Decision
 from attire.errors import BundleError
 from attire.model.heads import HEADS
-from attire.model.network import build_backbone, build_network
+from attire.model.network import Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
 from attire.taxonomy import Key, Taxonomy
 from attire.titles import TitleReader
@@ -32,6 +37,8 @@ def make(
     shared: bool = True,
     head: Literal["csra", "linear", "mlp"] = "mlp",
     text: Literal["none", "title"] = "none",
+    untaught: tuple[str, ...] = (),
+    spoil: Callable[[Network], object] = lambda _network: None,
 ) -> ModelBundle:
     torch.manual_seed(0)
     architecture = Architecture(
@@ -41,6 +48,8 @@ def make(
     if network.heads.text is not None:
         torch.nn.init.normal_(network.heads.text.embedding.weight)
     network.category_backbone = None if shared else build_backbone(architecture)
+    with torch.no_grad():
+        spoil(network)
     return ModelBundle.save(
         path,
         network,
@@ -48,6 +57,7 @@ def make(
         taxonomy=TAXONOMY,
         preprocess=PREPROCESS,
         decision=Decision(),
+        untaught=untaught,
         provenance={"recipe": {"name": "base", "seed": 3}, "catalog": "abc", "products": 12},
         scores={"attribute_iou": 0.5, "map": None},
     )
@@ -140,6 +150,125 @@ def test_specs_that_cannot_be_read(bundle: Path) -> None:
         ModelBundle.load(bundle)
 
 
+NAN = float("nan")
+PROBES: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
+    "without a key": lambda probe: probe.pop("category"),
+    "without photos": lambda probe: probe.pop("pixels"),
+    "of another shape": lambda probe: probe.update(category=probe["category"][:1].clone()),
+    "of nothing": lambda probe: probe.update({name: tensor[:0].clone() for name, tensor in probe.items()}),
+    "of another type": lambda probe: probe.update(pixels=probe["pixels"].float()),
+    "of another size": lambda probe: probe.update(pixels=probe["pixels"][:, :, :8].clone()),
+}
+
+
+@pytest.mark.parametrize("change", PROBES.values(), ids=PROBES)
+def test_a_probe_that_proves_nothing_is_refused(
+    bundle: Path, change: Callable[[dict[str, torch.Tensor]], object]
+) -> None:
+    rewrite(bundle, PROBE, change)
+    with pytest.raises(BundleError, match=r"not the probe of this bundle: expected attributes float32\[2, 3\]"):
+        ModelBundle.load(bundle)
+
+
+def test_logits_that_are_no_numbers_are_refused(bundle: Path) -> None:
+    rewrite(bundle, PROBE, lambda probe: probe["category"].fill_(NAN))
+    with pytest.raises(BundleError, match="its category logits differ by nan"):
+        ModelBundle.load(bundle)
+
+
+@pytest.mark.parametrize("name", ["heads.attributes.bias", "backbone.bn1.running_var"])
+def test_weights_that_are_no_numbers_are_refused(bundle: Path, name: str) -> None:
+    rewrite(bundle, WEIGHTS, lambda weights: weights[name].fill_(NAN))
+    with pytest.raises(BundleError, match=f"no number .NaN or infinite., as in {name}: the training .* diverged"):
+        ModelBundle.load(bundle)
+
+
+def test_what_a_diverged_training_made_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"a was not written: .* as in heads\.category\.bias.*lower learning rate"):
+        make(tmp_path / "a", spoil=lambda network: network.heads.category.bias.fill_(NAN))
+    assert not list(tmp_path.iterdir())
+
+
+SPECS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "no digests": (lambda spec: spec["sha256"].clear(), "sha256 must name"),
+    "another digest": (lambda spec: spec["sha256"].update({"../x": "0"}), "sha256 must name"),
+    "photos of no size": (lambda spec: spec["preprocess"].update(size_px=[-4, 0]), r"preprocess\.size_px\.0"),
+    "a deviation of zero": (lambda spec: spec["preprocess"].update(std=[0, 1, 1]), r"preprocess\.std\.0"),
+    "too large a network": (lambda spec: spec["network"].update(hidden=10**12), r"network\.hidden"),
+    "provenance in one word": (lambda spec: spec["provenance"].update(recipe="base"), r"provenance\.recipe"),
+    "a short calibration": (
+        lambda spec: spec.update(calibration={"category_temperature": 1, "temperature": [], "thresholds": {}}),
+        "calibration is of another number of keys",
+    ),
+    "thresholds of other values": (
+        lambda spec: spec.update(
+            calibration={"category_temperature": 1, "temperature": [1], "thresholds": {"0.95": [1]}}
+        ),
+        "calibration is of another number of keys",
+    ),
+    "no temperature": (
+        lambda spec: spec.update(calibration={"category_temperature": 0, "temperature": [1], "thresholds": {}}),
+        r"calibration\.category_temperature",
+    ),
+    "an untaught key that is none": (lambda spec: spec.update(untaught=["nck"]), "'nck', which is not a key"),
+}
+
+
+@pytest.mark.parametrize(("change", "fault"), SPECS.values(), ids=SPECS)
+def test_specs_that_contradict_themselves(bundle: Path, change: Callable[[dict[str, Any]], object], fault: str) -> None:
+    edit(bundle, change)
+    with pytest.raises(BundleError, match=rf"bundle\.json is damaged: [^\n]*{fault}[^\n]*Copy the bundle again"):
+        ModelBundle.load(bundle)
+
+
+@pytest.mark.parametrize("content", [b"[" * 5000 + b"]" * 5000, b"[]", b"\xff", b'{"format": 1}'])
+def test_damaged_specs_are_told_in_a_line(bundle: Path, content: bytes) -> None:
+    (bundle / SPEC).write_bytes(content)
+    with pytest.raises(BundleError, match=r"^[^\n]*bundle\.json (is damaged|has format)[^\n]*$"):
+        ModelBundle.load(bundle)
+
+
+def test_files_that_may_not_be_read(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("attire.bundle.file_sha256", forbidden)
+    with pytest.raises(BundleError, match=r"safetensors cannot be read: Permission denied\. May this user read it"):
+        ModelBundle.load(bundle)
+
+
+def test_a_service_may_read_what_the_umask_lets_it(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        folder = make(tmp_path / "a").path
+    finally:
+        os.umask(before)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+    assert modes == dict.fromkeys((SPEC, WEIGHTS, PROBE, "README.md"), 0o644)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+def test_a_key_that_nobody_taught_is_never_answered(tmp_path: Path) -> None:
+    made = make(tmp_path / "a", untaught=("neck",))
+    loaded = ModelBundle.load(made.path)
+    assert loaded.spec.untaught == ("neck",)
+    decisions = loaded.decide(np.array([[5, 0]], dtype=np.float32), np.array([[0, 9, 0]], dtype=np.float32))
+    assert decisions.applies[0, 0]
+    for precision in (None, 0.95):
+        assert not loaded.accepted(decisions, precision).any()
+    assert not decisions.probability.any(), "what a network says of it is chance"
+
+
+def test_the_digest_of_a_bundle_with_all_keys_taught_is_that_of_older_ones(saved: Path) -> None:
+    assert "untaught" not in json.loads((saved / SPEC).read_text(encoding="utf-8"))
+
+
+def test_one_convention_for_bundles(saved: Path) -> None:
+    loaded = ModelBundle.load(saved)
+    assert ModelBundle.of(loaded) is loaded
+    assert ModelBundle.of(saved).digest == ModelBundle.of(str(saved)).digest == loaded.digest
+
+
 def test_a_run_points_to_its_bundle(bundle: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
@@ -150,13 +279,19 @@ def test_a_run_points_to_its_bundle(bundle: Path, tmp_path: Path) -> None:
         ModelBundle.load(run)
 
 
-def edit(bundle: Path, change: object) -> None:
+def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
     spec = json.loads((bundle / SPEC).read_text(encoding="utf-8"))
-    change(spec)  # type: ignore[operator]
+    change(spec)
     (bundle / SPEC).write_text(json.dumps(spec), encoding="utf-8")
 
 
 def sha256(path: Path) -> str:
-    import hashlib
-
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def rewrite(bundle: Path, name: str, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    """Change the tensors of a file, with a digest that agrees."""
+    tensors = load_file(bundle / name)
+    change(tensors)
+    save_file(tensors, bundle / name)
+    edit(bundle, lambda spec: spec["sha256"].update({name: sha256(bundle / name)}))

@@ -8,7 +8,15 @@ import pytest
 from attire.config import Decision
 from attire.errors import ConfigError
 from attire.labels import State, Targets
-from attire.score.calibration import NEVER, Calibration, fit_calibration, fit_thresholds
+from attire.score.calibration import (
+    NEVER,
+    PRECISIONS,
+    Calibration,
+    SetAside,
+    answers_needed,
+    fit_calibration,
+    fit_thresholds,
+)
 from attire.score.decisions import Decisions, decide
 from attire.score.metrics import headline, match
 from attire.taxonomy import Key, Taxonomy
@@ -146,3 +154,71 @@ def test_several_values_are_as_sure_as_all_of_them_together() -> None:
 
     assert accepted(0.71)
     assert not accepted(0.73)
+
+
+@pytest.mark.parametrize(("precision", "least"), [(0.9, 15), (0.95, 32), (0.99, 163)])
+def test_how_many_answers_a_promise_takes_if_all_are_right(precision: float, least: int) -> None:
+    nobody: np.ndarray = np.zeros(0)
+    assert answers_needed(nobody, nobody.astype(bool), precision) == least
+    assert answers_needed(np.full(5, 0.9), np.ones(5, bool), precision) == least
+    assert fit_thresholds(TAXONOMY, *answers([0.9] * (least - 1), [True] * (least - 1)), precision)[0] == NEVER
+    assert fit_thresholds(TAXONOMY, *answers([0.9] * least, [True] * least), precision)[0] < 1
+
+
+def test_more_are_needed_where_some_are_wrong_and_none_help_where_too_many_are() -> None:
+    confidence = np.full(100, 0.9)
+    right = np.arange(100) >= 2  # 98%
+    needed = answers_needed(confidence, right, 0.95)
+    assert needed is not None
+    assert 32 < needed < 100
+    assert answers_needed(confidence, np.arange(100) >= 5, 0.95) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_precision_is_promised_once_there_are_as_many_answers_as_are_needed(seed: int) -> None:
+    n = int(np.random.default_rng(seed).integers(5, 60))
+    calibration = fit_calibration(TAXONOMY, Decision(), *draw(n, temperature=0.3, seed=seed))
+    assert calibration.set_aside is not None
+    assert (calibration.set_aside.products, calibration.set_aside.answers) == (n, n + (n + 99) // 100)
+    for precision in map(str, PRECISIONS):
+        needed = calibration.set_aside.needed[precision]
+        enough = needed is not None and needed <= calibration.set_aside.answers
+        assert (precision in calibration.promised) == enough
+        assert (calibration.shortfall(float(precision)) is None) == enough
+
+
+def test_a_shortfall_says_what_it_takes_and_what_can_be_promised() -> None:
+    def told(needed: int | None, answers: int = 20, reached: float = NEVER) -> str:
+        calibration = Calibration(
+            category_temperature=1,
+            temperature=(1, 1),
+            thresholds={"0.9": (reached,) * 5, "0.95": (NEVER,) * 5},
+            set_aside=SetAside(products=12, answers=answers, needed={"0.9": 15, "0.95": needed}),
+        )
+        return calibration.shortfall(0.95) or ""
+
+    assert told(40, reached=0.8) == (
+        "Nothing is filled at 95% precision: too few products were set aside to promise it. 20 answers of 12 products "
+        "that were set aside for it could be checked; it takes about 40, so 2.0 times as many products, or as much "
+        "larger a share. It can promise 90%."
+    )
+    assert "It can promise no precision; --fill all fills" in told(40)
+    assert "takes about 32." in told(32, answers=0)
+    assert "not even the surest were right so often" in told(None)
+
+
+def test_without_a_label_the_probabilities_stay_as_they_are() -> None:
+    truth, category, logits = draw(50, temperature=1)
+    nothing = Targets(np.full(50, -1), np.zeros_like(truth.hot), np.full_like(truth.state, State.UNKNOWN))
+    calibration = fit_calibration(TAXONOMY, Decision(), nothing, category, logits)
+    assert calibration.category_temperature == pytest.approx(1, abs=0.01)
+    assert calibration.temperature == pytest.approx((1, 1), abs=0.01)
+    assert calibration.promised == ()
+
+
+def test_keys_that_nobody_taught_do_not_calibrate_others() -> None:
+    truth, category, logits = draw(400, temperature=1)
+    taught = np.array([False, True])
+    calibration = fit_calibration(TAXONOMY, Decision(), truth, category, logits, taught)
+    assert calibration.set_aside is not None
+    assert calibration.set_aside.answers == 4

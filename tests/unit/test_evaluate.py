@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import resource
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,11 +20,17 @@ from attire.bundle import ModelBundle
 from attire.catalog.splits import RARE, Splits, balance
 from attire.catalog.store import Catalog
 from attire.config import Architecture
+from attire.errors import CatalogError, ConfigError, ReportError, StorageError
+from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, baselines
+from attire.evaluation.chosen import choose
 from attire.evaluation.compare import compare
 from attire.evaluation.evaluate import evaluate
 from attire.evaluation.evidence import Evidence
 from attire.evaluation.report import read_report
+from attire.evaluation.sheets import verdict
+from attire.labels import Targets
 from attire.model.network import build_network
+from attire.score.decisions import Decisions
 from attire.taxonomy import Taxonomy
 
 
@@ -49,6 +59,91 @@ def test_chosen_products_have_no_split_to_tell_of(catalog: Catalog, splits: Spli
     report = evaluate(untrained, catalog, splits.val[:10])
     assert report.division is None
     assert report.provenance.split == "10 chosen products"
+    assert report.provenance.splits == splits.digest, "baselines are fitted on its train part"
+    assert set(report.baselines) == {MODE, MODE_WITHIN_CATEGORY}
+
+
+def test_the_ids_of_a_part_are_that_part(catalog: Catalog, splits: Splits, untrained: ModelBundle) -> None:
+    named, given = evaluate(untrained, catalog, "val"), evaluate(untrained, catalog, splits.val[::-1])
+    assert given.model_dump_json() == named.model_dump_json()
+    assert given.baselines
+    assert given.division is not None
+
+
+def test_baselines_learn_from_no_product_that_is_judged(
+    catalog: Catalog, splits: Splits, untrained: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[int] = []
+
+    def learn(taxonomy: Taxonomy, train: Targets, truth: Targets) -> dict[str, Decisions]:
+        fitted.append(len(train.category))
+        return baselines(taxonomy, train, truth)
+
+    monkeypatch.setattr("attire.evaluation.evaluate.baselines", learn)
+    evaluate(untrained, catalog, splits.train[:7] + splits.val)
+    assert fitted == [len(splits.train) - 7]
+    for whole in ("train", "all"):
+        report = evaluate(untrained, catalog, whole)
+        assert report.baselines == {}
+        assert "no other products of a train part are left" in verdict(report)
+    assert len(fitted) == 1
+
+
+def test_a_bundle_that_learned_from_what_is_judged_is_told_of(
+    catalog: Catalog, splits: Splits, untrained: ModelBundle, tmp_path: Path
+) -> None:
+    def told(ids: Sequence[str] | str, of: Catalog = catalog, **provenance: Any) -> str:
+        spec = untrained.spec.model_copy(update={"provenance": {**untrained.provenance, **provenance}})
+        return choose(of, ids).learned(ModelBundle(untrained.path, spec, untrained.network)) or ""
+
+    own = {"splits": splits.digest}
+    assert told("val", **own) == ""
+    assert told(splits.val[:5], **own) == ""
+    assert f"has learned from {len(splits.train)} of these {len(splits.train)} products" in told("train", **own)
+    assert "has learned from 3 of these 5 products" in told(splits.train[:3] + splits.val[:2], **own)
+    assert f"has learned from {len(splits.train)} of these {len(catalog)} products" in told("all", **own)
+    assert "trained on another split than the catalog has now" in told("val", splits="other")
+    assert "trained on another split than the catalog has now" in told("val", **own, start_splits="other")
+    assert "does not say on which split" in told("val")
+    unsplit = Catalog.open(shutil.copytree(catalog.path, tmp_path / "catalog"))
+    (unsplit.path / "splits.json").unlink()
+    assert "The catalog is not split" in told(splits.val, unsplit, **own)
+    report = evaluate(untrained, unsplit, splits.val, out=tmp_path / "report")
+    (note,) = (note for note in report.notes if "not split" in note)
+    assert note in (tmp_path / "report" / "report.html").read_text()
+    assert read_report(tmp_path / "report").notes == report.notes
+    assert f"A: {note}" in compare(tmp_path / "report", tmp_path / "report").notes
+
+
+def test_products_that_cannot_be_judged_are_refused(catalog: Catalog, splits: Splits) -> None:
+    with pytest.raises(CatalogError, match="'vall' is not one of train, val, test, all; did you mean 'val'"):
+        choose(catalog, "vall")
+    with pytest.raises(ConfigError, match="no product to judge"):
+        choose(catalog, [])
+    with pytest.raises(ConfigError, match=f"product '{splits.val[0]}' is named twice"):
+        choose(catalog, [*splits.val, splits.val[0]])
+
+
+def test_a_full_disk_leaves_no_report_that_looks_finished(
+    catalog: Catalog, untrained: ModelBundle, tmp_path: Path
+) -> None:
+    (tmp_path / "scores.json").write_text("of an earlier evaluation")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(StorageError, match=r"File too large\. Free space"):
+            evaluate(untrained, catalog, "val", out=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(ReportError, match=r"no scores\.json"):
+        read_report(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"[" * 5000, b"[]", b'{"version": 1}', b"\xff"])
+def test_damaged_scores_are_told_in_a_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "scores.json").write_bytes(content)
+    with pytest.raises(ReportError, match=r"^[^\n]*scores\.json is damaged \([^\n]*run 'attire evaluate' again\.$"):
+        read_report(tmp_path)
 
 
 def test_a_bundle_of_the_category_alone_has_a_report(catalog: Catalog, tmp_path: Path) -> None:

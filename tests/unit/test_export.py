@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 import torch
 from bundles import save_bundle
 from numpy.typing import NDArray
+from onnx import helper
 
 from attire.bundle import SPEC, ModelBundle
 from attire.catalog.splits import Splits
@@ -22,13 +25,14 @@ from attire.catalog.store import Catalog
 from attire.config import Architecture
 from attire.errors import BundleError, ConfigError, ExportError, MissingExtraError
 from attire.export import export as exporting
-from attire.export.export import ATTEMPTS, MAKERS, Exported, export
+from attire.export.export import ATTEMPTS, MAKERS, Attempt, Exported, export
 from attire.export.inspect import inspect, multiplications
 from attire.export.onnx import write_onnx
 from attire.export.openvino import make_openvino
 from attire.export.parity import Answers, compare, passes
 from attire.export.quantise import Scheme
 from attire.export.sample import Sample, draw_sample
+from attire.files import file_sha256
 from attire.model.network import build_backbone, build_network
 from attire.predict.engines import ENGINES, Engine, TorchEngine, open_engine
 from attire.predict.exported import RECORD, EngineRecord, Runtime, engine_folder, engine_names, read_record
@@ -160,6 +164,24 @@ def test_an_engine_that_answers_otherwise_is_not_kept(
     assert not list(bundle.path.glob(".export-*"))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_engine_without_numbers_is_not_kept(untrained: ModelBundle, sample: Sample, value: float) -> None:
+    torch_answers = Answers(*TorchEngine(untrained, "float32").logits(sample.pixels))
+    category = torch_answers.category.copy()
+    category[0, 0] = value
+    found = compare(untrained, sample, torch_answers, Answers(category, torch_answers.attributes))
+    assert not passes(found, "int8")
+    assert "answers that are no numbers" in exporting._refusal("onnx", [(Attempt("float32"), found)])
+
+
+def test_a_service_may_read_an_engine_as_the_umask_lets_it(exported: dict[str, Exported]) -> None:
+    mask = os.umask(0)
+    os.umask(mask)
+    for made in exported.values():
+        assert {stat.S_IMODE(file.stat().st_mode) for file in made.folder.iterdir()} == {0o666 & ~mask}
+        assert stat.S_IMODE(made.folder.stat().st_mode) == 0o777 & ~mask
+
+
 def test_a_share_of_equal_decisions(untrained: ModelBundle, sample: Sample) -> None:
     ours = Answers(*TorchEngine(untrained, "float32").logits(sample.pixels))
     same = compare(untrained, sample, ours, ours)
@@ -225,9 +247,46 @@ def _touched(bundle: ModelBundle) -> None:
     file.write_bytes(file.read_bytes()[:-1] + b"x")
 
 
+def _without_numbers(bundle: ModelBundle) -> None:
+    """NaN in a layer, under a digest that agrees."""
+    file = engine_folder(bundle.path, "onnx") / "model.onnx"
+    graph = onnx.load(file)
+    weights = next(one for one in graph.graph.initializer if "bias" in one.name)
+    weights.CopyFrom(onnx.numpy_helper.from_array(np.full(weights.dims, np.nan, np.float32), weights.name))
+    onnx.save(graph, file)
+    rewrite(bundle, "onnx", sha256={file.name: file_sha256(file)})
+
+
+def _of_other_words(bundle: ModelBundle) -> None:
+    """A graph with another number of categories, under a digest that agrees."""
+    file = engine_folder(bundle.path, "onnx") / "model.onnx"
+    graph = onnx.load(file)
+    name, kept = graph.graph.output[0].name, helper.make_tensor("kept", onnx.TensorProto.INT64, [2], [0, 1])
+    for node in graph.graph.node:
+        node.output[:] = ["whole" if output == name else output for output in node.output]
+    graph.graph.node.append(helper.make_node("Gather", ["whole", "kept"], [name], axis=1))
+    graph.graph.initializer.append(kept)
+    graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 2
+    onnx.save(graph, file)
+    rewrite(bundle, "onnx", sha256={file.name: file_sha256(file)})
+
+
+def _record(content: str) -> Callable[[ModelBundle], object]:
+    return lambda bundle: (engine_folder(bundle.path, "onnx") / RECORD).write_text(content)
+
+
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
+        (_without_numbers, r"answers with what is no number \(NaN or infinite\).*attire export"),
+        (_of_other_words, r"answers with \[\(2, 2\), \(2, 5\)\] numbers, expected \[\(2, 3\), \(2, 5\)\]"),
+        (_record("[" * 5000 + "]" * 5000), r"engine\.json is damaged: recursion limit[^\n]*attire export[^\n]*$"),
+        (_record("[]"), r"engine\.json is damaged[^\n]*attire export[^\n]*$"),
+        (lambda b: rewrite(b, "onnx", sha256={}), r"engine\.json is damaged: sha256"),
+        (
+            lambda b: rewrite(b, "onnx", speed=read_record(b, "onnx").speed.model_dump() | {"torch_images_per_s": 0}),
+            r"engine\.json is damaged: speed\.torch_images_per_s",
+        ),
         (_stale, r"exported from another bundle.*attire export .*--to onnx --photos"),
         (_touched, r"model\.onnx is missing or not the file that was exported.*attire export"),
         (lambda b: (engine_folder(b.path, "onnx") / "model.onnx").unlink(), "is missing or not the file"),
@@ -236,7 +295,7 @@ def _touched(bundle: ModelBundle) -> None:
     ],
 )
 def test_what_is_not_whole_is_refused_and_passed_over_by_auto(
-    bundle: ModelBundle, harm: Callable[[ModelBundle], None], told: str
+    bundle: ModelBundle, harm: Callable[[ModelBundle], object], told: str
 ) -> None:
     at_speed(bundle, onnx=9, openvino=0.5, onnx_int8=0.5, openvino_int8=0.5)
     harm(bundle)

@@ -110,7 +110,7 @@ def test_written_files_hold_the_report(tmp_path: Path) -> None:
     again = Report.model_validate_json(text)
     assert again.model_dump_json() == REPORT.model_dump_json()
     assert json.loads(text)["keys"][2]["iou"] is None  # no evidence: neither 0 nor the word NaN, which is not JSON
-    names = {"version", "provenance", "counts", "figures", "baselines", "keys", "categories", "division"}
+    names = {"version", "provenance", "counts", "figures", "baselines", "keys", "categories", "division", "notes"}
     assert json.loads(text).keys() == names
     jsonschema.validate(json.loads(text), json.loads(json_schema()))
     assert json.loads(text)["figures"].keys() == FIGURES.keys()

@@ -8,18 +8,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import polars as pl
 from iterstrat.ml_stratifiers import IterativeStratification
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from attire.catalog.store import Catalog
 from attire.errors import CatalogError, ConfigError, did_you_mean
 from attire.files import read_parquet, replace_parquet, replace_text
 from attire.progress import tracking
+from attire.records import read_as
 from attire.taxonomy import Taxonomy
 
 PARTS = ("train", "val", "test")
@@ -58,16 +60,24 @@ class Splits:
         return ids
 
     @classmethod
-    def read(cls, catalog: Catalog) -> Splits:
+    def of(cls, splits: Splits | str | Path | None, catalog: Catalog) -> Splits:
+        """The split itself, or the one that is saved in the catalog at that path; None: in `catalog`."""
+        if splits is None or isinstance(splits, str | Path):
+            return cls.read(catalog if splits is None else splits)
+        return splits
+
+    @classmethod
+    def read(cls, catalog: Catalog | str | Path) -> Splits:
         """The saved split of `catalog`; raises `CatalogError` if there is none or the catalog has changed since."""
+        catalog = Catalog.of(catalog)
         again = f"run 'attire split {catalog.path}'"
         try:
-            manifest = _Manifest.model_validate_json((catalog.path / MANIFEST).read_bytes())
+            manifest = read_as(catalog.path / MANIFEST, _Manifest)
             table = read_parquet(catalog.path / TABLE)
             ids, parts = table["id"].to_list(), table["split"].to_list()
         except FileNotFoundError:
             raise CatalogError(f"{catalog.path} is not split yet; {again}.") from None
-        except (OSError, ValidationError, pl.exceptions.PolarsError) as error:
+        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
             raise CatalogError(f"the split of {catalog.path} cannot be read ({error}); {again} again.") from None
         if manifest.catalog != catalog.digest:
             raise CatalogError(f"{catalog.path} has changed since it was split; {again} again.")
@@ -76,13 +86,14 @@ class Splits:
         return _splits(ids, parts, manifest.seed, manifest.shares)
 
 
-def split(catalog: Catalog, val: float = 0.25, test: float = 0.0, seed: int = 0) -> Splits:
+def split(catalog: Catalog | str | Path, val: float = 0.25, test: float = 0.0, seed: int = 0) -> Splits:
     """Split `catalog` into parts that hold about the shares `val`, `test` and the rest of its products, and save it.
 
     Equal catalogs, shares and seeds give equal splits. A category or value found in one or two groups stays in train.
     Raises `ConfigError` on impossible shares, `CatalogError` if the groups are too few or too large to fill a part, or
     the split cannot be written.
     """
+    catalog = Catalog.of(catalog)
     if val < 0 or test < 0 or not 0 < val + test < 1 or not 0 <= seed < 2**32:
         raise ConfigError(
             f"cannot split with val={val}, test={test}, seed={seed}: shares must not be negative and must leave a "

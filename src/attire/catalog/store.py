@@ -23,11 +23,12 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from attire.errors import CatalogError, did_you_mean, first_fault
+from attire.errors import CatalogError, did_you_mean
 from attire.files import file_sha256, read_json, read_parquet, remove_temporary, replace_parquet, replace_text
 from attire.labels import Targets, encode
+from attire.records import checked
 from attire.taxonomy import Taxonomy
 
 MANIFEST, TAXONOMY = "manifest.json", "taxonomy.toml"
@@ -91,6 +92,11 @@ class Catalog:
     def __init__(self, path: Path, taxonomy: Taxonomy, digest: str) -> None:
         self.path, self.taxonomy, self.digest = path, taxonomy, digest
         self._stamps = {name: _stamp(path / f"{name}.parquet") for name in TABLES}
+
+    @classmethod
+    def of(cls, catalog: Catalog | str | Path) -> Catalog:
+        """The catalog itself, or the one at that path."""
+        return cls.open(catalog) if isinstance(catalog, str | Path) else catalog
 
     @classmethod
     def open(cls, path: str | Path) -> Catalog:
@@ -205,12 +211,11 @@ def read_manifest(path: Path) -> Manifest | None:
         said = read_json(file)
         if isinstance(said, dict) and said.get("format", 1) != 1:
             raise CatalogError(f"{path} has catalog format {said['format']!r}, expected 1: update attire.")
-        return Manifest.model_validate(said)
+        return checked(said, Manifest)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        reason = first_fault(error) if isinstance(error, ValidationError) else error
-        raise CatalogError(f"{file} cannot be read ({reason}): remove it, and run 'attire ingest' again.") from None
+        raise CatalogError(f"{file} cannot be read ({error}): remove it, and run 'attire ingest' again.") from None
 
 
 def write_catalog(

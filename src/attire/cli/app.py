@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -11,20 +12,41 @@ from typing import Annotated, Any, NoReturn
 import polars as pl
 from cyclopts import App, Parameter
 from cyclopts.config import Toml
+from cyclopts.exceptions import CycloptsError
 from rich.logging import RichHandler
 from rich.table import Table
 from rich.text import Text
 
 from attire.catalog.sources import SourceOptions
-from attire.errors import AttireError
+from attire.errors import AttireError, did_you_mean
+from attire.records import read_toml
+from attire.storage import storage_fault
 from attire.terminal import Console, take_any_text
+
+
+class OptionsFile(Toml):
+    """A TOML file with a table of options for each verb."""
+
+    def _load_config(self, path: Path) -> dict[str, Any]:
+        try:
+            content = read_toml(path)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise CycloptsError(msg=f"{path} cannot be read: {reason}. Fix or remove it.") from None
+        verbs = [name for name in app if not name.startswith("-")]
+        for name in content:
+            if name not in verbs:
+                hint = did_you_mean(name, verbs)
+                raise CycloptsError(msg=f"{path}: '{name}' is not a verb, as tables of options are named after{hint}")
+        return content
+
 
 console, error_console = Console(), Console(stderr=True)
 app = App(
     name="attire",
     help="Product photos in, catalog attributes out, with a confidence a team can act on.\n\n"
     "Options may also stand in ./attire.toml, in a table named after the verb; flags win.",
-    config=Toml("attire.toml"),
+    config=OptionsFile("attire.toml"),
     default_parameter=Parameter(consume_multiple=True),  # an option that may be repeated also takes several values
     console=console,
     error_console=error_console,
@@ -42,6 +64,7 @@ def main(command: Callable[[], object] = app) -> None:
     handler = RichHandler(console=error_console, show_time=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     logging.getLogger("attire").setLevel(logging.INFO)
+    threading.excepthook = _end_thread
     try:
         command()
     except AttireError as error:
@@ -51,6 +74,16 @@ def main(command: Callable[[], object] = app) -> None:
     except KeyboardInterrupt:
         error_console.print("interrupted; what was finished is kept, and the same command goes on from there")
         sys.exit(130)
+    except Exception as error:
+        if (fault := storage_fault(error)) is None:
+            raise
+        _refuse(fault)
+
+
+def _end_thread(args: threading.ExceptHookArgs) -> None:
+    """Say nothing of a full disk: a library's thread that met it (TensorBoard's) hands it on to the main thread."""
+    if storage_fault(args.exc_value) is None:
+        threading.__excepthook__(args)
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.text import Text
+
 from attire.cli.app import app, console, facts, given
 
 
@@ -59,8 +61,6 @@ def train(
     text
         title: read the feed's titles too; photos alone can still be asked.
     """
-    from attire.catalog.splits import Splits
-    from attire.catalog.store import Catalog
     from attire.config import load_recipe
     from attire.training.run import train as run
 
@@ -77,10 +77,8 @@ def train(
     for name in ("category", "attributes") if stage == "both" else (stage,):
         if getattr(load_recipe(recipe), name).epochs:
             overrides[name] = given({"epochs": epochs, "lr": lr})
-    opened = Catalog.open(catalog)
     bundle = run(
-        opened,
-        Splits.read(opened),
+        catalog,
         recipe=load_recipe(recipe, overrides),
         out=out,
         stage=stage,
@@ -119,14 +117,15 @@ def evaluate(
     engine
         What computes: torch, or an engine that export made, to see what it costs in quality.
     """
-    from attire.catalog.store import Catalog
     from attire.evaluation.evaluate import evaluate as run
     from attire.evaluation.sheets import sheets, verdict
 
-    report = run(bundle, Catalog.open(catalog), split, inputs=inputs, engine=engine, out=out)
+    report = run(bundle, catalog, split, inputs=inputs, engine=engine, out=out)
     for sheet in sheets(report):
         console.print(sheet.table())
     console.print(verdict(report))
+    for note in report.notes:
+        console.print(Text.assemble(("note:", "bold yellow"), " ", note))
     console.print(f"{out / 'report.html'}")
 
 
@@ -153,6 +152,8 @@ def compare(a: Path, b: Path, /, *, out: Path | None = None) -> None:
     if telling := tuple(row for row in keys.rows if row[-1] in "AB"):
         console.print(keys._replace(rows=telling).table())
     console.print(comparison_verdict(comparison))
+    for note in comparison.notes:
+        console.print(Text.assemble(("note:", "bold yellow"), " ", note))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         replace_text(out, comparison_page(comparison, str(a), str(b)))

@@ -52,6 +52,7 @@ class Comparison(_Frozen):
     figures: dict[str, Difference]
     keys: dict[str, Difference]
     known: dict[str, int]
+    notes: tuple[str, ...] = ()  # those of both reports
 
 
 def compare(a: str | Path, b: str | Path) -> Comparison:
@@ -89,6 +90,7 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
         figures={name: difference for (kind, name), difference in found.items() if kind == FIGURE},
         keys={name: difference for (kind, name), difference in found.items() if kind == KEY},
         known=dict(zip(names, evidence[0].matches.known.sum(axis=0).tolist(), strict=True)),
+        notes=tuple(f"{side}: {note}" for side, report in zip("AB", reports, strict=True) for note in report.notes),
     )
 
 

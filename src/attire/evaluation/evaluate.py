@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attire.bundle import ModelBundle
-from attire.catalog.splits import PARTS, Splits
+from attire.catalog.splits import PARTS
 from attire.catalog.store import Catalog
 from attire.errors import CatalogError
 from attire.evaluation.baselines import baselines
+from attire.evaluation.chosen import ALL, choose
 from attire.evaluation.division import division
 from attire.evaluation.evidence import Evidence
 from attire.evaluation.files import write_report
@@ -23,13 +24,12 @@ from attire.predict.engines import Engine, open_engine
 from attire.predict.logits import Inputs, catalog_logits
 from attire.score.calibration import PRECISION
 from attire.score.decisions import Decisions
-
-ALL = "all"
+from attire.storage import storing
 
 
 def evaluate(
     bundle: ModelBundle | str | Path,
-    catalog: Catalog,
+    catalog: Catalog | str | Path,
     split: str | Sequence[str] = "val",
     *,
     inputs: Inputs | None = None,
@@ -40,21 +40,24 @@ def evaluate(
 
     `inputs` is what the bundle is shown: None for all that it reads. No label is given: the category is predicted too.
     `engine` computes (see `open_engine`). Products without a readable photo (or title, if only that is read) count as
-    unanswered. With `out` the report is written there. Raises `CatalogError` where the catalog's words are not the
-    bundle's, `ConfigError` for `inputs` that it does not read, `BundleError` for an engine that it does not have.
+    unanswered. Baselines are fitted on those products of the train part that are not judged; the report says how many
+    of the judged ones the bundle has learned from. With `out` the report is written there. Raises `CatalogError` where
+    the catalog's words are not the bundle's, `ConfigError` for `inputs` that it does not read, `BundleError` for an
+    engine that it does not have.
     """
-    bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
+    bundle, catalog = ModelBundle.of(bundle), Catalog.of(catalog)
     inputs = inputs or ("both" if bundle.title_reader else "photo")
     _check_words(bundle, catalog)
+    chosen = choose(catalog, split)
     computes = open_engine(bundle, engine)
-    splits = Splits.read(catalog) if split in PARTS else None
-    ids = splits[str(split)] if splits else catalog.ids if split == ALL else tuple(split)
+    ids, splits = chosen.ids, None if chosen.name == ALL else chosen.splits
     keep = slice(None) if bundle.taxonomy.keys else slice(0)  # a category model is asked for no key
     targets = catalog.targets()
     known = Targets(targets.category, targets.hot[:, keep], targets.state[:, keep])
     rows = catalog.rows_of(ids)
     truth = _rows(known, rows)
-    rivals = baselines(bundle.taxonomy, _rows(known, catalog.rows_of(splits.train)), truth) if splits else {}
+    train = catalog.rows_of(chosen.others)
+    rivals = baselines(bundle.taxonomy, _rows(known, train), truth) if len(train) else {}
     decisions = _decisions(bundle, catalog, ids, computes, inputs)
     evidence = Evidence(
         bundle.taxonomy,
@@ -67,18 +70,26 @@ def evaluate(
     provenance = Provenance(
         bundle=bundle.digest,
         catalog=catalog.digest,
-        split=split if isinstance(split, str) else f"{len(ids)} chosen products",
+        split=chosen.name,
         splits=splits.digest if splits else None,
         seed=splits.seed if splits else None,
         attire=version("attire"),
         inputs=inputs,
         engine=computes.name,
     )
-    report = score_report(evidence, rivals, provenance, division(catalog, splits) if splits else None)
+    notes = tuple(filter(None, (chosen.learned(bundle), bundle.shortfall(PRECISION), _untaught(bundle))))
+    divided = division(catalog, splits) if splits and chosen.name in PARTS else None
+    report = score_report(evidence, rivals, provenance, divided, notes)
     if out is not None:
         shown = None if inputs == "title" else bundle
-        write_report(report, evidence, catalog.photo_paths(rows), Path(out), shown)
+        with storing(Path(out)):
+            write_report(report, evidence, catalog.photo_paths(rows), Path(out), shown)
     return report
+
+
+def _untaught(bundle: ModelBundle) -> str | None:
+    keys = ", ".join(bundle.spec.untaught)
+    return f"No product that the bundle learned from states {keys}: it leaves them open." if keys else None
 
 
 def _check_words(bundle: ModelBundle, catalog: Catalog) -> None:

@@ -113,7 +113,7 @@ class Evidence:
         try:
             products, pairs = read_parquet(folder / PRODUCTS), read_parquet(folder / PAIRS)
             return _assemble(Taxonomy.read(folder / TAXONOMY), products, pairs)
-        except (pl.exceptions.PolarsError, OSError, KeyError, ValueError) as error:
+        except (pl.exceptions.PolarsError, OSError, KeyError, TypeError, ValueError) as error:
             raise ReportError(f"the evidence in {folder} is damaged ({error}): run 'attire evaluate' again.") from None
 
 

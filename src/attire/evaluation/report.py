@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from attire.errors import ReportError
 from attire.evaluation.baselines import MODE_WITHIN_CATEGORY
 from attire.evaluation.evidence import Evidence
+from attire.records import read_as
 from attire.score.bootstrap import intervals
 from attire.score.decisions import Decisions
 from attire.score.metrics import MIN_LABELS, headline, match, per_category, per_key, weighted
@@ -84,7 +85,7 @@ class Provenance(_Frozen):
 
     bundle: str
     catalog: str
-    split: str
+    split: str  # the part, "all", or how many products were chosen
     splits: str | None  # digest of the split; None where the whole catalog was taken
     seed: int | None  # of the split
     attire: str
@@ -141,6 +142,7 @@ class Report(_Frozen):
     keys: tuple[KeyScores, ...]
     categories: tuple[CategoryScores, ...]
     division: Division | None = None  # None where products were chosen in another way
+    notes: tuple[str, ...] = ()  # what must be known before the figures are believed, in sentences
 
 
 def score_report(
@@ -148,6 +150,7 @@ def score_report(
     baselines: Mapping[str, Decisions],
     provenance: Provenance,
     division: Division | None = None,
+    notes: Sequence[str] = (),
 ) -> Report:
     """Score the answers against the truth, with intervals over groups and beside `baselines` for the same products."""
     taxonomy, matches = evidence.taxonomy, evidence.matches
@@ -168,18 +171,21 @@ def score_report(
         keys=tuple(KeyScores(**row) for row in _rows({"key": list(taxonomy.keys), **keys})),
         categories=tuple(CategoryScores(**row) for row in _rows({"category": taxonomy.categories, **categories})),
         division=division,
+        notes=tuple(notes),
     )
 
 
 def read_report(folder: Path) -> Report:
     """The scores in a report's directory; raises `ReportError` where there are none or they cannot be read."""
     try:
-        return Report.model_validate_json((folder / SCORES).read_bytes())
-    except OSError:
+        return read_as(folder / SCORES, Report)
+    except (FileNotFoundError, NotADirectoryError):
         raise ReportError(
             f"{folder} has no {SCORES}: expected a directory that 'attire evaluate --out' wrote."
         ) from None
-    except ValidationError as error:
+    except OSError as error:
+        raise ReportError(f"{folder / SCORES} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
         raise ReportError(f"{folder / SCORES} is damaged ({error}): run 'attire evaluate' again.") from None
 
 

@@ -145,7 +145,7 @@ def verdict(report: Report) -> str:
     iou, mode = report.figures["attribute_iou"], report.baselines.get(MODE_WITHIN_CATEGORY, {}).get("attribute_iou")
     found = f"Attribute IoU is {number(iou.value)} ({number(iou.low)} to {number(iou.high)})"
     if mode is None:
-        return f"{found}; without a train part there is no baseline to compare it with."
+        return f"{found}; there is no baseline, for no other products of a train part are left to fit one on."
     relation = "above" if iou.low > mode else "below" if iou.high < mode else "no different from"
     return f"{found}: {relation} the {number(mode)} of the most frequent value within the true category."
 

@@ -14,14 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from attire.bundle import ModelBundle
-from attire.errors import PhotoError
+from attire.errors import ConfigError, PhotoError
 from attire.explanation.heat import heat_maps
 from attire.explanation.picture import picture
 from attire.photos.image import open_photo
 from attire.pixels.preprocess import Preprocess
 from attire.prediction import Alternative
 from attire.score.decisions import Decisions
-from attire.taxonomy import Taxonomy
 
 BATCH = 16  # photos
 ALTERNATIVES = 3  # that the picture mentions
@@ -88,8 +87,8 @@ def explain(
 ) -> Explanation:
     """What in the photo spoke for the bundle's answer to `key` (None: for the category), or for another `value`.
 
-    Raises `TaxonomyError` for a key or value that is not in the taxonomy, `PhotoError` for a photo that cannot be read,
-    and what `heat_maps` raises.
+    Raises `TaxonomyError` for a key or value that is not in the taxonomy, `ConfigError` for a key of which the bundle
+    learned nothing, `PhotoError` for a photo that cannot be read, and what `heat_maps` raises.
     """
     (found,) = explanations(bundle, [Question(photo, key, value)])
     return found
@@ -99,14 +98,14 @@ def explanations(
     bundle: ModelBundle | str | Path, questions: Iterable[Question], batch_size: int = BATCH
 ) -> Iterator[Explanation]:
     """An `Explanation` of each question, in order, a batch of photos at a time; raises as `explain` does."""
-    bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
+    bundle = ModelBundle.of(bundle)
     waiting = iter(questions)
     while batch := list(islice(waiting, batch_size)):
         yield from _explained(bundle, batch)
 
 
 def _explained(bundle: ModelBundle, batch: Sequence[Question]) -> Iterator[Explanation]:
-    chosen = [_chosen(bundle.taxonomy, question) for question in batch]
+    chosen = [_chosen(bundle, question) for question in batch]
     photos, pixels = zip(*(_opened(bundle.preprocess, question.photo) for question in batch), strict=True)
     inputs = torch.from_numpy(np.stack(pixels)).to(next(bundle.network.parameters()).device)
     with torch.no_grad():
@@ -137,12 +136,14 @@ class _Answer:
     rivals: tuple[int, ...]
 
 
-def _chosen(taxonomy: Taxonomy, question: Question) -> tuple[str | None, str | None]:
+def _chosen(bundle: ModelBundle, question: Question) -> tuple[str | None, str | None]:
     """Key and value in the taxonomy's words."""
-    key, value = question.key, question.value
+    taxonomy, key, value = bundle.taxonomy, question.key, question.value
     if key is None:
         return None, None if value is None else taxonomy.category(value)
     taxonomy.key(key)
+    if key in bundle.spec.untaught:
+        raise ConfigError(f"{bundle.path} learned nothing of {key}: no product that it learned from states it.")
     return key, None if value is None else taxonomy.value(key, value)
 
 

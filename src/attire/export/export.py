@@ -86,7 +86,7 @@ def export(
     `draw_sample`); `show` is told of each comparison. An older engine of that name is replaced. Raises `ExportError` if
     nothing that is tried answers as torch does, and then leaves no engine of that name.
     """
-    bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
+    bundle = ModelBundle.of(bundle)
     name = f"{to}-int8" if int8 else to
     folder = engine_folder(bundle.path, name)
     sample = draw_sample(bundle, photos)
@@ -162,10 +162,11 @@ def _refusal(name: str, tried: Sequence[tuple[Attempt, Parity]]) -> str:
     """Why no engine was kept, with what was measured of the best one."""
     attempt, best = max(tried, key=lambda made: min(made[1].answers, made[1].filled))
     iou = "" if best.iou is None else f", attribute IoU {best.iou:.4f} (torch {best.torch_iou:.4f})"
+    numbers = "" if np.isfinite(best.logits) else ", with answers that are no numbers (NaN or infinite)"
     return (
         f"no engine '{name}' was kept: of {best.decisions:,} decisions on {best.photos} photos the best attempt "
         f"({attempt.precision}{f', {attempt.kept} in float' if attempt.kept else ''}) answers {best.answers:.2%} as "
-        f"torch does, {best.filled:.2%} where unsure ones are left out{iou}. Expected at least "
+        f"torch does, {best.filled:.2%} where unsure ones are left out{iou}{numbers}. Expected at least "
         f"{EQUAL[attempt.precision]:.1%}, and an IoU at most {IOU_LOST} lower. Use another engine"
         f"{', one without --int8,' if attempt.scheme else ''} or --photos that are more like what it was trained on."
     )

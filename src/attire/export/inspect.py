@@ -37,7 +37,7 @@ class Inspection(NamedTuple):
 
 def inspect(bundle: ModelBundle | str | Path, *, speed: bool = True) -> Inspection:
     """Look at the bundle; with `speed` measure its engines here, in turns."""
-    bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
+    bundle = ModelBundle.of(bundle)
     facts = _facts(bundle)
     records: dict[str, EngineRecord] = {}
     faults = []
@@ -102,13 +102,23 @@ def _facts(bundle: ModelBundle) -> dict[str, str]:
         "recipe": f"{recipe.get('name', 'custom')}, seed {recipe.get('seed', 'unknown')}",
         "learned from": f"{provenance.get('products', 'an unknown number of')} products, catalog "
         f"{str(provenance.get('catalog', 'unknown'))[:12]}, split {str(provenance.get('splits', 'unknown'))[:12]}",
+        **({"never answered": f"{', '.join(spec.untaught)}: nobody stated them"} if spec.untaught else {}),
         "decision": ", ".join(f"{name} {value}" for name, value in bundle.decision.model_dump().items()),
-        "precisions": ", ".join(bundle.calibration.thresholds) if bundle.calibration else "none: not calibrated",
+        "precisions": _precisions(bundle),
         "versions": ", ".join(f"{name} {number}" for name, number in provenance.get("versions", {}).items()),
     }
     scored_on = provenance.get("scored_on", "nothing yet")
     scores = (f"{name.replace('_', ' ')} {'–' if v is None else f'{v:.4f}'}" for name, v in bundle.scores.items())
     return facts | {"scores": ", ".join(scores), "scored on": str(scored_on)}
+
+
+def _precisions(bundle: ModelBundle) -> str:
+    """Those that were fitted, and those of them that no answer reaches."""
+    if bundle.calibration is None:
+        return "none: not calibrated"
+    promised = bundle.calibration.promised
+    fitted = bundle.calibration.thresholds
+    return ", ".join(one if one in promised else f"{one} (cannot be promised)" for one in fitted)
 
 
 def _megabytes(path: Path) -> float:

@@ -42,6 +42,16 @@ def answers(engine: Engine, sample: Sample) -> Iterator[Answers]:
 
 def compare(bundle: ModelBundle, sample: Sample, torch: Answers, engine: Answers) -> Parity:
     """How the decisions from the `engine`'s logits agree with those from `torch`'s, in float32."""
+    if not all(np.isfinite(part).all() for part in engine):  # nothing can be decided
+        return Parity(
+            photos=len(sample.pixels),
+            decisions=len(sample.pixels),
+            answers=0.0,
+            filled=0.0,
+            iou=None,
+            torch_iou=None,
+            logits=float("inf"),
+        )
     ours, theirs = bundle.decide(*torch), bundle.decide(*engine)
     shares = []
     for precision in (None, PRECISION):

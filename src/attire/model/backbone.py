@@ -29,8 +29,7 @@ def create_backbone(name: str, weights: str | Path | None = SCRATCH) -> nn.Modul
     `weights`: None for timm's pretrained weights (downloaded once), "none" for random ones, else a safetensors file.
     Raises `ConfigError` for an unknown name and `WeightsError` for weights that cannot be had or do not fit.
     """
-    if not timm.is_model(name):
-        raise ConfigError(f"'{name}' is not a timm model{did_you_mean(name, timm.list_models())}")
+    _check_name(name)
     if weights is None:
         return _pretrained(name)
     backbone: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
@@ -100,6 +99,22 @@ def data_config(backbone: nn.Module) -> dict[str, Any]:
     return config
 
 
+def _check_name(name: str) -> None:
+    """Raise `ConfigError` for an architecture that timm does not know, or a tag (what stands after the dot) that it
+    has no weights for."""
+    if not timm.is_model(name):
+        raise ConfigError(f"backbone '{name}' is not a timm model{did_you_mean(name, timm.list_models())}")
+    try:
+        timm.models.get_pretrained_cfg(name)
+    except RuntimeError:
+        architecture = name.partition(".")[0]
+        known = timm.list_models(f"{architecture}.*", pretrained=True)
+        raise ConfigError(
+            f"backbone '{name}' is not a timm model{did_you_mean(name, known)} Expected {architecture}, or one of its "
+            f"weights: {', '.join(known)}."
+        ) from None
+
+
 def _pretrained(name: str) -> nn.Module:
     try:
         backbone: nn.Module = timm.create_model(name, pretrained=True, num_classes=0)
@@ -138,6 +153,8 @@ def _load(backbone: nn.Module, name: str, path: Path) -> None:
     if left_out := sorted(state.keys() - own.keys()):
         logger.info("%s: left out its classifier (%s)", path.name, ", ".join(left_out))
     backbone.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items() if k in own})
+    if broken := not_numbers(backbone):
+        raise WeightsError(f"{path} holds what is no number (NaN or infinite), as in {broken[0]}: it is damaged.")
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -149,6 +166,12 @@ def fastest_precision() -> Literal["bf16-mixed", "32-true"]:
     """Lightning's precision for this machine: bf16 where the hardware multiplies it natively, else float32."""
     native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
     return "bf16-mixed" if native else "32-true"
+
+
+def not_numbers(module: nn.Module) -> list[str]:
+    """Names of parameters with NaN or infinity in them, and of buffers with NaN: some hold infinite bounds."""
+    parameters = [name for name, value in module.named_parameters() if not bool(value.isfinite().all())]
+    return parameters + [name for name, value in module.named_buffers() if bool(value.isnan().any())]
 
 
 def weights_digest(module: nn.Module) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from attire.catalog.store import Catalog
 from attire.files import replacing
 from attire.pixels.preprocess import Preprocess
+
+logger = logging.getLogger(__name__)
 
 
 class EmbeddingCache:
@@ -21,9 +24,18 @@ class EmbeddingCache:
         content = json.dumps([catalog.digest, backbone, preprocess.model_dump()])
         self.path = catalog.path / "cache" / f"embeddings-{hashlib.sha256(content.encode()).hexdigest()[:16]}.npy"
 
-    def read(self) -> NDArray[np.float32] | None:
-        """The embeddings, mapped read-only from disk, or None where they are yet to be computed."""
-        return np.load(self.path, mmap_mode="c", allow_pickle=False) if self.path.exists() else None
+    def read(self, photos: int) -> NDArray[np.float32] | None:
+        """The embeddings of so many photos, mapped read-only from disk, or None where they are yet to be computed."""
+        if not self.path.exists():
+            return None
+        try:
+            found: NDArray[np.float32] = np.load(self.path, mmap_mode="c", allow_pickle=False)
+            if found.ndim != 2 or len(found) != photos:
+                raise ValueError(f"its shape is {found.shape}, expected {photos:,} rows")
+        except (OSError, EOFError, ValueError) as error:
+            logger.warning("%s is damaged (%s): it is computed again", self.path, error)
+            return None
+        return found
 
     def write(self, embeddings: NDArray[np.float32]) -> None:
         """Keep `embeddings`, whole or not at all."""

@@ -28,7 +28,7 @@ from PIL import Image
 
 from attire.catalog.store import Catalog
 from attire.errors import CatalogError, PhotoError
-from attire.files import replace_text
+from attire.files import read_json, replace_text
 from attire.photos.image import open_photo
 from attire.progress import tracking
 
@@ -50,7 +50,7 @@ class PhotoCache:
     def open(cls, folder: Path) -> PhotoCache:
         """Read and verify; raises `CatalogError` where it is damaged or not what its manifest says."""
         try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            manifest = read_json(folder / MANIFEST)
             if manifest["format"] != 1:
                 raise ValueError(f"it has format {manifest['format']}, expected 1")
             cache = cls(folder, manifest["px"], _entries(folder, manifest))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from attire.config import Side
+
+Deviation = Annotated[float, Field(gt=0)]
 FRAME_PIXELS = 100_000_000  # as many as a photo may have
 WHITE = (255, 255, 255)  # product photos stand on white, so padding should too
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -22,11 +25,11 @@ class Preprocess(BaseModel):
     `squash` distorts. `mean` and `std` are per RGB channel, for pixels in [0, 1].
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    size_px: tuple[int, int]
+    size_px: tuple[Side, Side]
     mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    std: tuple[Deviation, Deviation, Deviation]
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     fit: Literal["pad", "squash", "crop"] = "pad"
 

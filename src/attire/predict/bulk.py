@@ -71,11 +71,10 @@ def predict(
     output that cannot be written, that another process is writing, or, without `overwrite`, that holds anything else;
     `FeedError` for a feed that cannot be read.
     """
-    bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
+    bundle = ModelBundle.of(bundle)
     out, images = Path(out), [images] if isinstance(images, str | Path) else images
     check_output(out, format, bundle.taxonomy, [source, *images])
-    if precision is not None and bundle.calibration:
-        bundle.calibration.check(precision)
+    bundle.check_precision(precision)
     compute = _compute(bundle, engine, batch_size, cluster)
     answering = Answering(bundle, format, precision)
     folder = out.with_name(f"{out.name}.parts")

@@ -10,11 +10,12 @@ import platform
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from attire.bundle import ModelBundle
 from attire.errors import BundleError
 from attire.files import file_sha256
+from attire.records import read_as
 
 ENGINES_FOLDER, RECORD = "engines", "engine.json"
 Runtime = Literal["onnx", "openvino"]
@@ -27,7 +28,7 @@ class Parity(BaseModel):
     A decision is a photo's category, or what is said of one key that either engine holds applicable. answers: share of
     decisions that are equal when every key is filled; filled: when keys are filled at the default precision, so that
     abstaining is a decision too. iou, torch_iou: attribute IoU of both, None without labels. logits: the largest
-    difference.
+    difference, infinite where one of them is no number.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,10 +45,10 @@ class Parity(BaseModel):
 class Speed(BaseModel):
     """Images/s of batches of `batch` ready tensors, beside torch (at its fastest precision) in turns."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    images_per_s: float
-    torch_images_per_s: float
+    images_per_s: float = Field(gt=0)
+    torch_images_per_s: float = Field(gt=0)
     batch: int
     threads: int
     cpu: str
@@ -69,7 +70,7 @@ class EngineRecord(BaseModel):
     kept: str
     titles: bool
     bundle: str
-    sha256: dict[str, str]
+    sha256: dict[str, str] = Field(min_length=1)
     versions: dict[str, str]
     parity: Parity
     speed: Speed
@@ -92,8 +93,8 @@ def read_record(bundle: ModelBundle, name: str) -> EngineRecord:
         have = ", ".join(engine_names(bundle.path)) or "none"
         raise BundleError(f"{bundle.path} has no engine '{name}' (exported: {have}). {again}.")
     try:
-        record = EngineRecord.model_validate_json((folder / RECORD).read_bytes())
-    except ValidationError as error:
+        record = read_as(folder / RECORD, EngineRecord)
+    except (OSError, ValueError) as error:
         raise BundleError(f"{folder / RECORD} is damaged: {error}. {again} again.") from None
     if record.bundle != bundle.digest:
         raise BundleError(

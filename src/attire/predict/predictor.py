@@ -21,12 +21,14 @@ class Predictor:
     """Says category and attributes of a product from its photos.
 
     `precision`: keys whose answer is not sure enough for it are abstained from; None answers every key that applies.
+    A precision that the bundle cannot promise is logged as a warning.
     """
 
     def __init__(
         self, bundle: ModelBundle | str | Path, engine: Engine | None = None, *, precision: float | None = PRECISION
     ) -> None:
-        self.bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
+        self.bundle = ModelBundle.of(bundle)
+        self.bundle.check_precision(precision)
         self.engine, self.precision = engine or TorchEngine(self.bundle), precision
 
     def __call__(

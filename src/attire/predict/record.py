@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from attire.errors import ConfigError, first_fault
-from attire.files import file_sha256, read_json, replace_text
+from attire.errors import ConfigError
+from attire.files import file_sha256, replace_text
 from attire.predict.output import Format
+from attire.records import read_as
 
 SHOWN = 12  # digits of a digest in a message
 
@@ -66,15 +67,11 @@ def finished_record(out: Path, work: Work) -> Record | None:
         return None
     path = record_path(out)
     try:
-        record = Record.model_validate(read_json(path))
+        record = read_as(path, Record)
     except FileNotFoundError:
         raise kept(out, f"was not written by attire predict, for there is no {path.name}") from None
-    except ValidationError as error:
-        raise kept(
-            out, f"has a record that is damaged or of another version, {path.name}: {first_fault(error)}"
-        ) from None
     except (OSError, ValueError) as error:
-        raise kept(out, f"has a record that cannot be read, {path.name}: {error}") from None
+        raise kept(out, f"has a record that is damaged or of another version, {path.name}: {error}") from None
     if record.work != work:
         raise kept(out, f"is finished and was made otherwise: {record.work.differences(work)}")
     if record.sha256 != file_sha256(out):

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attire.bundle import ModelBundle
+from attire.bundle import ModelBundle, probe_pixels
 from attire.errors import BundleError, ConfigError, MissingExtraError
-from attire.predict.exported import Precision, Runtime, check_files, engine_folder, read_record
+from attire.predict.exported import Precision, Runtime, check_files, engine_folder, export_command, read_record
 from attire.titles import LONGEST
 
 PIXELS, TEXT, CATEGORY, LOGITS = "pixels", "text", "category", "logits"  # the graph's inputs and outputs
@@ -31,10 +31,14 @@ class ExportedEngine:
 
     @classmethod
     def open(cls, bundle: ModelBundle, name: str) -> ExportedEngine:
-        """The engine `name` of the bundle; raises as `open_engine`."""
+        """The engine `name` of the bundle, tried on two photos; raises as `open_engine`."""
         record = read_record(bundle, name)
         check_files(bundle, name, record)
-        return cls.of_folder(engine_folder(bundle.path, name), record.runtime, record.precision, record.titles)
+        engine = cls.of_folder(engine_folder(bundle.path, name), record.runtime, record.precision, record.titles)
+        if fault := _fault(engine, bundle):
+            again = f"Run '{export_command(bundle.path, name)}' again."
+            raise BundleError(f"the engine in {engine_folder(bundle.path, name)} {fault}. {again}")
+        return engine
 
     @classmethod
     def of_folder(cls, folder: Path, runtime: Runtime, precision: Precision, titles: bool) -> ExportedEngine:
@@ -54,6 +58,22 @@ class ExportedEngine:
                 "an exported engine answers photos, with their titles if it has them: use --engine torch."
             )
         return self.run({PIXELS: pixels, TEXT: text})
+
+
+def _fault(engine: ExportedEngine, bundle: ModelBundle) -> str | None:
+    """What is wrong with the engine's answers to two photos, if anything is."""
+    pixels, taxonomy = probe_pixels(bundle.preprocess), bundle.taxonomy
+    try:
+        found = engine.logits(pixels)
+    except Exception as error:  # runtimes have no common base
+        return f"cannot answer photos of {pixels.shape[2]} x {pixels.shape[3]} px ({error})"
+    shapes = [part.shape for part in found]
+    expected = [(len(pixels), len(taxonomy.categories)), (len(pixels), taxonomy.width)]
+    if shapes != expected:
+        return f"answers with {shapes} numbers, expected {expected}"
+    return (
+        None if all(np.isfinite(part).all() for part in found) else "answers with what is no number (NaN or infinite)"
+    )
 
 
 def _onnx(file: Path, _precision: Precision) -> Run:

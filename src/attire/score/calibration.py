@@ -5,14 +5,26 @@ Everything is fitted on products that neither trained the network nor are used t
 
 from __future__ import annotations
 
+import math
+import operator
+from typing import Annotated
+
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from attire.config import Decision
 from attire.errors import ConfigError
 from attire.labels import State, Targets, labelled
-from attire.score.decisions import Decisions, confidence, decide, likeliest, log_softmax, log_softmax_within_keys
+from attire.score.decisions import (
+    Decisions,
+    abstain,
+    confidence,
+    decide,
+    likeliest,
+    log_softmax,
+    log_softmax_within_keys,
+)
 from attire.taxonomy import Taxonomy
 
 PRECISIONS = (0.9, 0.95, 0.99)
@@ -24,19 +36,34 @@ NEWTON_STEPS = 30
 EDGE = 1e-6  # how near to 0 and 1 log odds are told apart
 ONE_SIDED_90 = 1.2816  # normal quantile
 NEVER = 2.0  # a threshold that no confidence reaches
+TIE = 1e-6  # nats by which a temperature of 1 is preferred to one of e, where the evidence does not tell
 
 Floats = NDArray[np.float32]
 Reals = NDArray[np.floating]
+Temperature = Annotated[float, Field(gt=0)]
+
+
+class SetAside(BaseModel):
+    """What thresholds were fitted on: products that the network did not learn from, and as many of their answers as
+    somebody had stated the key of. needed: precision -> so many answers as, at the precision seen, would have been
+    enough to promise it; None where not even the surest are right so often."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    products: int
+    answers: int
+    needed: dict[str, int | None]
 
 
 class Calibration(BaseModel):
     """Temperatures of the category and of each key, and per wanted precision a threshold for each value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    category_temperature: float
-    temperature: tuple[float, ...]  # [A]
+    category_temperature: Temperature
+    temperature: tuple[Temperature, ...]  # [A]
     thresholds: dict[str, tuple[float, ...]]  # precision -> [K]; above 1 for a value that is never sure enough
+    set_aside: SetAside | None = Field(default=None, exclude_if=operator.not_)  # older ones did not record it
 
     def scale(self, taxonomy: Taxonomy, category: Floats, attributes: Floats) -> tuple[Floats, Floats]:
         """Logits float32[N, C] and float32[N, K] whose probabilities are calibrated."""
@@ -49,6 +76,35 @@ class Calibration(BaseModel):
         threshold = np.asarray(self.thresholds[str(precision)], dtype=np.float32)
         sure = confidence(taxonomy, decisions) >= threshold[_weakest(taxonomy, decisions)]
         return labelled(taxonomy, decisions.chosen) & sure
+
+    @property
+    def promised(self) -> tuple[str, ...]:
+        """The precisions for which some answer can be sure enough."""
+        return tuple(precision for precision, own in self.thresholds.items() if min(own, default=NEVER) <= 1)
+
+    def shortfall(self, precision: float) -> str | None:
+        """Why no answer at all is sure enough for `precision`, and what can be done; None where some can be.
+
+        Raises `ConfigError` for a precision that was not fitted.
+        """
+        self.check(precision)
+        if str(precision) in self.promised:
+            return None
+        said = f"Nothing is filled at {precision:.0%} precision: {self._evidence(precision)}"
+        if self.promised:
+            return f"{said} It can promise {' and '.join(f'{float(one):.0%}' for one in self.promised)}."
+        return f"{said} It can promise no precision; --fill all fills every key that applies, for people to check."
+
+    def _evidence(self, precision: float) -> str:
+        if self.set_aside is None:
+            return "the products that were set aside did not allow to promise it."
+        products, answers = self.set_aside.products, self.set_aside.answers
+        checked = f"{answers:,} answers of {products:,} products that were set aside for it could be checked"
+        needed = self.set_aside.needed[str(precision)]
+        if needed is None:
+            return f"{checked}, and not even the surest were right so often: it takes better answers first."
+        more = f", so {needed / answers:.1f} times as many products, or as much larger a share" if answers else ""
+        return f"too few products were set aside to promise it. {checked}; it takes about {needed:,}{more}."
 
     def check(self, precision: float) -> None:
         """Raise `ConfigError` for a precision that was not fitted."""
@@ -65,12 +121,12 @@ def fit_temperatures(
     """
     known = truth.category >= 0
     rows, true = np.flatnonzero(known), truth.category[known]
-    category_loss = [-log_softmax(category / np.float32(t))[rows, true].sum() for t in TEMPERATURES]
+    category_loss = np.array([-log_softmax(category / np.float32(t))[rows, true].sum() for t in TEMPERATURES])
     loss = np.stack([_key_losses(taxonomy, truth, attributes / np.float32(t)) for t in TEMPERATURES])  # [T, A]
     log = np.log(TEMPERATURES)
-    common = log[loss.sum(axis=1).argmin()]
+    common = log[(loss.sum(axis=1) + TIE * log**2).argmin()]
     own = (loss + SHRINKAGE / 2 * (log - common)[:, None] ** 2).argmin(axis=0)
-    best = int(np.argmin(category_loss))
+    best = int((category_loss + TIE * log**2).argmin())
     return float(TEMPERATURES[best]), tuple(float(TEMPERATURES[i]) for i in own)
 
 
@@ -83,10 +139,7 @@ def fit_thresholds(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, pre
     values: the lowest at which the precision of the accepted answers is at least `precision` by the lower end of its
     interval (Wilson 1927, one-sided 90%).
     """
-    sure, column, right = _answers(taxonomy, truth, decisions)
-    claimed = _log_odds(sure)
-    shift = _shifts(claimed, column, right, taxonomy.width)
-    corrected = _sigmoid(claimed + shift[column])
+    corrected, right, shift = _corrected(taxonomy, truth, decisions)
     threshold = _lowest_threshold(corrected, right, precision)
     if threshold == NEVER:
         return (NEVER,) * taxonomy.width
@@ -94,14 +147,47 @@ def fit_thresholds(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, pre
 
 
 def fit_calibration(
-    taxonomy: Taxonomy, rule: Decision, truth: Targets, category: Floats, attributes: Floats
+    taxonomy: Taxonomy,
+    rule: Decision,
+    truth: Targets,
+    category: Floats,
+    attributes: Floats,
+    taught: NDArray[np.bool_] | None = None,
 ) -> Calibration:
-    """Fit both on logits float32[N, C] and float32[N, K] of products that the network has not learned from."""
+    """Fit both on logits float32[N, C] and float32[N, K] of products that the network has not learned from.
+
+    taught: bool[A], the keys that it learned anything of; None for all.
+    """
     category_temperature, temperature = fit_temperatures(taxonomy, truth, category, attributes)
     scaled = Calibration(category_temperature=category_temperature, temperature=temperature, thresholds={})
     decisions = decide(taxonomy, rule, *scaled.scale(taxonomy, category, attributes))
+    decisions = decisions if taught is None else abstain(taxonomy, decisions, taught)
     fitted = {str(precision): fit_thresholds(taxonomy, truth, decisions, precision) for precision in PRECISIONS}
-    return scaled.model_copy(update={"thresholds": fitted})
+    corrected, right, _ = _corrected(taxonomy, truth, decisions)
+    set_aside = SetAside(
+        products=len(truth.category),
+        answers=len(right),
+        needed={str(precision): answers_needed(corrected, right, precision) for precision in PRECISIONS},
+    )
+    return scaled.model_copy(update={"thresholds": fitted, "set_aside": set_aside})
+
+
+def answers_needed(confidence: Reals, right: NDArray[np.bool_], precision: float) -> int | None:
+    """How many answers like these it takes until the surest of them can be promised to be right at `precision`.
+
+    The lower end of Wilson's interval for a share p of n answers reaches t < p once n is z^2 t (1 - t) / (p - t)^2. Of
+    each number of surest answers we know p; the others grow with them. None where p is never above t.
+    """
+    variance = ONE_SIDED_90**2 * precision * (1 - precision)
+    if not len(right):
+        return math.ceil(variance / (1 - precision) ** 2)
+    order, last_of_equals = _surest_first(confidence)
+    right = right[order]
+    n = np.arange(1, len(right) + 1)
+    share = right.cumsum() / n
+    above = last_of_equals & (share > precision)
+    times = variance / (share[above] - precision) ** 2 / n[above]
+    return math.ceil(times.min() * len(right)) if above.any() else None
 
 
 def _key_losses(taxonomy: Taxonomy, truth: Targets, logits: Floats) -> NDArray[np.float64]:
@@ -127,6 +213,17 @@ def _answers(
     )
 
 
+def _corrected(
+    taxonomy: Taxonomy, truth: Targets, decisions: Decisions
+) -> tuple[Reals, NDArray[np.bool_], NDArray[np.float64]]:
+    """Of the same pairs: confidence as it is corrected for its value, and whether the answer is right; and by how much
+    each value's log odds were shifted, float64[K]."""
+    sure, column, right = _answers(taxonomy, truth, decisions)
+    claimed = _log_odds(sure)
+    shift = _shifts(claimed, column, right, taxonomy.width)
+    return _sigmoid(claimed + shift[column]), right, shift
+
+
 def _weakest(taxonomy: Taxonomy, decisions: Decisions) -> NDArray[np.int64]:
     """int64[N, A]: the column of each key's least sure chosen value; one of its others where none is chosen."""
     doubt = np.where(decisions.chosen, 1 - decisions.probability, np.float32(-1))
@@ -145,11 +242,15 @@ def _shifts(log_odds: Reals, column: NDArray[np.int64], right: NDArray[np.bool_]
 
 def _lowest_threshold(confidence: Reals, right: NDArray[np.bool_], precision: float) -> float:
     """The lowest confidence at which enough of the answers at or above it are right, or `NEVER`."""
+    order, last_of_equals = _surest_first(confidence)
+    passing = np.flatnonzero(last_of_equals & (_wilson_low(right[order]) >= precision))
+    return float(confidence[order[passing[-1]]]) if len(passing) else NEVER
+
+
+def _surest_first(confidence: Reals) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The order of falling confidence, and which places in it are the last of equal ones."""
     order = np.argsort(-confidence, kind="stable")
-    confidence, right = confidence[order], right[order]
-    last_of_equals = np.append(np.diff(confidence) != 0, True)
-    passing = np.flatnonzero(last_of_equals & (_wilson_low(right) >= precision))
-    return float(confidence[passing[-1]]) if len(passing) else NEVER
+    return order, np.append(np.diff(confidence[order]) != 0, True)[: len(confidence)]
 
 
 def _wilson_low(right: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -61,6 +61,15 @@ def decide(
     return Decisions(category_probability.argmax(axis=1), category_probability, probability, chosen, applies)
 
 
+def abstain(taxonomy: Taxonomy, decisions: Decisions, taught: NDArray[np.bool_]) -> Decisions:
+    """The decisions with no answer, and no probability, for keys that are not `taught` (bool[A]): nothing was learned
+    of them, so what a network says is chance."""
+    if taught.all():
+        return decisions
+    values = taught[taxonomy.key_of_column]
+    return decisions._replace(chosen=decisions.chosen & values, probability=decisions.probability * values)
+
+
 def likeliest(taxonomy: Taxonomy, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
     """bool[N, K]: the value with the highest score of each key, the first of them on a tie. scores: [N, K], finite."""
     best = np.maximum.reduceat(scores, taxonomy.starts, axis=1)[:, taxonomy.key_of_column]

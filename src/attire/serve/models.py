@@ -37,8 +37,7 @@ class Model:
 def load_model(settings: Settings) -> Model:
     """The bundle on disk, verified, and its engine, warm; raises `AttireError`."""
     bundle = ModelBundle.load(settings.bundle)
-    if bundle.calibration and settings.precision is not None:
-        bundle.calibration.check(settings.precision)
+    bundle.check_precision(settings.precision)
     engine = open_engine(bundle, settings.engine)
     height, width = bundle.preprocess.size_px
     engine.logits(np.zeros((1, 3, height, width), dtype=np.uint8))  # the first call of an engine is slow

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from attire.catalog.store import Catalog
 from attire.config import Decision
+from attire.errors import CatalogError
 from attire.labels import Targets
 from attire.pixels.dataset import DrawSampler
 from attire.score.calibration import Calibration, fit_calibration
@@ -22,16 +23,32 @@ BATCH = 64
 
 
 def hold_out(catalog: Catalog, ids: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:
-    """Divide `ids` into those to learn from and about `share` of them to calibrate on, with no group on two sides."""
+    """Divide `ids` into those to learn from and about `share` of them to calibrate on, with no group on two sides.
+
+    With a share at least one group is on either side: a model that was to be calibrated must not come out without.
+    Raises `CatalogError` where there is one group only.
+    """
     group = dict(zip(catalog.ids, catalog.products["group"].to_list(), strict=True))
     groups = np.random.default_rng(seed).permutation(sorted({group[id] for id in ids}))
-    held = set(groups[: round(share * len(groups))].tolist())
+    if share and len(groups) < 2:
+        raise CatalogError(
+            f"{catalog.path}: the train split is a single group of products, so none can be set aside to calibrate on. "
+            "Split it again, check the groups in the feed, or take calibration = 0 in the recipe."
+        )
+    held = set(groups[: min(max(1, round(share * len(groups))), len(groups) - 1) if share else 0].tolist())
     return [id for id in ids if group[id] not in held], [id for id in ids if group[id] in held]
 
 
-def calibrate(model: nn.Module, examples: Examples, taxonomy: Taxonomy, rule: Decision, workers: int) -> Calibration:
-    """Fit on the logits that `model` gives for `examples`, which it has not learned from."""
-    return fit_calibration(taxonomy, rule, *judged(model, examples, workers))
+def calibrate(
+    model: nn.Module,
+    examples: Examples,
+    taxonomy: Taxonomy,
+    rule: Decision,
+    taught: NDArray[np.bool_],
+    workers: int,
+) -> Calibration:
+    """Fit on the logits that `model` gives for `examples`, which it has not learned from; taught: bool[A], its keys."""
+    return fit_calibration(taxonomy, rule, *judged(model, examples, workers), taught)
 
 
 def judged(

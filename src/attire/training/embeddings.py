@@ -29,10 +29,10 @@ def catalog_embeddings(
     `name` is the backbone's timm name.
     """
     cache = EmbeddingCache(catalog, f"{name} {weights_digest(network.backbone)} flip={network.flip}", preprocess)
-    found = cache.read()
+    paths = [path for views in catalog.photo_paths() for path in views]
+    found = cache.read(len(paths))
     if found is not None:
         return found
-    paths = [path for views in catalog.photo_paths() for path in views]
     nothing = Targets(*(np.zeros((len(paths), 0), dtype) for dtype in (np.int64, np.bool_, np.int8)))
     examples = PhotoDataset(
         PhotoFiles(paths, preprocess.size_px), [1] * len(paths), nothing, preprocess, AUGMENTS["none"](preprocess)
@@ -49,6 +49,6 @@ def catalog_embeddings(
             rows.append(network.features(batch).float().cpu().numpy())
             tracker.advance(len(pixels))
     cache.write(np.concatenate(rows))
-    embeddings = cache.read()
+    embeddings = cache.read(len(paths))
     assert embeddings is not None
     return embeddings

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attire.config import Recipe, Stage
+from attire.errors import ConfigError
 from attire.labels import Targets
 from attire.model.losses import LOSSES, balanced_weight, category_loss
 from attire.model.network import Heads, Logits
@@ -91,6 +92,11 @@ class StageModule(L.LightningModule):
             [np.concatenate(part) for part in zip(*side, strict=True)] for side in zip(*self._validated, strict=True)
         )
         self._validated.clear()
+        if not all(np.isfinite(part).all() for part in logits):
+            raise ConfigError(
+                f"the training diverged: after epoch {self.current_epoch + 1} of stage '{self.stage}' its answers are "
+                "no numbers (NaN or infinite). Start again with a lower learning rate (--lr) and another --out."
+            )
         truth = Targets(*targets)
         decisions = decide(self.taxonomy, self.recipe.decision, *logits)
         figures = headline(match(self.taxonomy, truth, decisions))

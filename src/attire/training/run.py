@@ -10,12 +10,14 @@ RUN/bundle/                      the model
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -24,12 +26,14 @@ from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Recipe, Stage, load_recipe
 from attire.errors import ConfigError
-from attire.files import replacing
+from attire.files import read_json, replace_text, replacing
 from attire.model.backbone import data_config, weights_digest
 from attire.model.network import Network, build_backbone, build_network
 from attire.pixels.normalise import FromBytes
 from attire.pixels.photo_cache import fill
 from attire.pixels.preprocess import Preprocess
+from attire.score.calibration import PRECISION
+from attire.storage import storing
 from attire.taxonomy import Taxonomy
 from attire.titles import TitleReader
 from attire.training.calibrate import calibrate, hold_out
@@ -37,15 +41,16 @@ from attire.training.data import Examples, Part, StageData, cache_px, default_wo
 from attire.training.embeddings import catalog_embeddings
 from attire.training.module import StageModule, StageName
 from attire.training.start import starting_network
+from attire.training.taught import STAGES, stages_to_train, taught_by
 from attire.training.trainer import CHECKPOINT, create_trainer, first_process
 
-STAGES: tuple[StageName, ...] = ("category", "attributes")
 RESULT = "network.safetensors"
+logger = logging.getLogger(__name__)
 
 
 def train(
-    catalog: Catalog,
-    splits: Splits,
+    catalog: Catalog | str | Path,
+    splits: Splits | str | Path | None = None,
     *,
     recipe: str | Path | Recipe = "base",
     out: str | Path,
@@ -58,6 +63,7 @@ def train(
 ) -> ModelBundle:
     """Train `recipe` on the train split and return the bundle, which stands in `out`/bundle.
 
+    `splits`: None for the one that is saved in the catalog.
     `weights`: None for timm's pretrained ones, "none" for random ones, or a safetensors file. `stage="category"` stops
     after the first stage, with a bundle that knows no keys; `stage="attributes"` goes on from there. `start` is a
     bundle of the same words and architecture to go on from; it knows the categories, so that stage is left out.
@@ -68,10 +74,26 @@ def train(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     workers = default_workers() if workers is None else workers
-    out = Path(out)
+    catalog = Catalog.of(catalog)
+    splits = Splits.of(splits, catalog)
+    start = None if start is None else ModelBundle.of(start)
+    with storing(Path(out)), _enough_memory(recipe):
+        return _train(catalog, splits, recipe, Path(out), stage, weights, start, resume, workers, cache)
+
+
+def _train(
+    catalog: Catalog,
+    splits: Splits,
+    recipe: Recipe,
+    out: Path,
+    stage: Literal["category", "attributes", "both"],
+    weights: str | Path | None,
+    start: ModelBundle | None,
+    resume: bool,
+    workers: int,
+    cache: bool | None,
+) -> ModelBundle:
     torch.manual_seed(recipe.seed)
-    if start is not None and not isinstance(start, ModelBundle):
-        start = ModelBundle.load(start)
     network, origin = starting_network(recipe, catalog.taxonomy, weights, start)
     if start is not None:
         recipe = recipe.model_copy(update={"category": Stage()})
@@ -85,15 +107,20 @@ def train(
         "products": len(catalog),
         "photo_cache_px": photos_px,
     }
+    if start is not None and (before := start.provenance.get("splits")) != splits.digest:
+        logger.warning("%s was trained on another split: it may have learned from products of val", start.path)
+        provenance["start_splits"] = before
     preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.size_px, recipe.fit)
-    stages = [name for name in STAGES if stage in (name, "both") and getattr(recipe, name).epochs]
-    if not stages:
-        why = "" if start is None else ", for what it starts from knows the categories"
-        raise ConfigError(f"recipe {recipe.name} has nothing to train in stage '{stage}'{why}: name another, or none.")
+    parts = _parts(catalog, splits, recipe)
+    taught = taught_by(parts.train.targets, catalog.taxonomy, start)
+    stages = stages_to_train(catalog, recipe, stage, taught, start)
     todo = _open(out, stages, provenance, resume)
+    keyless = stage == "category" or not taught.keys.any()
     if not todo and stage != "category" and (out / "bundle" / SPEC).is_file():
         return ModelBundle.load(out / "bundle")
-    data = _data(catalog, splits, recipe, network, preprocess, workers, photos_px)
+    if stage != "category" and first_process() and (remark := taught.remark(catalog.taxonomy)):
+        logger.warning(remark)
+    data = _data(catalog, parts, recipe, network, preprocess, workers, photos_px)
     model = FromBytes(network, preprocess) if recipe.train_backbone else network.heads
     scores: dict[str, float] = {}
     for name in STAGES:
@@ -102,7 +129,7 @@ def train(
         if (out / name / RESULT).is_file():
             scores |= _load_result(out / name, network)
     taxonomy = catalog.taxonomy
-    if stage == "category":
+    if keyless:
         network, taxonomy = _without_keys(network, taxonomy, recipe)
     elif not recipe.shared:
         network.category_backbone = build_backbone(recipe)
@@ -110,7 +137,7 @@ def train(
     if first_process():
         calibration = None
         if data.calibration is not None and taxonomy.keys:
-            calibration = calibrate(model, data.calibration, taxonomy, recipe.decision, workers)
+            calibration = calibrate(model, data.calibration, taxonomy, recipe.decision, taught.keys, workers)
         architecture = recipe.architecture.model_copy(update={"shared": network.category_backbone is None})
         ModelBundle.save(
             out / "bundle",
@@ -120,12 +147,32 @@ def train(
             preprocess=preprocess,
             decision=recipe.decision,
             calibration=calibration,
+            untaught=() if keyless else taught.missing(taxonomy),
             provenance=provenance | {"scored_on": _scored_on(splits, recipe)},
             scores=scores,
         )
     if torch.distributed.is_initialized():
         torch.distributed.barrier()  # nobody loads a bundle that the first process is still writing
-    return ModelBundle.load(out / "bundle")
+    bundle = ModelBundle.load(out / "bundle")
+    if first_process():
+        bundle.check_precision(PRECISION)
+    return bundle
+
+
+@contextmanager
+def _enough_memory(recipe: Recipe) -> Iterator[None]:
+    """Raise `ConfigError` that says what takes less where a GPU or this machine has no more memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        told = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        if not told:
+            raise
+        height, width = recipe.size_px
+        raise ConfigError(
+            f"out of memory with batch_size={recipe.batch_size}, size_px=[{height}, {width}] and {recipe.backbone}: "
+            "take a smaller --batch-size, --size-px or --backbone."
+        ) from error
 
 
 def _scored_on(splits: Splits, recipe: Recipe) -> str:
@@ -151,7 +198,7 @@ def _open(out: Path, stages: list[StageName], provenance: Mapping[str, Any], res
         if record.is_file() and not resume:
             raise ConfigError(f"{out} already holds a run: --resume continues it, another --out starts a new one.")
         if record.is_file():
-            before = json.loads(record.read_text(encoding="utf-8"))
+            before = _before(record)
             changed = [
                 f"  {field}: {before.get(field)} is now {value}"
                 for field, value in provenance.items()
@@ -165,34 +212,66 @@ def _open(out: Path, stages: list[StageName], provenance: Mapping[str, Any], res
         else:
             try:
                 record.parent.mkdir(parents=True, exist_ok=True)
-                record.write_text(json.dumps(provenance, indent=1), encoding="utf-8")
+                replace_text(record, json.dumps(provenance, indent=1))
             except OSError as error:
                 raise ConfigError(f"cannot write to {out}: {error.strerror}. Choose another --out.") from None
     return [name for name in stages if not (out / name / RESULT).is_file()]
 
 
+def _before(record: Path) -> dict[str, Any]:
+    """What a stage was started with; raises `ConfigError` where that cannot be read."""
+    try:
+        before = read_json(record)
+        if not isinstance(before, dict):
+            raise ValueError("expected an object")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{record} cannot be read ({error}), so the run cannot be resumed: choose another --out."
+        ) from None
+    return before
+
+
+class _Parts(NamedTuple):
+    train: Part
+    val: Part
+    calibration: Part | None
+
+
+def _parts(catalog: Catalog, splits: Splits, recipe: Recipe) -> _Parts:
+    # By the split's seed, not the recipe's: what one run learns from, a run that starts from it must not calibrate on.
+    learn, held = hold_out(catalog, splits.train, recipe.calibration, splits.seed)
+    reader = TitleReader.of(recipe)
+    return _Parts(
+        Part(catalog, learn, "train", reader),
+        Part(catalog, splits.val, "val", reader),
+        Part(catalog, held, "calibration", reader) if held else None,
+    )
+
+
 def _data(
     catalog: Catalog,
-    splits: Splits,
+    parts: _Parts,
     recipe: Recipe,
     network: Network,
     preprocess: Preprocess,
     workers: int,
     photos_px: int | None,
 ) -> StageData:
-    # By the split's seed, not the recipe's: what one run learns from, a run that starts from it must not calibrate on.
-    learn, held = hold_out(catalog, splits.train, recipe.calibration, splits.seed)
-    reader = TitleReader.of(recipe)
-    parts = [Part(catalog, learn, "train", reader), Part(catalog, splits.val, "val", reader)]
-    parts += [Part(catalog, held, "calibration", reader)] if held else []
+    examples: list[Examples | None]
     if recipe.train_backbone:
         cache = fill(catalog, photos_px) if photos_px else None
-        examples: list[Examples] = [parts[0].photo_examples(preprocess, recipe.augment, cache)]
-        examples += [part.photo_examples(preprocess, "none", cache) for part in parts[1:]]
+        augments = (recipe.augment, "none", "none")
+        examples = [
+            None if part is None else part.photo_examples(preprocess, augment, cache)
+            for part, augment in zip(parts, augments, strict=True)
+        ]
     else:
         embeddings = catalog_embeddings(catalog, network, recipe.backbone, preprocess, workers)
-        examples = [part.embedding_examples(embeddings) for part in parts]
-    return StageData(examples[0], examples[1], examples[2] if held else None, recipe, workers)
+        examples = [None if part is None else part.embedding_examples(embeddings) for part in parts]
+    train, val, calibration = examples
+    assert train is not None
+    assert val is not None
+    return StageData(train, val, calibration, recipe, workers)
 
 
 def _train_stage(
@@ -213,8 +292,8 @@ def _train_stage(
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = StageModule(model, network.heads, taxonomy, recipe, name, data.train.targets)
     trainer = create_trainer(recipe, name, module.schedule.epochs, out / name, started=started)
-    checkpoint = out / name / "checkpoints" / CHECKPOINT
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True)
+    checkpoint = _checked(out / name / "checkpoints" / CHECKPOINT)
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if first_process():
@@ -227,16 +306,31 @@ def _train_stage(
     trainer.strategy.barrier()
 
 
+def _checked(checkpoint: Path) -> Path | None:
+    """The checkpoint, None where there is none yet; raises `ConfigError` for a damaged one."""
+    if not checkpoint.is_file():
+        return None
+    try:
+        torch.load(checkpoint, weights_only=True, mmap=True)  # mapped: its directory is read, and no weights
+    except Exception as error:  # torch has no common base for what a damaged file is
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"{checkpoint} is damaged ({reason}): delete it to train its stage from the start.") from None
+    return checkpoint
+
+
 def _load_result(folder: Path, network: Network) -> dict[str, float]:
     """Fill `network` with what the stage in `folder` arrived at; returns its figures on val."""
     _load_part(folder / RESULT, "", network)
     with safe_open(folder / RESULT, framework="pt") as file:
-        scores: dict[str, float] = json.loads(file.metadata()["scores"])
+        scores: dict[str, float] = json.loads((file.metadata() or {}).get("scores", "{}"))
     return scores
 
 
 def _load_part(result: Path, prefix: str, module: nn.Module) -> None:
-    state = {key.removeprefix(prefix): value for key, value in load_file(result).items() if key.startswith(prefix)}
+    try:
+        state = {key.removeprefix(prefix): value for key, value in load_file(result).items() if key.startswith(prefix)}
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"{result} is damaged ({error}): delete it and --resume to train its stage again.") from None
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from attire.bundle import ModelBundle
 from attire.config import Architecture, Recipe
 from attire.errors import ConfigError
@@ -19,7 +21,8 @@ def starting_network(
 ) -> tuple[Network, str]:
     """The network to train, and in words where its weights come from (see `create_backbone`, or the bundle `start`).
 
-    Raises `ConfigError` for both at once, and for a bundle of other words or another architecture.
+    Raises `ConfigError` for both at once, for a bundle of other words or another architecture, and for a backbone that
+    takes no photos of the recipe's size.
     """
     if start is not None and weights is not None:
         raise ConfigError(
@@ -28,6 +31,7 @@ def starting_network(
     network = build_network(
         recipe, taxonomy, SCRATCH if start else weights, dropout=recipe.dropout, text_dropout=recipe.text_dropout
     )
+    _try_on(network, recipe)
     if start is None:
         return network, "timm's pretrained" if weights is None else Path(weights).name
     if start.taxonomy != taxonomy:
@@ -42,5 +46,22 @@ def starting_network(
             f"{start.path} is of another architecture than recipe {recipe.name}:\n"
             + "\n".join(f"  {name}: {getattr(its, name)} there, {getattr(mine, name)} here" for name in sorted(other))
         )
+    if not its.shared:
+        raise ConfigError(f"{start.path} has two networks (shared = false), of which a run cannot go on: start anew.")
     network.load_state_dict(start.network.state_dict())
     return network, f"bundle {start.digest}"
+
+
+def _try_on(network: Network, recipe: Recipe) -> None:
+    """Show it a blank photo: transformers take one size only, and deep networks leave nothing of a small photo."""
+    height, width = recipe.size_px
+    try:
+        with torch.no_grad():
+            network.eval().features(torch.zeros(1, 3, height, width))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"size_px=[{height}, {width}]: {recipe.backbone} takes no photos of that size ({reason}). Take another "
+            "--size-px, or another --backbone."
+        ) from None
+    network.train()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from attire.config import Recipe
+from attire.files import replacing
 from attire.model.backbone import fastest_precision
 from attire.pixels import ops  # noqa: F401
 from attire.training.progress import StageProgress
@@ -23,10 +24,24 @@ from lightning.pytorch.callbacks import (  # isort: skip
     ModelCheckpoint,
     WeightAveraging,
 )
+from lightning.pytorch.plugins.io import TorchCheckpointIO  # isort: skip
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger  # isort: skip
 from lightning.pytorch.utilities import rank_zero_only  # isort: skip
 
 CHECKPOINT = "last.ckpt"
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """A checkpoint takes the place of the one before when it is on the disk.
+
+    Lightning writes it elsewhere and copies it over the one before, of which a kill or a full disk then leaves nothing.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        assert storage_options is None
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)
 
 
 class KeepStatistics(Callback):
@@ -71,6 +86,7 @@ def create_trainer(recipe: Recipe, title: str, epochs: int, folder: Path, *, sta
         max_epochs=epochs,
         precision=fastest_precision() if recipe.precision == "auto" else recipe.precision,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         logger=[CSVLogger(folder, "logs", version=""), TensorBoardLogger(folder, "logs", version="")],
         log_every_n_steps=10,
         num_sanity_val_steps=0,

@@ -1,0 +1,101 @@
+"""A run's directory: what is damaged in it is named, and what is written to it is whole."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from attire.bundle import ModelBundle
+from attire.catalog.splits import Splits
+from attire.catalog.store import Catalog
+from attire.config import Recipe, load_recipe
+from attire.errors import ConfigError
+from attire.labels import Targets
+from attire.model.network import Logits, build_network
+from attire.training import run
+from attire.training.module import StageModule
+from attire.training.run import RESULT, train
+from attire.training.start import starting_network
+from attire.training.trainer import CHECKPOINT, WholeCheckpoints
+
+SMALL = {"backbone": "resnet10t", "size_px": (32, 24), "precision": "32-true"}
+
+
+def begin(catalog: Catalog, splits: Splits, out: Path, **options: object) -> ModelBundle:
+    return train(catalog, splits, recipe=load_recipe("base", SMALL), out=out, weights="none", workers=0, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("content", [b"[" * 5000, b"{", b"[]", b"\xff", b""])
+def test_a_damaged_record_is_named(catalog: Catalog, splits: Splits, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "category").mkdir()
+    (tmp_path / "category" / "stage.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"category/stage\.json cannot be read .*choose another --out"):
+        begin(catalog, splits, tmp_path, resume=True)
+
+
+def test_a_damaged_checkpoint_is_named(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.ckpt"
+    torch.save({"state_dict": {"weight": torch.rand(1000)}}, whole)
+    checkpoint = tmp_path / "category" / "checkpoints" / CHECKPOINT
+    checkpoint.parent.mkdir(parents=True)
+    for content in (whole.read_bytes()[:3000], b""):
+        checkpoint.write_bytes(content)
+        with pytest.raises(ConfigError, match=r"last\.ckpt is damaged .*delete it to train its stage from the start"):
+            begin(catalog, splits, tmp_path, resume=(tmp_path / "category" / "stage.json").is_file())
+
+
+def test_a_damaged_result_is_named(catalog: Catalog, tmp_path: Path) -> None:
+    (tmp_path / RESULT).write_bytes(b"\x00" * 20)
+    network = build_network(load_recipe("base", SMALL), catalog.taxonomy)
+    with pytest.raises(ConfigError, match=r"network\.safetensors is damaged .*delete it and --resume"):
+        run._load_result(tmp_path, network)
+
+
+def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / CHECKPOINT
+    WholeCheckpoints().save_checkpoint({"epoch": 1}, path)
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), hard))
+    try:
+        with pytest.raises(RuntimeError):
+            WholeCheckpoints().save_checkpoint({"weight": torch.rand(100_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [CHECKPOINT]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_training_that_diverged_ends(catalog: Catalog, value: float) -> None:
+    recipe, taxonomy = load_recipe("base", SMALL), catalog.taxonomy
+    network = build_network(recipe, taxonomy)
+    targets = Targets(*(torch.from_numpy(column[:2]) for column in catalog.targets()))
+    module = StageModule(network, network.heads, taxonomy, recipe, "attributes", targets)
+    logits = Logits(torch.zeros(2, len(taxonomy.categories)), torch.full((2, taxonomy.width), value))
+    module._validated = [(logits, targets)]
+    with pytest.raises(ConfigError, match=r"diverged: after epoch 1 of stage 'attributes'.*lower learning rate"):
+        module.on_validation_epoch_end()
+
+
+@pytest.mark.parametrize(("backbone", "size_px"), [("vit_tiny_patch16_224", (32, 24)), ("inception_v3", (8, 8))])
+def test_a_size_that_the_backbone_does_not_take(catalog: Catalog, backbone: str, size_px: tuple[int, int]) -> None:
+    recipe = load_recipe("frozen", {"backbone": backbone, "size_px": size_px, "pooling": "last", "trunk": 0})
+    with pytest.raises(ConfigError, match=rf"size_px=\[{size_px[0]}, {size_px[1]}\]: {backbone} takes no photos of"):
+        starting_network(recipe, catalog.taxonomy, "none", None)
+
+
+def test_out_of_memory_says_what_takes_less() -> None:
+    recipe: Recipe = load_recipe("base", SMALL)
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError()):
+        with (
+            pytest.raises(ConfigError, match=r"with batch_size=64, .*smaller --batch-size"),
+            run._enough_memory(recipe),
+        ):
+            raise error
+    with pytest.raises(RuntimeError, match="shape"), run._enough_memory(recipe):
+        raise RuntimeError("shapes do not match")
