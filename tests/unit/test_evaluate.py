@@ -96,7 +96,7 @@ def test_a_bundle_that_learned_from_what_is_judged_is_told_of(
         spec = untrained.spec.model_copy(update={"provenance": {**untrained.provenance, **provenance}})
         return choose(of, ids).learned(ModelBundle(untrained.path, spec, untrained.network)) or ""
 
-    own = {"splits": splits.digest}
+    own: dict[str, Any] = {"splits": splits.digest}
     assert told("val", **own) == ""
     assert told(splits.val[:5], **own) == ""
     assert f"has learned from {len(splits.train)} of these {len(splits.train)} products" in told("train", **own)
