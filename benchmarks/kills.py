@@ -230,13 +230,13 @@ def kill_verb(name: str, shop: Shop, folder: Path, moments: int) -> Tally:
     for number in range(moments):
         out, moment = folder / str(number), seconds * (number + 0.5) / moments
         for _ in range(TRIES):
-            process = start(log, verb.run, shop, _fresh(folder, out.name))
+            process, began = start(log, verb.run, shop, _fresh(folder, out.name)), time.monotonic()
             process.join(moment)
             if process.is_alive():
                 process.kill()
                 process.join()
                 break
-            moment *= 0.9
+            moment = (time.monotonic() - began) * (number + 0.5) / moments  # it was faster than the measured one
         else:
             raise SystemExit(f"{name}: {TRIES} runs ended before they were killed. Give more --products.")
         tally.moments.append(moment)
