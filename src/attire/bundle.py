@@ -68,8 +68,6 @@ class BundleSpec(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.sha256.keys() != {WEIGHTS, PROBE}:
-            raise ValueError(f"sha256 must name {WEIGHTS} and {PROBE}, and nothing else")
         if not all(isinstance(self.provenance.get(name, {}), dict) for name in ("recipe", "versions")):
             raise ValueError("provenance.recipe and provenance.versions must be objects")
         if unknown := [key for key in self.untaught if key not in self.taxonomy.keys]:
@@ -231,7 +229,10 @@ def _read_spec(path: Path) -> BundleSpec:
             raise BundleError(
                 f"{file} has format {content.get('format')!r}; this attire reads format 1. Update attire."
             )
-        return checked(content, BundleSpec)
+        spec = checked(content, BundleSpec)
+        if spec.sha256.keys() != {WEIGHTS, PROBE}:
+            raise ValueError(f"sha256 must name {WEIGHTS} and {PROBE}, and nothing else")
+        return spec
     except OSError as error:
         raise BundleError(f"{file} cannot be read: {error.strerror}.") from None
     except ValueError as error:

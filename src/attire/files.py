@@ -101,7 +101,10 @@ def read_json(path: Path) -> Any:
 
     Python's own reader ends in `RecursionError` where a file is nested deep, and passes on text that no file can hold.
     """
-    return from_json(path.read_bytes())
+    try:
+        return from_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(str(error).replace("recursion limit exceeded", "nested too deep")) from None
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
