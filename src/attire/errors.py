@@ -6,8 +6,11 @@ means a bug in attire.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
+
+from rapidfuzz import fuzz, process
+
+SHOWN = 100  # characters of a user's text that a message repeats
 
 
 class AttireError(Exception):
@@ -65,12 +68,29 @@ class MissingExtraError(AttireError):
         super().__init__(f"{what} needs the extra '{extra}': pip install 'attire[{extra}]'")
 
 
+def shown(text: str) -> str:
+    r"""What a user wrote, for a message: on one line, cut where it is long, with escapes for what cannot be seen.
+
+    >>> print(shown("red\n\x1b[31m"))
+    red\n\x1b[31m
+    """
+    start = text[:SHOWN]
+    if not start.isprintable():
+        start = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in start)
+    return start if len(text) <= SHOWN else f"{start}... ({len(text):,} characters)"
+
+
+def listed(lines: Sequence[str], limit: int = 20) -> str:
+    """The first of the lines, and how many more there are, to stand indented below another line."""
+    more = [f"... and {len(lines) - limit:,} more"] if len(lines) > limit else []
+    return "\n  ".join([*lines[:limit], *more])
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of an error's sentence: `; did you mean 'x'?` for the closest of `known`, or `.` where nothing is close.
 
     >>> did_you_mean("recepi", ["recipe", "epochs"])
     "; did you mean 'recipe'?"
     """
-    by_fold = {k.casefold(): k for k in known}
-    close = difflib.get_close_matches(word.casefold(), by_fold, n=1, cutoff=0.6)
-    return f"; did you mean '{by_fold[close[0]]}'?" if close else "."
+    close = process.extractOne(word[:SHOWN], list(known), scorer=fuzz.ratio, processor=str.casefold, score_cutoff=60)
+    return f"; did you mean '{shown(close[0])}'?" if close else "."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
@@ -15,6 +16,16 @@ from typing import Any
 import polars as pl
 from filelock import FileLock, Timeout
 from pydantic_core import from_json
+
+
+def regular(path: Path) -> Path:
+    """`path`, if it is a file; raises `OSError` for anything else: a pipe could block, and a device never end."""
+    kind = path.stat().st_mode
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(kind):
+        raise OSError(errno.EINVAL, "it is a pipe or device, not a file", str(path))
+    return path
 
 
 def file_sha256(path: Path) -> str:

@@ -60,7 +60,7 @@ class Targets(NamedTuple):
 
 def label(taxonomy: Taxonomy, key: str, category: str | None, values: Sequence[str]) -> Label:
     """The label of one (product, key)."""
-    if category is not None and category not in taxonomy.keys[key].categories:
+    if category is not None and category not in taxonomy.keys[key].applies_to:
         return NotApplicable()
     return Known(tuple(values)) if values else Unknown()
 

@@ -26,18 +26,26 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
-import tomlkit
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
-from attire.errors import TaxonomyError, did_you_mean
+from attire.errors import TaxonomyError, did_you_mean, listed, shown
+from attire.files import regular
 
 Arity = Literal["one", "many"]
 SEPARATOR = "|"  # joins several values in one cell, so no value may contain it
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # not white space; halves of characters
+MARKS = re.compile(r"[\W_]+")
+SURROGATE = "\ud800"  # the first of them
+HINTS = 20  # faults of one taxonomy for which the closest word is looked up
+BARE = re.compile(r"[A-Za-z0-9_-]+")  # keys of TOML that need no quotes
+ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def fold(text: str) -> str:
@@ -46,7 +54,31 @@ def fold(text: str) -> str:
     >>> fold(" Three-Quarter  Sleeves ") == fold("three quarter sleeves")
     True
     """
-    return re.sub(r"[\W_]+", " ", text.casefold()).strip() or text.strip().casefold()
+    return MARKS.sub(" ", text.casefold()).strip() or text.strip().casefold()
+
+
+def unfit(word: str) -> str:
+    """Why `word` cannot be a category, key or value, as the end of a sentence that starts with it; "" if it can."""
+    if not word.strip():
+        return "is empty"
+    if SEPARATOR in word:
+        return f"contains '{SEPARATOR}', which joins several values in one cell"
+    return stray(word)
+
+
+def stray(text: str) -> str:
+    """What in `text` is no text, as the end of a sentence that starts with it; "" if nothing is."""
+    found = CONTROL.search(text)
+    if found is None:
+        return ""
+    return f"contains {'half a character' if found[0] >= SURROGATE else 'a control character'}, {shown(found[0])}"
+
+
+class Spellings(NamedTuple):
+    """Folded spelling -> word; and what is wrong with the words or leaves it open which one a spelling means."""
+
+    words: dict[str, str]
+    problems: list[str]
 
 
 class Key(BaseModel):
@@ -62,9 +94,15 @@ class Key(BaseModel):
     aliases: dict[str, str] = Field(default_factory=dict)
 
     @cached_property
-    def lookup(self) -> dict[str, str]:
-        """Folded spelling (of a value, a title or an alias) -> value."""
-        return _lookup(self.values, self.aliases, {title: value for value, title in self.titles.items()})
+    def spellings(self) -> Spellings:
+        """Those of values, aliases and titles."""
+        titles = ((self.titles[value], value) for value in self.values if self.titles.get(value))
+        return _spellings(self.values, chain(self.aliases.items(), titles))
+
+    @cached_property
+    def applies_to(self) -> frozenset[str]:
+        """`categories`, to ask whether one is among them."""
+        return frozenset(self.categories)
 
 
 class Taxonomy(BaseModel):
@@ -79,17 +117,21 @@ class Taxonomy(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Taxonomy:
-        problems = [*_clashes("categories", self.categories, self.category_aliases)]
+        own = frozenset(self.categories)
+        problems = [f"categories: {problem}" for problem in self._category_spellings.problems]
         for name, key in self.keys.items():
-            problems += _clashes(f"keys.{name}", key.values, key.aliases)
-            problems += [
-                f"keys.{name}.categories: '{c}' is not a category{did_you_mean(c, self.categories)}"
-                for c in key.categories
-                if c not in self.categories
-            ]
-            problems += [f"keys.{name}.titles: '{v}' is not a value" for v in key.titles if v not in key.values]
+            if reason := unfit(name):
+                problems.append(f"keys: '{shown(name)}' {reason}")
+            where = f"keys.{shown(name)}"
+            problems += [f"{where}: {problem}" for problem in key.spellings.problems]
+            for category in (category for category in key.categories if category not in own):
+                hint = did_you_mean(category, own) if len(problems) < HINTS else "."
+                problems.append(f"{where}.categories: '{shown(category)}' is not a category{hint}")
+            values = frozenset(key.values)
+            unknown = (value for value in key.titles if value not in values)
+            problems += [f"{where}.titles: '{shown(value)}' is not a value" for value in unknown]
         if problems:
-            raise ValueError("\n  ".join(problems))
+            raise ValueError(listed(problems))
         return self
 
     def __eq__(self, other: object) -> bool:
@@ -125,7 +167,7 @@ class Taxonomy(BaseModel):
     @cached_property
     def applies(self) -> NDArray[np.bool_]:
         """bool[C, A]: whether each key applies to each category."""
-        return np.array([[c in key.categories for key in self.keys.values()] for c in self.categories], dtype=bool)
+        return np.array([[c in key.applies_to for key in self.keys.values()] for c in self.categories], dtype=bool)
 
     @cached_property
     def one(self) -> NDArray[np.bool_]:
@@ -149,34 +191,32 @@ class Taxonomy(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @cached_property
-    def _category_lookup(self) -> dict[str, str]:
-        return _lookup(self.categories, self.category_aliases)
+    def _category_spellings(self) -> Spellings:
+        return _spellings(self.categories, self.category_aliases.items())
 
-    def category(self, text: str) -> str:
-        """The category that `text` spells; raises `TaxonomyError` with the closest one."""
-        found = self._category_lookup.get(fold(text))
+    def category(self, text: str, *, hint: bool = True) -> str:
+        """The category that `text` spells; raises `TaxonomyError`, with `hint` naming the closest one."""
+        found = self._category_spellings.words.get(fold(text))
         if found is None:
-            raise TaxonomyError(
-                f"category='{text}' is not one of {len(self.categories)} categories"
-                f"{did_you_mean(text, self.categories)} Add it or an alias in taxonomy.toml."
-            )
+            closest = did_you_mean(text, self.categories) if hint else "."
+            raise TaxonomyError(f"category='{shown(text)}' is not one of {len(self.categories):,} categories{closest}")
         return found
 
     def key(self, name: str) -> Key:
         """The key of that name; raises `TaxonomyError` with the closest one."""
         if name not in self.keys:
-            raise TaxonomyError(f"'{name}' is not one of {len(self.keys)} keys{did_you_mean(name, self.keys)}")
+            closest = did_you_mean(name, self.keys)
+            raise TaxonomyError(f"'{shown(name)}' is not one of {len(self.keys):,} keys{closest}")
         return self.keys[name]
 
-    def value(self, key: str, text: str) -> str:
-        """The value of `key` that `text` spells; raises `TaxonomyError` with the closest one."""
+    def value(self, key: str, text: str, *, hint: bool = True) -> str:
+        """The value of `key` that `text` spells; raises `TaxonomyError`, with `hint` naming the closest one."""
         words = self.key(key)
-        found = words.lookup.get(fold(text))
+        found = words.spellings.words.get(fold(text))
         if found is None:
-            hint = did_you_mean(text, [*words.values, *words.titles.values(), *words.aliases])
-            raise TaxonomyError(
-                f"{key}='{text}' is not one of {len(words.values)} values{hint} Add it or an alias in taxonomy.toml."
-            )
+            known = (words.values, words.titles.values(), words.aliases)
+            closest = did_you_mean(text, chain(*known)) if hint else "."
+            raise TaxonomyError(f"{key}='{shown(text)}' is not one of {len(words.values):,} values{closest}")
         return found
 
     @classmethod
@@ -185,70 +225,101 @@ class Taxonomy(BaseModel):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            lines = [f"{'.'.join(map(str, e['loc'])) or 'taxonomy'}: {e['msg']}" for e in error.errors()]
-            raise TaxonomyError(f"{where} is not a valid taxonomy:\n  " + "\n  ".join(lines)) from None
+            found = error.errors(include_url=False, include_input=False, include_context=False)
+            raise TaxonomyError(f"{where} is not a valid taxonomy:\n  {listed([*map(_fault, found)])}") from None
 
     @classmethod
     def read(cls, path: str | Path) -> Taxonomy:
         """Read `taxonomy.toml`; raises `TaxonomyError` with every fault in it."""
         try:
-            content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise TaxonomyError(f"cannot read the taxonomy {path}: {error}") from None
-        return cls.parse(content, str(path))
+            content = tomllib.loads(regular(Path(path)).read_text(encoding="utf-8-sig"))
+        except OSError as error:
+            reason = f"{error.strerror or error}"
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            reason = f"line {line:,} is not UTF-8: 0x{error.object[error.start]:02x}. Save it as UTF-8"
+        except RecursionError:
+            reason = "arrays are nested too deeply"
+        except tomllib.TOMLDecodeError as error:
+            reason = str(error)
+        except ValueError:  # Python's guard against numbers that take long to read
+            reason = "a number has too many digits"
+        else:
+            return cls.parse(content, str(path))
+        raise TaxonomyError(f"cannot read the taxonomy {path}: {reason}.")
 
     def to_toml(self, heading: str = "", counts: Mapping[tuple[str, str], int] | None = None) -> str:
         """The taxonomy as TOML for people; `counts[key, value]` (`counts["", category]`) become comments."""
         counts = counts or {}
-        document = tomlkit.document()
-        for line in heading.splitlines():
-            document.add(tomlkit.comment(line))
-        document.add("version", tomlkit.item(self.version))
-        document.add("categories", _lines(self.categories, {c: counts.get(("", c)) for c in self.categories}))
-        if self.category_aliases:
-            document.add("category_aliases", tomlkit.item(self.category_aliases))
-        keys = tomlkit.table(is_super_table=True)
+        categories = _words(self.categories, {c: counts.get(("", c)) for c in self.categories})
+        lines = [*(f"# {shown(line)}" for line in heading.splitlines()), "version = 1", f"categories = {categories}"]
+        lines += _table("category_aliases", self.category_aliases)
         for name, key in self.keys.items():
-            table = tomlkit.table()
+            table = f"keys.{_key(name)}"
+            lines += ["", f"[{table}]"]
             if key.title:
-                table.add("title", key.title)
-            table.add("arity", key.arity)
-            table.add("categories", tomlkit.item(list(key.categories)))
-            table.add("values", _lines(key.values, {v: counts.get((name, v)) for v in key.values}))
-            for part in ("aliases", "titles"):
-                if getattr(key, part):
-                    table.add(part, tomlkit.item(getattr(key, part)))
-            keys.add(name, table)
-        document.add("keys", keys)
-        return tomlkit.dumps(document)
+                lines.append(f"title = {_quoted(key.title)}")
+            values = _words(key.values, {v: counts.get((name, v)) for v in key.values})
+            lines.append(f'arity = "{key.arity}"')
+            lines.append(f"categories = [{', '.join(map(_quoted, key.categories))}]")
+            lines.append(f"values = {values}")
+            lines += [*_table(f"{table}.aliases", key.aliases), *_table(f"{table}.titles", key.titles)]
+        return "\n".join([*lines, ""])
 
 
-def _lines(words: Iterable[str], counts: Mapping[str, int | None]) -> tomlkit.items.Array:
+def _words(words: Iterable[str], counts: Mapping[str, int | None]) -> str:
     """A TOML array with one word a line, its count as a comment."""
-    array = tomlkit.array()
+    comments = {word: "" if count is None else f" # {count:,}" for word, count in counts.items()}
+    return "\n".join(["[", *(f"    {_quoted(word)},{comments[word]}" for word in words), "]"])
+
+
+def _table(name: str, content: Mapping[str, str]) -> list[str]:
+    """The lines of a TOML table; none for an empty one."""
+    return ["", f"[{name}]", *(f"{_key(key)} = {_quoted(word)}" for key, word in content.items())] if content else []
+
+
+def _key(name: str) -> str:
+    return name if BARE.fullmatch(name) else _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    return f'"{_escaped(text)}"'
+
+
+def _escaped(text: str) -> str:
+    """Text within the quotes of TOML; what cannot be seen as an escape, for people edit the file."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return "".join(ESCAPES.get(c) or (c if c.isprintable() else _unicode_escape(c)) for c in text)
+
+
+def _unicode_escape(character: str) -> str:
+    return f"\\u{ord(character):04x}" if character <= "\uffff" else f"\\U{ord(character):08x}"
+
+
+def _spellings(words: Iterable[str], aliases: Iterable[tuple[str, str]]) -> Spellings:
+    """`aliases`: other spellings, and the word that each leads to."""
+    found: dict[str, str] = {}
+    problems: list[str] = []
     for word in words:
-        count = counts[word]
-        array.add_line(word, comment=None if count is None else f"{count:,}")
-    array.add_line(indent="")
-    return array
+        if reason := unfit(word):
+            problems.append(f"'{shown(word)}' {reason}")
+        before = len(found)
+        other = found.setdefault(fold(word), word)
+        if len(found) == before:
+            both = f"'{shown(word)}' and '{shown(other)}' differ only in case, spaces or punctuation; keep one"
+            problems.append(f"'{shown(word)}' stands there twice" if other == word else both)
+    own = frozenset(words)
+    for alias, word in aliases:
+        if word not in own:
+            hint = did_you_mean(word, own) if len(problems) < HINTS else "."
+            problems.append(f"alias '{shown(alias)}' leads to '{shown(word)}', which is not there{hint}")
+        elif (other := found.setdefault(fold(alias), word)) != word:
+            problems.append(f"alias '{shown(alias)}' of '{shown(word)}' is also a spelling of '{shown(other)}'")
+    return Spellings(found, problems)
 
 
-def _lookup(words: Iterable[str], *aliases: Mapping[str, str]) -> dict[str, str]:
-    found = {fold(alias): word for table in aliases for alias, word in table.items()}
-    return found | {fold(word): word for word in words}
-
-
-def _clashes(where: str, words: Iterable[str], aliases: Mapping[str, str]) -> Iterable[str]:
-    """Problems of one word list: two words that fold to one, separators inside words, aliases that lead nowhere."""
-    seen: dict[str, str] = {}
-    for word in words:
-        if not word.strip() or SEPARATOR in word:
-            yield f"{where}: '{word}' is empty or contains '{SEPARATOR}', which joins several values in one cell"
-        if other := seen.get(fold(word)):
-            yield f"{where}: '{word}' and '{other}' differ only in case, spaces or punctuation; keep one"
-        seen[fold(word)] = word
-    for alias, word in aliases.items():
-        if word not in seen.values():
-            yield f"{where}: alias '{alias}' leads to '{word}', which is not there{did_you_mean(word, seen.values())}"
-        elif seen.get(fold(alias), word) != word:
-            yield f"{where}: alias '{alias}' of '{word}' is also the value '{seen[fold(alias)]}'"
+def _fault(error: ErrorDetails) -> str:
+    """What pydantic found, and where."""
+    where = ".".join(shown(str(part)) for part in error["loc"])
+    return f"{where}: {error['msg']}" if where else error["msg"].removeprefix("Value error, ")

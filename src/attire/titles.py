@@ -7,7 +7,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from attire.config import Architecture
 
 LONGEST = 160  # n-grams of one title; of a fashion shop's titles (36 characters on average) 1 in 1,000 has more
+READ = 10_000  # characters of a title that are looked at: more hold a page, and take long to normalise
 CHARACTERS = (3, 4, 5)  # lengths of the n-grams inside a word
 
 
@@ -39,7 +40,8 @@ class TitleReader:
         ids = np.zeros((len(titles), LONGEST), dtype=np.int32)
         for row, title in enumerate(titles):
             # CRC-32, for Python's own hash differs from process to process.
-            found = [zlib.crc32(ngram.encode()) % (self.buckets - 1) + 1 for ngram in ngrams(title)][:LONGEST]
+            first = islice(ngrams(title[:READ]), LONGEST)
+            found = [zlib.crc32(ngram.encode()) % (self.buckets - 1) + 1 for ngram in first]
             ids[row, : len(found)] = found
         return ids
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import pytest
@@ -63,6 +64,35 @@ def test_a_bad_row_is_told_and_left_out(bad: Row, message: str) -> None:
     assert str(problem).startswith(message)
 
 
+def test_the_closest_word_is_looked_up_once_for_each_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[str] = []
+    monkeypatch.setattr("attire.taxonomy.did_you_mean", lambda word, _: looked_up.append(word) or ".")
+    rows = [row(n, id=str(n), sleeve_length=f"wrong {n % 10}", category="Shrits") for n in range(100)]
+    assert len(check(rows, WORDS).problems) == 200
+    assert looked_up == ["Shrits", *(f"wrong {n}" for n in range(10))]
+    monkeypatch.setattr("attire.catalog.check.COMPARISONS", 3 * len(SLEEVES))
+    looked_up.clear()
+    assert len(check([row(n, id=str(n), sleeve_length=f"wrong {n}") for n in range(100)], WORDS).problems) == 100
+    assert len(looked_up) == 3
+
+
+def test_a_thousand_unknown_words_are_told_in_a_moment() -> None:
+    values = tuple(f"value {n * 7919 % 100_003} of the list" for n in range(3_000))
+    words = Taxonomy(categories=("Shirts",), keys={"k": Key(categories=("Shirts",), values=values)})
+    rows = [Row(n, str(n), "Shirts", {"k": (f"valeu {n} off the list",)}, ("a.jpg",)) for n in range(1_000)]
+    started = time.process_time()
+    (first, *_) = check(rows, words).problems
+    assert "did you mean 'value" in first.message
+    assert time.process_time() - started < 6  # 150 s with Python's difflib
+
+
+def test_a_message_holds_the_start_of_a_long_word_on_one_line() -> None:
+    (problem,) = check([row(sleeve_length="x\ny\u202e" + "z" * 10_000_000)], WORDS).problems
+    assert problem.message.startswith(r"sleeve_length='x\ny\u202ezzz")
+    assert "... (10,000,004 characters)' is not one of 3 values." in problem.message
+    assert len(problem.message) < 300
+
+
 def test_every_fault_of_every_row_is_told() -> None:
     rows = row(2, category="Hats", sleeve_length="puff", colour="mauve|teal"), row(3, id="", image="")
     assert [message.split(":")[0] for message in messages(*rows)] == ["row 2"] * 4 + ["row 3"] * 2
@@ -88,8 +118,8 @@ def test_later_rows_contradict_nothing() -> None:
     first = row(2, colour="red", sleeve_length="short")
     found = messages(first, row(3, category="Jeans", image="b.jpg", colour="blue", sleeve_length="Short"))
     assert found == [
-        "row 3: id 'a' is already in row 2 with category='Shirts', here 'Jeans'. Mend one of the rows.",
-        "row 3: id 'a' is already in row 2 with colour='red', here 'blue'. Mend one of the rows.",
+        "row 3: id 'a' is already in row 2 with category='Shirts', here 'Jeans'. Fix one of the rows.",
+        "row 3: id 'a' is already in row 2 with colour='red', here 'blue'. Fix one of the rows.",
     ]
 
 
@@ -97,7 +127,7 @@ def test_later_rows_contradict_nothing() -> None:
 def test_titles_and_groups_contradict_too(name: str, values: tuple[str, str]) -> None:
     rows = [Row(n, "a", "", {}, (f"{n}.jpg",), **{name: value}) for n, value in enumerate(values, 2)]
     assert messages(*rows) == [
-        f"row 3: id 'a' is already in row 2 with {name}='{values[0]}', here '{values[1]}'. Mend one of the rows."
+        f"row 3: id 'a' is already in row 2 with {name}='{values[0]}', here '{values[1]}'. Fix one of the rows."
     ]
 
 
@@ -129,5 +159,5 @@ def test_a_summary_says_a_repeated_fault_once() -> None:
 def test_rows_that_contradict_each_other_are_told_so_against_a_draft_of_their_own() -> None:
     rows = [row(2, colour="red"), row(3, category="Belts", image="b.jpg", colour="blue")]
     category, colour = [problem.message for problem in check(rows, draft_taxonomy(rows).taxonomy).problems]
-    assert category == "id 'a' is already in row 2 with category='Shirts', here 'Belts'. Mend one of the rows."
-    assert colour == "id 'a' is already in row 2 with colour='red', here 'blue'. Mend one of the rows."
+    assert category == "id 'a' is already in row 2 with category='Shirts', here 'Belts'. Fix one of the rows."
+    assert colour == "id 'a' is already in row 2 with colour='red', here 'blue'. Fix one of the rows."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -60,6 +61,18 @@ def test_a_key_applies_where_enough_products_carry_it() -> None:
     assert draft_taxonomy(feed).taxonomy.keys["collar"].categories == ("Shirts",)
     assert set(draft_taxonomy(feed, min_share=0.04).taxonomy.keys["collar"].categories) == {"Shirts", "Jeans"}
     assert draft_taxonomy(feed).taxonomy.keys["rare"].categories == ("Jeans",)  # somewhere, rather than nowhere
+
+
+def test_a_draft_of_rows_with_keys_of_their_own_takes_a_moment() -> None:
+    feed = rows(*(("Tops", {f"key {n}": ["x"]}) for n in range(5_000)))
+    started = time.process_time()
+    assert len(draft_taxonomy(feed).taxonomy.keys) == 5_000
+    assert time.process_time() - started < 5  # 25 million pairs of a row and a key take longer
+
+
+def test_of_categories_that_carry_a_key_equally_seldom_the_first_has_it() -> None:
+    feed = rows(*((kind, {"rare": ["x"] if n == 0 else []}) for kind in "ZYXWV" for n in range(100)))
+    assert draft_taxonomy(feed).taxonomy.keys["rare"].categories == ("V",)
 
 
 def test_keys_that_nobody_filled_are_left_out_and_told() -> None:

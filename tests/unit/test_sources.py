@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from attire.catalog.rows import Row
 from attire.catalog.sources import SOURCES, SourceOptions
@@ -141,7 +144,7 @@ def test_files_that_are_no_feed(tmp_path: Path) -> None:
         read(tmp_path / "absent.csv")
     with pytest.raises(FeedError, match="is not a Parquet file"):
         read(feed(tmp_path, "id,image", "feed.parquet"))
-    with pytest.raises(FeedError, match="is empty"):
+    with pytest.raises(FeedError, match="it is empty"):
         read(feed(tmp_path, "\n", "feed.jsonl"))
 
 
@@ -299,3 +302,149 @@ def test_another_delimiter_is_recognised_and_read_when_named(tmp_path: Path) -> 
         list(SOURCES["table"](tmp_path / "feed.csv", SourceOptions()))
     (row,) = SOURCES["table"](tmp_path / "feed.csv", SourceOptions(delimiter=";"))
     assert (row.id, row.labels) == ("a", {"colour": ("red",)})
+
+
+DEEP = "[" * 3000 + "]" * 3000
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (f'{{"id": {DEEP}}}', "the lists or objects of the JSON are nested too deeply"),
+        ('{"id": "b", "fit": ' + "9" * 5000 + "}", "a number has 5,000 digits"),
+        ('{"id": "b", "id": "c"}', "a JSON object names 'id' more than once"),
+        ('{"id": "b", "fit": 1e999}', "fit: expected one word, got inf"),
+        ('{"id": "\\ud800"}', r"id='\ud800' contains half a character, \ud800"),
+        ('{"id": "b", "image": "\\udce9.jpg"}', r"image='\udce9.jpg' contains half a character"),
+        ('{"id": "b", "title": "a \\ud800"}', r"title='a \ud800' contains half a character"),
+        ('{"id": "b", "category": "\\ud800"}', r"category='\ud800' contains half a character"),
+        ('{"id": "b", "group": "\\u0000"}', r"group='\x00' contains a control character, \x00"),
+        ('{"id": "b", "fit": "\\ud800"}', r"fit='\ud800' contains half a character"),
+        ('{"id": "b", "\\ud800": "x"}', r"the key '\ud800' contains half a character"),
+        ('{"id": "b", "fit": "x\\u001b[31m"}', r"fit='x\x1b[31m' contains a control character, \x1b"),
+        ('{"id": "b", "title": "x\\u0000"}', r"title='x\x00' contains a control character"),
+        ('{"id": "' + "x" * 2**20 + '"}', "is too long: expected at most 1,000"),
+    ],
+)
+def test_what_could_not_be_stored_is_told_with_its_row(tmp_path: Path, line: str, message: str) -> None:
+    (found,) = problems(feed(tmp_path, f'{{"id": "a", "image": "a.jpg"}}\n{line}\n', "feed.jsonl"))
+    assert found.startswith("row 2: ")
+    assert message in found
+    assert len(found) < 400
+    assert found.isprintable()
+
+
+def test_what_looks_odd_is_carried_faithfully(tmp_path: Path) -> None:
+    ids = ["../../etc/passwd", "=1+1", "a\nb", "x" * 1000, "\u202eid", " . ", "a|b", "NA"]
+    title = "Tee\x92s \x1b[31m " + "x" * 200_000
+    lines = [json.dumps({"id": id, "image": "a b.jpg", "title": title, "fit": "two\nlines"}) for id in ids]
+    rows = read(feed(tmp_path, "\n".join(lines), "feed.jsonl"))
+    assert [row.id for row in rows] == [id.strip() for id in ids]
+    assert {row.title for row in rows} == {title}
+    assert rows[0].labels == {"fit": ("two\nlines",)}
+
+
+def test_a_feed_without_one_json_object_says_why(tmp_path: Path) -> None:
+    with pytest.raises(FeedError, match=r"no line of it is a JSON object:\n  row 1: not JSON(.|\n)*row 2: expected a"):
+        read(feed(tmp_path, "{\n[]\n", "feed.jsonl"))
+
+
+@pytest.mark.parametrize("source", ["table", "flipkart", "myntra"])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_what_is_no_file_is_never_read(tmp_path: Path, source: str, suffix: str) -> None:
+    pipe, folder, device = tmp_path / f"pipe{suffix}", tmp_path / f"folder{suffix}", tmp_path / f"zero{suffix}"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    device.symlink_to("/dev/zero")
+    for path in (pipe, device):
+        with pytest.raises(FeedError, match="it is a pipe or device, not a file"):
+            read(path, source)
+    with pytest.raises(FeedError, match=r"Is a directory|cannot read .*styles\.csv"):
+        read(folder, source)
+
+
+def test_a_compressed_file_under_a_feeds_name_is_recognised(tmp_path: Path) -> None:
+    with pytest.raises(FeedError, match="is compressed with gzip, not text"):
+        read(feed(tmp_path, gzip.compress(b"id,image\na,a.jpg\n")))
+    with pytest.raises(FeedError, match=r"a workbook \(.xlsx\), not text"):
+        read(feed(tmp_path, b"PK\x03\x04rest"))
+    with pytest.raises(FeedError, match=r"'\.gz' is not a feed's suffix.*not compressed"):
+        read(feed(tmp_path, b"", "feed.csv.gz"))
+
+
+def test_a_header_that_could_not_be_keys_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FeedError, match=r"the column 'ne\\x1bck' contains a control character, \\x1b. Rename it"):
+        read(feed(tmp_path, "id,image,ne\x1bck\na,a.jpg,x\n"))
+    with pytest.raises(FeedError, match="Try --encoding utf-16-le"):
+        read(feed(tmp_path, "id,image\na,a.jpg\n".encode("utf-16-le")))
+
+
+def test_cells_of_parquet_that_are_no_words(tmp_path: Path) -> None:
+    path = tmp_path / "feed.parquet"
+    cells: dict[str, object] = {"struct": {"x": 1}, "bytes": b"\xff", "lists": [["x"]]}
+    for name, cell in cells.items():
+        pl.DataFrame({"id": ["a"], "image": ["a.jpg"], name: pl.Series([cell])}).write_parquet(path)
+        assert problems(path)[0].startswith(f"row 1: {name}: expected one word, got ")
+    array = pl.Series([["x", "y"]], dtype=pl.Array(pl.String, 2))
+    kinds = pl.Series(["z"], dtype=pl.Categorical)
+    pl.DataFrame({"id": ["a"], "image": ["a.jpg"], "array": array, "kind": kinds}).write_parquet(path)
+    assert read(path)[0].labels == {"array": ("x", "y"), "kind": ("z",)}
+
+
+@pytest.mark.parametrize("cut", [0.2, 0.5, 0.9])
+def test_damaged_parquet_is_told(tmp_path: Path, cut: float) -> None:
+    path = as_parquet(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(cut * len(content))])
+    with pytest.raises(FeedError, match=r"is not a Parquet file that can be read: .+"):
+        read(path)
+    path.write_bytes(content[:40] + b"\xff" * 60 + content[100:])
+    with pytest.raises(FeedError, match=r"is not a Parquet file that can be read: .+"):
+        read(path)
+
+
+def test_a_delimiter_is_one_character_and_no_quote(tmp_path: Path) -> None:
+    for delimiter in (";;", '"', "\n"):
+        with pytest.raises(ValidationError):
+            SourceOptions(delimiter=delimiter)
+    assert read(feed(tmp_path, "id\0image\na\0a.jpg\n"), delimiter="\0")[0].id == "a"
+
+
+def test_flipkart_literals_that_would_lose_or_hang(tmp_path: Path) -> None:
+    bad = ["{'a': ['x'], 'a': ['y']}", "{1: ['x']}", "{'a': [0x" + "f" * 9000 + "]}", "[" * 5000, "{'a': {'x'}}"]
+    found = problems(flipkart(tmp_path, *bad), "flipkart")
+    assert [line.split(":")[0] for line in found] == [f"row {n}" for n in range(2, 7)]
+    assert "names a key more than once" in found[0]
+    assert "expected texts as keys" in found[1]
+    assert "the number has too many digits" in found[2]
+    assert "is not a Python literal" in found[3]
+    assert "a: expected one word, got {'x'}" in found[4]
+
+
+def test_myntra_reads_only_the_files_of_its_folder(tmp_path: Path) -> None:
+    row = "Men,Shirts,Blue,Casual,A shirt"
+    folder = myntra(tmp_path, dict.fromkeys(["../secret", "1", "2"], row), {})
+    feed(tmp_path, json.dumps({"data": {"articleAttributes": {"Neck": "Secret"}}}), "secret.json")
+    os.mkfifo(folder / "styles" / "1.json")
+    feed(folder / "styles", '{"data": ' + DEEP + "}", "2.json")
+    found = problems(folder, "myntra")
+    assert "id='../secret' is no part of a file's name" in found[0]
+    assert "1.json: it is a pipe or device, not a file" in found[1]
+    assert "2.json has no data.articleAttributes: the lists or objects of the JSON are nested too deeply" in found[2]
+
+
+def test_myntra_files_may_say_what_the_table_leaves_open(tmp_path: Path) -> None:
+    folder = myntra(tmp_path, {"1": "Men,Shirts,Blue,NA,A shirt"}, {"1": {"Usage": "Sports", "usage ": "Sports"}})
+    assert read(folder, "myntra")[0].labels["usage"] == ("Sports",)
+
+
+def test_image_folders_hold_only_photos(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    category, elsewhere = tmp_path / "feed" / "Shirts.jpg", tmp_path / "elsewhere"
+    category.mkdir(parents=True)
+    elsewhere.mkdir()
+    (category / "a.jpg").touch()
+    Path(os.fsdecode(os.fsencode(category) + b"/caf\xe9.jpg")).touch()
+    (elsewhere / "hat.jpg").touch()
+    (tmp_path / "feed" / "Hats").symlink_to(elsewhere)
+    assert [row.id for row in read(tmp_path / "feed", "imagefolder")] == ["Shirts.jpg/a", r"Shirts.jpg/caf\xe9"]
+    assert "Hats is a link to a folder, which is not followed" in caplog.text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,102 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         "'Round Neck'",
     ):
         assert fault in message
+
+
+TOML = 'version = 1\ncategories = ["Shirts"]\n[keys.neck]\ncategories = ["Shirts"]\nvalues = ["Polo"]\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (TOML.replace("Polo", "é").encode("cp1252"), "line 5 is not UTF-8: 0xe9. Save it as UTF-8."),
+        (b"categories = " + b"[" * 5000, "arrays are nested too deeply."),
+        (b"version = " + b"9" * 5000, "a number has too many digits."),
+        (b"categories = [", "Invalid value (at end of document)."),
+        (b"categories = [1]\nkeys = 3", "categories.0: Input should be a valid string\n  "),
+        (TOML.replace('"Polo"', '"Polo", "Polo"').encode(), "\n  keys.neck: 'Polo' stands there twice"),
+        (TOML.replace("Polo", r"x\u001b[31m").encode(), r"keys.neck: 'x\x1b[31m' contains a control character, \x1b"),
+        (TOML.replace("Polo", " ").encode(), "keys.neck: ' ' is empty"),
+        (TOML.replace("keys.neck", r'keys."ne\u0000ck"').encode(), r"keys: 'ne\x00ck' contains a control character"),
+        (TOML.replace("Polo", "y" * 1000 + "|").encode(), "y... (1,001 characters)' contains '|'"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_in_a_sentence(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "taxonomy.toml"
+    path.write_bytes(content)
+    with pytest.raises(TaxonomyError) as caught:
+        Taxonomy.read(path)
+    assert message in str(caught.value)
+    assert "Value error" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "taxonomy.toml"
+    path.write_text(TOML, encoding="utf-8-sig")
+    assert Taxonomy.read(path).keys["neck"].values == ("Polo",)
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    for path, reason in (
+        (tmp_path / "pipe.toml", "it is a pipe"),
+        (tmp_path, "Is a directory"),
+        (Path("/dev/zero"), ""),
+    ):
+        with pytest.raises(TaxonomyError, match=f"cannot read the taxonomy .*{reason}"):
+            Taxonomy.read(path)
+
+
+def test_a_spelling_means_one_word() -> None:
+    def faults(**more: object) -> str:
+        key = {"categories": ["Shirts"], "values": ["Polo", "Round Neck", "V"], **more}
+        with pytest.raises(TaxonomyError) as caught:
+            Taxonomy.parse({"categories": ["Shirts"], "keys": {"neck": key}}, "it")
+        return str(caught.value)
+
+    both = {"crew": "Polo", "Crew": "V"}
+    assert "alias 'Crew' of 'V' is also a spelling of 'Polo'" in faults(aliases=both)
+    assert "alias 'polo' of 'V' is also a spelling of 'Polo'" in faults(aliases={"polo": "V"})
+    assert "alias 'Round' of 'V' is also a spelling of 'Polo'" in faults(titles={"Polo": "Round", "V": "Round"})
+    assert "keys.neck.titles: 'W' is not a value" in faults(titles={"W": "x"})
+
+
+def test_a_long_list_of_faults_is_cut() -> None:
+    for content in ({"categories": [1] * 50}, {"categories": ["a"] * 51}):
+        with pytest.raises(TaxonomyError) as caught:
+            Taxonomy.parse(content, "it")
+        assert str(caught.value).endswith("more")
+        assert len(str(caught.value).splitlines()) == 22
+
+
+def test_a_large_vocabulary_is_read_written_and_checked_in_a_moment(tmp_path: Path) -> None:
+    """What is done for each word with each other one takes minutes of 20,000."""
+    words = tuple(f"word number {n}" for n in range(20_000))
+    aliases = {f"alias {n}": word for n, word in enumerate(words)}
+    kinds = tuple(f"category {n}" for n in range(1_000))
+    keys = {f"key {n}": Key(categories=kinds, values=("yes",)) for n in range(50)}
+    large = Taxonomy(categories=kinds, keys={**keys, "k": Key(categories=kinds, values=words, aliases=aliases)})
+    path = tmp_path / "taxonomy.toml"
+    started = time.process_time()
+    path.write_text(large.to_toml("drafted", {("k", word): 1 for word in words}), encoding="utf-8")
+    read = Taxonomy.read(path)
+    assert read == large
+    assert read.value("k", "alias 19999") == words[-1]
+    assert read.applies.all()
+    with pytest.raises(TaxonomyError, match="did you mean 'word number 19999'"):
+        read.value("k", "wrod number 19999")
+    assert time.process_time() - started < 10
+
+
+def test_what_cannot_be_seen_is_escaped_in_the_file(tmp_path: Path) -> None:
+    words = ("a\nb", "tab\tx", 'quote" x', "back\\slash", "\u202ert", "zero\u200bwidth", "\U000e0041", "é 👕", "'" * 3)
+    neck = Key(categories=words, values=words, title='a "key"\n', aliases={"x\ty": "é 👕"})
+    taxonomy = Taxonomy(categories=words, keys={"ä.b c": neck})
+    text = taxonomy.to_toml("from \x1b[31m.csv\nsecond \u2028 line")
+    assert text.replace("\n", "").isprintable()
+    path = tmp_path / "taxonomy.toml"
+    path.write_text(text, encoding="utf-8")
+    assert Taxonomy.read(path) == taxonomy
 
 
 @pytest.mark.parametrize("text", ["", "version = 2\ncategories = ['A']\n[keys]", "categories = [", "\0"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -47,6 +48,15 @@ def test_long_titles_are_cut_and_stay_in_the_table() -> None:
     assert ids[0].min() >= 1
     assert ids.max() < 50
     assert (ids[1] > 0).sum() == 1
+
+
+def test_a_page_for_a_title_takes_no_longer_than_a_title() -> None:
+    reader = TitleReader(1024)
+    marks = "a" + "\u0315\u0300" * 1_000_000  # a run of marks, which normalising sorts, takes its square
+    started = time.process_time()
+    np.testing.assert_array_equal(reader(["tee " * 5_000_000]), reader(["tee " * 1_000]))
+    assert reader([marks]).any()
+    assert time.process_time() - started < 5
 
 
 def test_a_network_tells_its_reader() -> None:

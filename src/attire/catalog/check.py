@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from attire.catalog.rows import Row
-from attire.errors import TaxonomyError, did_you_mean
+from attire.errors import TaxonomyError, did_you_mean, shown
 from attire.taxonomy import Taxonomy
+
+COMPARISONS = 20_000_000  # of an unknown word with a known one, until closest words are no longer looked up: 2 seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,10 @@ class Checked:
 def check(rows: Sequence[Row], taxonomy: Taxonomy) -> Checked:
     """Resolve every word of `rows`; merge rows that share an id, where later ones may add photos and what is open."""
     problems = list(_unknown_keys(rows, taxonomy))
+    words = _Words(taxonomy)
     products: dict[str, CheckedProduct] = {}
     for row in rows:
-        product, faults = _resolve(row, taxonomy)
+        product, faults = _resolve(row, words)
         first = products.get(row.id)
         if first is not None:
             faults += _clashes(first, product)
@@ -65,7 +68,7 @@ def check(rows: Sequence[Row], taxonomy: Taxonomy) -> Checked:
         key
         for product in products.values()
         for key in product.labels
-        if product.category and product.category not in taxonomy.keys[key].categories
+        if product.category and product.category not in taxonomy.keys[key].applies_to
     )
     return Checked(list(products.values()), sorted(problems, key=lambda problem: problem.row), stray)
 
@@ -94,46 +97,64 @@ def _unknown_keys(rows: Sequence[Row], taxonomy: Taxonomy) -> Iterator[Problem]:
             if words and key not in taxonomy.keys and key not in seen:
                 seen.add(key)
                 hint = did_you_mean(key, taxonomy.keys)
-                message = f"'{key}' is not one of {len(taxonomy.keys)} keys{hint}"
+                message = f"'{shown(key)}' is not one of {len(taxonomy.keys):,} keys{hint}"
                 yield Problem(row.number, f"{message} Add it to taxonomy.toml, or --ignore it.")
 
 
-def _resolve(row: Row, taxonomy: Taxonomy) -> tuple[CheckedProduct, list[str]]:
+class _Words:
+    """The taxonomy's word for each of the feed's, found once: a feed repeats its words, and its misspelt ones too."""
+
+    def __init__(self, taxonomy: Taxonomy) -> None:
+        self.taxonomy = taxonomy
+        self._found: dict[tuple[str | None, str], tuple[str | None, str]] = {}
+        self._comparisons = 0
+
+    def find(self, key: str | None, text: str) -> tuple[str | None, str]:
+        """The value of the key (None: the category) that `text` spells, or None; and what is wrong where it is None."""
+        if (key, text) not in self._found:
+            self._found[key, text] = self._look_up(key, text)
+        return self._found[key, text]
+
+    def _look_up(self, key: str | None, text: str) -> tuple[str | None, str]:
+        known, hint = self.taxonomy, self._comparisons < COMPARISONS
+        try:
+            return known.category(text, hint=hint) if key is None else known.value(key, text, hint=hint), ""
+        except TaxonomyError as error:
+            self._comparisons += len(known.categories if key is None else known.keys[key].values)
+            return None, f"{error} Add it or an alias in taxonomy.toml."
+
+
+def _resolve(row: Row, words: _Words) -> tuple[CheckedProduct, list[str]]:
     """The row in the taxonomy's words, as far as it has them, and what is wrong with it."""
-    faults: list[str] = []
-    if not row.id:
-        faults.append("the id is empty. Every product needs one.")
-    if not row.images:
-        faults.append("it names no photo.")
-    category = None
-    try:
-        category = taxonomy.category(row.category) if row.category else None
-    except TaxonomyError as error:
-        faults.append(str(error))
+    category, fault = words.find(None, row.category) if row.category else (None, "")
+    faults = [
+        "the id is empty. Every product needs one." if not row.id else "",
+        "it names no photo." if not row.images else "",
+        fault,
+    ]
     labels: dict[str, tuple[str, ...]] = {}
-    for name, words in row.labels.items():
-        if not words or name not in taxonomy.keys:
+    for name, texts in row.labels.items():
+        if not texts or name not in words.taxonomy.keys:
             continue  # nobody said, or told once for the whole feed
-        values: dict[str, None] = {}
-        for word in words:
-            try:
-                values[taxonomy.value(name, word)] = None
-            except TaxonomyError as error:
-                faults.append(str(error))
-        if len(values) > 1 and taxonomy.keys[name].arity == "one":
+        found = [words.find(name, text) for text in texts]
+        faults += [fault for _, fault in found]
+        values = tuple(dict.fromkeys(value for value, _ in found if value is not None))
+        if len(values) > 1 and words.taxonomy.keys[name].arity == "one":
             several = "', '".join(values)
-            faults.append(f"{name} takes one value, got '{several}'. Set arity = \"many\" in taxonomy.toml?")
+            faults.append(f"{name} takes one value, got '{shown(several)}'. Set arity = \"many\" in taxonomy.toml?")
         elif values:
-            labels[name] = tuple(values)
-    return CheckedProduct(row.number, row.id, row.group, category, labels, row.images, row.title), faults
+            labels[name] = values
+    product = CheckedProduct(row.number, row.id, row.group, category, labels, row.images, row.title)
+    return product, [fault for fault in faults if fault]
 
 
 def _clashes(first: CheckedProduct, later: CheckedProduct) -> list[str]:
     """How a later row of a product contradicts the earlier ones, or why it adds nothing."""
-    where = f"id '{first.id}' is already in row {first.row}"
+    where = f"id '{shown(first.id)}' is already in row {first.row}"
     before, now = _said(first), _said(later)
     faults = [
-        f"{where} with {name}='{'|'.join(before[name])}', here '{'|'.join(now[name])}'. Mend one of the rows."
+        f"{where} with {name}='{shown('|'.join(before[name]))}', here '{shown('|'.join(now[name]))}'. "
+        "Fix one of the rows."
         for name in before.keys() & now.keys()
         if set(before[name]) != set(now[name])
     ]

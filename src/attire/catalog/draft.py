@@ -43,17 +43,20 @@ def draft_taxonomy(rows: Sequence[Row], *, min_share: float = 0.05) -> Draft:
         raise FeedError("no row names a category, so no taxonomy can be drafted: give --category COLUMN or --taxonomy.")
     canonical = {fold(word): word for word in categories.counts}
     category_of = {row.id: canonical[fold(row.category)] for row in reversed(rows) if row.category}
+    carried_by: dict[str, list[Row]] = {}
+    for row in rows:
+        for key, words in row.labels.items():
+            carried_by.setdefault(key, []).extend([row] if words else [])
     keys: dict[str, Key] = {}
     values: dict[str, _Words] = {}
-    feed_keys = dict.fromkeys(key for row in rows for key in row.labels)
-    for key in feed_keys:
-        # Pairs, for rows of one product may repeat each other; where they contradict each other, both words count.
-        said = {(row.id, word) for row in rows for word in row.labels.get(key, ())}
-        if not said:
+    for key, carrying in carried_by.items():
+        if not carrying:
             continue
+        # Pairs, for rows of one product may repeat each other; where they contradict each other, both words count.
+        said = {(row.id, word) for row in carrying for word in row.labels[key]}
         values[key] = _words(Counter(word for _, word in said))
         carriers = Counter(category_of[id] for id in {id for id, _ in said} if id in category_of)
-        several = any(len({fold(word) for word in row.labels.get(key, ())}) > 1 for row in rows)
+        several = any(len({fold(word) for word in row.labels[key]}) > 1 for row in carrying)
         keys[key] = Key(
             arity="many" if several else "one",
             categories=_where(carriers, categories.counts, min_share),
@@ -63,7 +66,7 @@ def draft_taxonomy(rows: Sequence[Row], *, min_share: float = 0.05) -> Draft:
     return Draft(
         Taxonomy(categories=tuple(categories.counts), category_aliases=categories.aliases, keys=keys),
         {(key, word): n for key, words in {"": categories, **values}.items() for word, n in words.counts.items()},
-        tuple(key for key in feed_keys if key not in values),
+        tuple(key for key in carried_by if key not in values),
     )
 
 
@@ -84,4 +87,4 @@ def _words(said: Counter[str]) -> _Words:
 def _where(carriers: Counter[str], products: Mapping[str, int], min_share: float) -> tuple[str, ...]:
     """Categories in which enough products carry a key; where none has enough, the one in which most do."""
     enough = tuple(name for name, count in products.items() if carriers[name] and carriers[name] >= min_share * count)
-    return enough or tuple(name for name, _ in carriers.most_common(1))
+    return enough or ((max(products, key=lambda name: carriers[name]),) if carriers else ())

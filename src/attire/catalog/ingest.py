@@ -65,6 +65,12 @@ def ingest(
     out, folders = Path(out).absolute(), [images] if isinstance(images, str | Path) else images
     if source not in SOURCES:
         raise ConfigError(f"'{source}' is not a source ({', '.join(SOURCES)}){did_you_mean(source, SOURCES)}")
+    for place in (feed, *folders):
+        if "://" in str(place):
+            raise ConfigError(
+                f"{place} is an address, and ingest reads files, folders and archives on this machine: download it "
+                "first. (attire predict reads addresses.)"
+            )
     rows = list(SOURCES[source](Path(feed), options or SourceOptions()))
     words = _words(rows, taxonomy, out, feed)
     checked = check(rows, words.taxonomy)

@@ -8,15 +8,15 @@ from typing import Annotated, Literal
 import polars as pl
 from cyclopts import Parameter
 
-from attire.cli.app import DEFAULTS, Options, Paths, app, console, facts, table
+from attire.cli.app import DEFAULTS, Options, Sources, app, console, facts, table
 
 
 @app.command
 def ingest(
-    feed: Path,
+    feed: str,
     /,
     *,
-    images: Paths,
+    images: Sources,
     out: Path,
     source: str = "table",
     taxonomy: Path | None = None,
@@ -73,8 +73,10 @@ def ingest(
         )
     )
     if len(catalog.quarantine):
-        kinds = catalog.quarantine.with_columns(pl.col("reason").str.replace_all(r"\d[\d,]*", "N"))
-        console.print(table(kinds.group_by("kind", "reason").len("times").sort("times", descending=True).head(10)))
+        alike = pl.col("reason").str.replace_all(r"\d[\d,]*", "").alias("alike")  # but for rows, sizes, ...
+        kinds = catalog.quarantine.group_by("kind", alike, maintain_order=True)
+        shown = kinds.agg(pl.col("reason").first().alias("reason of the first"), pl.len().alias("times"))
+        console.print(table(shown.drop("alike").sort("times", descending=True, maintain_order=True).head(10)))
     console.print(f"{catalog.path}  (edit {catalog.path / 'taxonomy.toml'} and ingest again to change its words)")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import IO
 
 from attire.errors import CatalogError, PhotoError
 
+logger = logging.getLogger(__name__)
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 MAX_FILE_BYTES = 512 * 2**20  # a studio's uncompressed photo of 80 megapixels; what is larger is none
 
@@ -28,7 +30,7 @@ def text_of(name: str) -> str:
 def photos_below(folder: Path) -> Iterator[tuple[str, Path]]:
     """(path within the folder, as text with slashes; file) of each photo, in a stable order.
 
-    Links to folders are not followed. Raises `CatalogError` for a folder that cannot be listed.
+    Links to folders are not followed, which is logged. Raises `CatalogError` for a folder that cannot be listed.
     """
 
     def stop(error: OSError) -> None:
@@ -37,6 +39,8 @@ def photos_below(folder: Path) -> Iterator[tuple[str, Path]]:
     folder = folder.resolve()
     for where, folders, files in os.walk(folder, onerror=stop):
         folders.sort()
+        for linked in (path for name in folders if (path := Path(where, name)).is_symlink()):
+            logger.warning("%s is a link to a folder, which is not followed: its photos are left out", linked)
         inside = "" if where == str(folder) else f"{Path(where).relative_to(folder).as_posix()}/"
         for file in sorted(files):
             if is_photo(file):

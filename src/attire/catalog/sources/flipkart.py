@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,9 +41,19 @@ def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
 
 def _attributes(literal: str) -> dict[str, object]:
     try:
-        content = ast.literal_eval(literal)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise ValueError(f"attributes is not a Python literal: {error}.") from None
-    if not isinstance(content, dict):
+        with warnings.catch_warnings(action="ignore"):  # of escapes that Python does not know
+            tree = ast.parse(literal.strip(), mode="eval").body
+            content = ast.literal_eval(tree)
+    except SyntaxError as error:
+        raise ValueError(f"attributes is not a Python literal: {error.msg}.") from None
+    except (MemoryError, RecursionError):
+        raise ValueError("attributes is not a Python literal that can be read: it is nested too deeply.") from None
+    except (ValueError, TypeError):
+        raise ValueError("attributes is not a Python literal: it holds more than texts, numbers and lists.") from None
+    if not isinstance(tree, ast.Dict):
         raise ValueError(f"attributes: expected a dict of lists, got {type(content).__name__}.")
-    return {str(key): values for key, values in content.items()}
+    if len(content) < len(tree.keys):
+        raise ValueError("attributes names a key more than once.")
+    if not all(isinstance(key, str) for key in content):
+        raise ValueError("attributes: expected texts as keys.")
+    return content

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from attire.catalog.rows import Row
-from attire.catalog.sources.cells import word
+from attire.catalog.sources.cells import parse_json, word
 from attire.catalog.sources.options import SourceOptions
 from attire.catalog.sources.reading import Cells, read_csv, read_text
-from attire.errors import FeedError
+from attire.errors import FeedError, shown
 
 COLUMN_KEYS = {"gender": "ideal_for", "baseColour": "colour", "usage": "usage"}
 
@@ -24,16 +23,18 @@ def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
 
     def row(number: int, cells: Cells) -> Row:
         id = cells["id"].strip()
-        said = {key: cells[column] for column, key in COLUMN_KEYS.items()}
-        for name, cell in _article_attributes(styles.parent / "styles" / f"{id}.json", options.encoding).items():
-            key = re.sub(r"\W+", "_", name.lower()).strip("_")
-            if said.setdefault(key, cell) != cell:
-                raise ValueError(f"{id}.json: '{name}' says {cell!r}, but {key} is already {said[key]!r}.")
+        said = {key: word(column, cells[column], options) for column, key in COLUMN_KEYS.items()}
+        for name, cell in _article_attributes(styles.parent / "styles", id, options.encoding).items():
+            key, text = re.sub(r"\W+", "_", name.lower()).strip("_"), word(name, cell, options)
+            if text and said.get(key, "") not in ("", text):
+                both = f"'{shown(text)}', but {shown(key)} is already '{shown(said[key])}'"
+                raise ValueError(f"{shown(id)}.json: '{shown(name)}' says {both}.")
+            said[key] = said.get(key) or text
         return Row(
             number=number,
             id=id,
             category=word("articleType", cells["articleType"], options),
-            labels={key: (text,) for key, cell in said.items() if (text := word(key, cell, options))},
+            labels={key: (text,) for key, text in said.items() if text},
             images=(f"{id}.jpg",),
             title=word("productDisplayName", cells["productDisplayName"], options),
         )
@@ -41,11 +42,14 @@ def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
     return table.rows(row)
 
 
-def _article_attributes(path: Path, encoding: str) -> Mapping[str, object]:
+def _article_attributes(folder: Path, id: str, encoding: str) -> Mapping[str, object]:
+    name = f"{id}.json"
+    if PurePath(name).name != name:
+        raise ValueError(f"id='{shown(id)}' is no part of a file's name, as in styles/ID.json.")
     try:
-        content = json.loads(read_text(path, encoding))
+        content = parse_json(read_text(folder / name, encoding))
         return dict(content["data"]["articleAttributes"])
     except FeedError as error:
         raise ValueError(str(error)) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path.name} has no data.articleAttributes ({type(error).__name__}: {error}).") from None
+        raise ValueError(f"{shown(name)} has no data.articleAttributes: {error}") from None

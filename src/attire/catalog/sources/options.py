@@ -28,7 +28,9 @@ class SourceOptions(BaseModel):
         "N/A",
         "null",
     )
-    delimiter: Annotated[str, Field(max_length=1, description="Between cells, if it is not the suffix's own.")] = ""
+    delimiter: Annotated[
+        str, Field(max_length=1, pattern=r'^[^"\r\n]?$', description="Between cells, if it is not the suffix's own.")
+    ] = ""
     encoding: Annotated[str, Field(description="Of a text feed.")] = "utf-8-sig"
     schemes: Annotated[
         tuple[str, ...],

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from attire.catalog.rows import Row
-from attire.catalog.sources.cells import word, words
+from attire.catalog.sources.cells import parse_json, word, words
 from attire.catalog.sources.options import SourceOptions
 from attire.catalog.sources.reading import Cells, Table, read_table
 
@@ -19,7 +18,7 @@ def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
     any_word = options.model_copy(update={"empty": ()})  # "NA" is an id like any other
 
     def row(number: int, cells: Cells) -> Row:
-        said = _attributes(cells, options) if options.attributes else {key: cells.get(key) for key in keys}
+        said = _attributes(cells, options) if options.attributes else {key: cells[key] for key in keys if key in cells}
         return Row(
             number=number,
             id=word(options.id, cells.get(options.id), any_word),
@@ -49,10 +48,12 @@ def _keys(table: Table, options: SourceOptions) -> list[str]:
 def _attributes(cells: Cells, options: SourceOptions) -> dict[str, object]:
     """What the column of JSON objects says; keys in the order of the cell."""
     cell = cells.get(options.attributes)
+    if cell is None or (isinstance(cell, str) and cell.strip() in options.empty):
+        return {}
     try:
-        content = json.loads(cell) if isinstance(cell, str) and cell not in options.empty else cell or {}
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{options.attributes}: not JSON: {error.msg} at column {error.colno}.") from None
+        content = parse_json(cell) if isinstance(cell, str) else cell
+    except ValueError as error:
+        raise ValueError(f"{options.attributes}: {error}") from None
     if not isinstance(content, Mapping):
         raise ValueError(f"{options.attributes}: expected a JSON object, got {type(content).__name__}.")
     return {
