@@ -12,7 +12,7 @@ from attire.review.desk import Desk, TheDesk, TheReviewer, found
 from attire.review.queues import Filters, after, waiting
 from attire.review.store.claims import renew
 from attire.review.store.events import Action, Held, Result, Verdict
-from attire.review.work import CATEGORY, check_values
+from attire.review.work import CATEGORY, ordered
 
 AHEAD = 5  # products that a client may ask for at once
 AT_ONCE = 500  # verdicts of one request
@@ -178,7 +178,7 @@ def _verdict(desk: Desk, said: Said) -> Verdict:
     """`said`, checked; raises an HTTP error for what is not in the catalog."""
     try:
         desk.work.catalog.rows_of([said.product])
-        check_values(desk.work.catalog, said.key, said.values)
+        values = ordered(desk.work.catalog, said.key, said.values)
     except CatalogError as error:
         raise found(error) from None
     except TaxonomyError as error:
@@ -188,7 +188,7 @@ def _verdict(desk: Desk, said: Said) -> Verdict:
         raise HTTPException(422, f"'{said.action}' goes {'with' if needs_values else 'without'} values.")
     if said.key == CATEGORY and said.action == "not applicable":
         raise HTTPException(422, "A category always applies: clear it, or set another.")
-    return Verdict(**said.model_dump())
+    return Verdict(said.product, said.key, said.action, values, said.version)
 
 
 def _ruled_out(desk: Desk, verdict: Verdict) -> Iterable[Verdict]:

@@ -47,7 +47,7 @@ def home(desk: TheDesk, reviewer: TheReviewer) -> str:
         decided=len(decided),
         others=others,
         products=len(desk.work.products),
-        wanted=desk.work.about.get("precision"),
+        wanted=desk.work.precision,
         audit=audit(desk.queues, desk.store),
     )
 
@@ -101,7 +101,7 @@ def figures(desk: TheDesk, reviewer: TheReviewer) -> str:
         reviewer=reviewer,
         filters=Filters(queue="audit"),
         audit=audit(desk.queues, desk.store),
-        wanted=desk.work.about.get("precision"),
+        wanted=desk.work.precision,
     )
 
 

@@ -52,7 +52,7 @@ QUEUES: dict[Name, Queue] = {
     ),
     "suspect": Queue(
         title="Suspected wrong labels",
-        purpose="The model is sure of another value than the feed states. The surest first.",
+        purpose="The model is sure of a value that the feed does not state. The surest first.",
         pick=lambda fields, audit: pl.col("suspect"),  # noqa: ARG005
         urgency=-pl.col("confidence").max().over("product"),
     ),
@@ -125,7 +125,7 @@ class Queues:
 
 
 def _likeliest() -> pl.Expr:
-    return pl.col("alternatives").str.json_path_match("$[0].value")
+    return pl.col("alternatives").list.first().struct.field("value")
 
 
 def _ticket(seed: int, product: str, key: str) -> int:
