@@ -54,6 +54,10 @@ class ReportError(AttireError):
     """A report's directory is missing or damaged, or two reports cannot be compared."""
 
 
+class StoreError(AttireError):
+    """The store of decisions cannot be opened, read or written, or is not one that this attire can read."""
+
+
 class MissingExtraError(AttireError):
     """A verb needs an optional dependency."""
 
