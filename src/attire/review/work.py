@@ -125,7 +125,10 @@ def _check(rows: pl.DataFrame, catalog: Catalog, path: Path) -> None:
     for wrong, what in (
         (pl.struct("id", "key").is_duplicated(), "stands in two rows"),
         (pl.col("key").is_in(takes_one) & (several.list.len() > 1), "takes one value and has several"),
-        (~pl.all_horizontal(share.fill_null(0).is_between(0, 1) for share in probable), "has a confidence outside 0..1"),
+        (
+            ~pl.all_horizontal(share.fill_null(0).is_between(0, 1) for share in probable),
+            "has a confidence outside 0..1",
+        ),
         (others.list.len() != others.list.drop_nulls().list.len(), "has an alternative without a value"),
     ):
         if len(found := rows.filter(wrong)):
