@@ -7,7 +7,7 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from attire.bundle import ModelBundle
 from attire.catalog.ingest import ingest
 from attire.catalog.store import Catalog
 from attire.cli import app
-from attire.errors import ConfigError, FeedError, MissingExtraError
+from attire.errors import ConfigError, FeedError, MissingExtraError, StoreError
 from attire.labels import contradicted, encode
 from attire.predict.bulk import predict
 from attire.review.audit import audit, wilson
@@ -36,6 +36,16 @@ from attire.review.work import CATEGORY, Work
 def others(**other: object) -> pl.Expr:
     """The column of alternatives, with this one in each row."""
     return pl.lit(json.dumps([other]))
+
+
+def coats(folder: Path, rows: Sequence[tuple[str, str, str]]) -> Catalog:
+    """A catalog of coats with one photo for all: id, title, details."""
+    Image.new("RGB", (8, 8), "red").save(folder / "a.png")
+    with (folder / "coats.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "title", "details", "category", "image"])
+        writer.writerows([*row, "Coats", "a.png"] for row in rows)
+    return ingest(folder / "coats.csv", folder, folder / "coats")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +91,10 @@ def test_what_predict_writes_is_read(catalog: Catalog, untrained: ModelBundle, t
         (lambda rows: rows.with_columns(key=pl.lit("cut"), values=None), "has the key 'cut'"),
         (lambda rows: rows.with_columns(values=pl.lit("red|blue")), "colour of product 'p000' takes one value"),
         (lambda rows: rows.with_columns(confidence=pl.lit("sure")), "cannot read.*conversion.*Predict again"),
-        (lambda rows: rows.with_columns(confidence=math.nan), r"colour of product 'p000' has a confidence outside 0\.\.1"),
+        (
+            lambda rows: rows.with_columns(confidence=math.nan),
+            r"colour of product 'p000' has a confidence outside 0\.\.1",
+        ),
         (lambda rows: pl.concat([rows, rows]), "colour of product 'p000' stands in two rows"),
         (lambda rows: rows.with_columns(alternatives=pl.lit("[{")), "cannot read the predictions.*JSON"),
         (lambda rows: rows.with_columns(alternatives=pl.lit("{}")), "cannot read the predictions.*JSON"),
@@ -140,10 +153,7 @@ def test_only_another_value_contradicts_a_key_that_takes_several(store: Store, t
         ((), ("pocket",), "sure", ("pocket",)),
         (("pocket",), ("pocket",), "sure", ("pocket",)),
     ]
-    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
-    rows = [f"p{n},Coats,a.png,{'|'.join(stated)}" for n, (stated, *_) in enumerate(cases)]
-    (tmp_path / "feed.csv").write_text("\n".join(["id,category,image,details", *rows]))
-    catalog = ingest(tmp_path / "feed.csv", tmp_path, tmp_path / "catalog")
+    catalog = coats(tmp_path, [(f"p{n}", "", "|".join(stated)) for n, (stated, *_) in enumerate(cases)])
     taxonomy, path = catalog.taxonomy, tmp_path / "p.parquet"
     pl.DataFrame(
         {
@@ -173,7 +183,9 @@ def test_only_another_value_contradicts_a_key_that_takes_several(store: Store, t
     found = audit(queues, store)
     assert (found.overall.right, found.overall.judged) == (7, 7)
     assert [one.judged for one in found.feed] == [1, 3, 3]
-    store.decide("Ben", [Verdict("p4", "details", "set", ("hood",), 1), Verdict("p3", "details", "set", ("pocket",), 1)])
+    store.decide(
+        "Ben", [Verdict("p4", "details", "set", ("hood",), 1), Verdict("p3", "details", "set", ("pocket",), 1)]
+    )
     assert audit(queues, store).overall.right == 5, "a filled value that a person takes away was wrong"
 
 
@@ -362,12 +374,52 @@ def test_export_writes_the_changes_and_a_feed_that_ingest_reads(
     assert [new[id] for id in untouched] == [catalog[id] for id in untouched]
 
 
+def test_a_table_for_people_holds_no_formula_and_the_feed_is_as_it_was(store: Store, tmp_path: Path) -> None:
+    catalog = coats(tmp_path, [("=1+1", "@Coat", "zip|hood"), ("-p2", "'+quoted", "hood"), ("p3", "", "hood|zip")])
+    key = "details"
+    store.decide(
+        "=HYPERLINK(1)", [Verdict("=1+1", key, "clear", (), 0), Verdict("-p2", key, "set", ("hood", "zip"), 0)]
+    )
+    store.decide("Ann", [Verdict("p3", key, "set", ("zip", "hood"), 0)])
+    made = export(catalog, store, tmp_path / "out of [1] $HOME 'x'")
+    with made.diff.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["id"], row["who"]) for row in rows] == [("'-p2", "'=HYPERLINK(1)"), ("'=1+1", "'=HYPERLINK(1)")]
+    assert made.changed == 2, "the same values in another order are no change"
+    app(shlex.split(made.command.replace("NEW_CATALOG", str(tmp_path / "new")))[1:], result_action="return_value")
+    new = Catalog.open(tmp_path / "new")
+    assert new.ids == catalog.ids
+    assert [new[id].title for id in new.ids] == [catalog[id].title for id in catalog.ids]
+    assert set(new["-p2"].labels["details"]) == {"hood", "zip"}
+
+
 def test_a_store_of_another_catalog_is_refused(catalog: Catalog, store: Store, tmp_path: Path) -> None:
     store.decide("Ann", [Verdict("stranger", "colour", "clear", (), 0)])
     with pytest.raises(ConfigError, match=r"'stranger'.*--store"):
         export(catalog, store, tmp_path / "out")
+    command = ["review", "export", str(catalog.path), "--out", str(tmp_path / "x")]
     with pytest.raises(ConfigError, match="not reviewed yet"):
-        app(["review", "export", str(catalog.path), "--out", str(tmp_path / "x")], result_action="return_value")
+        app(command, result_action="return_value")
+    with pytest.raises(StoreError, match="No such file"):
+        app([*command, "--store", str(tmp_path / "typo.sqlite")], result_action="return_value")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (Verdict("p001", "cut", "set", ("slim",), 0), "'cut' is not one of 2 keys"),
+        (Verdict("p001", "colour", "set", ("reed",), 0), "colour='reed'.*did you mean 'red'"),
+        (Verdict("p001", CATEGORY, "set", ("Hats",), 0), "Hats"),
+        (Verdict("p001", "colour", "set", ("red", "blue"), 0), "takes one value"),
+    ],
+)
+def test_decisions_in_words_that_the_catalog_lacks_are_told(
+    catalog: Catalog, store: Store, tmp_path: Path, said: Verdict, told: str
+) -> None:
+    store.decide("Ann", [said])
+    with pytest.raises(ConfigError, match=rf"'p001' in other words than .*{told}"):
+        export(catalog, store, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_missing_extras_are_named(catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
