@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from attire.errors import AttireError, CatalogError, PhotoError, StoreError
@@ -28,6 +29,10 @@ def refuse_by_error(app: FastAPI) -> None:
     def _attire(_request: Request, error: AttireError) -> Response:
         sentence = f"The photo cannot be read: {error}." if isinstance(error, PhotoError) else str(error)
         return refusal(STATUS.get(type(error), OTHER), sentence)
+
+    @app.exception_handler(SQLAlchemyError)  # such as that all connections are busy; what a database says is a StoreError
+    def _store(_request: Request, error: SQLAlchemyError) -> Response:
+        return refusal(STATUS[StoreError], f"The store cannot be used: {error}. Try again.")
 
     @app.exception_handler(RequestValidationError)
     def _request(_request: Request, error: RequestValidationError) -> Response:

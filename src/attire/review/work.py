@@ -103,7 +103,7 @@ def _check(rows: pl.DataFrame, catalog: Catalog, path: Path) -> None:
     keys = catalog.taxonomy.keys
     fix = f"Predict {catalog.path} again, with a bundle that was trained on its words."
     if strangers := set(rows["id"].unique()) - set(catalog.ids):
-        raise FeedError(f"{path} has the product '{min(strangers)}', which is not in {catalog.path}. {fix}")
+        raise FeedError(f"{path} has the product '{min(map(str, strangers))}', which is not in {catalog.path}. {fix}")
     if unknown := set(rows["key"].drop_nulls().unique()) - keys.keys():
         raise FeedError(f"{path} has the key '{min(unknown)}', which is not in taxonomy.toml. {fix}")
     several = pl.col("values").str.split(SEPARATOR)

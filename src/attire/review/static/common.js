@@ -50,7 +50,7 @@ export function save(path, make, then, refused = () => {}) {
     try {
       answer = await insist(path, make());
     } catch (error) {
-      warn(error.message);
+      warn(`Not saved: ${error.message}`);
       refused();
     } finally {
       waiting -= 1;
