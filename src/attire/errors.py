@@ -61,6 +61,10 @@ class StorageError(AttireError):
     """A file cannot be written: the disk is full or read-only, or the place is not this user's."""
 
 
+class ReviewStoreError(AttireError):
+    """The store of decisions cannot be opened, read or written, or is not one that this attire can read."""
+
+
 class MissingExtraError(AttireError):
     """A verb needs an optional dependency."""
 

@@ -6,7 +6,7 @@ rules the key out: never a class). "No collar" is an ordinary value: observed ab
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -90,3 +90,19 @@ def encode(
 def labelled(taxonomy: Taxonomy, hot: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """bool[N, A]: whether any value of each key is set in `hot` (bool[N, K])."""
     return np.logical_or.reduceat(hot, taxonomy.starts, axis=1) if taxonomy.keys else np.zeros((len(hot), 0), bool)
+
+
+def contradicts(answer: Collection[str], stated: Collection[str]) -> bool:
+    """Whether an answer contradicts what is stated of the field: it names a value that is not among the stated ones.
+
+    It says nothing against stated values that it leaves out, and where nothing is stated it contradicts nothing.
+
+    >>> contradicts(["red"], ["red", "blue"]), contradicts(["red", "green"], ["red"]), contradicts(["red"], [])
+    (False, True, False)
+    """
+    return bool(stated) and not set(answer) <= set(stated)
+
+
+def contradicted(taxonomy: Taxonomy, hot: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """bool[N, A]: `contradicts` of every (product, key), from answered and stated values as bool[N, K]."""
+    return labelled(taxonomy, hot) & labelled(taxonomy, chosen & ~hot)

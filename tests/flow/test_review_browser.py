@@ -331,6 +331,23 @@ def test_a_lost_connection_is_told_and_made_good(ann: Person, desk: Desk) -> Non
     ann.faults = [fault for fault in ann.faults if "ERR_INTERNET_DISCONNECTED" not in fault]
 
 
+def test_what_could_not_be_saved_is_shown_as_it_was(ann: Person, desk: Desk) -> None:
+    page = ann.open("/review?queue=suspect&key=colour")
+    shown = page.locator(".field[aria-current=true]")
+    before = shown.inner_text()
+    page.route("**/api/decide", lambda route: route.fulfill(status=503, body="the store is full."))
+    ann.press("c")
+    expect(page.locator("#saved")).to_have_text("Not saved: the store is full.")
+    expect(page.locator(".saving")).to_have_count(0)
+    assert page.locator(".field[data-key=colour]").inner_text() == before
+    assert not desk.store.history()
+    page.unroute("**/api/decide")
+    ann.press("Enter")
+    ann.settled()
+    assert len(desk.store.history()) == 1
+    ann.faults.clear()  # the refusal, on the console
+
+
 def test_a_photo_that_is_gone(ann: Person, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = desk.photos._paths
     monkeypatch.setitem(paths, "p000", tuple(path.with_name("gone.png") for path in paths["p000"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attire.labels import Known, NotApplicable, State, Unknown, encode, label
+from attire.labels import Known, NotApplicable, State, Unknown, contradicted, contradicts, encode, label
 from attire.taxonomy import Key, Taxonomy
 
 TAXONOMY = Taxonomy(
@@ -47,3 +47,23 @@ def test_a_taxonomy_without_keys() -> None:
     targets = encode(Taxonomy(categories=("A",), keys={}), ["A"], [{}])
     assert targets.hot.shape == (1, 0)
     assert targets.state.shape == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "stated", "against"),
+    [
+        (["Pocket"], ["Pocket", "Zip"], False),  # what it leaves out it says nothing of
+        (["Zip", "Pocket"], ["Pocket", "Zip"], False),
+        (["Pocket", "Zip"], ["Pocket"], True),
+        (["Pocket", "Hood"], ["Pocket", "Zip"], True),
+        (["Hood"], ["Pocket", "Zip"], True),
+        (["Hood"], [], False),
+        ([], ["Hood"], False),
+    ],
+)
+def test_an_answer_contradicts_what_is_stated_where_it_names_another_value(
+    answer: list[str], stated: list[str], against: bool
+) -> None:
+    assert contradicts(answer, stated) is against
+    hot, chosen = (encode(TAXONOMY, [None], [{"details": values}]).hot for values in (stated, answer))
+    assert contradicted(TAXONOMY, hot, chosen).tolist() == [[False, against]]

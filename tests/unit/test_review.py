@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import csv
+import json
+import math
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 from reviewing import write_predictions
 from scipy.stats import binomtest
 
 from attire.bundle import ModelBundle
+from attire.catalog.ingest import ingest
 from attire.catalog.store import Catalog
 from attire.cli import app
-from attire.errors import ConfigError, FeedError, MissingExtraError
+from attire.errors import ConfigError, FeedError, MissingExtraError, ReviewStoreError
+from attire.labels import contradicted, encode
 from attire.predict.bulk import predict
 from attire.review.audit import audit, wilson
 from attire.review.export import export
@@ -25,6 +31,21 @@ from attire.review.queues import Filters, Queues, after, waiting
 from attire.review.store.events import Store, Verdict
 from attire.review.views import FieldView, product_view
 from attire.review.work import CATEGORY, Work
+
+
+def others(**other: object) -> pl.Expr:
+    """The column of alternatives, with this one in each row."""
+    return pl.lit(json.dumps([other]))
+
+
+def coats(folder: Path, rows: Sequence[tuple[str, str, str]]) -> Catalog:
+    """A catalog of coats with one photo for all: id, title, details."""
+    Image.new("RGB", (8, 8), "red").save(folder / "a.png")
+    with (folder / "coats.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "title", "details", "category", "image"])
+        writer.writerows([*row, "Coats", "a.png"] for row in rows)
+    return ingest(folder / "coats.csv", folder, folder / "coats")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +69,7 @@ def test_every_format_of_predictions_is_read_alike(catalog: Catalog, work: Work,
     columns = ["product", "key", "answer", "stated", "suspect"]
     assert read.fields.select(columns).equals(work.fields.select(columns))
     assert read.products == catalog.ids
-    assert read.about["precision"] == 0.95
+    assert read.precision == 0.95
 
 
 def test_what_predict_writes_is_read(catalog: Catalog, untrained: ModelBundle, tmp_path: Path) -> None:
@@ -66,7 +87,22 @@ def test_what_predict_writes_is_read(catalog: Catalog, untrained: ModelBundle, t
         (lambda rows: rows.drop("alternatives"), "no column 'alternatives'.*--format long"),
         (lambda rows: rows.with_columns(id=pl.lit("stranger")), "product 'stranger'.*Predict .* again"),
         (lambda rows: rows.with_columns(values=pl.lit("reed")), r"colour='reed'.*did you mean 'red'"),
-        (lambda rows: rows.with_columns(key=pl.lit("cut")), "says cut="),
+        (lambda rows: rows.with_columns(key=pl.lit("cut")), "has the key 'cut'"),
+        (lambda rows: rows.with_columns(key=pl.lit("cut"), values=None), "has the key 'cut'"),
+        (lambda rows: rows.with_columns(values=pl.lit("red|blue")), "colour of product 'p000' takes one value"),
+        (lambda rows: rows.with_columns(confidence=pl.lit("sure")), "cannot read.*conversion.*Predict again"),
+        (
+            lambda rows: rows.with_columns(confidence=math.nan),
+            r"colour of product 'p000' has a confidence outside 0\.\.1",
+        ),
+        (lambda rows: pl.concat([rows, rows]), "colour of product 'p000' stands in two rows"),
+        (lambda rows: rows.with_columns(alternatives=pl.lit("[{")), "cannot read the predictions.*JSON"),
+        (lambda rows: rows.with_columns(alternatives=pl.lit("{}")), "cannot read the predictions.*JSON"),
+        (lambda rows: rows.with_columns(alternatives=pl.lit("[" * 2000)), "cannot read the predictions.*JSON"),
+        (lambda rows: rows.with_columns(alternatives=others(value="reed", confidence=0.1)), "colour='reed'"),
+        (lambda rows: rows.with_columns(alternatives=others(value="red", confidence=7)), "confidence outside"),
+        (lambda rows: rows.with_columns(alternatives=others(value="red")), "confidence outside"),
+        (lambda rows: rows.with_columns(alternatives=others(confidence=0.1)), "alternative without a value"),
     ],
 )
 def test_predictions_of_something_else_are_refused(
@@ -76,6 +112,81 @@ def test_predictions_of_something_else_are_refused(
     change(pl.read_parquet(path).filter(pl.col("key") == "colour")).write_parquet(path)
     with pytest.raises(FeedError, match=told):
         Work(catalog, path)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        (b"\xff", "cannot be read"),
+        ('{"precision": "high"}', "precision is 'high'"),
+        ('{"precision": NaN}', "precision is nan"),
+    ],
+)
+def test_a_damaged_note_beside_the_predictions_is_told(
+    catalog: Catalog, tmp_path: Path, content: str | bytes, told: str
+) -> None:
+    path = write_predictions(catalog, tmp_path / "p.parquet")
+    path.with_name("p.parquet.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(FeedError, match=rf"p\.parquet\.json.*{told}.*Predict again"):
+        Work(catalog, path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_path_is_no_pattern(catalog: Catalog, tmp_path: Path, suffix: str) -> None:
+    write_predictions(catalog, tmp_path / f"week1{suffix}", catalog.ids[:5])
+    chosen = write_predictions(catalog, tmp_path / f"week1x{suffix}", catalog.ids[:7])
+    assert Work(catalog, chosen.rename(tmp_path / f"week[1]{suffix}")).products == catalog.ids[:7]
+
+
+def test_only_another_value_contradicts_a_key_that_takes_several(store: Store, tmp_path: Path) -> None:
+    """As the evaluation counts: an answer that names some of the stated values is right, and no label is doubted."""
+    cases: list[tuple[tuple[str, ...], tuple[str, ...], str, tuple[str, ...]]] = [
+        # stated, answered, status, proposed
+        (("hood", "zip"), ("zip",), "stated", ("hood", "zip")),
+        (("hood", "zip"), ("zip", "hood"), "sure", ("zip", "hood")),
+        (("hood",), ("hood", "zip"), "suspect", ("hood", "zip")),
+        (("hood", "zip"), ("hood", "pocket"), "suspect", ("hood", "pocket", "zip")),
+        (("hood",), ("pocket",), "suspect", ("hood", "pocket")),
+        ((), ("pocket",), "sure", ("pocket",)),
+        (("pocket",), ("pocket",), "sure", ("pocket",)),
+    ]
+    catalog = coats(tmp_path, [(f"p{n}", "", "|".join(stated)) for n, (stated, *_) in enumerate(cases)])
+    taxonomy, path = catalog.taxonomy, tmp_path / "p.parquet"
+    pl.DataFrame(
+        {
+            "id": catalog.ids,
+            "category": "Coats",
+            "category_confidence": 0.99,
+            "key": "details",
+            "values": ["|".join(answer) for _, answer, *_ in cases],
+            "confidence": 0.97,
+            "alternatives": None,
+            "reason": None,
+        }
+    ).write_parquet(path)
+    work = Work(catalog, path)
+    queues = Queues(work, audit=100)
+    suspects = queues.of(Filters(queue="suspect")).rows()
+    assert suspects == [(f"p{n}", "details") for n, (_, _, status, _) in enumerate(cases) if status == "suspect"]
+    chosen = encode(taxonomy, [None] * len(cases), [{"details": answer} for _, answer, *_ in cases]).hot
+    wrong = contradicted(taxonomy, catalog.targets().hot, chosen)
+    assert [(catalog.ids[row], "details") for row in np.flatnonzero(wrong)] == suspects, "as the evaluation counts"
+    for id, (stated, _, status, proposed) in zip(catalog.ids, cases, strict=True):
+        _, field = product_view(work, id, {}).fields
+        assert (field.status, set(field.proposal)) == (status, set(proposed))
+        assert field.confidence == pytest.approx(0.97)
+        assert set(field.proposal) >= set(stated), "Enter takes no label away"
+        store.decide("Ann", [Verdict(id, "details", "accept", field.proposal, 0)])
+    found = audit(queues, store)
+    assert (found.overall.right, found.overall.judged) == (7, 7)
+    assert [one.judged for one in found.feed] == [1, 3, 3]
+    store.decide(
+        "Ben", [Verdict("p4", "details", "set", ("hood",), 1), Verdict("p3", "details", "set", ("pocket",), 1)]
+    )
+    assert audit(queues, store).overall.right == 5, "a filled value that a person takes away was wrong"
 
 
 def test_queues_hold_what_they_say(work: Work, queues: Queues) -> None:
@@ -263,12 +374,52 @@ def test_export_writes_the_changes_and_a_feed_that_ingest_reads(
     assert [new[id] for id in untouched] == [catalog[id] for id in untouched]
 
 
+def test_a_table_for_people_holds_no_formula_and_the_feed_is_as_it_was(store: Store, tmp_path: Path) -> None:
+    catalog = coats(tmp_path, [("=1+1", "@Coat", "zip|hood"), ("-p2", "'+quoted", "hood"), ("p3", "", "hood|zip")])
+    key = "details"
+    store.decide(
+        "=HYPERLINK(1)", [Verdict("=1+1", key, "clear", (), 0), Verdict("-p2", key, "set", ("hood", "zip"), 0)]
+    )
+    store.decide("Ann", [Verdict("p3", key, "set", ("zip", "hood"), 0)])
+    made = export(catalog, store, tmp_path / "out of [1] $HOME 'x'")
+    with made.diff.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["id"], row["who"]) for row in rows] == [("'-p2", "'=HYPERLINK(1)"), ("'=1+1", "'=HYPERLINK(1)")]
+    assert made.changed == 2, "the same values in another order are no change"
+    app(shlex.split(made.command.replace("NEW_CATALOG", str(tmp_path / "new")))[1:], result_action="return_value")
+    new = Catalog.open(tmp_path / "new")
+    assert new.ids == catalog.ids
+    assert [new[id].title for id in new.ids] == [catalog[id].title for id in catalog.ids]
+    assert set(new["-p2"].labels["details"]) == {"hood", "zip"}
+
+
 def test_a_store_of_another_catalog_is_refused(catalog: Catalog, store: Store, tmp_path: Path) -> None:
     store.decide("Ann", [Verdict("stranger", "colour", "clear", (), 0)])
     with pytest.raises(ConfigError, match=r"'stranger'.*--store"):
         export(catalog, store, tmp_path / "out")
+    command = ["review", "export", str(catalog.path), "--out", str(tmp_path / "x")]
     with pytest.raises(ConfigError, match="not reviewed yet"):
-        app(["review", "export", str(catalog.path), "--out", str(tmp_path / "x")], result_action="return_value")
+        app(command, result_action="return_value")
+    with pytest.raises(ReviewStoreError, match="No such file"):
+        app([*command, "--store", str(tmp_path / "typo.sqlite")], result_action="return_value")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (Verdict("p001", "cut", "set", ("slim",), 0), "'cut' is not one of 2 keys"),
+        (Verdict("p001", "colour", "set", ("reed",), 0), "colour='reed'.*did you mean 'red'"),
+        (Verdict("p001", CATEGORY, "set", ("Hats",), 0), "Hats"),
+        (Verdict("p001", "colour", "set", ("red", "blue"), 0), "takes one value"),
+    ],
+)
+def test_decisions_in_words_that_the_catalog_lacks_are_told(
+    catalog: Catalog, store: Store, tmp_path: Path, said: Verdict, told: str
+) -> None:
+    store.decide("Ann", [said])
+    with pytest.raises(ConfigError, match=rf"'p001' in other words than .*{told}"):
+        export(catalog, store, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_missing_extras_are_named(catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

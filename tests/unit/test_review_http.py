@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +15,14 @@ from reviewing import write_predictions
 
 from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
-from attire.review.app import open_desk, review_app
+from attire.cli import app
+from attire.errors import ConfigError
+from attire.review.app import open_desk, review_app, serve
 from attire.review.desk import Desk
 from attire.review.options import Options
 from attire.review.photos import Photos
 from attire.review.queues import Filters
+from attire.review.security import read_token
 from attire.review.store.claims import looking
 from attire.review.store.events import Store
 from attire.review.work import CATEGORY
@@ -104,6 +110,42 @@ def test_elsewhere_only_with_the_token(desk: Desk) -> None:
     let_in = client.get("/review?queue=all&token=s3cret")
     assert (let_in.status_code, let_in.headers["location"]) == (303, "/review?queue=all")
     assert client.get("/name", headers={"Host": "shop.example"}).status_code == 200
+
+
+def test_the_token_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret, file = "0123456789-._~az", tmp_path / "token"
+    file.write_text(f"  {secret}\r\nmore\n")
+    assert (read_token("", None), read_token(secret, None)) == ("", secret)
+    assert read_token("another-one-for-this", file) == secret
+    monkeypatch.setenv("ATTIRE_REVIEW_TOKEN", secret)
+    _, bound, _ = app.parse_args(["review", "catalog", "--predictions", "p.parquet"])
+    assert bound.arguments["token"] == secret
+    for wrong in ("short", "sixteen words in a row", "0123456789abcdé", ";" * 20):
+        with pytest.raises(ConfigError, match="not 16 letters"):
+            read_token(wrong, None)
+    for content in (b"", b"\n" + secret.encode(), b"short"):
+        file.write_bytes(content)
+        with pytest.raises(ConfigError, match=r"token in .*not 16 letters"):
+            read_token("", file)
+    file.write_bytes(b"\xff")
+    for unreadable in (file, tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(ConfigError, match="cannot read the token in"):
+            read_token("", unreadable)
+
+
+def test_an_address_that_cannot_be_had_is_told(desk: Desk) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for host, port in (("127.0.0.1", taken.getsockname()[1]), ("127.0.0.1", 99999), ("a..b", 1)):
+            with pytest.raises(ConfigError, match=r"cannot answer on .*--port"):
+                serve(review_app(desk), host, port)
+
+
+def test_a_decision_that_cannot_be_saved_is_told(desk: Desk, ann: TestClient) -> None:
+    with closing(sqlite3.connect(str(desk.store.engine.url.database))) as other:
+        other.execute("DROP TABLE events")
+    verdict = {"product": "p001", "key": "colour", "action": "set", "values": ["red"], "version": 0}
+    answer = ann.post("/api/decide", json={"batch": "12345678", "verdicts": [verdict], **PAGE})
+    assert (answer.status_code, "review.sqlite cannot be used" in answer.text) == (503, True), answer.text
 
 
 def test_conflicts_show_what_the_other_decided(desk: Desk, ann: TestClient) -> None:

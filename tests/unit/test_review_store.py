@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,9 +14,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from postgres import Cluster
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
-from attire.errors import ConfigError
+from attire.errors import ConfigError, ReviewStoreError
 from attire.review.store.claims import LEASE, claim, looking, release, renew
 from attire.review.store.events import Action, Store, Verdict
 from attire.review.store.models import Base
@@ -140,7 +141,7 @@ def test_of_many_at_once_exactly_one_wins(store: Store) -> None:
 def test_the_database_refuses_to_change_history(store: Store, change: str) -> None:
     store.decide("Ann", [say()])
     with (
-        pytest.raises(DBAPIError, match="append-only"),
+        pytest.raises(ReviewStoreError, match="append-only"),
         store.engine.execution_options(writes=True).begin() as connection,
     ):
         connection.execute(text(change))
@@ -187,11 +188,106 @@ def test_of_many_at_once_each_product_goes_to_one(store: Store) -> None:
     assert sorted(given) == sorted(products[:30])
 
 
+@pytest.mark.parametrize("version", [1, 7, 2**31 - 1, 2**63 - 2, 2**80])
+def test_a_version_that_nobody_can_have_seen_freezes_nothing(store: Store, version: int) -> None:
+    ahead = store.decide("Ann", [say("red", version=version), say("logo", key="tags")])
+    assert [held.key for held in ahead.saved] == ["tags"]
+    assert [(held.version, held.decided, held.reviewer) for held in ahead.conflicts] == [(0, False, "")]
+    assert store.decide("Ann", [say("red")]).saved[0].version == 1
+    assert store.decide("Ann", [say("blue", version=version + 1)]).conflicts[0].values == ("red",)
+    assert (values(store), len(store.history())) == (("red",), 2)
+
+
+def test_a_field_that_is_judged_twice_at_one_stroke_keeps_the_first(store: Store) -> None:
+    both = store.decide("Ann", [say("red"), say("blue"), say("green", version=1)])
+    assert [held.values for held in both.saved] == [("red",)]
+    assert len(both.conflicts) == 2
+    assert values(store) == ("red",)
+
+
 def test_places_that_cannot_be_opened(tmp_path: Path) -> None:
     for store, told in (
         ("mysql://x/y", "expected SQLite"),
-        (str(tmp_path / "no" / "where.sqlite"), "unable to open"),
-        ("postgresql://nobody@127.0.0.1:9/x", "cannot open the store"),
+        ("sqlite://", "expected SQLite"),  # in memory: nothing would be kept
+        ("sqlite:///:memory:", "expected SQLite"),
+        ("://", "is not a URL"),
     ):
         with pytest.raises(ConfigError, match=told):
             Store(store)
+    for store, told in (
+        (str(tmp_path / "no" / "where.sqlite"), "No such file or directory.*--store"),
+        (str(tmp_path), "Is a directory.*--store"),
+        ("postgresql://nobody:secret@127.0.0.1:9/x", r"nobody:\*\*\*@.*cannot be used: .*refused"),
+    ):
+        with pytest.raises(ReviewStoreError, match=told):
+            Store(store)
+    with pytest.raises(ReviewStoreError, match="No such file"):
+        Store(tmp_path / "review.sqlite", create=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_decision_is_on_disk_when_it_is_acknowledged(tmp_path: Path) -> None:
+    with Store(tmp_path / "review.sqlite").engine.connect() as connection:
+        full = 2
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == full
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+
+
+def test_the_store_is_its_owners_unless_its_mode_was_changed(tmp_path: Path) -> None:
+    path = tmp_path / "review.sqlite"
+    for mode in (0o600, 0o660):
+        store = Store(path)
+        store.decide("Ann", [say()])
+        files = [path.with_name(path.name + end) for end in ("", "-wal", "-shm")]
+        assert [file.stat().st_mode & 0o777 for file in files] == [mode] * 3
+        store.close()
+        path.chmod(0o660)
+
+
+def change(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
+
+
+def test_a_store_of_a_newer_attire_is_told(url: str) -> None:
+    store = Store(url)
+    with store.engine.execution_options(writes=True).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    store.close()
+    with pytest.raises(ReviewStoreError, match=r"newer attire.*'9999'.*Update attire"):
+        Store(url)
+
+
+def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "places.sqlite"
+    change(path, "CREATE TABLE places (url TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(ReviewStoreError, match="database of something else"):
+        Store(path)
+    assert path.read_bytes()[100:] == before[100:], "but for the header, which says that there is a log beside it"
+    path.write_text("no database " * 1000)
+    with pytest.raises(ReviewStoreError, match="not a database"):
+        Store(path)
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 5, 8])
+def test_a_store_with_a_damaged_page_is_told_when_it_is_opened(tmp_path: Path, page: int) -> None:
+    path = tmp_path / "review.sqlite"
+    store = Store(path)
+    store.decide("Ann", [say(product=f"product {n}") for n in range(500)])
+    store.close()
+    content, size = bytearray(path.read_bytes()), 4096
+    content[page * size : page * size + 200] = b"\xee" * 200
+    path.write_bytes(content)
+    with pytest.raises(ReviewStoreError, match=r"review.sqlite.*(damaged|malformed).*copy in"):
+        Store(path)
+
+
+def test_damage_that_comes_later_is_told_too(tmp_path: Path) -> None:
+    path = tmp_path / "review.sqlite"
+    store = Store(path)
+    store.decide("Ann", [say()])
+    store.close()
+    path.write_bytes(path.read_bytes()[:4096])
+    with pytest.raises(ReviewStoreError, match=r"cannot be used.*--store"):
+        store.held()

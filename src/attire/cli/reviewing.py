@@ -24,7 +24,8 @@ def page(
     options: Annotated[Options, Parameter(name="*")],
     host: str = "127.0.0.1",
     port: int = 8100,
-    token: str = "",
+    token: Annotated[str, Parameter(env_var="ATTIRE_REVIEW_TOKEN", show_default=False)] = "",
+    token_file: Path | None = None,
 ) -> None:
     """Open a page on which people check and correct predictions. Decisions are kept in CATALOG/review.sqlite.
 
@@ -36,17 +37,20 @@ def page(
         Address to answer on. Any other than this machine's own needs a token.
     token
         What a browser needs to be let in, as part of the link; drawn at random for other hosts where none is given.
+        Whoever can list the processes of this machine sees it in the command: better set the variable, or a file.
+    token_file
+        File with the token in its first line.
     """
     try:
         from attire.review.app import open_desk, review_app, serve
-        from attire.review.security import is_local
+        from attire.review.security import is_local, read_token
     except ImportError:
         raise MissingExtraError("reviewing", "review") from None
+    secret = read_token(token, token_file) or ("" if is_local(host) else secrets.token_urlsafe(24))
     desk = open_desk(catalog, options)
-    secret = token or ("" if is_local(host) else secrets.token_urlsafe(24))
     console.print(facts({"products": f"{len(desk.work.products):,}", "fields": f"{len(desk.work.fields):,}"}))
-    link = f"http://{host}:{port}/{f'?token={secret}' if secret else ''}"
-    console.print(f"{link}  (Ctrl-C ends it; every decision is saved when it is made)", soft_wrap=True)
+    link = f"http://{f'[{host}]' if ':' in host else host}:{port}/{f'?token={secret}' if secret else ''}"
+    console.print(f"{link}  (Ctrl-C ends it; every decision is saved when it is made)", soft_wrap=True, markup=False)
     serve(review_app(desk, host=host, token=secret), host, port)
 
 
@@ -74,7 +78,7 @@ def export(catalog: Path, /, *, out: Path, store: str | None = None) -> None:
         raise ConfigError(
             f"{catalog} was not reviewed yet: it has no {STORE}. Name the store of its page with --store."
         )
-    made = run(opened, Store(store or catalog / STORE), out)
+    made = run(opened, Store(store or catalog / STORE, create=False), out)
     console.print(f"{made.decided:,} decisions, {made.changed:,} of them changes")
-    console.print(f"{made.diff}")
-    console.print(made.command, soft_wrap=True, highlight=False)
+    for line in (str(made.diff), made.command):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)

@@ -88,18 +88,21 @@ def card(evidence: Evidence, pick: Pick, photos: Sequence[Path]) -> Card:
         stated, chosen = (
             np.arange(len(words)) == c[row] for c in (evidence.truth.category, evidence.decisions.category)
         )
+        right = bool((stated & chosen).any())
     else:
         words, columns = taxonomy.keys[key].values, taxonomy.columns[key]
         probability = evidence.decisions.probability[row, columns]
         stated, chosen = evidence.truth.hot[row, columns].astype(bool), evidence.decisions.chosen[row, columns]
-        open = evidence.accepted is not None and not evidence.accepted[row, list(taxonomy.keys).index(key)]
+        place = list(taxonomy.keys).index(key)
+        right = bool(evidence.matches.right[row, place])
+        open = evidence.accepted is not None and not evidence.accepted[row, place]
     others = [i for i in np.argsort(-probability, kind="stable") if not chosen[i] and probability[i] >= FAINTEST]
     return Card(
         id=evidence.ids[row],
         key=key or CATEGORY,
         stated=_joined(words, stated),
         answer=_joined(words, chosen),
-        right=bool(chosen.any() and not (chosen & ~stated).any()),
+        right=right,
         open=open,
         confidence=float(probability[chosen].prod()),
         alternatives=tuple(Alternative(words[i], float(probability[i])) for i in others[:ALTERNATIVES]),

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
 
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from attire.errors import CatalogError, TaxonomyError
-from attire.review.desk import Desk, TheDesk, TheReviewer, found
-from attire.review.queues import Filters, after, waiting
+from attire.review.desk import Desk, TheDesk, TheReviewer
+from attire.review.queues import Filters, Text, after, waiting
 from attire.review.store.claims import renew
 from attire.review.store.events import Action, Held, Result, Verdict
-from attire.review.work import CATEGORY, check_values
+from attire.review.work import CATEGORY, ordered
 
 AHEAD = 5  # products that a client may ask for at once
 AT_ONCE = 500  # verdicts of one request
 actions = APIRouter(prefix="/api")
+ClientName = Annotated[str, Field(pattern=r"^[\w.-]{8,64}$")]
 
 
 class _Message(BaseModel):
@@ -26,28 +27,28 @@ class _Message(BaseModel):
 class _FromPage(_Message):
     """What a page sends that may have products leased; `page` is the name that the server gave it."""
 
-    page: str = Field(min_length=8, max_length=64)
+    page: ClientName
 
 
 class Next(_FromPage):
     """Products behind `last` in the queue, at most `count`."""
 
     filters: Filters
-    last: str = ""
+    last: Text = ""
     count: int = Field(default=1, ge=1, le=AHEAD)
 
 
 class One(_FromPage):
     """The product `id`, which the page is about to show."""
 
-    id: str
+    id: Text
     filters: Filters = Filters()
 
 
 class Hold(_FromPage):
     """Products that the page shows still, or again."""
 
-    products: list[str] = Field(max_length=AT_ONCE)
+    products: list[Text] = Field(max_length=AT_ONCE)
 
 
 class Release(_FromPage):
@@ -73,10 +74,10 @@ class Cards(_Message):
 class Said(_Message):
     """A verdict on one field, by who saw `version` events of it."""
 
-    product: str
-    key: str
+    product: Text
+    key: Text
     action: Action
-    values: tuple[str, ...] = ()
+    values: tuple[Text, ...] = Field(default=(), max_length=AT_ONCE)
     version: int = Field(ge=0)
 
 
@@ -86,10 +87,10 @@ class Decide(_FromPage):
     card: the product to draw again.
     """
 
-    batch: str = Field(min_length=8, max_length=64)
+    batch: ClientName
     verdicts: list[Said] = Field(min_length=1, max_length=AT_ONCE)
     filters: Filters = Filters()
-    card: str | None = None
+    card: Text | None = None
 
 
 class Undo(_FromPage):
@@ -135,10 +136,7 @@ def next_products(desk: TheDesk, reviewer: TheReviewer, asked: Next) -> Cards:
 @actions.post("/card")
 def card(desk: TheDesk, reviewer: TheReviewer, asked: One) -> Card:
     """One product, whoever has it; leased to the page where nobody has."""
-    try:
-        desk.work.catalog.rows_of([asked.id])
-    except CatalogError as error:
-        raise found(error) from None
+    desk.work.catalog.rows_of([asked.id])
     desk.lease(reviewer, asked.page, [asked.id], 1)
     return _card(desk, asked.id, asked.filters, reviewer)
 
@@ -146,6 +144,7 @@ def card(desk: TheDesk, reviewer: TheReviewer, asked: One) -> Card:
 @actions.post("/hold", status_code=204)
 def hold(desk: TheDesk, reviewer: TheReviewer, asked: Hold) -> None:
     """Lease again what the page shows: it was out of sight, perhaps for long."""
+    desk.work.catalog.rows_of(asked.products)
     desk.lease(reviewer, asked.page, asked.products, len(asked.products))
 
 
@@ -158,6 +157,7 @@ def give_back(desk: TheDesk, asked: Release) -> None:
 @actions.post("/decide")
 def decide(desk: TheDesk, reviewer: TheReviewer, asked: Decide) -> Fates:
     """Keep verdicts; those on fields that changed since they were seen are refused, and told."""
+    _check_answer(desk, asked.filters, asked.card)
     verdicts = [_verdict(desk, said) for said in asked.verdicts]
     verdicts += [more for verdict in verdicts if verdict.key == CATEGORY for more in _ruled_out(desk, verdict)]
     result = desk.store.decide(reviewer, verdicts, asked.batch, desk.work.digest)
@@ -168,27 +168,29 @@ def decide(desk: TheDesk, reviewer: TheReviewer, asked: Decide) -> Fates:
 @actions.post("/undo")
 def undo(desk: TheDesk, reviewer: TheReviewer, asked: Undo) -> Fates:
     """Undo the reviewer's last stroke; the product that it was on comes with the answer."""
+    _check_answer(desk, asked.filters)
     result = desk.store.undo(reviewer, desk.work.digest)
     products = {held.product for held in result.saved}
     desk.lease(reviewer, asked.page, list(products), len(products))
     return _fates(desk, reviewer, asked.filters, result, products.pop() if len(products) == 1 else None)
 
 
+def _check_answer(desk: Desk, filters: Filters, card: str | None = None) -> None:
+    """Raise `CatalogError` or `TaxonomyError` for what an answer could not show, before anything is saved."""
+    desk.queues.of(filters)
+    desk.work.catalog.rows_of([] if card is None else [card])
+
+
 def _verdict(desk: Desk, said: Said) -> Verdict:
-    """`said`, checked; raises an HTTP error for what is not in the catalog."""
-    try:
-        desk.work.catalog.rows_of([said.product])
-        check_values(desk.work.catalog, said.key, said.values)
-    except CatalogError as error:
-        raise found(error) from None
-    except TaxonomyError as error:
-        raise HTTPException(422, str(error)) from None
+    """`said`, checked; raises `CatalogError`, `TaxonomyError`, or an HTTP error for what makes no sense."""
+    desk.work.catalog.rows_of([said.product])
+    values = ordered(desk.work.catalog, said.key, said.values)
     needs_values = said.action in ("accept", "set")
     if needs_values != bool(said.values):
         raise HTTPException(422, f"'{said.action}' goes {'with' if needs_values else 'without'} values.")
     if said.key == CATEGORY and said.action == "not applicable":
         raise HTTPException(422, "A category always applies: clear it, or set another.")
-    return Verdict(**said.model_dump())
+    return Verdict(said.product, said.key, said.action, values, said.version)
 
 
 def _ruled_out(desk: Desk, verdict: Verdict) -> Iterable[Verdict]:

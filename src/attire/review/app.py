@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -10,12 +12,15 @@ from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 
 from attire.catalog.store import Catalog
+from attire.errors import ConfigError
 from attire.review.actions import actions
+from attire.review.bodies import Bodies
 from attire.review.desk import Desk, clean_name
 from attire.review.options import Options
 from attire.review.pages import pages
 from attire.review.photos import Photos
 from attire.review.queues import Queues
+from attire.review.refusals import refuse_by_error
 from attire.review.security import guard
 from attire.review.store.events import Store
 from attire.review.work import Work
@@ -26,7 +31,12 @@ STATIC = Path(__file__).with_name("static")
 
 
 def open_desk(catalog: Path, options: Options) -> Desk:
-    """Everything that the page shows; raises `CatalogError`, `FeedError`, `ConfigError`, `BundleError`."""
+    """Everything that the page shows.
+
+    Raises `CatalogError`, `FeedError`, `ConfigError`, `ReviewStoreError`, `BundleError`.
+    """
+    if options.audit < 0:
+        raise ConfigError(f"--audit {options.audit}: expected how many fields to draw, 0 or more.")
     opened = Catalog.open(catalog)
     work = Work(opened, options.predictions)
     queues = Queues(work, audit=options.audit, seed=options.seed)
@@ -38,7 +48,9 @@ def review_app(desk: Desk, *, host: str = "127.0.0.1", token: str = "") -> FastA
     """The application; `host` is what it is bound to, `token` what a browser needs to be let in."""
     app = FastAPI(title="attire review", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.desk = desk
-    guard(app, host=host, token=token)
+    app.add_middleware(Bodies)
+    guard(app, host=host, token=token)  # before it, for what is added last sees a request first
+    refuse_by_error(app)
     app.include_router(pages)
     app.include_router(actions)
 
@@ -51,5 +63,13 @@ def review_app(desk: Desk, *, host: str = "127.0.0.1", token: str = "") -> FastA
 
 
 def serve(app: FastAPI, host: str, port: int) -> None:
-    """Answer until interrupted."""
-    uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)
+    """Answer until interrupted; raises `ConfigError` where the address cannot be had."""
+    try:
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError, ValueError) as error:
+        reason = str(getattr(error, "strerror", None) or error).rstrip(".")
+        raise ConfigError(f"cannot answer on {host}:{port}: {reason}. Choose another --host or --port.") from None
+    # h11 bounds the header of a request (64 KiB), httptools does not.
+    config = uvicorn.Config(app, http="h11", ws="none", log_level="warning", server_header=False)
+    with listening, suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from attire.labels import contradicts
 from attire.review.queues import Queues
 from attire.review.store.events import Held, Store
-from attire.review.work import CATEGORY, joined
+from attire.review.work import CATEGORY
+from attire.taxonomy import SEPARATOR
 
 Z = 1.959964  # 95%, two-sided
 CONFIDENCES = (0.0, 0.8, 0.9, 0.95, 0.99)
@@ -67,8 +69,8 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 def audit(queues: Queues, store: Store) -> Audit:
     """Figures from every decided field of the sample.
 
-    A filled value is right where the reviewer let exactly it stand. A field that was cleared counts as wrong: what a
-    person cannot see should not have been filled.
+    A filled field is right where what the reviewer says does not contradict it, as the feed's labels count in an
+    evaluation. One that was cleared counts as wrong: what a person cannot see should not have been filled.
     """
     sample = queues.sample()
     held = store.held(sample["product"].unique().to_list())
@@ -92,8 +94,8 @@ def audit(queues: Queues, store: Store) -> Audit:
         tuple(measured(f"{low:.0%} or more" if low else "any", pl.col("confidence") >= low) for low in CONFIDENCES),
         (
             measured("the feed is silent", pl.col("stated").is_null()),
-            measured("the feed says the same", (pl.col("stated") == pl.col("answer")).fill_null(False)),
-            measured("the feed says otherwise", pl.col("suspect")),
+            measured("the feed agrees", pl.col("stated").is_not_null() & ~pl.col("contradicts")),
+            measured("the feed says otherwise", pl.col("contradicts")),
         ),
         tuple(sorted((one for one in keys if one.judged >= ENOUGH), key=lambda one: (one.precision, one.title))),
     )
@@ -107,4 +109,4 @@ def _measured(title: str, fields: pl.DataFrame, of: int) -> Measured:
 
 
 def _right(said: Held, answer: str) -> bool:
-    return said.state == "known" and joined(said.values) == answer
+    return said.state == "known" and not contradicts(answer.split(SEPARATOR), said.values)

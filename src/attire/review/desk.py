@@ -12,7 +12,6 @@ from urllib.parse import quote, unquote
 from fastapi import Depends, HTTPException, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from attire.errors import CatalogError
 from attire.review.photos import Photos
 from attire.review.queues import QUEUES, Filters, Queues
 from attire.review.store.claims import claim, looking, release
@@ -132,19 +131,16 @@ def the_reviewer(request: Request) -> str:
     name = known_reviewer(request)
     if name:
         return name
-    if request.url.path.startswith("/api/"):
+    path, query = request.scope["path"], request.scope["query_string"].decode("latin-1")
+    if path.startswith("/api/"):
         raise HTTPException(401, "Say who you are first: open / in this browser.")
-    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    back = path + (f"?{query}" if query else "")
     raise HTTPException(303, headers={"Location": f"/name?back={quote(back)}"})
 
 
 def clean_name(text: str) -> str:
     """One line of at most `NAME_LENGTH` characters that can be seen."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())[:NAME_LENGTH]
-
-
-def found(error: CatalogError) -> HTTPException:
-    return HTTPException(404, str(error))
 
 
 TheDesk = Annotated[Desk, Depends(desk_of)]

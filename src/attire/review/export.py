@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from attire.catalog.store import TAXONOMY, Catalog, Product
-from attire.errors import ConfigError
+from attire.errors import ConfigError, TaxonomyError
 from attire.files import replacing
 from attire.review.store.events import Held, Store
-from attire.review.work import CATEGORY, joined
+from attire.review.work import CATEGORY, joined, ordered
+from attire.spreadsheets import safe_text
 from attire.taxonomy import SEPARATOR
 
 DIFF, FEED = "changes.csv", "feed.csv"
@@ -42,16 +43,12 @@ def export(catalog: Catalog, store: Store, out: Path) -> Exported:
     by_product: dict[str, dict[str, Held]] = {}
     for (product, key), said in held.items():
         by_product.setdefault(product, {})[key] = said
-    known = set(catalog.ids)
-    if strangers := by_product.keys() - known:
-        raise ConfigError(
-            f"the store has decisions on {len(strangers):,} products that {catalog.path} has not ('{min(strangers)}'): "
-            "is it the store of another catalog? Name the right one with --store."
-        )
+    _check(catalog, held)
     try:
         out.mkdir(parents=True, exist_ok=True)
         changes = list(_changes(catalog, by_product))
-        _write(out / DIFF, ["id", "key", "before", "after", "state", "who", "when"], changes)
+        safe = ([safe_text(cell) for cell in row] for row in changes)  # people open it in a spreadsheet
+        _write(out / DIFF, ["id", "key", "before", "after", "state", "who", "when"], safe)
         columns = _columns(catalog)
         keys = [*catalog.taxonomy.keys]
         _write(
@@ -67,6 +64,24 @@ def export(catalog: Catalog, store: Store, out: Path) -> Exported:
     return Exported(out / DIFF, out / FEED, len(held), len(changes), _command(catalog, out, columns))
 
 
+def _check(catalog: Catalog, held: Mapping[tuple[str, str], Held]) -> None:
+    """Raise `ConfigError` for decisions on products, or in words, that the catalog lacks."""
+    other = "is it the store of another catalog? Name the right one with --store."
+    if strangers := {product for product, _ in held} - set(catalog.ids):
+        raise ConfigError(
+            f"the store has decisions on {len(strangers):,} products that are not in {catalog.path} "
+            f"('{min(strangers)}'): {other}"
+        )
+    for (product, key), said in held.items():
+        try:
+            ordered(catalog, key, said.values)
+        except TaxonomyError as error:
+            raise ConfigError(
+                f"the store has a decision on product '{product}' in other words than {catalog.path}: {error} Give "
+                f"the word back to the taxonomy, or {other}"
+            ) from None
+
+
 def _changes(catalog: Catalog, by_product: Mapping[str, Mapping[str, Held]]) -> Iterator[list[str]]:
     """Every decided field whose value is not the catalog's."""
     order = [CATEGORY, *catalog.taxonomy.keys]
@@ -74,7 +89,7 @@ def _changes(catalog: Catalog, by_product: Mapping[str, Mapping[str, Held]]) -> 
         product = catalog[id]
         for key in sorted(by_product[id], key=order.index):
             said = by_product[id][key]
-            before, after = _stated(catalog, product, key), joined(said.values)
+            before, after = _stated(catalog, product, key), joined(ordered(catalog, key, said.values))
             if before != after:
                 name = "category" if key == CATEGORY else key
                 yield [id, name, before, after, said.state, said.reviewer, said.at.isoformat(timespec="seconds")]
@@ -83,8 +98,7 @@ def _changes(catalog: Catalog, by_product: Mapping[str, Mapping[str, Held]]) -> 
 def _stated(catalog: Catalog, product: Product, key: str) -> str:
     if key == CATEGORY:
         return product.category or ""
-    order = catalog.taxonomy.keys[key].values.index
-    return joined(sorted(product.labels.get(key, ()), key=order))
+    return joined(ordered(catalog, key, product.labels.get(key, ())))
 
 
 def _row(product: Product, said: Mapping[str, Held], keys: Sequence[str]) -> list[str]:
@@ -117,9 +131,9 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 
 def _command(catalog: Catalog, out: Path, columns: Mapping[str, str]) -> str:
-    folders = " ".join(json.dumps(str(root)) if " " in str(root) else str(root) for root in _roots(catalog))
-    renamed = "".join(f' --{name} "{column}"' for name, column in columns.items() if column != name)
-    return f"attire ingest {out / FEED} --images {folders} --taxonomy {out / TAXONOMY}{renamed} --out NEW_CATALOG"
+    renamed = [word for name, column in columns.items() if column != name for word in (f"--{name}", column)]
+    words = ["attire", "ingest", out / FEED, "--images", *_roots(catalog), "--taxonomy", out / TAXONOMY, *renamed]
+    return shlex.join([*map(str, words), "--out", "NEW_CATALOG"])
 
 
 def _roots(catalog: Catalog) -> list[Path]:

@@ -9,11 +9,11 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Form, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from attire.errors import AttireError, CatalogError, PhotoError
 from attire.review.audit import audit
-from attire.review.desk import REVIEWER, TheDesk, TheReviewer, clean_name, found
+from attire.review.desk import REVIEWER, TheDesk, TheReviewer, clean_name
 from attire.review.photos import Encoded
 from attire.review.queues import QUEUES, Filters, after, waiting
+from attire.review.security import inside
 from attire.review.store.claims import looking
 from attire.review.work import CATEGORY
 
@@ -47,7 +47,7 @@ def home(desk: TheDesk, reviewer: TheReviewer) -> str:
         decided=len(decided),
         others=others,
         products=len(desk.work.products),
-        wanted=desk.work.about.get("precision"),
+        wanted=desk.work.precision,
         audit=audit(desk.queues, desk.store),
     )
 
@@ -101,22 +101,22 @@ def figures(desk: TheDesk, reviewer: TheReviewer) -> str:
         reviewer=reviewer,
         filters=Filters(queue="audit"),
         audit=audit(desk.queues, desk.store),
-        wanted=desk.work.about.get("precision"),
+        wanted=desk.work.precision,
     )
 
 
 @pages.get("/name")
 def ask_name(desk: TheDesk, back: str = "/") -> str:
     """Who are you?"""
-    return desk.draw("name.html", reviewer="", filters=Filters(), back=_inside(back))
+    return desk.draw("name.html", reviewer="", filters=Filters(), back=inside(back))
 
 
 @pages.post("/name")
 def take_name(name: Annotated[str, Form()], back: Annotated[str, Form()] = "/") -> Response:
     """Remember who decides, in a cookie."""
     if not clean_name(name):
-        return RedirectResponse(f"/name?back={quote(_inside(back))}", 303)
-    response = RedirectResponse(_inside(back), 303)
+        return RedirectResponse(f"/name?back={quote(inside(back))}", 303)
+    response = RedirectResponse(inside(back), 303)
     response.set_cookie(REVIEWER, quote(clean_name(name)), max_age=YEAR_S, httponly=True, samesite="strict")
     return response
 
@@ -124,23 +124,13 @@ def take_name(name: Annotated[str, Form()], back: Annotated[str, Form()] = "/") 
 @pages.get("/photo")
 def photo(desk: TheDesk, product: str, index: int, small: bool = False) -> Response:
     """A photo of a product; `small`: at most 240 px."""
-    try:
-        return _image(desk.photos.thumb(product, index) if small else desk.photos.photo(product, index))
-    except CatalogError as error:
-        raise found(error) from None
-    except PhotoError as error:
-        return Response(f"The photo cannot be read: {error}.", 404, media_type="text/plain")
+    return _image(desk.photos.thumb(product, index) if small else desk.photos.photo(product, index))
 
 
 @pages.get("/heat")
 def heat(desk: TheDesk, product: str, index: int, key: str, value: str) -> Response:
     """The photo under the heat map of what spoke for a value."""
-    try:
-        return _image(desk.photos.heat(product, index, None if key == CATEGORY else key, value))
-    except CatalogError as error:
-        raise found(error) from None
-    except AttireError as error:
-        return Response(str(error), 422, media_type="text/plain")
+    return _image(desk.photos.heat(product, index, None if key == CATEGORY else key, value))
 
 
 @pages.get("/words.json")
@@ -151,11 +141,6 @@ def words(desk: TheDesk) -> Response:
 
 def _query(filters: Filters) -> str:
     return urlencode(filters.model_dump(exclude_defaults=True))
-
-
-def _inside(back: str) -> str:
-    """A path of this page; never another site."""
-    return back if back.startswith("/") and not back.startswith(("//", "/\\")) else "/"
 
 
 def _image(encoded: Encoded) -> Response:

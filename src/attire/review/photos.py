@@ -47,10 +47,10 @@ class Photos:
         try:
             with Image.open(path) as image:
                 media, large = SHOWN_BY_BROWSERS.get(image.format or ""), max(image.size) > 2 * LARGE_PX
-        except OSError:
-            media, large = None, False  # `open_photo` knows the reason
-        if media is not None and not large:
-            return path.read_bytes(), media
+            if media is not None and not large:
+                return path.read_bytes(), media
+        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+            pass  # `open_photo` knows the reason
         return _jpeg(ImageOps.contain(open_photo(path, target_px=(LARGE_PX, LARGE_PX)), (LARGE_PX, LARGE_PX)), 90)
 
     def _thumb(self, product: str, index: int) -> Encoded:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from attire.review.store.events import Store
-from attire.review.work import Work
+from attire.review.work import CATEGORY, Work, ordered, values_of
 from attire.taxonomy import SEPARATOR
 
 Name = Literal["abstained", "suspect", "audit", "all"]
+Text = Annotated[str, Field(max_length=10_000)]  # the bound also refuses what UTF-8 cannot carry
 
 
 class Queue(BaseModel):
@@ -34,12 +35,12 @@ class Filters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     queue: Name = "abstained"
-    category: str = ""
-    key: str = ""
-    value: str = ""
-    low: float = Field(default=0.0, ge=0, le=1)
-    high: float = Field(default=1.0, ge=0, le=1)
-    text: str = ""
+    category: Text = ""
+    key: Text = ""
+    value: Text = ""
+    low: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+    high: float = Field(default=1.0, ge=0, le=1, allow_inf_nan=False)
+    text: Text = ""
 
 
 _ABSTAINED = pl.col("answer").is_null() & pl.col("stated").is_null()
@@ -52,7 +53,7 @@ QUEUES: dict[Name, Queue] = {
     ),
     "suspect": Queue(
         title="Suspected wrong labels",
-        purpose="The model is sure of another value than the feed states. The surest first.",
+        purpose="The model is sure of a value that the feed does not state. The surest first.",
         pick=lambda fields, audit: pl.col("suspect"),  # noqa: ARG005
         urgency=-pl.col("confidence").max().over("product"),
     ),
@@ -93,12 +94,17 @@ class Queues:
         self.of = lru_cache(maxsize=64)(self._of)
 
     def _of(self, filters: Filters) -> pl.DataFrame:
-        """product, key of every field that passes, in order of review, decided or not."""
+        """product, key of every field that passes, in order of review, decided or not.
+
+        Raises `TaxonomyError` for a category or key that is not there.
+        """
         queue = QUEUES[filters.queue]
         wanted = [queue.pick(self.fields, self.audit), pl.col("confidence").is_between(filters.low, filters.high)]
         if filters.category:
+            ordered(self.work.catalog, CATEGORY, (filters.category,))
             wanted.append(pl.col("category") == filters.category)
         if filters.key:
+            values_of(self.work.catalog, filters.key)
             wanted.append(pl.col("key") == filters.key)
         if filters.value:
             wanted.append(
@@ -125,7 +131,7 @@ class Queues:
 
 
 def _likeliest() -> pl.Expr:
-    return pl.col("alternatives").str.json_path_match("$[0].value")
+    return pl.col("alternatives").list.first().struct.field("value")
 
 
 def _ticket(seed: int, product: str, key: str) -> int:

@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from attire.catalog.store import Catalog, Product
+from attire.labels import contradicts
 from attire.prediction import Abstained, Answer
 from attire.review.store.events import Held
-from attire.review.work import CATEGORY, SURE_CATEGORY, Work, values_of
+from attire.review.work import CATEGORY, SURE_CATEGORY, Work, ordered, takes_many, values_of
 
 DIGITS = 9  # options that a single key press can choose
 TITLES = {
@@ -123,12 +124,15 @@ def field_view(
     """One field, of what was predicted, stated and decided."""
     stated = _stated(catalog, product, key)
     answer = said.values if isinstance(said, Answer) else ()
-    many = key != CATEGORY and catalog.taxonomy.keys[key].arity == "many"
+    many = takes_many(catalog, key)
     alternatives = said.alternatives if said is not None else ()
     doubted = key == CATEGORY and isinstance(said, Answer) and said.confidence < SURE_CATEGORY
     if answer and not (doubted and stated):
-        status = "suspect" if stated and set(stated) != set(answer) else "sure"
-        proposal = answer
+        if contradicts(answer, stated):
+            # An answer says nothing against the stated values that it leaves out: only a person takes them away.
+            status, proposal = "suspect", ordered(catalog, key, {*stated, *answer}) if many else answer
+        else:
+            status, proposal = ("stated", stated) if len(stated) > len(answer) else ("sure", answer)
     elif stated:
         status, proposal = "stated", stated
     else:
@@ -140,7 +144,9 @@ def field_view(
     if isinstance(said, Answer) and len(answer) == 1:
         confidences[answer[0]] = said.confidence
     sure = (
-        said.confidence if isinstance(said, Answer) and proposal == answer else confidences.get("".join(proposal[:1]))
+        said.confidence
+        if isinstance(said, Answer) and set(answer) <= set(proposal)
+        else confidences.get("".join(proposal[:1]))
     )
     return FieldView(
         product=product.id,

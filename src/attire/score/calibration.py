@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from attire.config import Decision
 from attire.errors import ConfigError
-from attire.labels import State, Targets, labelled
+from attire.labels import State, Targets, contradicted, labelled
 from attire.score.decisions import (
     Decisions,
     abstain,
@@ -205,7 +205,7 @@ def _answers(
 ) -> tuple[Floats, NDArray[np.int64], NDArray[np.bool_]]:
     """Of each answered pair whose label is known: confidence, column of its least sure value, whether it is right."""
     answered = labelled(taxonomy, decisions.chosen) & labelled(taxonomy, truth.hot)
-    right = ~labelled(taxonomy, decisions.chosen & ~truth.hot)
+    right = ~contradicted(taxonomy, truth.hot, decisions.chosen)
     return (
         confidence(taxonomy, decisions)[answered],
         _weakest(taxonomy, decisions)[answered],

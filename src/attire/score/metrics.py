@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from attire.labels import Targets, labelled
+from attire.labels import Targets, contradicted, labelled
 from attire.score.decisions import Decisions, confidence
 from attire.taxonomy import Taxonomy
 
@@ -57,7 +57,7 @@ class Matches(NamedTuple):
     predicted: Bools  # [N, A]
     iou: Floats  # [N, A], 0 where not known
     exact: Bools  # [N, A], known, and chosen are the stated values and no others
-    right: Bools  # [N, A], known, and every chosen value was stated
+    right: Bools  # [N, A], known, predicted, and not contradicted
     confidence: NDArray[np.float32]  # [N, A]
     filled: Bools | None  # [N, A], known, and sure enough for 95% precision; None where no threshold was fitted
     spurious: Bools  # [N, A], predicted, but the true category rules the key out
@@ -81,7 +81,7 @@ def match(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, accepted: Bo
         predicted=predicted,
         iou=iou,
         exact=known & (both == either),
-        right=known & predicted & (both == _count(taxonomy, chosen)),
+        right=known & predicted & ~contradicted(taxonomy, hot, chosen),
         confidence=confidence(taxonomy, decisions),
         filled=None if accepted is None else known & predicted & accepted,
         spurious=predicted & rules_out,

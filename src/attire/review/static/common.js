@@ -21,10 +21,7 @@ export async function post(path, body) {
     method: "POST", headers: { "Content-Type": "application/json" }, body: message(body),
   });
   if (response.ok) return response.json();
-  const told = await response.text();
-  let detail = told;
-  try { detail = JSON.parse(told).detail; } catch { /* plain text */ }
-  throw Object.assign(new Error(typeof detail === "string" ? detail : told), { refused: true });
+  throw new Error(await response.text());
 }
 
 // A server that does not answer is asked again until it does; one that refuses is not.
@@ -53,7 +50,7 @@ export function save(path, make, then, refused = () => {}) {
     try {
       answer = await insist(path, make());
     } catch (error) {
-      warn(error.message);
+      warn(`Not saved: ${error.message}`);
       refused();
     } finally {
       waiting -= 1;
@@ -89,6 +86,7 @@ export const worded = ({ key, values, action, state = action }) => values.map(va
   words[key]?.find(([name]) => name === value)?.[1] ?? value).join(", ") || (["clear", "unknown"].includes(state) ? "cleared" : "not applicable");
 
 export function told(fate) {
+  if (!fate.reviewer) return "The store has no decision on this field any more";
   const when = Math.max(0, (Date.now() - new Date(fate.at)) / 1000);
   const ago = when < 90 ? "just now" : when < 5400 ? `${Math.round(when / 60)} minutes ago` : new Date(fate.at).toLocaleString();
   const what = fate.state === "known" ? `chose ${worded(fate)}` : fate.state === "unknown" ? "cleared it"

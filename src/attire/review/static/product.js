@@ -119,7 +119,9 @@ function decide(verdicts, then = onward) {
     came(answer, verdicts);
   }, () => {
     underway.delete(stroke);
-    refresh(product);
+    const html = trail.cards.get(product);
+    if (html) redraw({ id: product, html }); // as it was; then as the server knows it, if it can say
+    turn(() => trail.fetch(product).then(redraw, () => {}));
   });
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ INSERTS: dict[str, Callable[[Any], Any]] = {"sqlite": sqlite.insert, "postgresql
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a reviewer says of one field, having seen `version` events of it (0: none)."""
+    """What a reviewer says of one field, having seen the event number `version` of it as the last (0: none)."""
 
     product: str
     key: str
@@ -59,7 +59,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of verdicts: those `saved` as they now hold, and what holds instead of those that came too late."""
+    """What became of verdicts: those `saved` as they now hold, and what holds instead of those on another version."""
 
     saved: tuple[Held, ...]
     conflicts: tuple[Held, ...]
@@ -68,9 +68,9 @@ class Result:
 class Store:
     """Events in a database; safe for threads and for several processes at once."""
 
-    def __init__(self, store: str | Path) -> None:
+    def __init__(self, store: str | Path, *, create: bool = True) -> None:
         """Open a file (SQLite) or a URL; raises as `connect` does."""
-        self.engine = connect(store)
+        self.engine = connect(store, create=create)
         self._writer = self.engine.execution_options(writes=True)
         self._insert = INSERTS[self.engine.dialect.name]
         self._reading, self._last = threading.Lock(), 0
@@ -89,16 +89,20 @@ class Store:
         *,
         now: datetime | None = None,
     ) -> Result:
-        """Append one event per verdict, at one stroke, except where another came first.
+        """Append one event per verdict, at one stroke, where the reviewer saw the field's last one.
 
-        Who comes second and says the same agrees, and nothing is appended: so a client may send a batch again that it
-        got no answer to.
+        Who saw an older one and says the same as it is now agrees, and nothing is appended: so a client may send a
+        batch again that it got no answer to.
         """
         batch, at = batch or uuid.uuid4().hex, now or datetime.now(UTC)
         saved: list[Held] = []
         conflicts: list[Held] = []
+        products = list(dict.fromkeys(verdict.product for verdict in verdicts))
         with self._writer.begin() as connection:
+            before = _held(connection, products)
             for verdict in verdicts:
+                if verdict.version != _of(before, verdict, at).version:
+                    continue
                 self._append(
                     connection,
                     product=verdict.product,
@@ -113,7 +117,9 @@ class Store:
                     at=at,
                     shown=shown,
                 )
-                held = _held(connection, [verdict.product], verdict.key)[verdict.product, verdict.key]
+            after = _held(connection, products)
+            for verdict in verdicts:
+                held = _of(after, verdict, at)
                 agrees = (held.state, set(held.values)) == (STATES[verdict.action], set(verdict.values))
                 (saved if agrees else conflicts).append(held)
         return Result(tuple(saved), tuple(conflicts))
@@ -178,6 +184,12 @@ class Store:
 
 def _frame(fields: list[tuple[str, str]]) -> pl.DataFrame:
     return pl.DataFrame(fields, schema=FIELD, orient="row")
+
+
+def _of(held: Mapping[tuple[str, str], Held], verdict: Verdict, at: datetime) -> Held:
+    """What holds of the verdict's field; where nobody ever decided it, that it is open."""
+    field = (verdict.product, verdict.key)
+    return held.get(field) or Held(*field, 0, "", OPEN, (), "", "", at)
 
 
 def _held(

@@ -1,0 +1,251 @@
+"""Whatever is asked of the review page is answered or refused in a sentence: every route, every field, every header."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import itertools
+import json
+import math
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+from reviewing import write_predictions
+
+from attire.catalog.store import Catalog
+from attire.review.actions import actions
+from attire.review.app import open_desk, review_app
+from attire.review.bodies import MOST_BYTES, Bodies
+from attire.review.desk import Desk
+from attire.review.options import Options
+from attire.review.pages import pages
+from attire.review.store.claims import looking
+
+HOST = "http://127.0.0.1:8100"
+FILTERS = {"queue": "suspect", "category": "", "key": "", "value": "", "low": 0.0, "high": 1.0, "text": ""}
+VERDICT = {"product": "p001", "key": "colour", "action": "set", "values": ["red"], "version": 0}
+PAGE = {"page": "page-of-ann"}
+BODIES: dict[str, dict[str, Any]] = {
+    "/api/next": {**PAGE, "filters": FILTERS, "last": "", "count": 1},
+    "/api/card": {**PAGE, "id": "p001"},  # and the filters, as above, here and below
+    "/api/hold": {**PAGE, "products": ["p001"]},
+    "/api/release": PAGE,
+    "/api/decide": {**PAGE, "batch": "12345678", "verdicts": [VERDICT], "card": "p001"},
+    "/api/undo": PAGE,
+}
+QUERIES: dict[str, dict[str, str]] = {
+    "/": {},
+    "/review": {name: str(value) for name, value in FILTERS.items()},
+    "/grid": {"key": "", "last": ""},  # and the filters, as above
+    "/audit": {},
+    "/name": {"back": "/"},
+    "/photo": {"product": "p001", "index": "0", "small": "true"},
+    "/heat": {"product": "p001", "index": "0", "key": "colour", "value": "red"},
+    "/words.json": {},
+}
+WORDS = [
+    *("", "nope", "a/b", "../x", "%", "\0", "\u202e", "é\U0001f600", "'\"<b>", "{{ 7 * 7 }}", "[]", "x" * 5000),
+    *("-1", "1.5", "1e309", "nan", "inf", "true", "9" * 40, "9" * 5000, "@category"),
+]
+UNDECODABLE = ["%ff%fe", "%ed%a0%80", "%"]  # no UTF-8
+VALUES: list[Any] = [
+    *(None, True, -1, 0, 1.5, 2**31, 2**63 - 2, 2**63, 10**40, math.nan, math.inf),
+    *("", "nope", "\0", "\0" * 20, "\ud800", "\ud800" * 20, "x" * 100_000, "a/b", "@category", "{{ 7 * 7 }}"),
+    *([], {}, [[]], ["\ud800"], ["\0"], [1], ["x"] * 600, ["red", "red"], {"a": 1}, {"\ud800": 1}),
+]
+DOCUMENTS = [
+    *(b"", b"null", b"[]", b"{", b"NaN", b"\xff\xfe", b'"\\ud800"', b'{"page": "\xff"}', b'{"\\ud800": 1}'),
+    *(b"[" * 100_000, b'{"a":' * 100_000, b"[1," * 1000, b"9" * 5000, b'{"page": ' + b"9" * 5000 + b"}"),
+    json.dumps(PAGE).encode("utf-16"),
+]
+TYPES = [
+    *(b"", b"text/plain", b"\xff", b"application/json; charset=nope", b"application/json;" * 500),
+    *(b"application/x-www-form-urlencoded", b"multipart/form-data", b"multipart/form-data; boundary=x"),
+]
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def desk(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    folder = tmp_path_factory.mktemp("fuzz")
+    predictions = write_predictions(catalog, folder / "p.parquet")
+    return open_desk(catalog.path, Options(predictions=predictions, store=str(folder / "s.sqlite"), audit=30))
+
+
+def browser(desk: Desk, **options: str) -> TestClient:
+    """A browser whose server answers 500 where a route fails."""
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    app = review_app(desk, **options)
+    return TestClient(app, HOST, raise_server_exceptions=False, follow_redirects=False, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def ann(desk: Desk) -> Iterator[TestClient]:
+    with browser(desk) as client:
+        client.post("/name", data={"name": "Ann"})
+        yield client
+
+
+def understood(answer: Any) -> None:
+    """It is an answer, or a refusal in a sentence."""
+    asked = answer.request
+    assert answer.status_code < 500, (asked.method, asked.url, asked.headers, asked.read()[:200])
+    if answer.status_code >= 400 and asked.method != "HEAD":
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        assert answer.text
+
+
+def places(value: Any, *at: str | int) -> Iterator[tuple[str | int, ...]]:
+    """The place of every value in a JSON document."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in inside:
+        yield (*at, name)
+        yield from places(part, *at, name)
+
+
+def replaced(document: dict[str, Any], place: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    changed: Any = copy.deepcopy(document)
+    part = changed
+    for name in place[:-1]:
+        part = part[name]
+    part[place[-1]] = value
+    return changed  # type: ignore[no-any-return]
+
+
+def test_every_route_is_among_those_that_are_tried() -> None:
+    routes = {route.path for route in (*pages.routes, *actions.routes) if isinstance(route, APIRoute)}
+    assert routes == {*QUERIES, *BODIES}
+
+
+@pytest.mark.parametrize("path", QUERIES)
+def test_any_query_and_method(ann: TestClient, path: str) -> None:
+    usual = QUERIES[path]
+    for name, word in itertools.product((*usual, "other"), (*map(quote, WORDS), *UNDECODABLE)):
+        rest = "&".join(f"{other}={value}" for other, value in usual.items() if other != name)
+        understood(ann.get(f"{path}?{name}={word}&{rest}"))
+    for method in ("HEAD", "PUT", "OPTIONS", "POST", "NOPE"):
+        understood(ann.request(method, path))
+    understood(ann.get(f"{path}?{'a=1&' * 3000}"))
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_any_value_in_any_field(ann: TestClient, path: str) -> None:
+    assert ann.post(path, json=BODIES[path]).status_code < 300
+    for place, value in itertools.product(places(BODIES[path]), VALUES):
+        understood(ann.post(path, content=json.dumps(replaced(BODIES[path], place, value)), headers=JSON))
+    more = {**BODIES[path], "\ud800": 1}
+    assert ann.post(path, content=json.dumps(more), headers=JSON).status_code == 422
+
+
+@pytest.mark.parametrize("path", [*BODIES, "/name"])
+def test_any_body_of_any_type(ann: TestClient, path: str) -> None:
+    usual = json.dumps(BODIES.get(path, {})).encode()
+    of_type = (*itertools.product(DOCUMENTS, (b"application/json", b"text/plain")), *((usual, kind) for kind in TYPES))
+    for body, kind in of_type:
+        understood(ann.post(path, content=body, headers=[(b"Content-Type", kind)]))
+    understood(ann.get(path))
+
+
+def test_any_form(ann: TestClient) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for body in (
+        b"name=%ff",
+        b"name=%00",
+        b"name=a&back=%00",
+        b"name=" + b"x" * 100_000,
+        b"&" * 100_000,
+        b"name=a&name=b",
+    ):
+        understood(ann.post("/name", content=body, headers=form))
+    parts = {"Content-Type": "multipart/form-data; boundary=x"}
+    for disposition, content in ((b'; filename="a"', b"x"), (b"", b"\xff\xfe"), (b'; filename="\xff"', b"")):
+        part = (
+            b'--x\r\nContent-Disposition: form-data; name="name"' + disposition + b"\r\n\r\n" + content + b"\r\n--x--"
+        )
+        understood(ann.post("/name", content=part, headers=parts))
+    ann.post("/name", data={"name": "Ann"})
+
+
+@pytest.mark.parametrize(
+    "host", ["[", "]", "[::1", "127.0.0.1:x", "", "a b", "\xff", "127.0.0.1:99999999", "x@127.0.0.1"]
+)
+def test_any_host_and_origin(desk: Desk, ann: TestClient, host: str) -> None:
+    outside = browser(desk, host="0.0.0.0", token="s3cret")
+    outside.cookies.set("attire-token", "s3cret")
+    for client in (ann, outside):
+        for path in ("/", "/static/review.css", "/review", "/?token=s3cret"):
+            understood(client.get(path, headers=[(b"Host", host.encode("latin-1"))]))
+    headers = [(b"Origin", f"http://{host}".encode("latin-1")), (b"Sec-Fetch-Site", b"")]
+    assert ann.post("/api/release", json=PAGE, headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["", "%00", "%ff", "\xff", "%ed%a0%80", "x" * 9000, "%e2%80%ae"])
+def test_any_cookie(desk: Desk, name: str) -> None:
+    client = browser(desk)
+    headers = [(b"Cookie", f"attire-reviewer={name}; attire-token={name}; =;;".encode("latin-1"))]
+    for path in ("/", "/review", "/grid", "/audit"):
+        understood(client.get(path, headers=headers))
+    for path, body in BODIES.items():
+        understood(client.post(path, json=body, headers=headers))
+
+
+def test_any_path(ann: TestClient) -> None:
+    for path in (
+        "/static/%00",
+        "/static/" + "x" * 5000,
+        "/static/%ff",
+        "/static/..%2fapp.py",
+        "/static/",
+        "//static/x",
+    ):
+        assert ann.get(HOST + path).status_code == 404
+    for path in ("/%00", "/%ff", "/a%2fb", "/api", "/api/", "/api/decide/x", "//", "/.."):
+        understood(ann.get(HOST + path))
+
+
+def test_no_link_with_the_token_leads_to_another_site(desk: Desk) -> None:
+    client = browser(desk, host="0.0.0.0", token="s3cret")
+    for path in ("//evil.example/", "///evil.example/", "/\\evil.example/", "/%2fevil.example/", "/%5cevil.example"):
+        answer = client.get(f"{HOST}{path}?token=s3cret&a=1", headers={"Host": "shop.example"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/?a=1"), path
+        client.cookies.clear()
+    assert client.get("/review?token=%ff").status_code == 401
+
+
+def test_a_large_body_is_refused(ann: TestClient) -> None:
+    for path in (*BODIES, "/name", "/review"):
+        answer = ann.post(path, content=b" " * (MOST_BYTES + 1), headers=JSON)
+        assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+        assert f"at most {MOST_BYTES:,} bytes" in answer.text
+    most = json.dumps({**BODIES["/api/decide"], "verdicts": [{**VERDICT, "product": "x" * 1000}] * 500})
+    assert ann.post("/api/decide", content=most, headers=JSON).status_code == 404, "what a page may send is read"
+
+
+@pytest.mark.parametrize(("pause_s", "status"), [(0, 413), (60, 408)])
+def test_a_body_without_end_is_given_up(pause_s: float, status: int) -> None:
+    arrived, answered = [], []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(pause_s)
+        arrived.append(1 << 16)
+        return {"type": "http.request", "body": b" " * (1 << 16), "more_body": True}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        answered.append(message)
+
+    async def never(*_: object) -> None:
+        pytest.fail("the application was asked")
+
+    asyncio.run(Bodies(never, within_s=0.1)({"type": "http", "headers": []}, receive, send))
+    assert answered[0]["status"] == status
+    assert sum(arrived) <= MOST_BYTES + (1 << 16)
+
+
+def test_only_what_was_shown_is_leased(desk: Desk, ann: TestClient) -> None:
+    answer = ann.post("/api/hold", json={**PAGE, "products": ["p001", "nobody"]})
+    assert (answer.status_code, "nobody" in answer.text) == (404, True)
+    assert "nobody" not in looking(desk.store)
