@@ -89,7 +89,9 @@ PRODUCTS = [
     {"id": "s2", "category": "Shirts", "image": "d.jpg", "title": "", "group": "", "neck": ""},
     {"id": "é3", "category": "Jeans", "image": "https://x/é.jpg", "title": "Ein\nZwei", "group": "g1", "neck": "NA"},
 ]
-WIDE = [{**product, "fit": "slim|loose", "json": json.dumps({"neck": "Polo", "fit": ["slim"]})} for product in PRODUCTS]
+WIDE: list[dict[str, Any]] = [
+    {**product, "fit": "slim|loose", "json": json.dumps({"neck": "Polo", "fit": ["slim"]})} for product in PRODUCTS
+]
 
 
 @dataclass(slots=True)

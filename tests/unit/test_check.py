@@ -66,7 +66,12 @@ def test_a_bad_row_is_told_and_left_out(bad: Row, message: str) -> None:
 
 def test_the_closest_word_is_looked_up_once_for_each_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_up: list[str] = []
-    monkeypatch.setattr("attire.taxonomy.did_you_mean", lambda word, _: looked_up.append(word) or ".")
+
+    def look_up(word: str, _: object) -> str:
+        looked_up.append(word)
+        return "."
+
+    monkeypatch.setattr("attire.taxonomy.did_you_mean", look_up)
     rows = [row(n, id=str(n), sleeve_length=f"wrong {n % 10}", category="Shrits") for n in range(100)]
     assert len(check(rows, WORDS).problems) == 200
     assert looked_up == ["Shrits", *(f"wrong {n}" for n in range(10))]

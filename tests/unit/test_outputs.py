@@ -180,9 +180,9 @@ def _record(content: str) -> Callable[[Shop], None]:
         (_replaced_photo, {}, "holds other products, or was made from other photos"),
         (_edited, {}, "was changed after attire predict had finished it"),
         (_without_record, {}, r"was not written by attire predict, for there is no o\.csv\.json"),
-        (_record("{"), {}, r"has a record that cannot be read, o\.csv\.json: "),
-        (_record("[" * 100_000), {}, r"cannot be read, o\.csv\.json: nested too deep"),
-        (_record("1" * 5000), {}, r"cannot be read, o\.csv\.json: "),
+        (_record("{"), {}, r"has a record that is damaged or of another version, o\.csv\.json: "),
+        (_record("[" * 100_000), {}, r"a record that is damaged or of another version, o\.csv\.json: recursion limit"),
+        (_record("1" * 5000), {}, r"a record that is damaged or of another version, o\.csv\.json: number out of range"),
         (_record('{"products": 10}'), {}, r"damaged or of another version, o\.csv\.json: work: "),
     ],
 )

@@ -30,9 +30,8 @@ def refuse_by_error(app: FastAPI) -> None:
         sentence = f"The photo cannot be read: {error}." if isinstance(error, PhotoError) else str(error)
         return refusal(STATUS.get(type(error), OTHER), sentence)
 
-    @app.exception_handler(
-        SQLAlchemyError
-    )  # such as that all connections are busy; what a database says is a ReviewStoreError
+    # Such as that all connections are busy; what a database says is a ReviewStoreError.
+    @app.exception_handler(SQLAlchemyError)
     def _store(_request: Request, error: SQLAlchemyError) -> Response:
         return refusal(STATUS[ReviewStoreError], f"The store cannot be used: {error}. Try again.")
 

@@ -15,7 +15,7 @@ from fastapi.responses import RedirectResponse
 from attire.errors import ConfigError
 from attire.review.refusals import refusal
 
-TOKEN = "attire-token"  # the cookie
+TOKEN = "attire-token"  # noqa: S105  (the name of the cookie)
 SHORTEST = 16  # characters of a token
 TOKENS = re.compile(rf"[A-Za-z0-9._~-]{{{SHORTEST},}}")
 SAFE = ("GET", "HEAD")

@@ -56,4 +56,4 @@ def _attributes(literal: str) -> dict[str, object]:
         raise ValueError("attributes names a key more than once.")
     if not all(isinstance(key, str) for key in content):
         raise ValueError("attributes: expected texts as keys.")
-    return content
+    return dict(content)

@@ -23,8 +23,8 @@ OWNER_ONLY = 0o600
 def connect(store: str | Path, *, create: bool = True) -> Engine:
     """An engine for a path (SQLite) or a URL, with all tables. `create`: a file that is not there is made.
 
-    Raises `ConfigError` for an address that is none, `ReviewStoreError` where the store cannot be used: whatever the database
-    refuses later, of any statement, is raised as `ReviewStoreError` too.
+    Raises `ConfigError` for an address that is none, `ReviewStoreError` where the store cannot be used: whatever the
+    database refuses later, of any statement, is raised as `ReviewStoreError` too.
     """
     url = _address(str(store))
     try:
