@@ -181,7 +181,7 @@ def _record(content: str) -> Callable[[Shop], None]:
         (_edited, {}, "was changed after attire predict had finished it"),
         (_without_record, {}, r"was not written by attire predict, for there is no o\.csv\.json"),
         (_record("{"), {}, r"has a record that is damaged or of another version, o\.csv\.json: "),
-        (_record("[" * 100_000), {}, r"a record that is damaged or of another version, o\.csv\.json: recursion limit"),
+        (_record("[" * 100_000), {}, r"a record that is damaged or of another version, o\.csv\.json: nested too"),
         (_record("1" * 5000), {}, r"a record that is damaged or of another version, o\.csv\.json: number out of range"),
         (_record('{"products": 10}'), {}, r"damaged or of another version, o\.csv\.json: work: "),
     ],
