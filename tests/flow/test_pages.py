@@ -23,7 +23,7 @@ SMALL = {"backbone": "resnet10t", "size_px": (32, 24), "batch_size": 16, "precis
 TOURS = ("README.md", "docs/index.md")
 RUN = ("clean-a-feed", "train", "evaluate", "predict", "scale", "reference/api")  # after the tour, each in a copy of it
 LOGS = ("CHANGELOG.md", "docs/experiments.md", "docs/decisions/")  # in the words of their day
-OTHERS = {"--help"}  # options that are not a verb's own
+OTHERS = {"--help", "--version"}  # options that are not a verb's own
 
 
 @pytest.fixture(autouse=True)
