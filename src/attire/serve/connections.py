@@ -18,25 +18,26 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 HEAD_BYTES = 32 * 1024  # request line and headers, or trailers
 HEADERS = 100
-CHUNK_BYTES = 24  # of a chunked body, on average: smaller ones are more work than content
+SMALL_CHUNKS, CHUNK_BYTES = 1000, 24  # of a chunked body: beyond so many, more work than content unless of that size
 CHUNK_HEAD_BYTES = 6  # what stands around a chunk of that size
 PIPELINED = 16  # requests that one connection may send ahead
 HEAD_S = 10  # from a connection's start, or its last answer, to the end of the next request's headers
 READ_S = 60  # for a client to take what waits for it
 CONNECTIONS = 512
+GOING = CONNECTIONS // 16  # at once, where there are more: looking through all of them for each would take long
 NUMBERS = itertools.count()  # of connections, the oldest first
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 with bounds, for `http=`; with `ws="none"`, for a WebSocket would have none of them.
 
-    A connection too many takes the place of one that waits for its client, of the client that has most of these.
+    A connection too many takes the place of those that wait for their client, of the client that has most of these.
     """
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self._number = next(NUMBERS)
-        self._around, self._body = 0, 0  # bytes of this request beside its body, and of it
+        self._around, self._body, self._parts = 0, 0, 0  # of a request: bytes beside its body, of it, and its parts
         self._fault = HTTPStatus.BAD_REQUEST, "this is not HTTP/1.1"
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
@@ -54,7 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._around = self._body = 0  # the rest of this read is not counted: it is bounded already
+        self._around = self._body = self._parts = 0  # the rest of this read is not counted: it is bounded already
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self.headers) >= HEADERS:
@@ -72,6 +73,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._around -= len(body)
         self._body += len(body)
+        self._parts += 1
+        if self._parts > SMALL_CHUNKS + self._body / CHUNK_BYTES:
+            self._stop(HTTPStatus.BAD_REQUEST, f"a body in chunks of less than {CHUNK_BYTES} bytes")
         super().on_body(body)
 
     def on_response_complete(self) -> None:
@@ -117,8 +121,10 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         ((peer, _),) = Counter(one._peer for one in waiting).most_common(1)
         theirs = [one for one in waiting if one._peer == peer]
-        # First those that never asked for anything, then those that may ask again, last those that send a body.
-        min(theirs, key=lambda one: (one.cycle is not None, not one._idle, one._number)).transport.abort()
+        # First those that never asked for anything, then those that may ask again, last (and one only) a body's sender.
+        first, *others = sorted(theirs, key=lambda one: (one.cycle is not None, not one._idle, one._number))
+        for one in (first, *(one for one in others[: min(GOING, len(others) // 4)] if one._idle)):
+            one.transport.abort()
 
     def _head_overdue(self) -> None:
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"no request arrived within {HEAD_S} s")
