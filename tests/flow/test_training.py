@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -10,8 +11,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
+from drawing import draw_feed
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -23,6 +26,7 @@ from attire.config import Recipe, load_recipe
 from attire.errors import ConfigError
 from attire.evaluation.evaluate import evaluate
 from attire.pixels.photo_cache import caches
+from attire.predict.bulk import predict
 from attire.predict.logits import Inputs
 from attire.training import run as training
 from attire.training.module import StageModule
@@ -192,6 +196,49 @@ def test_base_goes_on_from_what_frozen_made(catalog: Catalog, splits: Splits, tm
 def test_attributes_need_a_finished_category_stage(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no finished stage 'category'"):
         train(catalog, splits, recipe=tiny("seed"), out=tmp_path, stage="attributes", weights="none", workers=0)
+
+
+def without(catalog: Catalog, folder: Path, *keys: str) -> Catalog:
+    """Products with the catalog's words, of which none states those keys."""
+    rows = list(csv.DictReader(draw_feed(folder, products=40).open(encoding="utf-8")))
+    with (folder / "feed.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(row | dict.fromkeys(keys, "") for row in rows)
+    words = catalog.path / "taxonomy.toml"
+    return ingest(folder / "feed.csv", folder / "photos", folder / "catalog", taxonomy=words)
+
+
+def test_a_key_that_no_product_states_is_left_open(
+    catalog: Catalog, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = without(catalog, tmp_path, "tags")
+    parts = split(own, val=0.3)
+    bundle = train(own, parts, recipe=tiny("frozen"), out=tmp_path / "run", weights="none", workers=0)
+    assert "no product of the train split states tags: the bundle will leave them open" in caplog.text
+    assert bundle.spec.untaught == ("tags",)
+    card = (bundle.path / "README.md").read_text(encoding="utf-8")
+    assert "It leaves open, for nobody stated them: tags." in card
+    assert "too few products were set aside" in card or "not even the surest" in card
+    report = evaluate(bundle, own, parts.val)
+    assert {row.key: row.predicted > 0 for row in report.keys} == {"colour": True, "tags": False}
+    assert any("states tags: it leaves them open" in note for note in report.notes)
+    assert any("Nothing is filled at 95% precision" in note for note in report.notes)
+    predict(bundle, own.path, tmp_path / "all.csv", precision=None)
+    assert set(pl.read_csv(tmp_path / "all.csv")["tags"].to_list()) == {None}
+
+
+@pytest.mark.parametrize("name", ["base", "frozen"])
+def test_a_catalog_of_categories_trains_them_alone(
+    catalog: Catalog, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    own = without(catalog, tmp_path, "colour", "tags")
+    bundle = train(own, split(own, val=0.3), recipe=tiny(name), out=tmp_path / "run", weights="none", workers=0)
+    assert "so the category alone is trained" in caplog.text
+    assert not bundle.taxonomy.keys
+    assert bundle.shortfall(0.95) is None
+    assert (tmp_path / "run" / "attributes").exists() == (name == "frozen"), "its only stage learns categories too"
+    assert not np.isnan(evaluate(bundle, own).figures["category_accuracy"].value)
 
 
 TWO_PROCESSES = """

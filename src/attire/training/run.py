@@ -257,21 +257,19 @@ def _data(
     workers: int,
     photos_px: int | None,
 ) -> StageData:
-    examples: list[Examples | None]
-    if recipe.train_backbone:
-        cache = fill(catalog, photos_px) if photos_px else None
-        augments = (recipe.augment, "none", "none")
-        examples = [
-            None if part is None else part.photo_examples(preprocess, augment, cache)
-            for part, augment in zip(parts, augments, strict=True)
-        ]
-    else:
-        embeddings = catalog_embeddings(catalog, network, recipe.backbone, preprocess, workers)
-        examples = [None if part is None else part.embedding_examples(embeddings) for part in parts]
-    train, val, calibration = examples
-    assert train is not None
-    assert val is not None
-    return StageData(train, val, calibration, recipe, workers)
+    cache = fill(catalog, photos_px) if photos_px else None
+    embeddings = (
+        None if recipe.train_backbone else catalog_embeddings(catalog, network, recipe.backbone, preprocess, workers)
+    )
+
+    def examples(part: Part, augment: str) -> Examples:
+        if embeddings is not None:
+            return part.embedding_examples(embeddings)
+        return part.photo_examples(preprocess, augment, cache)
+
+    train, val = examples(parts.train, recipe.augment), examples(parts.val, "none")
+    held = None if parts.calibration is None else examples(parts.calibration, "none")
+    return StageData(train, val, held, recipe, workers)
 
 
 def _train_stage(
