@@ -114,9 +114,7 @@ def parquet(compression: Any) -> bytes:
     typed = {"sizes": [["S"], [], None, ["M", "L"]], "weight": [1.0, 2.5, None, float("nan")], "sold": [1, 2, 3, None]}
     content = io.BytesIO()
     frame = pl.DataFrame(WIDE).with_columns(**{name: pl.Series(cells, strict=False) for name, cells in typed.items()})
-    frame.with_columns(kind=pl.col("category").cast(pl.Categorical), both=pl.struct("id", "neck")).write_parquet(
-        content, compression=compression
-    )
+    frame.with_columns(kind=pl.col("category").cast(pl.Categorical)).write_parquet(content, compression=compression)
     return content.getvalue()
 
 
