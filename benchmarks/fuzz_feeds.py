@@ -120,9 +120,7 @@ def parquet(compression: Any) -> bytes:
     }
     content = io.BytesIO()
     frame = pl.DataFrame(WIDE).with_columns(**{name: pl.Series(cells, strict=False) for name, cells in typed.items()})
-    frame.with_columns(kind=pl.col("category").cast(pl.Categorical), both=pl.struct("id", "neck")).write_parquet(
-        content, compression=compression
-    )
+    frame.with_columns(kind=pl.col("category").cast(pl.Categorical)).write_parquet(content, compression=compression)
     return content.getvalue()
 
 

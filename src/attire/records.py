@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from attire.files import read_json
+from attire.files import read_json, regular
 
 MOST = 3  # faults that are told one by one
 
@@ -18,11 +18,15 @@ Record = TypeVar("Record", bound=BaseModel)
 def read_toml(path: Path) -> dict[str, Any]:
     """The TOML document at `path`; raises `OSError`, and `ValueError` for one that cannot be read."""
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        return tomllib.loads(regular(path).read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8: save it as UTF-8") from None
     except RecursionError:
         raise ValueError("its arrays or tables are nested too deeply") from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:  # Python's guard against numbers that take long to read
+        raise ValueError("a number has too many digits") from None
 
 
 def read_as(path: Path, kind: type[Record]) -> Record:

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import chain
@@ -36,7 +35,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from attire.errors import TaxonomyError, did_you_mean, listed, shown
-from attire.files import regular
+from attire.records import read_toml
 
 Arity = Literal["one", "many"]
 SEPARATOR = "|"  # joins several values in one cell, so no value may contain it
@@ -232,21 +231,11 @@ class Taxonomy(BaseModel):
     def read(cls, path: str | Path) -> Taxonomy:
         """Read `taxonomy.toml`; raises `TaxonomyError` with every fault in it."""
         try:
-            content = tomllib.loads(regular(Path(path)).read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            reason = f"{error.strerror or error}"
-        except UnicodeDecodeError as error:
-            line = error.object.count(b"\n", 0, error.start) + 1
-            reason = f"line {line:,} is not UTF-8: 0x{error.object[error.start]:02x}. Save it as UTF-8"
-        except RecursionError:
-            reason = "arrays are nested too deeply"
-        except tomllib.TOMLDecodeError as error:
-            reason = str(error)
-        except ValueError:  # Python's guard against numbers that take long to read
-            reason = "a number has too many digits"
-        else:
-            return cls.parse(content, str(path))
-        raise TaxonomyError(f"cannot read the taxonomy {path}: {reason}.")
+            content = read_toml(Path(path))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise TaxonomyError(f"cannot read the taxonomy {path}: {reason}.") from None
+        return cls.parse(content, str(path))
 
     def to_toml(self, heading: str = "", counts: Mapping[tuple[str, str], int] | None = None) -> str:
         """The taxonomy as TOML for people; `counts[key, value]` (`counts["", category]`) become comments."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from attire.files import LockedError, locked, read_json, remove_temporary, replace_text, replacing
+from attire.files import LockedError, locked, read_json, regular, remove_temporary, replace_text, replacing
 
 HOLD = """
 import sys, time
@@ -63,3 +64,15 @@ def test_what_a_kill_leaves_is_removed(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     remove_temporary(tmp_path / "a[1].csv")
     assert {path.name for path in tmp_path.iterdir()} == {"a[1].csv", ".a1.csv.7.tmp"}
+
+
+def test_only_a_file_is_regular(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    assert regular(tmp_path / "link").read_bytes() == b""
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(OSError, match="it is a pipe or device, not a file"):
+            regular(path)
+    with pytest.raises(IsADirectoryError):
+        regular(tmp_path)

@@ -93,8 +93,8 @@ TOML = 'version = 1\ncategories = ["Shirts"]\n[keys.neck]\ncategories = ["Shirts
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (TOML.replace("Polo", "é").encode("cp1252"), "line 5 is not UTF-8: 0xe9. Save it as UTF-8."),
-        (b"categories = " + b"[" * 5000, "arrays are nested too deeply."),
+        (TOML.replace("Polo", "é").encode("cp1252"), "byte 83 is not UTF-8: save it as UTF-8."),
+        (b"categories = " + b"[" * 5000, "its arrays or tables are nested too deeply."),
         (b"version = " + b"9" * 5000, "a number has too many digits."),
         (b"categories = [", "Invalid value (at end of document)."),
         (b"categories = [1]\nkeys = 3", "categories.0: Input should be a valid string\n  "),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -75,9 +76,16 @@ def main(command: Callable[[], object] = app) -> None:
         error_console.print("interrupted; what was finished is kept, and the same command goes on from there")
         sys.exit(130)
     except Exception as error:
-        if (fault := storage_fault(error)) is None:
+        if (fault := storage_fault(error) or _place_fault(error)) is None:
             raise
         _refuse(fault)
+
+
+def _place_fault(error: Exception) -> str | None:
+    """A sentence about the place behind `error`: one that is missing, say, or a file where a folder was expected."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}."
+    return None
 
 
 def _end_thread(args: threading.ExceptHookArgs) -> None:

@@ -1,0 +1,138 @@
+"""The command line in this process: options of several values, what is said of a catalog, and how commands end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import polars as pl
+import pytest
+from PIL import Image
+
+from attire.cli import app
+from attire.cli.app import main
+from attire.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a feed and its photo, in which commands run."""
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (30, 40), "red").save(tmp_path / "photos" / "a.jpg")
+    pl.DataFrame({"id": ["x"], "category": ["Tops"], "image": ["a.jpg"], **{n: ["1"] for n in "abcd"}}).write_csv(
+        tmp_path / "feed.csv"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+def run(*arguments: str) -> None:
+    app(["ingest", "feed.csv", "--images", "photos", "--out", "catalog", *arguments], result_action="return_value")
+
+
+def ended(command: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
+    """The exit status of a command that ends the process, and what it says on stderr."""
+    with pytest.raises(SystemExit) as end:
+        main(command)
+    return end.value.code, capsys.readouterr().err.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keys"),
+    [
+        (["--ignore", "a", "b", "c"], ["d"]),
+        (["--ignore", "a", "--ignore", "b"], ["c", "d"]),
+        (["--keys", "a", "d"], ["a", "d"]),
+        (["--empty", "1", "--keys", "a", "--ignore", "b"], []),
+    ],
+)
+def test_options_of_several_values_take_them_after_one_flag(
+    place: Path, arguments: Sequence[str], keys: Sequence[str]
+) -> None:
+    run(*arguments)
+    assert sorted(set(pl.read_parquet(place / "catalog" / "labels.parquet")["key"])) == keys
+
+
+@pytest.mark.parametrize(
+    ("needed", "several"),
+    [
+        (["ingest", "feed", "--images", "x", "--out", "y"], {"--images", "--keys", "--ignore", "--empty", "--schemes"}),
+        (["predict", "b", "s", "--out", "y"], {"--images", "--keys", "--ignore", "--empty", "--schemes"}),
+        (["serve", "b"], {"--fetch-hosts", "--cors-origins"}),
+    ],
+)
+def test_every_option_that_may_be_repeated_takes_several_values(needed: list[str], several: set[str]) -> None:
+    options = app[needed[0]].assemble_argument_collection()
+    found = {one.name for one in options if one.token_count() == (1, True) and one.name.startswith("--")}
+    assert found >= several
+    for name in found:
+        app.parse_args([*needed, name, "1", "2", "3"], print_error=False, exit_on_error=False)
+
+
+def test_a_mistyped_option_names_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
+    status, said = ended(lambda: run("--ignroe", "a"), capsys)
+    assert status == 2
+    assert "Unknown option: --ignroe. Did you mean --ignore?" in said
+
+
+@pytest.mark.parametrize(
+    "arguments", [["https://h/feed.csv", "--images", "photos"], ["feed.csv", "--images", "http://h/p"]]
+)
+def test_an_address_is_refused_as_it_was_written(arguments: Sequence[str]) -> None:
+    with pytest.raises(ConfigError, match=r"^https?://h/(p|feed\.csv) is an address, and ingest reads files"):
+        app(["ingest", *arguments, "--out", "catalog"])
+
+
+def test_the_summary_of_what_was_set_aside_shows_a_real_message(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [["x", "Tops", "a.jpg"], *([f"y{n}", "Topz", "a.jpg"] for n in range(5)), ["z", "[/b]", "a.jpg"]]
+    pl.DataFrame(rows, ["id", "category", "image"], orient="row").write_csv(place / "feed.csv")
+    (place / "t.toml").write_text('categories = ["Tops"]')
+    run("--taxonomy", "t.toml", "--bad-rows", "quarantine")
+    printed = capsys.readouterr().out
+    line = next(line for line in printed.splitlines() if "Topz" in line)
+    assert "category='Topz' is not one of 1 categories; did you mean 'Tops'?" in line
+    assert line.split()[-2] == "5"
+    assert "category='[/b]' is not one of 1 categories" in printed
+
+
+def raising(error: BaseException) -> Callable[[], NoReturn]:
+    def command() -> NoReturn:
+        raise error
+
+    return command
+
+
+def test_what_ends_a_command_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "runs/[/b]")
+    assert ended(raising(missing), capsys) == (2, "error: runs/[/b]: No such file or directory.")
+    status, said = ended(raising(MemoryError()), capsys)
+    assert (status, said[:36]) == (2, "error: there is not enough memory. U")
+    status, said = ended(raising(KeyboardInterrupt()), capsys)
+    assert (status, said[:38]) == (130, "interrupted; what was finished is kept")
+    for bug in (RecursionError(), OSError("no errno"), KeyError("x")):
+        with pytest.raises(type(bug)):
+            main(raising(bug))
+
+
+def test_an_interrupted_verb_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("attire.catalog.ingest.find_photos", lambda *_: raising(KeyboardInterrupt())())
+    status, said = ended(run, capsys)
+    assert (status, "interrupted; what was finished is kept" in said) == (130, True)
+
+
+def test_a_reader_that_leaves_ends_a_command_quietly() -> None:
+    code = "from attire.cli.app import console, main\nmain(lambda: [console.print('line ' * 20) for _ in range(5000)])"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""

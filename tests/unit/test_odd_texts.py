@@ -1,0 +1,121 @@
+"""Ids, titles and words that look like paths, formulas, markup or code travel through every stage as they are."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from fake_engines import MeanColour
+from fastapi.testclient import TestClient
+from PIL import Image
+from reviewing import write_predictions
+
+from attire.bundle import ModelBundle
+from attire.catalog.ingest import ingest
+from attire.catalog.store import Catalog
+from attire.predict.bulk import predict
+from attire.review.app import open_desk, review_app
+from attire.review.export import export
+from attire.review.options import Options
+from attire.spreadsheets import read_csv, safe_text
+
+IDS = sorted(
+    [
+        *(
+            "../../etc/passwd",
+            "/abs/id",
+            "a/b",
+            "..",
+            "a\nb",
+            "a\r\nb",
+            "a\tb",
+            "=1+1",
+            "'=1+1",
+            "@SUM(1)",
+            "-5",
+            "007",
+        ),
+        *("NA", "null", "a|b", "a,b", 'a"b', "<script>", "[/bold]", "\u202egnp", "e\u0301", "é", "👕", "x" * 1000),
+        *("%2e%2e", "a?b&c#d", "{{ 7*7 }}", "C:\\x", "__proto__", "nul"),
+    ]
+)
+WORDS = ["=cmd|x".replace("|", "!"), "<b>", "[/bold]", 'quo"te', "com,ma", "line\nbreak", "ein\u00a0Wort"]
+
+
+@pytest.fixture(scope="module")
+def feed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("odd")
+    (folder / "photos").mkdir()
+    rows = []
+    for number, id in enumerate(IDS):
+        Image.new("RGB", (20, 30), (number * 8, 255 - number * 8, number % 7 * 30)).save(
+            folder / f"photos/{number}.png"
+        )
+        said = {
+            "colour": WORDS[number % len(WORDS)],
+            "tags": ["logo", "zip"],
+            "category": "Shirts",
+            "title": f"=1 [/b] {id}",
+        }
+        rows.append({"id": id, "image": f"{number}.png", **said})
+    (folder / "feed.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder / "feed.jsonl"
+
+
+@pytest.fixture(scope="module")
+def odd(feed: Path) -> Catalog:
+    return ingest(feed, feed.parent / "photos", feed.parent / "catalog")
+
+
+def test_a_catalog_keeps_them(odd: Catalog) -> None:
+    assert odd.ids == IDS
+    assert {odd[id].title for id in IDS} == {f"=1 [/b] {id}" for id in IDS}
+    assert set(odd.taxonomy.keys["colour"].values) == set(WORDS)
+    assert all(odd[id].labels["colour"] for id in IDS)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("format", ["wide", "long"])
+def test_predictions_keep_them(feed: Path, untrained: ModelBundle, tmp_path: Path, suffix: str, format: str) -> None:
+    out = tmp_path / f"out{suffix}"
+    engine = MeanColour(untrained.taxonomy)
+    predict(untrained, feed, out, images=[str(feed.parent / "photos")], format=format, engine=engine)  # type: ignore[arg-type]
+    read = {".csv": read_csv, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}[suffix](out)
+    assert read["id"].unique().sort().to_list() == IDS
+    if suffix == ".csv":
+        with out.open(encoding="utf-8", newline="") as file:
+            assert {row["id"] for row in csv.DictReader(file)} == {safe_text(id) for id in IDS}
+
+
+def test_reviewing_keeps_them(odd: Catalog, tmp_path: Path) -> None:
+    predictions = write_predictions(odd, tmp_path / "p.parquet")
+    desk = open_desk(odd.path, Options(predictions=predictions, store=str(tmp_path / "s.sqlite"), reviewer="Ann"))
+    with TestClient(
+        review_app(desk), base_url="http://127.0.0.1:8100", headers={"Sec-Fetch-Site": "same-origin"}
+    ) as ann:
+        for number, id in enumerate(IDS):
+            photo = ann.get("/photo", params={"product": id, "index": 0, "small": True})
+            assert (photo.status_code, photo.headers["content-type"][:6]) == (200, "image/"), id
+            value = WORDS[(number + 1) % len(WORDS)]
+            verdict = {"product": id, "key": "colour", "action": "set", "values": [value], "version": 0}
+            said = ann.post("/api/decide", json={"batch": f"{number:08}", "verdicts": [verdict], "page": "page-of-ann"})
+            assert said.status_code == 200, said.text
+        for path in ("/", "/review?queue=all", "/grid?queue=all"):
+            page = ann.get(path)
+            assert page.status_code == 200
+            assert "<script>=" not in page.text
+            assert "<b>" not in page.text
+    export(odd, desk.store, tmp_path / "export")
+    again = ingest(
+        tmp_path / "export" / "feed.csv",
+        odd.path.parent / "photos",
+        tmp_path / "again",
+        taxonomy=tmp_path / "export" / "taxonomy.toml",
+    )
+    assert again.ids == IDS
+    labels = {id: again[id].labels["colour"] for id in IDS}
+    assert labels == {id: (WORDS[(number + 1) % len(WORDS)],) for number, id in enumerate(IDS)}
+    assert {again[id].title for id in IDS} == {f"=1 [/b] {id}" for id in IDS}
