@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import logging
+import socket
 import sys
 import threading
 import time
@@ -32,6 +33,7 @@ from attire.serve.app import create_app
 from attire.serve.fetch import Fetcher
 from attire.serve.logs import Lines
 from attire.serve.models import Model
+from attire.serve.server import run
 from attire.serve.settings import MIB, Settings, read_keys
 
 KEY, ADMIN = "k" * 24, "a" * 24
@@ -589,6 +591,17 @@ def test_what_is_fetched_is_bounded_until_it_is_decoded(
         results = api.post(BATCH, json={"products": [product] * 4}).json()["results"]
     assert all(result["product"] for result in results)
     assert max(most) == 3
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_address_that_cannot_be_had_is_told_before_anything_starts(untrained: ModelBundle, workers: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"cannot answer on 127.0.0.1:{port}: Address already in use. Choose"):
+            run(Settings(bundle=untrained.path), port, workers)
+    for host, wrong in (("203.0.113.1", 0), ("127.0.0.1", 99999), ("a" * 300, 0)):
+        with pytest.raises(ConfigError, match="cannot answer on|expected a number from 0"):
+            run(Settings(bundle=untrained.path, host=host), wrong, workers)
 
 
 def test_a_key_file_that_everybody_can_read_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from attire.cli.app import app, console, facts
 from attire.errors import ConfigError, MissingExtraError
+from attire.hosts import is_local
 from attire.review.options import Options
 
 review = App(name="review", help="Check and correct predictions in a browser, as a team.")
@@ -43,7 +44,7 @@ def page(
     """
     try:
         from attire.review.app import open_desk, review_app, serve
-        from attire.review.security import is_local, read_token
+        from attire.review.security import read_token
     except ImportError:
         raise MissingExtraError("reviewing", "review") from None
     secret = read_token(token, token_file) or ("" if is_local(host) else secrets.token_urlsafe(24))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 
 from attire.errors import ConfigError
+from attire.hosts import host_of, is_local
 from attire.review.refusals import refusal
 
 TOKEN = "attire-token"  # noqa: S105  (the name of the cookie)
@@ -30,18 +30,6 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 Answer = Callable[[Request], Awaitable[Response]]
-
-
-def is_local(host: str) -> bool:
-    """Whether a host name or address means this machine.
-
-    >>> is_local("127.0.0.1"), is_local("localhost"), is_local("0.0.0.0"), is_local("shop.example")
-    (True, True, False, False)
-    """
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def read_token(given: str, file: Path | None) -> str:
@@ -76,19 +64,11 @@ def guard(app: FastAPI, *, host: str, token: str = "") -> None:
 def _refusal(request: Request, *, local: bool, token: str) -> Response | None:
     # A page of another site can make a browser send requests here: under a name of its own that it lets lead to this
     # machine (the first check), or as plain cross-site requests (the second one).
-    if local and not is_local(_host_name(request.headers.get("host", ""))):
+    if local and not is_local(host_of(request.headers.get("host", ""))):
         return refusal(421, "This page answers on 127.0.0.1 and localhost only.")
     if request.method not in SAFE and not _same_origin(request):
         return refusal(403, "Refused: this request did not come from attire's own page.")
     return _without_token(request, token) if token else None
-
-
-def _host_name(header: str) -> str:
-    """The name or address in a Host header; "" for a header that is none."""
-    try:
-        return urlsplit(f"//{header}").hostname or ""
-    except ValueError:
-        return ""
 
 
 def _same_origin(request: Request) -> bool:

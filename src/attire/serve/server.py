@@ -16,7 +16,7 @@ import tempfile
 import threading
 from functools import partial
 from pathlib import Path
-from socket import socket
+from socket import AI_PASSIVE, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, getaddrinfo, socket
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -39,25 +39,40 @@ HUNG_S = 30  # a worker that does not answer its supervisor for so long is repla
 def run(settings: Settings, port: int, workers: int = 1) -> None:
     """Serve until SIGINT or SIGTERM, then answer what is in flight and stop. SIGHUP reloads the bundle.
 
-    Raises `AttireError` where the bundle is refused, before anything listens.
+    Raises `AttireError` where the bundle is refused or the address cannot be had, before anything listens.
     """
     if workers == 1:
         from attire.bundle import ModelBundle
 
-        once(
-            ModelBundle.load, settings.bundle
-        )  # here a refusal is a message; in the server's start it were a traceback
+        # Here a refusal is a message; in the server's start it were a traceback.
+        once(ModelBundle.load, settings.bundle)
+        _check_address(settings.host, port)
         uvicorn.Server(_config(settings, port)).run()
         return
     with tempfile.TemporaryDirectory(prefix="attire-serve-") as folder:
         copies = Copies(settings.bundle, Path(folder))
         copies.renew()
+        _check_address(settings.host, port)
         figures = Path(folder) / "metrics"
         figures.mkdir()
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(figures)  # before any worker imports prometheus_client
         settings = settings.model_copy(update={"bundle": copies.current, "source": copies.source})
         config = _config(settings, port, workers)
         Supervisor(config, [config.bind_socket()], copies).run()
+
+
+def _check_address(host: str, port: int) -> None:
+    """Raise `ConfigError` where nobody can listen on an address."""
+    if not 0 <= port < 2**16:  # the system would take what is left of it
+        raise ConfigError(f"--port {port}: expected a number from 0 to 65535.")
+    try:
+        for family, kind, protocol, _, address in getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE):
+            with socket(family, kind, protocol) as probe:
+                probe.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+                probe.bind(address)
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = str(getattr(error, "strerror", None) or error).rstrip(".")
+        raise ConfigError(f"cannot answer on {host}:{port}: {reason}. Choose another --host or --port.") from None
 
 
 def _config(settings: Settings, port: int, workers: int = 1) -> uvicorn.Config:
