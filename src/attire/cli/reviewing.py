@@ -51,7 +51,7 @@ def page(
     desk = open_desk(catalog, options)
     console.print(facts({"products": f"{len(desk.work.products):,}", "fields": f"{len(desk.work.fields):,}"}))
     link = f"http://{f'[{host}]' if ':' in host else host}:{port}/{f'?token={secret}' if secret else ''}"
-    console.print(f"{link}  (Ctrl-C ends it; every decision is saved when it is made)", soft_wrap=True, markup=False)
+    console.print(f"{link}  (Ctrl-C ends it; every decision is saved when it is made)", soft_wrap=True)
     serve(review_app(desk, host=host, token=secret), host, port)
 
 
@@ -82,4 +82,4 @@ def export(catalog: Path, /, *, out: Path, store: str | None = None) -> None:
     made = run(opened, Store(store or catalog / STORE, create=False), out)
     console.print(f"{made.decided:,} decisions, {made.changed:,} of them changes")
     for line in (str(made.diff), made.command):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.print(line, soft_wrap=True, highlight=False)
