@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -83,7 +84,12 @@ def test_predictions_keep_them(feed: Path, untrained: ModelBundle, tmp_path: Pat
     out = tmp_path / f"out{suffix}"
     engine = MeanColour(untrained.taxonomy)
     predict(untrained, feed, out, images=[str(feed.parent / "photos")], format=format, engine=engine)  # type: ignore[arg-type]
-    read = {".csv": read_csv, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}[suffix](out)
+    readers: dict[str, Callable[[Path], pl.DataFrame]] = {
+        ".csv": read_csv,
+        ".jsonl": pl.read_ndjson,
+        ".parquet": pl.read_parquet,
+    }
+    read = readers[suffix](out)
     assert read["id"].unique().sort().to_list() == IDS
     if suffix == ".csv":
         with out.open(encoding="utf-8", newline="") as file:

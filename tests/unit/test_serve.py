@@ -600,7 +600,7 @@ def test_an_address_that_cannot_be_had_is_told_before_anything_starts(untrained:
         with pytest.raises(ConfigError, match=rf"cannot answer on 127.0.0.1:{port}: Address already in use. Choose"):
             run(Settings(bundle=untrained.path), port, workers)
     for host, wrong in (("203.0.113.1", 0), ("127.0.0.1", 99999), ("a" * 300, 0)):
-        with pytest.raises(ConfigError, match="cannot answer on|expected a number from 0"):
+        with pytest.raises(ConfigError, match=r"cannot answer on|expected a number from 0"):
             run(Settings(bundle=untrained.path, host=host), wrong, workers)
 
 
