@@ -293,6 +293,23 @@ def test_a_finished_run_says_what_made_it(shop: Shop, catalog: Catalog) -> None:
     assert about["work"]["format"] == "wide"
 
 
+class Company(Dying):
+    """An engine that rounds by how many photos are in a batch, as convolutions may do."""
+
+    def logits(self, pixels: Bytes) -> tuple[Floats, Floats]:
+        category, attributes = super().logits(pixels)
+        return category + len(pixels), attributes * len(pixels)
+
+
+def test_a_part_comes_out_the_same_whatever_was_computed_before_it(shop: Shop) -> None:
+    options: dict[str, Any] = {"batch_size": 3, "precision": None}
+    shop.predict(Company(shop.bundle.taxonomy, 99), out=shop.folder / "whole.csv", **options)
+    with pytest.raises(KeyboardInterrupt):
+        shop.predict(Company(shop.bundle.taxonomy, 7), **options)
+    assert shop.predict(Company(shop.bundle.taxonomy, 99), **options)[0].resumed
+    assert shop.out.read_bytes() == (shop.folder / "whole.csv").read_bytes()
+
+
 def test_photos_in_an_archive_that_was_delivered_again(shop: Shop) -> None:
     feed, archive = shop.folder / "feed.csv", shop.folder / "photos.zip"
     feed.write_text("id,image\n" + "".join(f"p{n},{n}.png\n" for n in range(COUNT)))

@@ -39,7 +39,7 @@ class Local:
         """Make the parts that are not `done`: decide and save one after the other, while the next is being computed."""
         bundle = answering.bundle
         todo = (product for number, product in enumerate(products) if number // parts.size not in done)
-        found = stream(self.engine, bundle.preprocess, todo, self.batch_size, bundle.title_reader)
+        found = stream(self.engine, bundle.preprocess, todo, self.batch_size, bundle.title_reader, parts.size)
         answers = track(found, "predicting", "products", products.total, done=Counts.total(done.values()).products)
         missing = (number for number in count() if number not in done)
 

@@ -32,15 +32,23 @@ def stream(
     products: Iterable[ProductPhotos],
     batch_size: int = BATCH,
     reader: TitleReader | None = None,
+    part: int | None = None,
 ) -> Iterator[ProductLogits]:
     """Logits of each product, in order; with a `reader`, from its title too. Memory does not grow with their number.
 
     Photos of several products share a batch, and those of one may lie in two: engines are fast on full batches only.
+    But a batch ends, full or not, after every `part` products: an engine may round otherwise in other company, and a
+    part is to come out the same whatever was computed before it.
     """
     opened: deque[_Opened] = deque()
     batch: list[tuple[_Opened, Pixels]] = []
+    begun = 0
     for item in decoded(preprocess, products, AHEAD * batch_size):
         if isinstance(item, ProductPhotos):
+            if batch and part and begun % part == 0:
+                _compute(engine, batch, reader)
+                batch = []
+            begun += 1
             opened.append(_Opened(item, len(item.photos)))
         elif isinstance(item, str):
             opened[-1].faults.append(item)
