@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import polars as pl
 import pytest
 import torch
 from bundles import save_bundle
+from disks import little_room
 
 from attire.bundle import ModelBundle
 from attire.catalog.splits import RARE, Splits, balance
@@ -128,13 +128,8 @@ def test_a_full_disk_leaves_no_report_that_looks_finished(
     catalog: Catalog, untrained: ModelBundle, tmp_path: Path
 ) -> None:
     (tmp_path / "scores.json").write_text("of an earlier evaluation")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
-        with pytest.raises(StorageError, match=r"File too large\. Free space"):
-            evaluate(untrained, catalog, "val", out=tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(StorageError, match=r"File too large\. Free space"), little_room(20_000):
+        evaluate(untrained, catalog, "val", out=tmp_path)
     with pytest.raises(ReportError, match=r"no scores\.json"):
         read_report(tmp_path)
 

@@ -9,12 +9,13 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from disks import little_room
 from PIL import Image
 from torch import Tensor, nn
 
 from attire.bundle import BundleSpec, ModelBundle
 from attire.config import Architecture, Decision
-from attire.errors import ConfigError, MissingExtraError, PhotoError, TaxonomyError
+from attire.errors import ConfigError, MissingExtraError, PhotoError, StorageError, TaxonomyError
 from attire.explanation.explain import Question, explain, explanations
 from attire.explanation.heat import heat_maps
 from attire.explanation.picture import colours, grid, save
@@ -223,6 +224,8 @@ def test_pictures_show_photo_heat_and_warning(tmp_path: Path) -> None:
     assert warned in {colour for _, colour in odd.getcolors(1 << 20) or []}
     sheet = grid([right, odd, right])
     assert sheet.height == 2 * max(right.height, odd.height)
+    with pytest.raises(StorageError, match=r"sheet\.png: File too large\. Free space"), little_room(100):
+        save(sheet, tmp_path / "new" / "sheet.png")
     save(sheet, tmp_path / "new" / "sheet.png")
     assert Image.open(tmp_path / "new" / "sheet.png").size == sheet.size
 

@@ -16,6 +16,7 @@ import onnx
 import pytest
 import torch
 from bundles import save_bundle
+from disks import little_room
 from numpy.typing import NDArray
 from onnx import helper
 
@@ -23,7 +24,7 @@ from attire.bundle import SPEC, ModelBundle
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Architecture
-from attire.errors import BundleError, ConfigError, ExportError, MissingExtraError
+from attire.errors import BundleError, ConfigError, ExportError, MissingExtraError, StorageError
 from attire.export import export as exporting
 from attire.export.export import ATTEMPTS, MAKERS, Attempt, Exported, export
 from attire.export.inspect import inspect, multiplications
@@ -172,6 +173,16 @@ def test_an_engine_without_numbers_is_not_kept(untrained: ModelBundle, sample: S
     found = compare(untrained, sample, torch_answers, Answers(category, torch_answers.attributes))
     assert not passes(found, "int8")
     assert "answers that are no numbers" in exporting._refusal("onnx", [(Attempt("float32"), found)])
+
+
+def test_a_full_disk_leaves_the_engine_before(
+    bundle: ModelBundle, catalog: Catalog, graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "write_onnx", lambda _bundle, file: shutil.copy(graph, file))
+    with pytest.raises(StorageError, match="File too large"), little_room(1000):
+        export(bundle, "onnx", catalog.path)
+    open_engine(bundle, "onnx")
+    assert not list(bundle.path.glob(".export-*"))
 
 
 def test_a_service_may_read_an_engine_as_the_umask_lets_it(exported: dict[str, Exported]) -> None:

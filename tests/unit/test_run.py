@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from disks import little_room
 
 from attire.bundle import ModelBundle
 from attire.catalog.splits import Splits
@@ -59,13 +59,8 @@ def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_one_before(tmp_pa
     path = tmp_path / "checkpoints" / CHECKPOINT
     WholeCheckpoints().save_checkpoint({"epoch": 1}, path)
     before = path.read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), hard))
-    try:
-        with pytest.raises(RuntimeError):
-            WholeCheckpoints().save_checkpoint({"weight": torch.rand(100_000)}, path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(RuntimeError), little_room(len(before)):
+        WholeCheckpoints().save_checkpoint({"weight": torch.rand(100_000)}, path)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [CHECKPOINT]
 

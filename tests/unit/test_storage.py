@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from disks import little_room
 from safetensors.torch import save_file
 
 from attire.errors import ConfigError, StorageError
 from attire.files import replacing
 from attire.storage import storage_fault, storing
-
-
-@contextmanager
-def little_room() -> Iterator[None]:
-    """No file may grow beyond 4 KB, as on a disk that is nearly full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # Python ignores the signal, so writing fails
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def write_torch(path: Path) -> None:
@@ -51,7 +39,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 def test_a_full_disk_is_told_whichever_library_meets_it(tmp_path: Path, name: str) -> None:
     with (
         pytest.raises(StorageError, match=r"(File too large|No space left on device)\. Free space") as raised,
-        little_room(),
+        little_room(4096),
         storing(tmp_path),
     ):
         WRITERS[name](tmp_path / "file.npy")

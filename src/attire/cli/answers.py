@@ -137,8 +137,10 @@ def demo(*, out: Path = Path("attire-demo"), products: int = 700, epochs: int = 
     """
     from attire.demo.run import run_demo
     from attire.evaluation.sheets import sheets, verdict
+    from attire.storage import storing
 
-    made = run_demo(out, products=products, epochs=epochs, step=lambda text: console.rule(text, align="left"))
+    with storing(out):
+        made = run_demo(out, products=products, epochs=epochs, step=lambda text: console.rule(text, align="left"))
     console.rule("What came of it", align="left")
     console.print(sheets(made.scores)[0].table())
     console.print(verdict(made.scores))

@@ -144,6 +144,7 @@ def compare(a: Path, b: Path, /, *, out: Path | None = None) -> None:
     from attire.evaluation.page import comparison_page
     from attire.evaluation.sheets import comparison_sheets, comparison_verdict
     from attire.files import replace_text
+    from attire.storage import storing
 
     comparison = run(a, b)
     figures, keys = comparison_sheets(comparison)
@@ -155,6 +156,7 @@ def compare(a: Path, b: Path, /, *, out: Path | None = None) -> None:
     for note in comparison.notes:
         console.print(Text.assemble(("note:", "bold yellow"), " ", note))
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(out, comparison_page(comparison, str(a), str(b)))
+        with storing(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            replace_text(out, comparison_page(comparison, str(a), str(b)))
         console.print(f"{out}")

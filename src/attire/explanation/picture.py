@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from attire.errors import ConfigError
+from attire.storage import storing
 
 PANEL_PX, MARGIN, LINE_PX = (360, 420), 14, 21
 STYLES = (("#0f172a", 18), ("#64748b", 14), ("#b91c1c", 14))  # ink and size of title, note and warning
@@ -60,10 +61,11 @@ def grid(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def save(picture: Image.Image, out: Path) -> None:
-    """Write it; raises `ConfigError` for a place or a suffix that does not do."""
+    """Write it; raises `ConfigError` for a suffix that does not do, and `StorageError` where it cannot be stored."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(out)
+        with storing(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(out)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"cannot write {out}: {error}. Expected --out FILE.png, in a place that can be written."

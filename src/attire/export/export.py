@@ -35,6 +35,7 @@ from attire.predict.exported import (
 from attire.predict.runtimes import MODEL_FILES, ExportedEngine, runtime_versions
 from attire.predict.speed import BATCH, images_per_s
 from attire.progress import tracking
+from attire.storage import storing
 
 MAKERS: dict[Runtime, Callable[[Path, Path, Scheme | None, Sample], None]] = {
     "onnx": make_onnx,
@@ -90,12 +91,11 @@ def export(
     name = f"{to}-int8" if int8 else to
     folder = engine_folder(bundle.path, name)
     sample = draw_sample(bundle, photos)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=bundle.path) as temporary:
+    with storing(bundle.path), tempfile.TemporaryDirectory(prefix=".export-", dir=bundle.path) as temporary:
         graph, made = Path(temporary, "graph.onnx"), Path(temporary, name)
         with tracking("tracing the network"):
             write_onnx(bundle, graph)
         torch_answers = _asked(TorchEngine(bundle, "float32"), sample, "torch, float32")
-        shutil.rmtree(folder, ignore_errors=True)
         tried: list[tuple[Attempt, Parity]] = []
         for attempt in ATTEMPTS[to, int8]:
             shutil.rmtree(made, ignore_errors=True)
@@ -109,6 +109,7 @@ def export(
             if passes(found, attempt.precision):
                 break
         else:
+            shutil.rmtree(folder, ignore_errors=True)
             raise ExportError(_refusal(name, tried))
         with tracking("measuring its speed"):
             speed = _speed(bundle, engine, sample)
@@ -127,6 +128,7 @@ def export(
         del engine  # its files move
         (made / RECORD).write_text(record.model_dump_json(indent=1), encoding="utf-8")
         folder.parent.mkdir(exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
         made.replace(folder)
     return Exported(folder, record, tuple(tried))
 
