@@ -42,8 +42,8 @@ def test_what_is_ingested(shop: Path, tmp_path: Path) -> None:
     assert all(path.is_file() for paths in catalog.photo_paths() for path in paths)
     targets = catalog.targets()
     assert targets.hot.shape == (20, catalog.taxonomy.width)
-    with pytest.raises(CatalogError, match="no product 'p0007'; did you mean 'p007'"):
-        catalog.rows_of(["p0007"])
+    with pytest.raises(CatalogError, match="no product 'pp007'; did you mean 'p007'"):
+        catalog.rows_of(["pp007"])
 
 
 def test_containers_make_no_difference(shop: Path, tmp_path: Path) -> None:
