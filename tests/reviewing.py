@@ -13,6 +13,9 @@ import polars as pl
 from attire.catalog.store import Catalog, Product
 from attire.predict.output import DETAIL, PRODUCT, SINKS
 from attire.prediction import Abstained, Alternative, Answer, Prediction
+from attire.review.app import open_desk
+from attire.review.desk import Desk
+from attire.review.options import Options
 from attire.taxonomy import SEPARATOR, Taxonomy
 
 
@@ -33,6 +36,12 @@ def made_up(catalog: Catalog, number: int, product: Product) -> Prediction:
             Answer(product.labels["tags"], 0.93) if "tags" in product.labels else Abstained("unsure", _ranked(tags))
         )
     return Prediction(product.id, str(product.category), 0.98, (), attributes, "b" * 64)
+
+
+def make_desk(catalog: Catalog, folder: Path) -> Desk:
+    """A desk with predictions of all products and a store of its own, both in `folder`."""
+    predictions = write_predictions(catalog, folder / "p.parquet")
+    return open_desk(catalog.path, Options(predictions=predictions, store=str(folder / "s.sqlite"), audit=30))
 
 
 def write_predictions(catalog: Catalog, out: Path, ids: Sequence[str] | None = None) -> Path:

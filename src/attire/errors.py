@@ -78,10 +78,19 @@ def shown(text: str) -> str:
     >>> print(shown("red\n\x1b[31m"))
     red\n\x1b[31m
     """
-    start = text[:SHOWN]
-    if not start.isprintable():
-        start = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in start)
+    start = spelled_out(text[:SHOWN])
     return start if len(text) <= SHOWN else f"{start}... ({len(text):,} characters)"
+
+
+def spelled_out(text: str, kept: str = "") -> str:
+    r"""The text with escapes for what cannot be seen, but for the characters that are `kept`.
+
+    >>> print(spelled_out("a\x1b[2J\nb"))
+    a\x1b[2J\nb
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in kept else ascii(one)[1:-1] for one in text)
 
 
 def listed(lines: Sequence[str], limit: int = 20) -> str:

@@ -14,14 +14,13 @@ from urllib.parse import quote
 import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
-from reviewing import write_predictions
+from reviewing import make_desk
 
 from attire.catalog.store import Catalog
 from attire.review.actions import actions
-from attire.review.app import open_desk, review_app
+from attire.review.app import review_app
 from attire.review.bodies import MOST_BYTES, Bodies
 from attire.review.desk import Desk
-from attire.review.options import Options
 from attire.review.pages import pages
 from attire.review.store.claims import looking
 
@@ -71,9 +70,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def desk(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    folder = tmp_path_factory.mktemp("fuzz")
-    predictions = write_predictions(catalog, folder / "p.parquet")
-    return open_desk(catalog.path, Options(predictions=predictions, store=str(folder / "s.sqlite"), audit=30))
+    return make_desk(catalog, tmp_path_factory.mktemp("fuzz"))
 
 
 def browser(desk: Desk, **options: str) -> TestClient:

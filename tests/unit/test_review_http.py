@@ -11,15 +11,14 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from reviewing import write_predictions
+from reviewing import make_desk
 
 from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
 from attire.cli import app
 from attire.errors import ConfigError
-from attire.review.app import open_desk, review_app, serve
+from attire.review.app import review_app, serve
 from attire.review.desk import Desk
-from attire.review.options import Options
 from attire.review.photos import Photos
 from attire.review.queues import Filters
 from attire.review.security import read_token
@@ -34,9 +33,7 @@ PAGE = {"page": "page-of-ann"}
 
 @pytest.fixture(scope="module")
 def opened(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    folder = tmp_path_factory.mktemp("page")
-    predictions = write_predictions(catalog, folder / "p.parquet")
-    return open_desk(catalog.path, Options(predictions=predictions, store=str(folder / "s.sqlite"), audit=30))
+    return make_desk(catalog, tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from attire.catalog.store import TABLES, TAXONOMY, Catalog, read_manifest, write
 from attire.errors import CatalogError, ConfigError, FeedError, PhotoError, did_you_mean
 from attire.files import LockedError, locked, read_parquet
 from attire.photos.index import PhotoIndex, find_photos, remove_unlisted
+from attire.photos.remote import is_url
 from attire.taxonomy import Taxonomy
 
 PHOTOS, WORK, LOCK = "photos", ".work", ".lock"
@@ -66,7 +67,7 @@ def ingest(
     if source not in SOURCES:
         raise ConfigError(f"'{source}' is not a source ({', '.join(SOURCES)}){did_you_mean(source, SOURCES)}")
     for place in (feed, *folders):
-        if "://" in str(place):
+        if is_url(place):
             raise ConfigError(
                 f"{place} is an address, and ingest reads files, folders and archives on this machine: download it "
                 "first. (attire predict reads addresses.)"

@@ -74,12 +74,13 @@ def members(archive: str, scratch: Path, remote: Remote) -> Iterator[Member]:
     opened again, and what was read is passed over. What is wrong with one member is said in its place; raises
     `CatalogError` with the byte (of the tar, as unpacked) where the archive itself is damaged.
     """
-    if str(archive).split("?")[0].lower().endswith(".zip") and is_url(archive):
-        fetched = remote.fetch(archive, scratch)
-        yield from _of_zip(archive, fetched)
-        fetched.unlink()
-    elif is_url(archive):
-        yield from _of_remote_tar(archive, remote)
+    if is_url(archive):
+        if archive.split("?")[0].lower().endswith(".zip"):
+            fetched = remote.fetch(archive, scratch)
+            yield from _of_zip(archive, fetched)
+            fetched.unlink()
+        else:
+            yield from _of_remote_tar(archive, remote)
     elif _is_zip(Path(archive)):
         yield from _of_zip(archive, Path(archive))
     else:
@@ -116,8 +117,6 @@ def _of_remote_tar(archive: str, remote: Remote) -> Iterator[Member]:
         except FileNotFoundError:
             raise CatalogError(f"{archive} does not exist.") from None
         except Exception as error:  # each service has exceptions of its own
-            if isinstance(error, CatalogError):
-                raise
             fault = error
         time.sleep(WAIT_S * attempt)
     raise CatalogError(f"{archive} breaks off: {fault}. Call again, and it goes on from there; or fetch it again.")

@@ -6,6 +6,8 @@ import logging
 import sys
 from typing import Any
 
+from attire.errors import spelled_out
+
 
 def log_to_stderr() -> None:
     """Workers are processes of their own, so each does this."""
@@ -21,16 +23,7 @@ class Lines(logging.Formatter):
     """Spells out control characters; a traceback keeps its lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        return plain(super().formatMessage(record), "")
+        return spelled_out(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
-        return plain(super().formatException(ei), "\n")
-
-
-def plain(text: str, kept: str) -> str:
-    """The text with control characters spelled out, but those `kept`.
-
-    >>> plain("a\\x1b[2J\\nb", "")
-    'a\\\\x1b[2J\\\\nb'
-    """
-    return "".join(one if one.isprintable() or one in kept else one.encode("unicode_escape").decode() for one in text)
+        return spelled_out(super().formatException(ei), kept="\n")
