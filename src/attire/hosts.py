@@ -8,6 +8,8 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from attire.errors import ConfigError
+
 HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::\d{1,5})?")
 
 
@@ -41,3 +43,9 @@ def is_local(host: str) -> bool:
     (True, True, False, False)
     """
     return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def not_answering(host: str, port: int, error: Exception) -> ConfigError:
+    """The error about an address that a server cannot have, for the `error` of its socket."""
+    reason = str(getattr(error, "strerror", None) or error).rstrip(".")
+    return ConfigError(f"cannot answer on {host}:{port}: {reason}. Choose another --host or --port.")

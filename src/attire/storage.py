@@ -16,6 +16,15 @@ FORBIDDEN = (errno.EACCES, errno.EPERM)
 SHORT = re.compile(r"\d+ requested and \d+ written")  # numpy's words, which do not tell why
 
 
+def not_written(what: str, error: OSError) -> str:
+    """The sentence about an output that could not be written, and that goes on when the command is called again."""
+    at = f" ({error.filename})" if error.filename else ""
+    return (
+        f"cannot write {what}: {error.strerror or error}{at}. Free space or choose another --out; "
+        "what was done is kept, and the same command goes on from there."
+    )
+
+
 @contextmanager
 def storing(place: Path) -> Iterator[None]:
     """Raise `StorageError` about `place` where a disk that is full or must not be written to ends the block."""

@@ -23,6 +23,7 @@ from attire.errors import CatalogError, ConfigError, FeedError, PhotoError, did_
 from attire.files import LockedError, locked, read_parquet
 from attire.photos.index import PhotoIndex, find_photos, remove_unlisted
 from attire.photos.remote import is_url
+from attire.storage import not_written
 from attire.taxonomy import Taxonomy
 
 PHOTOS, WORK, LOCK = "photos", ".work", ".lock"
@@ -115,11 +116,7 @@ def ingest(
     except LockedError:
         raise CatalogError(f"another attire ingest is writing {out}: wait until it has finished.") from None
     except OSError as error:
-        at = f" ({error.filename})" if error.filename else ""
-        raise CatalogError(
-            f"cannot write the catalog {out}: {error.strerror or error}{at}. Free space or choose another --out; "
-            "what was done is kept, and the same command goes on from there."
-        ) from error
+        raise CatalogError(not_written(f"the catalog {out}", error)) from error
 
 
 def _words(rows: Sequence[Row], given: str | Path | None, out: Path, feed: str | Path) -> Drafted:

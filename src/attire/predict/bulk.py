@@ -23,6 +23,7 @@ from attire.predict.output import Format, check_output
 from attire.predict.parts import Answering, Counts, Origin, Parts, begun
 from attire.predict.record import Record, Work, finished_record, kept, record_path, write_record
 from attire.score.calibration import PRECISION
+from attire.storage import not_written
 
 if TYPE_CHECKING:  # Ray is an extra
     from attire.predict.cluster import OnRay
@@ -99,11 +100,7 @@ def predict(
             f"another attire predict is writing {out}: wait until it has finished, or choose another --out."
         ) from None
     except OSError as error:
-        at = f" ({error.filename})" if error.filename else ""
-        raise ConfigError(
-            f"cannot write {out}: {error.strerror or error}{at}. Free space or choose another --out; "
-            "what was done is kept, and the same command goes on from there."
-        ) from error
+        raise ConfigError(not_written(str(out), error)) from error
 
 
 def _write(

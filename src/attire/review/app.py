@@ -13,6 +13,7 @@ from fastapi.staticfiles import StaticFiles
 
 from attire.catalog.store import Catalog
 from attire.errors import ConfigError
+from attire.hosts import not_answering
 from attire.review.actions import actions
 from attire.review.bodies import Bodies
 from attire.review.desk import Desk, clean_name
@@ -67,8 +68,7 @@ def serve(app: FastAPI, host: str, port: int) -> None:
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError, ValueError) as error:
-        reason = str(getattr(error, "strerror", None) or error).rstrip(".")
-        raise ConfigError(f"cannot answer on {host}:{port}: {reason}. Choose another --host or --port.") from None
+        raise not_answering(host, port, error) from None
     # h11 bounds the header of a request (64 KiB), httptools does not.
     config = uvicorn.Config(app, http="h11", ws="none", log_level="warning", server_header=False)
     with listening, suppress(KeyboardInterrupt):

@@ -23,6 +23,7 @@ import uvicorn
 from uvicorn.supervisors.multiprocess import Multiprocess
 
 from attire.errors import AttireError, ConfigError
+from attire.hosts import not_answering
 from attire.serve.connections import BoundedProtocol
 from attire.serve.logs import log_to_stderr
 from attire.serve.settings import Settings
@@ -71,8 +72,7 @@ def _check_address(host: str, port: int) -> None:
                 probe.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
                 probe.bind(address)
     except (OSError, OverflowError, UnicodeError) as error:
-        reason = str(getattr(error, "strerror", None) or error).rstrip(".")
-        raise ConfigError(f"cannot answer on {host}:{port}: {reason}. Choose another --host or --port.") from None
+        raise not_answering(host, port, error) from None
 
 
 def _config(settings: Settings, port: int, workers: int = 1) -> uvicorn.Config:
