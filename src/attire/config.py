@@ -142,9 +142,8 @@ class Recipe(Architecture):
     warmup: Share = 0.0  # share of the stage's steps
     ema_decay: Share = 0.0  # 0: no averaging
     loss: Literal["asl", "bce", "focal", "softmax", "weighted_bce"] = "softmax"
-    attribute_weight: float = Field(
-        default=1.0, gt=0, le=1e6
-    )  # beside the category's loss: a mean over values is a small one
+    # Beside the category's loss: a mean over values is a small one.
+    attribute_weight: float = Field(default=1.0, gt=0, le=1e6)
     unlabelled: Literal["ignore", "negative", "selective"] = "ignore"  # what a key without a label tells a binary loss
     label_smoothing: Share = 0.0  # of the category, and of keys of arity one under softmax
     sampling: WholeShare = 0.0  # products come by category frequency ** -sampling; 0: each once

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from attire.errors import PhotoError
 
-PASSES = (
-    20  # over all pixels, which decoding a PNG or WebP takes as long as: one is a scan of a JPEG, about 3 ns a pixel
-)
+# Over all pixels, which decoding a PNG or WebP takes as long as: one is a scan of a JPEG, about 3 ns a pixel.
+PASSES = 20
 SEGMENTS = 1000  # of a JPEG before its pixels
 JUNK_BYTES = 64 * 1024  # between them
 CHUNKS, SMALL_CHUNKS = 20_000, 256  # of a PNG; and those of them that hold no pixels
