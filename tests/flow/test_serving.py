@@ -209,7 +209,7 @@ def test_a_body_that_does_not_arrive_is_given_up_and_its_connection_closed(untra
     with listening(untrained, upload_s=0.4) as address, socket.socket() as client:
         client.settimeout(10)
         client.connect(("127.0.0.1", int(address.rpartition(":")[2])))
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n--x\r\n"
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n--x\r\n"
         client.sendall(head.encode())
         start, answer = time.monotonic(), b""
         with contextlib.suppress(ConnectionError):  # a byte on its way when the server closes is met with a reset
