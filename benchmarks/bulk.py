@@ -30,11 +30,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from attire.bundle import ModelBundle
+from attire.engines.engine import open_engine
+from attire.inference.bulk import predict
+from attire.inference.logits import BATCH
 from attire.memory import keep_freed_memory
 from attire.photos.folder import photos_below
-from attire.predict.bulk import predict
-from attire.predict.engines import open_engine
-from attire.predict.logits import BATCH
 
 Run = Callable[[Path, Path, str], float]  # bundle, photos, engine -> seconds
 
@@ -82,7 +82,12 @@ class Photos(Dataset[tuple[str, Tensor]]):
 
 def plain_loop(bundle: Path, photos: Path, _engine: str) -> float:
     """A DataLoader over torchvision transforms, the network in eager float32, a dict per product, a CSV at the end."""
-    from torchvision.transforms import Compose, Normalize, Resize, ToTensor  # after attire: see attire.pixels.ops
+    from torchvision.transforms import (  # after attire: see attire.pixels.torchvision_ops
+        Compose,
+        Normalize,
+        Resize,
+        ToTensor,
+    )
 
     loaded = ModelBundle.load(bundle)
     taxonomy, preprocess = loaded.taxonomy, loaded.preprocess

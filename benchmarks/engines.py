@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from attire.bundle import ModelBundle
-from attire.config import Architecture, Decision
+from attire.config import Architecture, DecisionRule
+from attire.engines.engine import Engine, TorchEngine, open_engine
+from attire.engines.exported import cpu_name
+from attire.engines.runtimes import MODEL_FILES, ExportedEngine
+from attire.engines.speed import images_per_s
 from attire.errors import ExportError
 from attire.export.export import ATTEMPTS, MAKERS, export
 from attire.export.onnx import write_onnx
 from attire.export.sample import Sample
 from attire.model.network import build_network
 from attire.pixels.preprocess import Preprocess
-from attire.predict.engines import Engine, TorchEngine, open_engine
-from attire.predict.exported import cpu_name
-from attire.predict.runtimes import MODEL_FILES, ExportedEngine
-from attire.predict.speed import images_per_s
 from attire.taxonomy import Key, Taxonomy
 
 BASE = "PyTorch eager float32"
@@ -96,7 +96,7 @@ def fresh(folder: Path, backbone: str, size_px: tuple[int, int]) -> ModelBundle:
         architecture,
         taxonomy=taxonomy,
         preprocess=Preprocess(size_px=size_px, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
-        decision=Decision(),
+        decision=DecisionRule(),
         provenance={},
         scores={},
     )

@@ -33,10 +33,10 @@ import polars as pl
 from mutation import mutated
 
 from attire.catalog.check import check, summarise
-from attire.catalog.draft import draft_taxonomy
-from attire.catalog.rows import Row
+from attire.catalog.feed_row import Row
 from attire.catalog.sources import SOURCES, SourceOptions
 from attire.catalog.store import TABLES
+from attire.catalog.taxonomy_draft import draft_taxonomy
 from attire.errors import AttireError, FeedError, TaxonomyError
 from attire.taxonomy import Key, Taxonomy
 from attire.terminal import CONTROL, Console

@@ -26,14 +26,14 @@ from torch.utils.data import DataLoader
 
 import attire
 from attire.bundle import ModelBundle
-from attire.config import Architecture, Decision
+from attire.config import Architecture, DecisionRule
+from attire.inference.bulk import predict
 from attire.labels import Targets, encode
 from attire.model.losses import LOSSES
 from attire.model.network import Heads, build_network
 from attire.pixels.dataset import DrawSampler
 from attire.pixels.photo_cache import fill
 from attire.pixels.preprocess import Preprocess
-from attire.predict.bulk import predict
 from attire.score.decisions import decide
 from attire.taxonomy import Taxonomy
 from attire.training.data import Part
@@ -78,7 +78,7 @@ def over_photos(photos: int) -> Iterator[Point]:
             architecture,
             taxonomy=catalog.taxonomy,
             preprocess=preprocess,
-            decision=Decision(),
+            decision=DecisionRule(),
             provenance={},
             scores={},
         )
@@ -95,7 +95,7 @@ def over_words(axis: str, keys: int, values: int, rounds: int) -> Iterator[Point
     random = np.random.default_rng(0)
     category = random.standard_normal((DECIDED, 1)).astype(np.float32)
     logits = random.standard_normal((DECIDED, taxonomy.width)).astype(np.float32)
-    runs[f"decide {DECIDED:,} products"] = lambda: decide(taxonomy, Decision(), category, logits)
+    runs[f"decide {DECIDED:,} products"] = lambda: decide(taxonomy, DecisionRule(), category, logits)
     for what, seconds in interleaved(runs, rounds).items():
         yield Point(axis, what, size, 1e3 * seconds, "ms")
 

@@ -43,16 +43,16 @@ from attire.catalog.store import Catalog, read_manifest
 from attire.config import load_recipe
 from attire.demo.draw import draw_catalog
 from attire.demo.run import SETTINGS
+from attire.engines.exported import RECORD, engine_folder
 from attire.errors import AttireError
 from attire.evaluation.evaluate import evaluate
 from attire.evaluation.report import SCORES
 from attire.export.export import export
 from attire.files import file_sha256
-from attire.predict import bulk
-from attire.predict.bulk import predict
-from attire.predict.exported import RECORD, engine_folder
-from attire.predict.record import record_path
-from attire.review.app import open_desk, review_app, serve
+from attire.inference import bulk
+from attire.inference.bulk import predict
+from attire.inference.run_record import record_path
+from attire.review.app import open_review, review_app, serve
 from attire.review.options import Options
 from attire.review.store.events import Store
 from attire.training.run import train
@@ -63,7 +63,16 @@ DECISIONS = 100
 READY_S = 60.0
 CONTEXT = multiprocessing.get_context("forkserver")
 # Imported once, for every process. polars has threads from the start, and a fork of it would wait for them for ever.
-SHARED = ["attire.pixels.ops", "timm", "lightning", "sklearn", "onnxscript", "altair", "fastapi", "alembic.command"]
+SHARED = [
+    "attire.pixels.torchvision_ops",
+    "timm",
+    "lightning",
+    "sklearn",
+    "onnxscript",
+    "altair",
+    "fastapi",
+    "alembic.command",
+]
 Found = Mapping[str, str]  # what a result is told by; empty where nothing looks finished
 
 
@@ -281,7 +290,7 @@ def start(log: Path, run: Callable[..., None], *arguments: Any) -> ForkServerPro
 
 
 def _quietly(log: Path, run: Callable[..., None], *arguments: Any) -> None:
-    photo_facts.CHUNK = bulk.PART = SAVE
+    photo_facts.CHUNK = bulk.CHUNK = SAVE
     with log.open("wb") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
@@ -385,7 +394,7 @@ def served(shop: Shop, store: Path, log: Path) -> Iterator[tuple[ForkServerProce
 
 def _serve(shop: Shop, store: Path, port: int) -> None:
     options = Options(predictions=shop.predictions, store=str(store), reviewer="Ann")
-    serve(review_app(open_desk(shop.catalog, options)), "127.0.0.1", port)
+    serve(review_app(open_review(shop.catalog, options)), "127.0.0.1", port)
 
 
 def _answers(address: str) -> bool:

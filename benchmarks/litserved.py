@@ -9,8 +9,8 @@ import numpy as np
 from fastapi import UploadFile
 
 from attire.bundle import ModelBundle
+from attire.engines.engine import TorchEngine
 from attire.photos.image import open_photo
-from attire.predict.engines import TorchEngine
 
 MAX_BATCH, WAIT_S = 32, 0.004  # as attire serve
 

@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import attire
 from attire.catalog.store import Catalog
-from attire.pixels import ops  # noqa: F401
+from attire.pixels import torchvision_ops  # noqa: F401
 from attire.pixels.dataset import DrawSampler
 from attire.pixels.photo_cache import fill
 from attire.pixels.preprocess import Preprocess

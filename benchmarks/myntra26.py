@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import attire
-from attire.catalog.draft import draft_taxonomy
 from attire.catalog.sources import SOURCES, SourceOptions
+from attire.catalog.taxonomy_draft import draft_taxonomy
 from attire.taxonomy import Taxonomy
 
 

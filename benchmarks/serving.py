@@ -77,7 +77,7 @@ class EngineAlone:
 import time, numpy as np
 from attire.bundle import ModelBundle
 from attire.memory import keep_freed_memory
-from attire.predict.engines import TorchEngine
+from attire.engines.engine import TorchEngine
 keep_freed_memory()
 bundle = ModelBundle.load({str(bundle)!r})
 engine, (height, width) = TorchEngine(bundle), bundle.preprocess.size_px

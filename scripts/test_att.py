@@ -9,7 +9,7 @@ from rich.console import Console
 
 import attire
 from attire.cli import main as run
-from attire.evaluation.sheets import sheets
+from attire.evaluation.tables import sheets
 
 
 def main(out: Path, *, threshold: float = 0.8, split: str = "val") -> None:

@@ -23,11 +23,11 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from attire.bundle import ModelBundle
-from attire.predict.engines import Bytes, Floats
+from attire.engines.engine import Bytes, Floats
 from attire.serve.app import create_app
 from attire.serve.connections import BoundedProtocol
 from attire.serve.fetch import Fetcher
-from attire.serve.models import Model
+from attire.serve.live_bundle import Model
 from attire.serve.settings import Settings
 from attire.taxonomy import Taxonomy
 

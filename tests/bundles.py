@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from attire.bundle import ModelBundle
-from attire.config import Architecture, Decision
+from attire.config import Architecture, DecisionRule
 from attire.model.network import Network
 from attire.pixels.preprocess import Preprocess
 from attire.taxonomy import Taxonomy
@@ -19,7 +19,7 @@ def save_bundle(folder: Path, network: Network, architecture: Architecture, taxo
         architecture,
         taxonomy=taxonomy,
         preprocess=Preprocess(size_px=(32, 24), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
-        decision=Decision(),
+        decision=DecisionRule(),
         provenance={"recipe": {"name": "base", "seed": 0}},
         scores={},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from attire.predict.engines import Bytes, Floats
+from attire.engines.engine import Bytes, Floats
 from attire.taxonomy import Taxonomy
 
 

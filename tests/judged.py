@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from attire.config import Decision
+from attire.config import DecisionRule
 from attire.evaluation.evidence import Evidence
 from attire.evaluation.report import Provenance
 from attire.labels import Targets, encode
@@ -45,7 +45,7 @@ def judged(seed: int = 2, skill: float = 3, calibrated: bool = True) -> Evidence
     truth, rng = labels(1, N), np.random.default_rng(seed)
     decisions = decide(
         TAXONOMY,
-        Decision(),
+        DecisionRule(),
         (rng.normal(0, 1, (N, 3)) + 2 * np.eye(3)[truth.category]).astype(np.float32),
         (rng.normal(0, 1, truth.hot.shape) + skill * truth.hot).astype(np.float32),
     )

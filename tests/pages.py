@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
-class Block(NamedTuple):
+class LogitsTable(NamedTuple):
     """A block of code on a page; `title` is the name of a file that it is the content of."""
 
     language: str
@@ -34,11 +34,11 @@ def read(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
 
-def blocks(page: str) -> list[Block]:
-    return [Block(*found) for found in FENCE.findall(read(page))]
+def blocks(page: str) -> list[LogitsTable]:
+    return [LogitsTable(*found) for found in FENCE.findall(read(page))]
 
 
-def commands(block: Block) -> Iterator[list[str]]:
+def commands(block: LogitsTable) -> Iterator[list[str]]:
     """The words of each command of a shell block."""
     for line in block.code.replace("\\\n", " ").splitlines():
         if words := shlex.split(line, comments=True):

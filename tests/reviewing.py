@@ -11,10 +11,10 @@ from typing import Any
 import polars as pl
 
 from attire.catalog.store import Catalog, Product
-from attire.predict.output import DETAIL, PRODUCT, SINKS
+from attire.inference.output import DETAIL, PRODUCT, SINKS
 from attire.prediction import Abstained, Alternative, Answer, Prediction
-from attire.review.app import open_desk
-from attire.review.desk import Desk
+from attire.review.app import open_review
+from attire.review.context import ReviewContext
 from attire.review.options import Options
 from attire.taxonomy import SEPARATOR, Taxonomy
 
@@ -38,10 +38,10 @@ def made_up(catalog: Catalog, number: int, product: Product) -> Prediction:
     return Prediction(product.id, str(product.category), 0.98, (), attributes, "b" * 64)
 
 
-def make_desk(catalog: Catalog, folder: Path) -> Desk:
-    """A desk with predictions of all products and a store of its own, both in `folder`."""
+def make_desk(catalog: Catalog, folder: Path) -> ReviewContext:
+    """A context with predictions of all products and a store of its own, both in `folder`."""
     predictions = write_predictions(catalog, folder / "p.parquet")
-    return open_desk(catalog.path, Options(predictions=predictions, store=str(folder / "s.sqlite"), audit=30))
+    return open_review(catalog.path, Options(predictions=predictions, store=str(folder / "s.sqlite"), audit=30))
 
 
 def write_predictions(catalog: Catalog, out: Path, ids: Sequence[str] | None = None) -> Path:

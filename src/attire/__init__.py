@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from attire.errors import AttireError
     from attire.evaluation.evaluate import evaluate
     from attire.explanation.explain import Explanation, explain
+    from attire.inference.predictor import Predictor
     from attire.pixels.ingest import ingest
-    from attire.predict.predictor import Predictor
     from attire.prediction import Abstained, Answer, Prediction
     from attire.taxonomy import Taxonomy
     from attire.training.run import train
@@ -40,7 +40,7 @@ _HOMES = {
     "Explanation": "attire.explanation.explain",
     "ModelBundle": "attire.bundle",
     "Prediction": "attire.prediction",
-    "Predictor": "attire.predict.predictor",
+    "Predictor": "attire.inference.predictor",
     "Recipe": "attire.config",
     "Splits": "attire.catalog.splits",
     "Taxonomy": "attire.taxonomy",

@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from attire.card import model_card
-from attire.config import Architecture, Decision
+from attire.config import Architecture, DecisionRule
 from attire.errors import BundleError
 from attire.files import file_sha256, read_json, replacing
 from attire.labels import labelled
@@ -58,7 +58,7 @@ class BundleSpec(BaseModel):
     network: Architecture
     taxonomy: Taxonomy
     preprocess: Preprocess
-    decision: Decision
+    decision: DecisionRule
     calibration: Calibration | None = None  # None: probabilities as the network gives them, and no thresholds
     # Keys that no product it learned from stated: never answered. Left out where there are none, as in older bundles.
     untaught: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
@@ -165,7 +165,7 @@ class ModelBundle:
         *,
         taxonomy: Taxonomy,
         preprocess: Preprocess,
-        decision: Decision,
+        decision: DecisionRule,
         calibration: Calibration | None = None,
         untaught: Sequence[str] = (),
         provenance: Mapping[str, Any],

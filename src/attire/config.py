@@ -29,7 +29,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Decision(_Frozen):
+class DecisionRule(_Frozen):
     """How probabilities become answers.
 
     `typed`: a key is answered where the categories to which it applies hold more than `gate` of the category
@@ -153,7 +153,7 @@ class Recipe(Architecture):
     selective: Selective = Selective()
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16 where the hardware multiplies it natively
     calibration: Share = 0.0  # share of train that only calibrates; 0: no calibration
-    decision: Decision = Decision()
+    decision: DecisionRule = DecisionRule()
     category: Stage = Stage()
     attributes: Stage = Stage()
     seed: int = Field(default=0, ge=0, lt=2**32)

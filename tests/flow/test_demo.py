@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from attire.demo.contact_sheet import INK, Entry, Line, contact_sheet
 from attire.demo.draw import KEYS, KINDS, draw_catalog
 from attire.demo.run import run_demo
-from attire.demo.sheet import INK, Entry, Line, contact_sheet
 
 
 def read(table: Path) -> pl.DataFrame:

@@ -18,12 +18,12 @@ from attire.bundle import ModelBundle
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.evaluation.evaluate import evaluate
-from attire.review.app import open_desk, review_app
+from attire.review.app import open_review, review_app
 from attire.review.options import Options
 from attire.review.queues import Filters
 from attire.review.store.events import Verdict
 from attire.serve.app import create_app
-from attire.serve.models import Model
+from attire.serve.live_bundle import Model
 from attire.serve.settings import Settings
 
 AXE = Axe()
@@ -60,15 +60,15 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def test_reviewing(page: Page, catalog: Catalog, tmp_path: Path) -> None:
     predictions = write_predictions(catalog, tmp_path / "p.parquet")
-    desk = open_desk(
+    context = open_review(
         catalog.path,
         Options(predictions=predictions, store=str(tmp_path / "s.sqlite"), reviewer="Ann", audit=40),
     )
-    sample = desk.queues.sample().select("product", "key", "answer").head(30).rows()
-    desk.store.decide(
+    sample = context.queues.sample().select("product", "key", "answer").head(30).rows()
+    context.store.decide(
         "Ben", [Verdict(product, key, "accept", tuple(said.split("|")), 0) for product, key, said in sample]
     )
-    with served(review_app(desk)) as address:
+    with served(review_app(context)) as address:
         for path in ("/name", "/", "/audit", "/grid?queue=all&text=nonesuch"):
             page.goto(address + path)
             audit(page)
@@ -76,7 +76,7 @@ def test_reviewing(page: Page, catalog: Catalog, tmp_path: Path) -> None:
         expect(page.locator(".field[aria-current=true]")).to_be_visible()
         page.locator("summary").click()
         product = page.locator("article.card").get_attribute("data-product") or ""
-        desk.store.decide("Ben", [Verdict(product, "colour", "set", ("red",), 0)])
+        context.store.decide("Ben", [Verdict(product, "colour", "set", ("red",), 0)])
         page.keyboard.press("1")  # which is not the feed's red
         expect(page.locator(".conflict")).to_be_visible()
         audit(page)
@@ -86,7 +86,9 @@ def test_reviewing(page: Page, catalog: Catalog, tmp_path: Path) -> None:
             audit(page)
             page.keyboard.press("Escape")
         page.goto(f"{address}/grid?queue=all&key=colour")
-        desk.store.decide("Ben", [Verdict(product, "colour", "set", ("red",), 0) for product in desk.work.products[:3]])
+        context.store.decide(
+            "Ben", [Verdict(product, "colour", "set", ("red",), 0) for product in context.data.products[:3]]
+        )
         page.locator("[data-select]").first.click()
         page.keyboard.press("Enter")
         page.locator("[data-select]").last.click()

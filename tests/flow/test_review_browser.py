@@ -16,14 +16,14 @@ from reviewing import write_predictions
 from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
 from attire.cli import app
-from attire.review.app import open_desk, review_app
-from attire.review.desk import Desk
+from attire.review.app import open_review, review_app
+from attire.review.context import ReviewContext
+from attire.review.data import CATEGORY
 from attire.review.export import export
 from attire.review.options import Options
 from attire.review.queues import Filters, waiting
 from attire.review.store.claims import looking
 from attire.review.store.events import Verdict
-from attire.review.work import CATEGORY
 
 NAMES = {1280: "Ann", 390: "Ben"}
 
@@ -35,17 +35,17 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def desk(catalog: Catalog, untrained: ModelBundle, tmp_path: Path) -> Desk:
+def context(catalog: Catalog, untrained: ModelBundle, tmp_path: Path) -> ReviewContext:
     predictions = write_predictions(catalog, tmp_path / "p.parquet")
-    return open_desk(
+    return open_review(
         catalog.path,
         Options(predictions=predictions, bundle=untrained.path, store=str(tmp_path / "review.sqlite"), audit=30),
     )
 
 
 @pytest.fixture
-def address(desk: Desk) -> Iterator[str]:
-    with served(review_app(desk)) as found:
+def address(context: ReviewContext) -> Iterator[str]:
+    with served(review_app(context)) as found:
         yield found
 
 
@@ -111,12 +111,12 @@ def ben(browser: Browser, address: str) -> Iterator[Person]:
 
 
 def test_twenty_products_by_keyboard_then_export_and_ingest(
-    ann: Person, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ann: Person, context: ReviewContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = ann.open("/review?queue=all")
     first = ann.product
     for number in range(20):
-        assert ann.product == desk.work.products[number]
+        assert ann.product == context.data.products[number]
         assert ann.field == CATEGORY
         expect(page.locator(".stage img")).to_have_js_property("complete", True)
         ann.press("a")  # what is beyond doubt; contradicted, open and sampled ones remain
@@ -124,48 +124,48 @@ def test_twenty_products_by_keyboard_then_export_and_ingest(
             status = page.locator(".field[aria-current=true]").get_attribute("class") or ""
             ann.press("Enter" if "sure" in status else "2")
         ann.press("j")
-        expect(page.locator("article.card")).to_have_attribute("data-product", desk.work.products[number + 1])
+        expect(page.locator("article.card")).to_have_attribute("data-product", context.data.products[number + 1])
     ann.settled()
-    held = desk.store.held()
-    judged = set(desk.work.products[:20])
+    held = context.store.held()
+    judged = set(context.data.products[:20])
     assert {product for product, _ in held} == judged
-    assert waiting(desk.queues, desk.store, Filters(queue="all"))["product"][0] == desk.work.products[20]
+    assert waiting(context.queues, context.store, Filters(queue="all"))["product"][0] == context.data.products[20]
     assert {said.reviewer for said in held.values()} == {"Ann"}
     ann.press("k")
-    expect(page.locator("article.card")).to_have_attribute("data-product", desk.work.products[19])
+    expect(page.locator("article.card")).to_have_attribute("data-product", context.data.products[19])
     expect(page.locator(".field[data-decided='']")).to_have_count(0)
-    assert first == desk.work.products[0]
+    assert first == context.data.products[0]
     changed = {
         (product, key): said.values for (product, key), said in held.items() if said.action == "set" and key == "colour"
     }
     assert changed
     monkeypatch.chdir(tmp_path)
     app(
-        ["review", "export", str(desk.work.catalog.path), "--out", "out", "--store", "review.sqlite"],
+        ["review", "export", str(context.data.catalog.path), "--out", "out", "--store", "review.sqlite"],
         result_action="return_value",
     )
-    command = export(desk.work.catalog, desk.store, tmp_path / "out").command.replace("NEW_CATALOG", "new")
+    command = export(context.data.catalog, context.store, tmp_path / "out").command.replace("NEW_CATALOG", "new")
     app(shlex.split(command)[1:], result_action="return_value")
     new = Catalog.open(tmp_path / "new")
-    assert new.ids == desk.work.catalog.ids
+    assert new.ids == context.data.catalog.ids
     for (product, key), values in changed.items():
         assert new[product].labels[key] == values
 
 
-def test_one_product_with_every_key(ann: Person, desk: Desk) -> None:
-    product, _ = desk.queues.of(Filters(queue="suspect", key="colour", category="Shirts")).row(0)
+def test_one_product_with_every_key(ann: Person, context: ReviewContext) -> None:
+    product, _ = context.queues.of(Filters(queue="suspect", key="colour", category="Shirts")).row(0)
     page = ann.open(f"/review?queue=all#p={product}")
 
     def held(key: str = "colour") -> tuple[str, tuple[str, ...]]:
         ann.settled()
-        said = desk.store.held([product]).get((product, key))
+        said = context.store.held([product]).get((product, key))
         return (said.state, said.values) if said else ("open", ())
 
     ann.press("ArrowDown")
     assert ann.field == "colour"
     ann.press("2")
     expect(page.locator("#live")).to_have_text(re.compile("colour: .*saved"))
-    assert held() == ("known", desk.work.catalog[product].labels["colour"])
+    assert held() == ("known", context.data.catalog[product].labels["colour"])
     ann.press("u")
     expect(page.locator("#live")).to_have_text("Undone: colour.")
     assert held()[0] == "open"
@@ -208,7 +208,7 @@ def test_one_product_with_every_key(ann: Person, desk: Desk) -> None:
     expect(page.locator(".stage img")).to_have_css("transform", "matrix(2.5, 0, 0, 2.5, 0, 0)")
 
 
-def test_two_people_at_once(ann: Person, ben: Person, desk: Desk) -> None:
+def test_two_people_at_once(ann: Person, ben: Person, context: ReviewContext) -> None:
     ann.open("/review?queue=suspect")
     ben.open("/review?queue=suspect")
     assert ann.product != ben.product, "each is given another product"
@@ -224,26 +224,26 @@ def test_two_people_at_once(ann: Person, ben: Person, desk: Desk) -> None:
     expect(page.locator(".conflict")).to_contain_text(
         re.compile("Ann chose .* just now. Yours was .*; it is not saved")
     )
-    anns = desk.store.held()[product, "colour"]
+    anns = context.store.held()[product, "colour"]
     assert (anns.reviewer, anns.version) == ("Ann", 1), "nothing was overwritten"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     ben.press("m")
     expect(page.locator(".conflict")).to_have_count(0)
     ben.settled()
-    bens = desk.store.held()[product, "colour"]
+    bens = context.store.held()[product, "colour"]
     assert (bens.reviewer, bens.version) == ("Ben", 2)
     assert bens.values != anns.values
     ann.press("u")
     expect(ann.page.locator("#live")).to_have_text("Nothing to undo.")
     ben.press("u")
     expect(page.locator("#live")).to_have_text("Undone: colour.")
-    assert desk.store.held()[product, "colour"].values == anns.values
+    assert context.store.held()[product, "colour"].values == anns.values
 
 
-def test_what_a_closed_tab_held_goes_to_the_next_person(ann: Person, ben: Person, desk: Desk) -> None:
+def test_what_a_closed_tab_held_goes_to_the_next_person(ann: Person, ben: Person, context: ReviewContext) -> None:
     ann.open("/review?queue=suspect")
     held = ann.product
-    assert looking(desk.store)[held] == "Ann"
+    assert looking(context.store)[held] == "Ann"
     ann.press("Enter", "u")
     expect(ann.page.locator("#live")).to_have_text(re.compile("^Undone"))
     ann.page.reload()
@@ -252,28 +252,28 @@ def test_what_a_closed_tab_held_goes_to_the_next_person(ann: Person, ben: Person
     expect(ann.page.locator(".cell").first).to_be_focused()  # its script runs, and will say goodbye
     ann.page.go_back()
     expect(ann.page.locator("article.card")).to_have_attribute("data-product", held)
-    assert looking(desk.store)[held] == "Ann", "pages that went did not take it from the one that came"
+    assert looking(context.store)[held] == "Ann", "pages that went did not take it from the one that came"
     ben.open("/review?queue=suspect")
     assert ben.product != held
     ben.page.goto("/")
     ann.page.close()
-    until(lambda: not looking(desk.store))  # one gave back by leaving the page, one by closing the tab
+    until(lambda: not looking(context.store))  # one gave back by leaving the page, one by closing the tab
     ben.open("/review?queue=suspect")
     assert ben.product == held
 
 
-def test_a_person_with_two_tabs(ann: Person, desk: Desk) -> None:
+def test_a_person_with_two_tabs(ann: Person, context: ReviewContext) -> None:
     page = ann.open("/review?queue=suspect")
     second = ann.context.new_page()
     second.goto("/review?queue=suspect")
     expect(second.locator("article.card")).to_have_attribute("data-product", ann.product)
     second.close()
-    until(lambda: bool(desk.gone))  # what both show was the second tab's
+    until(lambda: bool(context.gone))  # what both show was the second tab's
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    until(lambda: ann.product in looking(desk.store))  # seen again, the first tab asks for it
+    until(lambda: ann.product in looking(context.store))  # seen again, the first tab asks for it
 
 
-def test_many_products_at_once(ann: Person, ben: Person, desk: Desk) -> None:
+def test_many_products_at_once(ann: Person, ben: Person, context: ReviewContext) -> None:
     page = ann.open("/grid?queue=all&key=colour")
     cells = page.locator(".cell")
     shown = cells.count()
@@ -283,29 +283,29 @@ def test_many_products_at_once(ann: Person, ben: Person, desk: Desk) -> None:
     ann.press("ArrowRight", "ArrowRight", "Shift+Space")
     expect(page.locator("#selected")).to_have_text("3 selected")
     products = [cells.nth(n).get_attribute("data-product") or "" for n in range(3)]
-    desk.store.decide("Ben", [Verdict(products[2], "colour", "set", ("red",), 0)])
+    context.store.decide("Ben", [Verdict(products[2], "colour", "set", ("red",), 0)])
     ann.press("/")
     page.keyboard.type("blu")
     ann.press("Enter")
     expect(page.locator("#alert")).to_have_text(re.compile("1 of 3 were decided by others"))
-    held = desk.store.held()
+    held = context.store.held()
     assert [held[product, "colour"].values for product in products] == [("blue",), ("blue",), ("red",)]
     expect(page.locator(".conflicted")).to_contain_text("Ben")
     ann.press("u")
     expect(page.locator("#live")).to_have_text("2 undone.")
-    assert desk.store.decided().rows() == [(products[2], "colour")]
+    assert context.store.decided().rows() == [(products[2], "colour")]
     expect(cells.first).to_have_text(drawn)
     expect(page.locator("#left")).to_have_text(str(int(left) - 1))
     page.locator("[data-select]").first.click()
     marked = page.locator(".cell.selected").count()
     ann.press("Enter")
     expect(page.locator("#live")).to_have_text(f"{marked} saved.")
-    assert len(desk.store.decided()) == marked + 1
+    assert len(context.store.decided()) == marked + 1
     ann.press("?")
     expect(page.get_by_role("dialog", name="Keys")).to_contain_text("cclear: nobody can tell")
     ann.press("Escape", "Space", "ArrowRight", "Space", "c")
     expect(page.locator("#live")).to_have_text("2 saved.")
-    cleared = [said for said in desk.store.held().values() if said.state == "unknown"]
+    cleared = [said for said in context.store.held().values() if said.state == "unknown"]
     assert len(cleared) == 2
     expect(page.locator(".cell .value", has_text="cleared")).to_have_count(2)
     ann.press("u")
@@ -319,19 +319,19 @@ def test_many_products_at_once(ann: Person, ben: Person, desk: Desk) -> None:
     assert not bens & taken
 
 
-def test_a_lost_connection_is_told_and_made_good(ann: Person, desk: Desk) -> None:
+def test_a_lost_connection_is_told_and_made_good(ann: Person, context: ReviewContext) -> None:
     page = ann.open("/review?queue=all")
     ann.context.set_offline(True)
     ann.press("Enter")
     expect(page.locator("#saved")).to_have_text(re.compile("not saved"))
-    assert not desk.store.history()
+    assert not context.store.history()
     ann.context.set_offline(False)
     ann.settled()
-    assert len(desk.store.history()) == 1
+    assert len(context.store.history()) == 1
     ann.faults = [fault for fault in ann.faults if "ERR_INTERNET_DISCONNECTED" not in fault]
 
 
-def test_what_could_not_be_saved_is_shown_as_it_was(ann: Person, desk: Desk) -> None:
+def test_what_could_not_be_saved_is_shown_as_it_was(ann: Person, context: ReviewContext) -> None:
     page = ann.open("/review?queue=suspect&key=colour")
     shown = page.locator(".field[aria-current=true]")
     before = shown.inner_text()
@@ -340,16 +340,16 @@ def test_what_could_not_be_saved_is_shown_as_it_was(ann: Person, desk: Desk) -> 
     expect(page.locator("#saved")).to_have_text("Not saved: the store is full.")
     expect(page.locator(".saving")).to_have_count(0)
     assert page.locator(".field[data-key=colour]").inner_text() == before
-    assert not desk.store.history()
+    assert not context.store.history()
     page.unroute("**/api/decide")
     ann.press("Enter")
     ann.settled()
-    assert len(desk.store.history()) == 1
+    assert len(context.store.history()) == 1
     ann.faults.clear()  # the refusal, on the console
 
 
-def test_a_photo_that_is_gone(ann: Person, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = desk.photos._paths
+def test_a_photo_that_is_gone(ann: Person, context: ReviewContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = context.photos._paths
     monkeypatch.setitem(paths, "p000", tuple(path.with_name("gone.png") for path in paths["p000"]))
     page = ann.open("/review?queue=all#p=p000")
     page.reload()
@@ -360,9 +360,9 @@ def test_a_photo_that_is_gone(ann: Person, desk: Desk, monkeypatch: pytest.Monke
     ann.faults.clear()
 
 
-def test_no_page_is_wider_than_the_screen(ann: Person, desk: Desk) -> None:
-    rows = desk.queues.sample().select("product", "key", "answer").rows()
-    desk.store.decide(
+def test_no_page_is_wider_than_the_screen(ann: Person, context: ReviewContext) -> None:
+    rows = context.queues.sample().select("product", "key", "answer").rows()
+    context.store.decide(
         "Ann", [Verdict(product, key, "accept", tuple(said.split("|")), 0) for product, key, said in rows]
     )
     ann.page.goto("/name")

@@ -37,7 +37,7 @@ from schemathesis.specs.openapi.checks import (
 from attire.bundle import ModelBundle
 from attire.errors import BundleError
 from attire.serve.app import create_app
-from attire.serve.models import Model
+from attire.serve.live_bundle import Model
 from attire.serve.server import run
 from attire.serve.settings import Settings
 
@@ -164,7 +164,7 @@ def test_workers_end_when_their_supervisor_is_killed(
         until(lambda: log().count("Application startup complete") == 2, 60)
         assert ask(httpx.Client(base_url=address, timeout=30), photo(size=(2500, 2500))).status_code == 200
         family = psutil.Process(process.pid).children(recursive=True)
-        assert any("attire.serve.decoding" in one.cmdline() for one in family)
+        assert any("attire.serve.decoder_process" in one.cmdline() for one in family)
         process.kill()
         until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family), 20)
         assert "the supervisor is gone" in log()

@@ -25,9 +25,9 @@ from attire.catalog.store import Catalog
 from attire.config import Recipe, load_recipe
 from attire.errors import ConfigError
 from attire.evaluation.evaluate import evaluate
+from attire.inference.bulk import predict
+from attire.inference.logits import Inputs
 from attire.pixels.photo_cache import caches
-from attire.predict.bulk import predict
-from attire.predict.logits import Inputs
 from attire.training import run as training
 from attire.training.module import StageModule
 from attire.training.run import train

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from attire.bundle import PROBE, SPEC, WEIGHTS, ModelBundle
-from attire.config import Architecture, Csra, Decision
+from attire.config import Architecture, Csra, DecisionRule
 from attire.errors import BundleError
 from attire.model.heads import HEADS
 from attire.model.network import Network, build_backbone, build_network
@@ -56,7 +56,7 @@ def make(
         architecture,
         taxonomy=TAXONOMY,
         preprocess=PREPROCESS,
-        decision=Decision(),
+        decision=DecisionRule(),
         untaught=untaught,
         provenance={"recipe": {"name": "base", "seed": 3}, "catalog": "abc", "products": 12},
         scores={"attribute_iou": 0.5, "map": None},
@@ -83,7 +83,7 @@ def test_what_is_saved_comes_back(tmp_path: Path, shared: bool, head: Literal["c
     for before, after in zip(made.network(pixels), loaded.network(pixels), strict=True):
         torch.testing.assert_close(before, after)
     assert loaded.digest == made.digest
-    assert (loaded.taxonomy, loaded.preprocess, loaded.decision) == (TAXONOMY, PREPROCESS, Decision())
+    assert (loaded.taxonomy, loaded.preprocess, loaded.decision) == (TAXONOMY, PREPROCESS, DecisionRule())
     assert loaded.scores == {"attribute_iou": 0.5, "map": None}
     assert not loaded.network.training
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attire.config import Decision
+from attire.config import DecisionRule
 from attire.errors import ConfigError
 from attire.labels import State, Targets
 from attire.score.calibration import (
@@ -47,7 +47,7 @@ def draw(n: int, temperature: float, seed: int = 0) -> tuple[Targets, np.ndarray
 
 
 def test_the_temperature_of_the_labels_is_found() -> None:
-    calibration = fit_calibration(TAXONOMY, Decision(), *draw(5000, temperature=2.0))
+    calibration = fit_calibration(TAXONOMY, DecisionRule(), *draw(5000, temperature=2.0))
     assert calibration.category_temperature == pytest.approx(2, rel=0.08)
     assert calibration.temperature[0] == pytest.approx(2, rel=0.08)
     assert calibration.temperature[1] == pytest.approx(2, rel=0.3), "a rare key follows the others"
@@ -55,26 +55,26 @@ def test_the_temperature_of_the_labels_is_found() -> None:
 
 def test_a_rare_key_keeps_to_the_common_temperature() -> None:
     truth, category, logits = draw(400, temperature=2.0)
-    found = fit_calibration(TAXONOMY, Decision(), truth, category, logits).temperature
+    found = fit_calibration(TAXONOMY, DecisionRule(), truth, category, logits).temperature
     assert abs(np.log(found[1] / found[0])) < 0.7, "4 labels cannot move it far"
 
 
 def test_calibrated_confidence_means_what_it_says() -> None:
-    calibration = fit_calibration(TAXONOMY, Decision(), *draw(5000, temperature=2.0))
+    calibration = fit_calibration(TAXONOMY, DecisionRule(), *draw(5000, temperature=2.0))
     truth, category, logits = draw(5000, temperature=2.0, seed=1)
     truth = truth._replace(category=category.argmax(1))
 
     def ece(category: np.ndarray, logits: np.ndarray) -> float:
-        return headline(match(TAXONOMY, truth, decide(TAXONOMY, Decision(), category, logits)))["ece"]
+        return headline(match(TAXONOMY, truth, decide(TAXONOMY, DecisionRule(), category, logits)))["ece"]
 
     assert ece(*calibration.scale(TAXONOMY, category, logits)) < 0.03 < 0.08 < ece(category, logits)
 
 
 @pytest.mark.parametrize("precision", [0.9, 0.95, 0.99])
 def test_accepted_answers_are_right_as_often_as_wanted(precision: float) -> None:
-    calibration = fit_calibration(TAXONOMY, Decision(), *draw(5000, temperature=0.8))
+    calibration = fit_calibration(TAXONOMY, DecisionRule(), *draw(5000, temperature=0.8))
     truth, category, logits = draw(5000, temperature=0.8, seed=1)
-    decisions = decide(TAXONOMY, Decision(), *calibration.scale(TAXONOMY, category, logits))
+    decisions = decide(TAXONOMY, DecisionRule(), *calibration.scale(TAXONOMY, category, logits))
     accepted = calibration.accepted(TAXONOMY, decisions, precision)
     matches = match(TAXONOMY, truth, decisions, accepted)
     right = (matches.known & accepted & matches.right).sum() / (matches.known & accepted).sum()
@@ -177,7 +177,7 @@ def test_more_are_needed_where_some_are_wrong_and_none_help_where_too_many_are()
 @pytest.mark.parametrize("seed", range(20))
 def test_a_precision_is_promised_once_there_are_as_many_answers_as_are_needed(seed: int) -> None:
     n = int(np.random.default_rng(seed).integers(5, 60))
-    calibration = fit_calibration(TAXONOMY, Decision(), *draw(n, temperature=0.3, seed=seed))
+    calibration = fit_calibration(TAXONOMY, DecisionRule(), *draw(n, temperature=0.3, seed=seed))
     assert calibration.set_aside is not None
     assert (calibration.set_aside.products, calibration.set_aside.answers) == (n, n + (n + 99) // 100)
     for precision in map(str, PRECISIONS):
@@ -210,7 +210,7 @@ def test_a_shortfall_says_what_it_takes_and_what_can_be_promised() -> None:
 def test_without_a_label_the_probabilities_stay_as_they_are() -> None:
     truth, category, logits = draw(50, temperature=1)
     nothing = Targets(np.full(50, -1), np.zeros_like(truth.hot), np.full_like(truth.state, State.UNKNOWN))
-    calibration = fit_calibration(TAXONOMY, Decision(), nothing, category, logits)
+    calibration = fit_calibration(TAXONOMY, DecisionRule(), nothing, category, logits)
     assert calibration.category_temperature == pytest.approx(1, abs=0.01)
     assert calibration.temperature == pytest.approx((1, 1), abs=0.01)
     assert calibration.promised == ()
@@ -219,6 +219,6 @@ def test_without_a_label_the_probabilities_stay_as_they_are() -> None:
 def test_keys_that_nobody_taught_do_not_calibrate_others() -> None:
     truth, category, logits = draw(400, temperature=1)
     taught = np.array([False, True])
-    calibration = fit_calibration(TAXONOMY, Decision(), truth, category, logits, taught)
+    calibration = fit_calibration(TAXONOMY, DecisionRule(), truth, category, logits, taught)
     assert calibration.set_aside is not None
     assert calibration.set_aside.answers == 4

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from attire.catalog.check import Problem, check, summarise
-from attire.catalog.draft import draft_taxonomy
-from attire.catalog.rows import Row
+from attire.catalog.feed_row import Row
+from attire.catalog.taxonomy_draft import draft_taxonomy
 from attire.taxonomy import Key, Taxonomy
 
 SLEEVES = ("short", "three_quarter", "long")

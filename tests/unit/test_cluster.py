@@ -14,24 +14,24 @@ import pytest
 from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
 from attire.errors import ConfigError
-from attire.predict import bulk
-from attire.predict.bulk import predict
+from attire.inference import bulk
+from attire.inference.bulk import predict
 
 pytest.importorskip("ray", reason="the extra 'cluster' is not installed")
 pytest.importorskip("aiohttp", reason="the extra 'remote' is not installed")
 
-PART = 10
+CHUNK = 10
 
 
 class Gate(SimpleHTTPRequestHandler):
     """Serves photos; from the second part on only after the gate was opened."""
 
     opened = threading.Event()
-    waiting: set[int]  # the parts whose photos are waited for
+    waiting: set[int]  # the chunks whose photos are waited for
     two_wait = threading.Event()
 
     def do_GET(self) -> None:
-        part = int(Path(self.path).stem) // PART
+        part = int(Path(self.path).stem) // CHUNK
         if part > 0 and not Gate.opened.is_set():
             Gate.waiting.add(part)
             if len(Gate.waiting) >= 2:
@@ -65,7 +65,7 @@ def test_a_node_is_killed_and_no_row_is_lost_or_doubled(
     folder.mkdir()
     for number, photo in enumerate(photos):
         (folder / f"{number}.png").write_bytes(photo.read_bytes())
-    monkeypatch.setattr(bulk, "PART", PART)
+    monkeypatch.setattr(bulk, "CHUNK", CHUNK)
     Gate.waiting = set()
     server = ThreadingHTTPServer(("127.0.0.1", 0), lambda *args: Gate(*args, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()

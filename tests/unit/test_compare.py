@@ -13,10 +13,10 @@ from judged import PROVENANCE, judged
 from attire.errors import ReportError
 from attire.evaluation.compare import Difference, better, compare
 from attire.evaluation.evidence import Evidence
-from attire.evaluation.files import write_report
-from attire.evaluation.page import comparison_page
 from attire.evaluation.report import read_report, score_report
-from attire.evaluation.sheets import comparison_sheets, comparison_verdict
+from attire.evaluation.report_files import write_report
+from attire.evaluation.report_page import comparison_page
+from attire.evaluation.tables import comparison_sheets, comparison_verdict
 from attire.score.metrics import FIGURES, headline, per_key
 
 Write = Callable[..., Path]

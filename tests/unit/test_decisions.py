@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from attire.config import Decision
+from attire.config import DecisionRule
 from attire.labels import labelled
 from attire.prediction import Abstained, Answer, Prediction
 from attire.score.decisions import decide, likeliest, prediction
@@ -18,7 +18,7 @@ TAXONOMY = Taxonomy(
         "style": Key(arity="many", categories=("Shirts", "Jeans"), values=("Casual", "Formal", "Sports", "Party")),
     },
 )
-TYPED, THRESHOLD = Decision(), Decision(rule="threshold", threshold=0.8)
+TYPED, THRESHOLD = DecisionRule(), DecisionRule(rule="threshold", threshold=0.8)
 
 
 def _logits(seed: int = 0, n: int = 50) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -53,7 +53,7 @@ def test_a_gate_asks_for_more_or_less_of_the_category_probability() -> None:
     category_logits = np.log(np.array([[0.6, 0.1, 0.3]], dtype=np.float32))
     logits = np.zeros((1, 9), dtype=np.float32)
     answered = {
-        gate: decide(TAXONOMY, Decision(gate=gate), category_logits, logits).applies[0].tolist()
+        gate: decide(TAXONOMY, DecisionRule(gate=gate), category_logits, logits).applies[0].tolist()
         for gate in (0.5, 0.65, 0.8)
     }
     assert answered == {0.5: [True, True, True], 0.65: [True, False, True], 0.8: [True, False, False]}
@@ -109,7 +109,7 @@ def test_a_taxonomy_without_keys_still_gets_categories() -> None:
     assert found.chosen.shape == (2, 0)
 
 
-def said(category: NDArray[np.float32], logits: NDArray[np.float32], rule: Decision = TYPED) -> Prediction:
+def said(category: NDArray[np.float32], logits: NDArray[np.float32], rule: DecisionRule = TYPED) -> Prediction:
     decisions = decide(TAXONOMY, rule, category, logits)
     return prediction(TAXONOMY, decisions, labelled(TAXONOMY, decisions.chosen), 0, "p1", "abc")
 
@@ -130,7 +130,7 @@ def test_prediction_in_words() -> None:
 
 
 def test_prediction_leaves_out_keys_that_do_not_apply_and_abstains_where_nothing_passes() -> None:
-    rule = Decision(rule="threshold", threshold=0.8)
+    rule = DecisionRule(rule="threshold", threshold=0.8)
     logits = np.full((1, 9), -3, dtype=np.float32)
     category = np.array([[0, 9, 0]], np.float32)
     style = said(category, logits, rule)["style"]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from attire.catalog.check import check
-from attire.catalog.draft import draft_taxonomy
-from attire.catalog.rows import Row
+from attire.catalog.feed_row import Row
 from attire.catalog.sources import SOURCES, SourceOptions
+from attire.catalog.taxonomy_draft import draft_taxonomy
 from attire.errors import FeedError
 from attire.taxonomy import Taxonomy
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attire.catalog.store import Catalog
-from attire.pixels.cache import EmbeddingCache
+from attire.pixels.embedding_cache import EmbeddingCache
 from attire.pixels.preprocess import Preprocess
 
 PREPROCESS = Preprocess(size_px=(32, 24), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))

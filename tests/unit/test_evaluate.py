@@ -22,12 +22,12 @@ from attire.catalog.store import Catalog
 from attire.config import Architecture
 from attire.errors import CatalogError, ConfigError, ReportError, StorageError
 from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, baselines
-from attire.evaluation.chosen import choose
 from attire.evaluation.compare import compare
 from attire.evaluation.evaluate import evaluate
 from attire.evaluation.evidence import Evidence
 from attire.evaluation.report import read_report
-from attire.evaluation.sheets import verdict
+from attire.evaluation.selection import choose
+from attire.evaluation.tables import verdict
 from attire.labels import Targets
 from attire.model.network import build_network
 from attire.score.decisions import Decisions
@@ -157,6 +157,7 @@ def test_a_bundle_of_the_category_alone_has_a_report(catalog: Catalog, tmp_path:
 
 def test_other_verbs_do_not_wait_for_charts() -> None:
     code = (
-        "import sys, attire.cli, attire.evaluation.page; sys.exit(not {'altair', 'vl_convert'}.isdisjoint(sys.modules))"
+        "import sys, attire.cli, attire.evaluation.report_page; "
+        "sys.exit(not {'altair', 'vl_convert'}.isdisjoint(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from attire.bundle import BundleSpec, ModelBundle
-from attire.config import Architecture, Decision
+from attire.config import Architecture, DecisionRule
 from attire.errors import ConfigError, MissingExtraError, PhotoError, StorageError, TaxonomyError
 from attire.explanation.explain import Question, explain, explanations
-from attire.explanation.heat import heat_maps
+from attire.explanation.heatmaps import heat_maps
 from attire.explanation.picture import colours, grid, save
 from attire.model.network import Heads, Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
@@ -64,7 +64,7 @@ def colour_bundle(
         network=Architecture(head="linear"),
         taxonomy=TAXONOMY,
         preprocess=Preprocess(size_px=(64, 64), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), fit=fit),
-        decision=Decision(rule=rule),
+        decision=DecisionRule(rule=rule),
         calibration=None,
         provenance={},
         scores={},
@@ -209,7 +209,7 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "attire.explanation.hires", raising=False)
+    monkeypatch.delitem(sys.modules, "attire.explanation.hirescam", raising=False)
     monkeypatch.setitem(sys.modules, "torchcam", None)
     monkeypatch.setitem(sys.modules, "torchcam.methods", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'attire\[explain\]'"):

@@ -24,6 +24,10 @@ from attire.bundle import SPEC, ModelBundle
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Architecture
+from attire.engines.engine import ENGINES, Engine, TorchEngine, open_engine
+from attire.engines.exported import RECORD, EngineRecord, Runtime, engine_folder, engine_names, read_record
+from attire.engines.runtimes import ExportedEngine
+from attire.engines.speed import images_per_s
 from attire.errors import BundleError, ConfigError, ExportError, MissingExtraError, StorageError
 from attire.export import export as exporting
 from attire.export.export import ATTEMPTS, MAKERS, Attempt, Exported, export
@@ -35,10 +39,6 @@ from attire.export.quantise import Scheme
 from attire.export.sample import Sample, draw_sample
 from attire.files import file_sha256
 from attire.model.network import build_backbone, build_network
-from attire.predict.engines import ENGINES, Engine, TorchEngine, open_engine
-from attire.predict.exported import RECORD, EngineRecord, Runtime, engine_folder, engine_names, read_record
-from attire.predict.runtimes import ExportedEngine
-from attire.predict.speed import images_per_s
 from attire.taxonomy import Taxonomy
 from attire.titles import LONGEST
 

@@ -13,10 +13,10 @@ import pytest
 from attire.catalog.sources import SourceOptions
 from attire.catalog.store import TABLES, Catalog, write_catalog
 from attire.errors import CatalogError, ConfigError, FeedError, PhotoError
+from attire.inference.inputs import Products, read_products
 from attire.photos.image import open_photo
 from attire.photos.remote import Remote, RemotePhoto
 from attire.photos.shards import expanded
-from attire.predict.inputs import Products, read_products
 from attire.taxonomy import Key, Taxonomy
 
 COUNT = 20_000

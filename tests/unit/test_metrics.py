@@ -13,7 +13,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from attire.config import Decision
+from attire.config import DecisionRule
 from attire.labels import Targets, encode, labelled
 from attire.score.decisions import Decisions, confidence, decide
 from attire.score.metrics import (
@@ -42,7 +42,7 @@ TAXONOMY = Taxonomy(
 N = 300
 
 
-def _case(seed: int, rule: Decision) -> tuple[Targets, Decisions]:
+def _case(seed: int, rule: DecisionRule) -> tuple[Targets, Decisions]:
     """Random labels with gaps (also on keys that do not apply, and products without a category), noisy answers."""
     rng = np.random.default_rng(seed)
     categories = [None if rng.random() < 0.05 else CATEGORIES[rng.choice(4, p=[0.5, 0.3, 0.2, 0])] for _ in range(N)]
@@ -62,7 +62,7 @@ def _case(seed: int, rule: Decision) -> tuple[Targets, Decisions]:
     return truth, decide(TAXONOMY, rule, category_logits.astype(np.float32), logits.astype(np.float32))
 
 
-CASES = [_case(0, Decision()), _case(1, Decision()), _case(2, Decision(rule="threshold", threshold=0.8))]
+CASES = [_case(0, DecisionRule()), _case(1, DecisionRule()), _case(2, DecisionRule(rule="threshold", threshold=0.8))]
 
 
 @pytest.mark.parametrize(("truth", "decisions"), CASES)
@@ -144,7 +144,7 @@ def test_original_iou_and_spurious_rate_equal_a_loop_over_dictionaries(truth: Ta
 def test_a_stated_value_on_a_key_that_does_not_apply_is_known_and_scores_0_when_gated_away() -> None:
     truth = encode(TAXONOMY, ["Belts"], [{"neck": ("Polo",), "colour": ("Red",)}])
     logits = np.array([[9, 0, 0, 0, 9, 0, 0, 0, 0, 9, 0]], dtype=np.float32)
-    decisions = decide(TAXONOMY, Decision(), np.array([[0, 0, 9, 0]], np.float32), logits)
+    decisions = decide(TAXONOMY, DecisionRule(), np.array([[0, 0, 9, 0]], np.float32), logits)
     matches = match(TAXONOMY, truth, decisions)
     assert per_key(TAXONOMY, matches)["known"].tolist() == [1, 1, 0, 0]
     assert headline(matches)["attribute_iou"] == 0.5
@@ -152,7 +152,7 @@ def test_a_stated_value_on_a_key_that_does_not_apply_is_known_and_scores_0_when_
 
 def test_no_evidence_is_nan_never_0() -> None:
     truth = encode(TAXONOMY, [None], [{}])
-    decisions = decide(TAXONOMY, Decision(), np.zeros((1, 4), np.float32), np.zeros((1, 11), np.float32))
+    decisions = decide(TAXONOMY, DecisionRule(), np.zeros((1, 4), np.float32), np.zeros((1, 11), np.float32))
     matches = match(TAXONOMY, truth, decisions)
     assert all(np.isnan(value) for value in headline(matches).values())
     assert np.isnan(per_key(TAXONOMY, matches)["iou"]).all()

@@ -17,8 +17,8 @@ from reviewing import write_predictions
 from attire.bundle import ModelBundle
 from attire.catalog.ingest import ingest
 from attire.catalog.store import Catalog
-from attire.predict.bulk import predict
-from attire.review.app import open_desk, review_app
+from attire.inference.bulk import predict
+from attire.review.app import open_review, review_app
 from attire.review.export import export
 from attire.review.options import Options
 from attire.spreadsheets import read_csv, safe_text
@@ -98,9 +98,9 @@ def test_predictions_keep_them(feed: Path, untrained: ModelBundle, tmp_path: Pat
 
 def test_reviewing_keeps_them(odd: Catalog, tmp_path: Path) -> None:
     predictions = write_predictions(odd, tmp_path / "p.parquet")
-    desk = open_desk(odd.path, Options(predictions=predictions, store=str(tmp_path / "s.sqlite"), reviewer="Ann"))
+    context = open_review(odd.path, Options(predictions=predictions, store=str(tmp_path / "s.sqlite"), reviewer="Ann"))
     with TestClient(
-        review_app(desk), base_url="http://127.0.0.1:8100", headers={"Sec-Fetch-Site": "same-origin"}
+        review_app(context), base_url="http://127.0.0.1:8100", headers={"Sec-Fetch-Site": "same-origin"}
     ) as ann:
         for number, id in enumerate(IDS):
             photo = ann.get("/photo", params={"product": id, "index": 0, "small": True})
@@ -114,7 +114,7 @@ def test_reviewing_keeps_them(odd: Catalog, tmp_path: Path) -> None:
             assert page.status_code == 200
             assert "<script>=" not in page.text
             assert "<b>" not in page.text
-    export(odd, desk.store, tmp_path / "export")
+    export(odd, context.store, tmp_path / "export")
     again = ingest(
         tmp_path / "export" / "feed.csv",
         odd.path.parent / "photos",

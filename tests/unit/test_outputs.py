@@ -18,18 +18,18 @@ from PIL import Image
 
 from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
+from attire.engines.engine import Bytes, Floats
 from attire.errors import ConfigError
 from attire.files import locked
-from attire.predict import bulk, parts
-from attire.predict.bulk import Summary, predict
-from attire.predict.engines import Bytes, Floats
-from attire.predict.output import SINKS
-from attire.predict.parts import Origin, Parts
-from attire.predict.record import Work
+from attire.inference import bulk, chunks
+from attire.inference.bulk import Summary, predict
+from attire.inference.chunks import Chunks, Origin
+from attire.inference.output import SINKS
+from attire.inference.run_record import RunSettings
 from attire.spreadsheets import read_csv
 from attire.taxonomy import Taxonomy
 
-PART, COUNT = 4, 10
+CHUNK, COUNT = 4, 10
 
 
 class Dying(MeanColour):
@@ -46,7 +46,7 @@ class Dying(MeanColour):
 
 
 class Shop:
-    """Ten photos in a folder, and the bundle that is asked about them in parts of four."""
+    """Ten photos in a folder, and the bundle that is asked about them in chunks of four."""
 
     def __init__(self, folder: Path, bundle: ModelBundle) -> None:
         self.folder, self.bundle = folder, bundle
@@ -73,14 +73,14 @@ class Shop:
 
 @pytest.fixture
 def shop(untrained: ModelBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    monkeypatch.setattr(bulk, "PART", PART)
+    monkeypatch.setattr(bulk, "CHUNK", CHUNK)
     return Shop(tmp_path, untrained)
 
 
 def test_a_second_run_with_one_output_is_refused_at_once(shop: Shop) -> None:
     with locked(shop.folder / ".o.csv.lock"), pytest.raises(ConfigError, match="another attire predict is writing"):
         shop.predict()
-    assert not (shop.folder / "o.csv.parts").exists()
+    assert not (shop.folder / "o.csv.chunks").exists()
     assert shop.predict()[0].products == COUNT
     assert not (shop.folder / ".o.csv.lock").exists()
 
@@ -104,10 +104,10 @@ def test_parts_of_other_work_do_not_count(shop: Shop, other: dict[str, Any]) -> 
 
 def test_only_parts_whose_photos_were_replaced_are_made_again(shop: Shop) -> None:
     shop.kill(9)
-    assert len(list((shop.folder / "o.csv.parts").glob("0*.parquet"))) == 2
+    assert len(list((shop.folder / "o.csv.chunks").glob("0*.parquet"))) == 2
     shop.draw(1, 9)
     made, photos = shop.predict()
-    assert (made.products, made.resumed, photos) == (COUNT, PART, COUNT - PART)
+    assert (made.products, made.resumed, photos) == (COUNT, CHUNK, COUNT - CHUNK)
     shop.predict(out=shop.folder / "whole.csv")
     assert shop.out.read_bytes() == (shop.folder / "whole.csv").read_bytes(), "as if it had not been killed"
 
@@ -121,25 +121,25 @@ def test_a_photo_that_is_gone_or_new_is_no_photo_of_a_part(shop: Shop) -> None:
 
 def test_a_damaged_part_is_made_again(shop: Shop) -> None:
     shop.kill(9)
-    first, second = sorted((shop.folder / "o.csv.parts").glob("0*.parquet"))
+    first, second = sorted((shop.folder / "o.csv.chunks").glob("0*.parquet"))
     first.write_bytes(first.read_bytes()[:-20])
-    pl.DataFrame({"id": ["x"]}).write_parquet(second, metadata={parts.MADE: "[" * 5000})
+    pl.DataFrame({"id": ["x"]}).write_parquet(second, metadata={chunks.METADATA_KEY: "[" * 5000})
     assert shop.predict()[0].resumed == 0
 
 
 def test_parts_that_were_changed_meanwhile_are_not_joined(tmp_path: Path) -> None:
-    work = Work(attire="1", bundle="b", engine="torch", format="wide", precision=None)
-    mine = Parts(tmp_path / "parts", 2, lambda number: Origin(work, str(number)))
+    work = RunSettings(attire="1", bundle="b", engine="torch", format="wide", precision=None)
+    mine = Chunks(tmp_path / "chunks", 2, lambda number: Origin(work, str(number)))
     mine.resume()
     rows = pl.DataFrame({"id": ["a"]})
     other = work.model_copy(update={"engine": "onnx"})
     for number, origin in enumerate([mine.origin(0), Origin(other, "1")]):
-        mine.add(number, parts.encoded(rows, origin, parts.Counts(1, 0, 0, 0)))
-    with pytest.raises(ConfigError, match="was changed while its parts were made"):
+        mine.add(number, chunks.encode(rows, origin, chunks.Counts(1, 0, 0, 0)))
+    with pytest.raises(ConfigError, match="was changed while its chunks were made"):
         mine.counts()
-    mine.add(2, parts.encoded(rows, mine.origin(2), parts.Counts(1, 0, 0, 0)))
-    (tmp_path / "parts" / "000001.parquet").unlink()
-    with pytest.raises(ConfigError, match="was changed while its parts were made"):
+    mine.add(2, chunks.encode(rows, mine.origin(2), chunks.Counts(1, 0, 0, 0)))
+    (tmp_path / "chunks" / "000001.parquet").unlink()
+    with pytest.raises(ConfigError, match="was changed while its chunks were made"):
         mine.counts()
 
 
@@ -196,7 +196,7 @@ def test_another_output_is_not_replaced_without_a_word(
     with pytest.raises(ConfigError, match=told):
         shop.predict(**options)
     assert shop.out.read_bytes() == content
-    assert not (shop.folder / "o.csv.parts").exists()
+    assert not (shop.folder / "o.csv.chunks").exists()
     shop.predict(overwrite=True, **options)
     shop.predict(out=shop.folder / "whole.csv", **options)
     assert shop.out.read_bytes() == (shop.folder / "whole.csv").read_bytes()
@@ -207,7 +207,7 @@ def test_what_overwrites_goes_on_after_a_kill(shop: Shop) -> None:
     content = shop.out.read_bytes()
     shop.kill(9, overwrite=True)
     assert shop.out.read_bytes() == content, "until the new one is finished"
-    assert shop.predict(overwrite=True)[0].resumed == 2 * PART
+    assert shop.predict(overwrite=True)[0].resumed == 2 * CHUNK
 
 
 def test_a_kill_between_an_output_and_its_record(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +327,7 @@ def test_photos_in_an_archive_that_was_delivered_again(shop: Shop) -> None:
         run(Dying(shop.bundle.taxonomy, 9))
     with pytest.raises(KeyboardInterrupt):
         run(Dying(shop.bundle.taxonomy, 1))
-    assert len(list((shop.folder / "o.csv.parts").glob("0*.parquet"))) == 2, "what was done is kept"
+    assert len(list((shop.folder / "o.csv.chunks").glob("0*.parquet"))) == 2, "what was done is kept"
     shop.draw(1, 9)
     deliver()
-    assert run(MeanColour(shop.bundle.taxonomy)) == PART
+    assert run(MeanColour(shop.bundle.taxonomy)) == CHUNK

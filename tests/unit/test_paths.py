@@ -14,9 +14,9 @@ from attire.catalog.splits import Splits, split
 from attire.catalog.store import Catalog
 from attire.evaluation.evaluate import evaluate
 from attire.evaluation.evidence import Evidence
-from attire.predict.bulk import predict
-from attire.predict.inputs import read_products
-from attire.review.work import Work
+from attire.inference.bulk import predict
+from attire.inference.inputs import read_products
+from attire.review.data import ReviewData
 
 COUNT = 24
 
@@ -38,7 +38,7 @@ def test_every_verb_in_a_folder_whose_name_could_be_a_pattern(untrained: ModelBu
     for suffix in (".csv", ".jsonl", ".parquet"):
         for at in (other, folder):
             predict(untrained, at / "catalog", at / f"p{suffix}", format="long", precision=None)
-        assert len(Work(catalogs[1], folder / f"p{suffix}").products) == COUNT
+        assert len(ReviewData(catalogs[1], folder / f"p{suffix}").products) == COUNT
     for at, catalog in zip((other, folder), catalogs, strict=True):
         evaluate(untrained, catalog, "all", out=at / "report")
     assert len(Evidence.read(folder / "report").ids) == COUNT

@@ -17,17 +17,17 @@ from PIL import Image
 
 from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
+from attire.engines.engine import Bytes, Floats
 from attire.errors import ConfigError, FeedError, PhotoError, TaxonomyError
+from attire.inference import bulk
+from attire.inference.bulk import predict
+from attire.inference.chunks import RowBuilder
+from attire.inference.decoding import ProductPhotos
+from attire.inference.logits import Inputs, catalog_logits, stream
+from attire.inference.output import Format
+from attire.inference.predictor import Predictor
+from attire.inference.product_logits import LogitsTable, ProductLogits
 from attire.photos.image import open_photo
-from attire.predict import bulk
-from attire.predict.blocks import Block, ProductLogits
-from attire.predict.bulk import predict
-from attire.predict.decode import ProductPhotos
-from attire.predict.engines import Bytes, Floats
-from attire.predict.logits import Inputs, catalog_logits, stream
-from attire.predict.output import Format
-from attire.predict.parts import Answering
-from attire.predict.predictor import Predictor
 from attire.prediction import Answer, Prediction
 from attire.score.calibration import Calibration
 from attire.score.decisions import prediction
@@ -90,7 +90,7 @@ def test_a_block_holds_the_logits_of_its_products_in_two_arrays(
     ]
     apart = list(stream(engine, untrained.preprocess, products))
     rest = stream(engine, untrained.preprocess, products)
-    blocks = [Block.take(rest, 3, untrained.taxonomy) for _ in range(3)]
+    blocks = [LogitsTable.take(rest, 3, untrained.taxonomy) for _ in range(3)]
     assert [len(block) for block in blocks] == [3, 2, 0]
     assert [block.ids for block in blocks] == [["none", "0", "1"], ["2", "known"], []]
     assert [block.faults for block in blocks] == [[apart[0].faults, (), ()], [(), ()], []]
@@ -321,7 +321,7 @@ def test_tables_equal_predictions_one_by_one(calibrated: ModelBundle, format: Fo
     for n, product in enumerate(found):
         said = prediction(taxonomy, decisions, accepted, n, product.id, calibrated.digest)
         rows += _wide(product, said) if format == "wide" else _long(product, said, taxonomy)
-    table = Answering(calibrated, format, precision).table(Block.take(found, len(found), taxonomy))
+    table = RowBuilder(calibrated, format, precision).rows(LogitsTable.take(found, len(found), taxonomy))
     assert len(table) == len(rows)
     empty = table["confidence" if format == "long" else "colour__confidence"].null_count()
     assert empty > 1 or precision is None, "some answers are not sure enough"
@@ -333,13 +333,13 @@ def test_tables_equal_predictions_one_by_one(calibrated: ModelBundle, format: Fo
 
 def test_a_part_of_unreadable_products_has_rows_too(untrained: ModelBundle) -> None:
     unread = [ProductLogits("a", None, None, ("a.jpg: empty",)), ProductLogits("b", None, None, ())]
-    found = Block.take(unread, 2, untrained.taxonomy)
-    wide = Answering(untrained, "wide", None).table(found)
+    found = LogitsTable.take(unread, 2, untrained.taxonomy)
+    wide = RowBuilder(untrained, "wide", None).rows(found)
     assert wide.select("id", "category", "colour", "error").rows() == [
         ("a", None, None, "a.jpg: empty"),
         ("b", None, None, None),
     ]
-    long = Answering(untrained, "long", None).table(found)
+    long = RowBuilder(untrained, "long", None).rows(found)
     assert long["reason"].to_list() == ["unreadable: a.jpg: empty", "unreadable: "]
 
 
@@ -401,7 +401,7 @@ def test_unreadable_and_missing_photos_are_in_the_output_with_the_reason(
 def test_a_killed_run_goes_on(
     untrained: ModelBundle, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "PART", 20)
+    monkeypatch.setattr(bulk, "CHUNK", 20)
     whole = predict(untrained, catalog.path, tmp_path / "whole.csv", engine=MeanColour(catalog.taxonomy)).out
 
     class Dying(MeanColour):

@@ -20,11 +20,11 @@ from fake_engines import MeanColour
 from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
 from attire.errors import AttireError, CatalogError, ConfigError, FeedError, PhotoError
+from attire.inference import bulk
+from attire.inference.bulk import predict
 from attire.photos import archive, remote
 from attire.photos.remote import Remote
 from attire.photos.shards import expanded, samples
-from attire.predict import bulk
-from attire.predict.bulk import predict
 
 fsspec = pytest.importorskip("fsspec", reason="the extra 'remote' is not installed")
 pytest.importorskip("aiohttp", reason="the extra 'remote' is not installed")
@@ -150,7 +150,7 @@ def test_patterns() -> None:
 def test_a_damaged_archive_keeps_what_was_done_and_goes_on(
     untrained: ModelBundle, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "PART", 5)
+    monkeypatch.setattr(bulk, "CHUNK", 5)
     whole = answers(untrained, tar_of(folder, tmp_path / "whole.tar"), tmp_path / "whole.csv")
     tar, out = tmp_path / "whole.tar", tmp_path / "o.csv"
 

@@ -17,10 +17,10 @@ from rich.console import Console
 
 from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, baselines
 from attire.evaluation.evidence import Evidence
-from attire.evaluation.files import write_report
-from attire.evaluation.page import page
 from attire.evaluation.report import Balance, Deviation, Division, Part, Report, Score, json_schema, score_report
-from attire.evaluation.sheets import number, sheets, verdict
+from attire.evaluation.report_files import write_report
+from attire.evaluation.report_page import page
+from attire.evaluation.tables import number, sheets, verdict
 from attire.labels import Targets
 from attire.score.curves import iou_by_category
 from attire.score.metrics import FIGURES, headline, match, per_key

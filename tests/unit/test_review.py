@@ -23,14 +23,14 @@ from attire.catalog.ingest import ingest
 from attire.catalog.store import Catalog
 from attire.cli import app
 from attire.errors import ConfigError, FeedError, MissingExtraError, ReviewStoreError
+from attire.inference.bulk import predict
 from attire.labels import contradicted, encode
-from attire.predict.bulk import predict
 from attire.review.audit import audit, wilson
+from attire.review.data import CATEGORY, ReviewData
 from attire.review.export import export
 from attire.review.queues import Filters, Queues, after, waiting
 from attire.review.store.events import Store, Verdict
 from attire.review.views import FieldView, product_view
-from attire.review.work import CATEGORY, Work
 
 
 def others(**other: object) -> pl.Expr:
@@ -49,13 +49,13 @@ def coats(folder: Path, rows: Sequence[tuple[str, str, str]]) -> Catalog:
 
 
 @pytest.fixture(scope="module")
-def work(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Work:
-    return Work(catalog, write_predictions(catalog, tmp_path_factory.mktemp("review") / "p.parquet"))
+def work(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> ReviewData:
+    return ReviewData(catalog, write_predictions(catalog, tmp_path_factory.mktemp("review") / "p.parquet"))
 
 
 @pytest.fixture(scope="module")
-def queues(work: Work) -> Queues:
-    return Queues(work, audit=40)
+def queues(data: ReviewData) -> Queues:
+    return Queues(data, audit=40)
 
 
 @pytest.fixture
@@ -64,21 +64,23 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_every_format_of_predictions_is_read_alike(catalog: Catalog, work: Work, tmp_path: Path, suffix: str) -> None:
-    read = Work(catalog, write_predictions(catalog, tmp_path / f"p{suffix}"))
+def test_every_format_of_predictions_is_read_alike(
+    catalog: Catalog, data: ReviewData, tmp_path: Path, suffix: str
+) -> None:
+    read = ReviewData(catalog, write_predictions(catalog, tmp_path / f"p{suffix}"))
     columns = ["product", "key", "answer", "stated", "suspect"]
-    assert read.fields.select(columns).equals(work.fields.select(columns))
+    assert read.fields.select(columns).equals(data.fields.select(columns))
     assert read.products == catalog.ids
     assert read.precision == 0.95
 
 
 def test_what_predict_writes_is_read(catalog: Catalog, untrained: ModelBundle, tmp_path: Path) -> None:
     made = predict(untrained, catalog.path, tmp_path / "p.jsonl", format="long")
-    work = Work(catalog, made.out)
+    data = ReviewData(catalog, made.out)
     said = pl.read_ndjson(made.out).filter(pl.col("reason").is_null())
-    answers = work.fields.filter((pl.col("key") != CATEGORY) & pl.col("answer").is_not_null())
+    answers = data.fields.filter((pl.col("key") != CATEGORY) & pl.col("answer").is_not_null())
     assert len(answers) == len(said)
-    assert set(work.fields.filter(pl.col("key") == CATEGORY)["answer"]) <= set(catalog.taxonomy.categories)
+    assert set(data.fields.filter(pl.col("key") == CATEGORY)["answer"]) <= set(catalog.taxonomy.categories)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,7 @@ def test_predictions_of_something_else_are_refused(
     path = write_predictions(catalog, tmp_path / "p.parquet")
     change(pl.read_parquet(path).filter(pl.col("key") == "colour")).write_parquet(path)
     with pytest.raises(FeedError, match=told):
-        Work(catalog, path)
+        ReviewData(catalog, path)
 
 
 @pytest.mark.parametrize(
@@ -131,14 +133,14 @@ def test_a_damaged_note_beside_the_predictions_is_told(
     path = write_predictions(catalog, tmp_path / "p.parquet")
     path.with_name("p.parquet.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(FeedError, match=rf"p\.parquet\.json.*{told}.*Predict again"):
-        Work(catalog, path)
+        ReviewData(catalog, path)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_a_path_is_no_pattern(catalog: Catalog, tmp_path: Path, suffix: str) -> None:
     write_predictions(catalog, tmp_path / f"week1{suffix}", catalog.ids[:5])
     chosen = write_predictions(catalog, tmp_path / f"week1x{suffix}", catalog.ids[:7])
-    assert Work(catalog, chosen.rename(tmp_path / f"week[1]{suffix}")).products == catalog.ids[:7]
+    assert ReviewData(catalog, chosen.rename(tmp_path / f"week[1]{suffix}")).products == catalog.ids[:7]
 
 
 def test_only_another_value_contradicts_a_key_that_takes_several(store: Store, tmp_path: Path) -> None:
@@ -167,15 +169,15 @@ def test_only_another_value_contradicts_a_key_that_takes_several(store: Store, t
             "reason": None,
         }
     ).write_parquet(path)
-    work = Work(catalog, path)
-    queues = Queues(work, audit=100)
+    data = ReviewData(catalog, path)
+    queues = Queues(data, audit=100)
     suspects = queues.of(Filters(queue="suspect")).rows()
     assert suspects == [(f"p{n}", "details") for n, (_, _, status, _) in enumerate(cases) if status == "suspect"]
     chosen = encode(taxonomy, [None] * len(cases), [{"details": answer} for _, answer, *_ in cases]).hot
     wrong = contradicted(taxonomy, catalog.targets().hot, chosen)
     assert [(catalog.ids[row], "details") for row in np.flatnonzero(wrong)] == suspects, "as the evaluation counts"
     for id, (stated, _, status, proposed) in zip(catalog.ids, cases, strict=True):
-        _, field = product_view(work, id, {}).fields
+        _, field = product_view(data, id, {}).fields
         assert (field.status, set(field.proposal)) == (status, set(proposed))
         assert field.confidence == pytest.approx(0.97)
         assert set(field.proposal) >= set(stated), "Enter takes no label away"
@@ -189,8 +191,8 @@ def test_only_another_value_contradicts_a_key_that_takes_several(store: Store, t
     assert audit(queues, store).overall.right == 5, "a filled value that a person takes away was wrong"
 
 
-def test_queues_hold_what_they_say(work: Work, queues: Queues) -> None:
-    fields = {(row["product"], row["key"]): row for row in work.fields.iter_rows(named=True)}
+def test_queues_hold_what_they_say(data: ReviewData, queues: Queues) -> None:
+    fields = {(row["product"], row["key"]): row for row in data.fields.iter_rows(named=True)}
     abstained, suspect, sample, everything = (
         [fields[field] for field in queues.of(Filters(queue=name)).iter_rows()]
         for name in ("abstained", "suspect", "audit", "all")
@@ -205,10 +207,10 @@ def test_queues_hold_what_they_say(work: Work, queues: Queues) -> None:
     assert len(everything) == len(fields)
 
 
-def test_filters_narrow(work: Work, queues: Queues) -> None:
+def test_filters_narrow(data: ReviewData, queues: Queues) -> None:
     def of(**filters: object) -> pl.DataFrame:
         found = queues.of(Filters.model_validate({"queue": "all", **filters}))
-        return found.join(work.fields, on=["product", "key"], how="left", maintain_order="left")
+        return found.join(data.fields, on=["product", "key"], how="left", maintain_order="left")
 
     assert set(of(category="Belts")["category"]) == {"Belts"}
     assert set(of(key="tags")["key"]) == {"tags"}
@@ -223,14 +225,14 @@ def test_filters_narrow(work: Work, queues: Queues) -> None:
     assert 0 < of(text="acme 1")["product"].n_unique() < 90
 
 
-def test_the_sample_is_random_seeded_and_keeps_its_members(work: Work, catalog: Catalog, tmp_path: Path) -> None:
+def test_the_sample_is_random_seeded_and_keeps_its_members(data: ReviewData, catalog: Catalog, tmp_path: Path) -> None:
     small, large, other = (
-        set(Queues(work, audit=n, seed=s).sample().select("product", "key").iter_rows())
+        set(Queues(data, audit=n, seed=s).sample().select("product", "key").iter_rows())
         for n, s in ((20, 0), (60, 0), (20, 1))
     )
     assert small < large
     assert len(small & other) < 15
-    fewer = Work(catalog, write_predictions(catalog, tmp_path / "p.parquet", catalog.ids[:70]))
+    fewer = ReviewData(catalog, write_predictions(catalog, tmp_path / "p.parquet", catalog.ids[:70]))
     kept = set(Queues(fewer, audit=20).sample().select("product", "key").iter_rows())
     assert kept >= {field for field in small if field[0] in catalog.ids[:70]}, "other predictions, the same draw"
 
@@ -249,14 +251,14 @@ def test_decided_fields_leave_the_queue(queues: Queues, store: Store) -> None:
     assert waiting(queues, store, filters).rows() == before.rows()
 
 
-def test_the_page_shows_what_is_proposed_and_from_where(work: Work, queues: Queues, store: Store) -> None:
+def test_the_page_shows_what_is_proposed_and_from_where(data: ReviewData, queues: Queues, store: Store) -> None:
     def view(product: str, key: str) -> FieldView:
-        shown = product_view(work, product, store.held([product]), wanted={key}, sampled={(product, "tags")})
+        shown = product_view(data, product, store.held([product]), wanted={key}, sampled={(product, "tags")})
         return next(field for field in shown.fields if field.key == key)
 
     product, _ = queues.of(Filters(queue="suspect", key="colour")).row(0)
     field = view(product, "colour")
-    stated = work.catalog[product].labels["colour"]
+    stated = data.catalog[product].labels["colour"]
     assert (field.status, field.stated, field.doubtful) == ("suspect", stated, True)
     assert field.proposal == field.shown != stated
     assert [option.stated for option in field.options[:2]] == [False, True]
@@ -282,18 +284,18 @@ def test_an_unsure_category_does_not_contradict_the_feed(
         category=pl.when(first).then(pl.lit(other)).otherwise("category"),
         category_confidence=pl.when(first).then(confidence).otherwise("category_confidence").cast(pl.Float32),
     ).write_parquet(path)
-    work = Work(catalog, path)
-    (suspects,) = work.fields.filter((pl.col("product") == "p000") & (pl.col("key") == CATEGORY))["suspect"]
-    field = product_view(work, "p000", store.held(["p000"])).fields[0]
+    data = ReviewData(catalog, path)
+    (suspects,) = data.fields.filter((pl.col("product") == "p000") & (pl.col("key") == CATEGORY))["suspect"]
+    field = product_view(data, "p000", store.held(["p000"])).fields[0]
     assert (field.status, suspects) == (status, status == "suspect")
     assert field.proposal == ((other,) if suspects else (catalog["p000"].category,))
     assert {option.value for option in field.options[:2]} == {other, catalog["p000"].category}
 
 
-def test_keys_follow_the_decided_category(work: Work, store: Store) -> None:
-    belt = work.catalog.products.filter(pl.col("category") == "Belts")["id"][0]
+def test_keys_follow_the_decided_category(data: ReviewData, store: Store) -> None:
+    belt = data.catalog.products.filter(pl.col("category") == "Belts")["id"][0]
     store.decide("Ann", [Verdict(belt, CATEGORY, "set", ("Shirts",), 0)])
-    view = product_view(work, belt, store.held([belt]))
+    view = product_view(data, belt, store.held([belt]))
     assert view.category == "Shirts"
     assert [field.key for field in view.fields] == [CATEGORY, "colour", "tags"]
     assert view.fields[2].status == "empty"

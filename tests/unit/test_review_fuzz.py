@@ -17,10 +17,10 @@ from fastapi.testclient import TestClient
 from reviewing import make_desk
 
 from attire.catalog.store import Catalog
-from attire.review.actions import actions
+from attire.review.api import actions
 from attire.review.app import review_app
 from attire.review.bodies import MOST_BYTES, Bodies
-from attire.review.desk import Desk
+from attire.review.context import ReviewContext
 from attire.review.pages import pages
 from attire.review.store.claims import looking
 
@@ -69,20 +69,20 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def desk(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+def context(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> ReviewContext:
     return make_desk(catalog, tmp_path_factory.mktemp("fuzz"))
 
 
-def browser(desk: Desk, **options: str) -> TestClient:
+def browser(context: ReviewContext, **options: str) -> TestClient:
     """A browser whose server answers 500 where a route fails."""
     headers = {"Sec-Fetch-Site": "same-origin"}
-    app = review_app(desk, **options)
+    app = review_app(context, **options)
     return TestClient(app, HOST, raise_server_exceptions=False, follow_redirects=False, headers=headers)
 
 
 @pytest.fixture(scope="module")
-def ann(desk: Desk) -> Iterator[TestClient]:
-    with browser(desk) as client:
+def ann(context: ReviewContext) -> Iterator[TestClient]:
+    with browser(context) as client:
         client.post("/name", data={"name": "Ann"})
         yield client
 
@@ -170,8 +170,8 @@ def test_any_form(ann: TestClient) -> None:
 @pytest.mark.parametrize(
     "host", ["[", "]", "[::1", "127.0.0.1:x", "", "a b", "\xff", "127.0.0.1:99999999", "x@127.0.0.1"]
 )
-def test_any_host_and_origin(desk: Desk, ann: TestClient, host: str) -> None:
-    outside = browser(desk, host="0.0.0.0", token="s3cret")
+def test_any_host_and_origin(context: ReviewContext, ann: TestClient, host: str) -> None:
+    outside = browser(context, host="0.0.0.0", token="s3cret")
     outside.cookies.set("attire-token", "s3cret")
     for client in (ann, outside):
         for path in ("/", "/static/review.css", "/review", "/?token=s3cret"):
@@ -181,8 +181,8 @@ def test_any_host_and_origin(desk: Desk, ann: TestClient, host: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "%00", "%ff", "\xff", "%ed%a0%80", "x" * 9000, "%e2%80%ae"])
-def test_any_cookie(desk: Desk, name: str) -> None:
-    client = browser(desk)
+def test_any_cookie(context: ReviewContext, name: str) -> None:
+    client = browser(context)
     headers = [(b"Cookie", f"attire-reviewer={name}; attire-token={name}; =;;".encode("latin-1"))]
     for path in ("/", "/review", "/grid", "/audit"):
         understood(client.get(path, headers=headers))
@@ -204,8 +204,8 @@ def test_any_path(ann: TestClient) -> None:
         understood(ann.get(HOST + path))
 
 
-def test_no_link_with_the_token_leads_to_another_site(desk: Desk) -> None:
-    client = browser(desk, host="0.0.0.0", token="s3cret")
+def test_no_link_with_the_token_leads_to_another_site(context: ReviewContext) -> None:
+    client = browser(context, host="0.0.0.0", token="s3cret")
     for path in ("//evil.example/", "///evil.example/", "/\\evil.example/", "/%2fevil.example/", "/%5cevil.example"):
         answer = client.get(f"{HOST}{path}?token=s3cret&a=1", headers={"Host": "shop.example"})
         assert (answer.status_code, answer.headers["location"]) == (303, "/?a=1"), path
@@ -242,7 +242,7 @@ def test_a_body_without_end_is_given_up(pause_s: float, status: int) -> None:
     assert sum(arrived) <= MOST_BYTES + (1 << 16)
 
 
-def test_only_what_was_shown_is_leased(desk: Desk, ann: TestClient) -> None:
+def test_only_what_was_shown_is_leased(context: ReviewContext, ann: TestClient) -> None:
     answer = ann.post("/api/hold", json={**PAGE, "products": ["p001", "nobody"]})
     assert (answer.status_code, "nobody" in answer.text) == (404, True)
-    assert "nobody" not in looking(desk.store)
+    assert "nobody" not in looking(context.store)

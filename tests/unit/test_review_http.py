@@ -18,13 +18,13 @@ from attire.catalog.store import Catalog
 from attire.cli import app
 from attire.errors import ConfigError
 from attire.review.app import review_app, serve
-from attire.review.desk import Desk
+from attire.review.context import ReviewContext
+from attire.review.data import CATEGORY
 from attire.review.photos import Photos
 from attire.review.queues import Filters
 from attire.review.security import read_token
 from attire.review.store.claims import looking
 from attire.review.store.events import Store
-from attire.review.work import CATEGORY
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 HOST = "http://127.0.0.1:8100"
@@ -32,25 +32,25 @@ PAGE = {"page": "page-of-ann"}
 
 
 @pytest.fixture(scope="module")
-def opened(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+def opened(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> ReviewContext:
     return make_desk(catalog, tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture
-def desk(opened: Desk, tmp_path: Path) -> Desk:
+def context(opened: ReviewContext, tmp_path: Path) -> ReviewContext:
     return replace(opened, store=Store(tmp_path / "review.sqlite"))
 
 
-def browser(desk: Desk, reviewer: str = "Ann", **options: str) -> TestClient:
-    client = TestClient(review_app(desk, **options), base_url=HOST, follow_redirects=False, headers=OWN)
+def browser(context: ReviewContext, reviewer: str = "Ann", **options: str) -> TestClient:
+    client = TestClient(review_app(context, **options), base_url=HOST, follow_redirects=False, headers=OWN)
     if reviewer:
         client.post("/name", data={"name": reviewer})
     return client
 
 
 @pytest.fixture
-def ann(desk: Desk) -> Iterator[TestClient]:
-    with browser(desk) as client:
+def ann(context: ReviewContext) -> Iterator[TestClient]:
+    with browser(context) as client:
         yield client
 
 
@@ -61,8 +61,8 @@ def decide(client: TestClient, **said: object) -> dict[str, list[dict[str, objec
     return answer.json()  # type: ignore[no-any-return]
 
 
-def test_a_name_is_asked_for_once(desk: Desk) -> None:
-    client = browser(desk, reviewer="")
+def test_a_name_is_asked_for_once(context: ReviewContext) -> None:
+    client = browser(context, reviewer="")
     asked = client.get("/review?queue=suspect")
     assert (asked.status_code, asked.headers["location"]) == (303, "/name?back=/review%3Fqueue%3Dsuspect")
     assert client.post("/api/next", json=PAGE).status_code == 401
@@ -71,7 +71,7 @@ def test_a_name_is_asked_for_once(desk: Desk) -> None:
     assert "Zoë Ö." in client.get("/").text
     for elsewhere in ("https://evil.example", "//evil.example", "/\\evil.example"):
         assert client.post("/name", data={"name": "A", "back": elsewhere}).headers["location"] == "/"
-    assert browser(replace(desk, reviewer="Cy"), reviewer="").get("/").status_code == 200
+    assert browser(replace(context, reviewer="Cy"), reviewer="").get("/").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_pages_bring_everything_themselves(ann: TestClient, path: str) -> None:
         assert mark not in page.text.replace("http://www.w3.org/", ""), mark
 
 
-def test_other_sites_cannot_act_through_a_browser(desk: Desk, ann: TestClient) -> None:
+def test_other_sites_cannot_act_through_a_browser(context: ReviewContext, ann: TestClient) -> None:
     verdict = {"product": "p001", "key": "colour", "action": "clear", "version": 0}
     body = {"batch": "12345678", "verdicts": [verdict], **PAGE}
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Sec-Fetch-Site": "none"}):
@@ -95,12 +95,12 @@ def test_other_sites_cannot_act_through_a_browser(desk: Desk, ann: TestClient) -
     assert ann.post("/api/decide", json=body).status_code == 403
     assert ann.post("/api/decide", json=body, headers={"Origin": "http://evil.example"}).status_code == 403
     assert ann.get("/", headers={"Host": "evil.example"}).status_code == 421, "a name that leads to this machine"
-    assert not desk.store.history()
+    assert not context.store.history()
     assert ann.post("/api/decide", json=body, headers={"Origin": HOST}).status_code == 200
 
 
-def test_elsewhere_only_with_the_token(desk: Desk) -> None:
-    client = browser(desk, reviewer="", host="0.0.0.0", token="s3cret")
+def test_elsewhere_only_with_the_token(context: ReviewContext) -> None:
+    client = browser(context, reviewer="", host="0.0.0.0", token="s3cret")
     assert client.get("/").status_code == 401
     assert client.get("/static/review.css").status_code == 401
     assert client.get("/?token=wrong").status_code == 401
@@ -130,24 +130,24 @@ def test_the_token_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypa
             read_token("", unreadable)
 
 
-def test_an_address_that_cannot_be_had_is_told(desk: Desk) -> None:
+def test_an_address_that_cannot_be_had_is_told(context: ReviewContext) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for host, port in (("127.0.0.1", taken.getsockname()[1]), ("127.0.0.1", 99999), ("a..b", 1)):
             with pytest.raises(ConfigError, match=r"cannot answer on .*--port"):
-                serve(review_app(desk), host, port)
+                serve(review_app(context), host, port)
 
 
-def test_a_decision_that_cannot_be_saved_is_told(desk: Desk, ann: TestClient) -> None:
-    with closing(sqlite3.connect(str(desk.store.engine.url.database))) as other:
+def test_a_decision_that_cannot_be_saved_is_told(context: ReviewContext, ann: TestClient) -> None:
+    with closing(sqlite3.connect(str(context.store.engine.url.database))) as other:
         other.execute("DROP TABLE events")
     verdict = {"product": "p001", "key": "colour", "action": "set", "values": ["red"], "version": 0}
     answer = ann.post("/api/decide", json={"batch": "12345678", "verdicts": [verdict], **PAGE})
     assert (answer.status_code, "review.sqlite cannot be used" in answer.text) == (503, True), answer.text
 
 
-def test_conflicts_show_what_the_other_decided(desk: Desk, ann: TestClient) -> None:
+def test_conflicts_show_what_the_other_decided(context: ReviewContext, ann: TestClient) -> None:
     assert decide(ann)["saved"][0]["version"] == 1
-    ben = browser(desk, "Ben")
+    ben = browser(context, "Ben")
     answer = ben.post(
         "/api/decide",
         json={
@@ -176,16 +176,18 @@ def test_conflicts_show_what_the_other_decided(desk: Desk, ann: TestClient) -> N
         ({"version": -1}, 422, "greater than or equal"),
     ],
 )
-def test_verdicts_are_checked(desk: Desk, ann: TestClient, said: dict[str, object], status: int, told: str) -> None:
+def test_verdicts_are_checked(
+    context: ReviewContext, ann: TestClient, said: dict[str, object], status: int, told: str
+) -> None:
     verdict = {"product": "p001", "key": "colour", "action": "set", "values": ["red"], "version": 0, **said}
     answer = ann.post("/api/decide", json={"batch": "12345678", "verdicts": [verdict], **PAGE})
     assert answer.status_code == status
     assert told in answer.text
-    assert not desk.store.history()
+    assert not context.store.history()
 
 
-def test_a_category_rules_keys_out_and_undo_brings_them_back(desk: Desk, ann: TestClient) -> None:
-    shirt = next(p.id for p in desk.work.catalog if p.category == "Shirts" and "tags" in p.labels)
+def test_a_category_rules_keys_out_and_undo_brings_them_back(context: ReviewContext, ann: TestClient) -> None:
+    shirt = next(p.id for p in context.data.catalog if p.category == "Shirts" and "tags" in p.labels)
     saved = decide(ann, product=shirt, key=CATEGORY, values=["Belts"])["saved"]
     assert {(fate["key"], fate["state"]) for fate in saved} == {(CATEGORY, "known"), ("tags", "not applicable")}
     undone = ann.post("/api/undo", json=PAGE).json()
@@ -193,32 +195,32 @@ def test_a_category_rules_keys_out_and_undo_brings_them_back(desk: Desk, ann: Te
     assert undone["card"]["id"] == shirt
 
 
-def test_products_come_in_order_and_not_twice(desk: Desk, ann: TestClient) -> None:
+def test_products_come_in_order_and_not_twice(context: ReviewContext, ann: TestClient) -> None:
     asked = {"filters": {"queue": "suspect"}, "count": 3, **PAGE}
     first = ann.post("/api/next", json=asked).json()
-    order = desk.queues.of(Filters(queue="suspect"))["product"].unique(maintain_order=True).to_list()
+    order = context.queues.of(Filters(queue="suspect"))["product"].unique(maintain_order=True).to_list()
     assert [card["id"] for card in first["cards"]] == order[:3]
-    assert [card["id"] for card in browser(desk, "Ben").post("/api/next", json=asked).json()["cards"]] == order[3:6]
+    assert [card["id"] for card in browser(context, "Ben").post("/api/next", json=asked).json()["cards"]] == order[3:6]
     more = ann.post("/api/next", json={**asked, "last": order[2]}).json()
     assert [card["id"] for card in more["cards"]] == order[6:9]
     assert ann.post("/api/card", json={"id": "nobody", **PAGE}).status_code == 404
 
 
-def test_a_page_that_goes_gives_back_what_no_later_page_has_taken(desk: Desk, ann: TestClient) -> None:
+def test_a_page_that_goes_gives_back_what_no_later_page_has_taken(context: ReviewContext, ann: TestClient) -> None:
     first, later = {"page": "first-page"}, {"page": "later-page"}
     asked = {"filters": {"queue": "suspect"}, "count": 2}
     mine = [card["id"] for card in ann.post("/api/next", json={**asked, **first}).json()["cards"]]
     assert ann.post("/api/card", json={"id": mine[0], **later}).status_code == 200
     assert ann.post("/api/release", json=first).status_code == 204, "the first page goes late"
-    assert looking(desk.store) == {mine[0]: "Ann"}
-    ben = browser(desk, "Ben")
+    assert looking(context.store) == {mine[0]: "Ann"}
+    ben = browser(context, "Ben")
     assert "Ann has this product open" in ben.post("/api/card", json={"id": mine[0], **PAGE}).json()["html"]
     ann.post("/api/release", json=later)
     assert ben.post("/api/next", json={**asked, "page": "page-of-ben"}).json()["cards"][0]["id"] == mine[0]
     ann.post("/api/hold", json={"products": mine, "page": "another-page"})
-    assert set(looking(desk.store).values()) == {"Ben"}, "what was given back is another's now"
+    assert set(looking(context.store).values()) == {"Ben"}, "what was given back is another's now"
     assert ann.post("/api/next", json={**asked, **later}).json()["cards"], "asked before it went, answered after"
-    assert set(looking(desk.store).values()) == {"Ben"}
+    assert set(looking(context.store).values()) == {"Ben"}
 
 
 def test_photos_are_asked_for_by_product_and_number(ann: TestClient, catalog: Catalog) -> None:
@@ -240,30 +242,30 @@ def test_photos_are_asked_for_by_product_and_number(ann: TestClient, catalog: Ca
 
 
 def test_a_photo_that_cannot_be_read_is_told(
-    desk: Desk, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: ReviewContext, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cut.jpg").write_bytes(b"no photo")
     paths = [(tmp_path / "gone.jpg",), (tmp_path / "cut.jpg",), *catalog.photo_paths()[2:]]
     monkeypatch.setattr(Catalog, "photo_paths", lambda _: paths)
-    client = browser(replace(desk, photos=Photos(catalog)))
+    client = browser(replace(context, photos=Photos(catalog)))
     for product, reason in (("p000", "not found"), ("p001", "expected one of")):
         for small in (True, False):
             answer = client.get("/photo", params={"product": product, "index": 0, "small": small})
             assert (answer.status_code, reason in answer.text) == (404, True), answer.text
 
 
-def test_heat_maps_need_a_bundle(desk: Desk, ann: TestClient, untrained: ModelBundle) -> None:
+def test_heat_maps_need_a_bundle(context: ReviewContext, ann: TestClient, untrained: ModelBundle) -> None:
     asked: dict[str, str | int] = {"product": "p001", "index": 0, "key": "colour", "value": "red"}
     assert "--bundle" in ann.get("/heat", params=asked).text
     pytest.importorskip("torchcam")
-    with_bundle = browser(replace(desk, photos=Photos(desk.work.catalog, untrained.path)))
+    with_bundle = browser(replace(context, photos=Photos(context.data.catalog, untrained.path)))
     assert with_bundle.get("/heat", params=asked).headers["content-type"] == "image/jpeg"
     assert with_bundle.get("/heat", params={**asked, "key": CATEGORY, "value": "Belts"}).status_code == 200
     wrong = with_bundle.get("/heat", params={**asked, "value": "reed"})
     assert (wrong.status_code, "did you mean 'red'" in wrong.text) == (422, True)
 
 
-def test_words_of_users_are_no_markup(desk: Desk) -> None:
-    client = browser(desk, "<b>Ann</b>")
+def test_words_of_users_are_no_markup(context: ReviewContext) -> None:
+    client = browser(context, "<b>Ann</b>")
     assert "&lt;b&gt;Ann" in client.get("/").text
     assert "<b>Ann" not in client.get("/").text

@@ -17,9 +17,9 @@ from attire.errors import ConfigError
 from attire.labels import Targets
 from attire.model.network import Logits, build_network
 from attire.training import run
+from attire.training.initial_weights import starting_network
 from attire.training.module import StageModule
 from attire.training.run import RESULT, train
-from attire.training.start import starting_network
 from attire.training.trainer import CHECKPOINT, WholeCheckpoints
 
 SMALL = {"backbone": "resnet10t", "size_px": (32, 24), "precision": "32-true"}

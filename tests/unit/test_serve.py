@@ -24,15 +24,15 @@ from PIL import Image
 
 from attire.bundle import ModelBundle
 from attire.errors import BundleError, ConfigError
+from attire.inference.predictor import Predictor
 from attire.photos.image import open_photo
 from attire.pixels.preprocess import Preprocess
-from attire.predict.predictor import Predictor
 from attire.prediction import Answer
-from attire.serve import app, bodies, decoders, decoding, service, tensors_v2
+from attire.serve import app, decoder_pool, decoder_process, json_bodies, service, tensors_v2
 from attire.serve.app import create_app
 from attire.serve.fetch import Fetcher
+from attire.serve.live_bundle import Model
 from attire.serve.logs import Lines
-from attire.serve.models import Model
 from attire.serve.server import run
 from attire.serve.settings import MIB, Settings, read_keys
 
@@ -242,7 +242,7 @@ def test_slow_decodes_hold_no_more_threads_than_there_are_and_what_was_given_up_
         assert gate.wait(20)
         return open_photo(photo, target_px=target_px)
 
-    monkeypatch.setattr(decoding, "open_photo", slow)
+    monkeypatch.setattr(decoder_process, "open_photo", slow)
     with client(untrained, decoders=2, deadline_s=0.3, queue_photos=16) as api, ThreadPoolExecutor(8) as pool:
         flood = [pool.submit(ask, api, RED) for _ in range(8)]
         assert {one.result().status_code for one in flood} == {504}
@@ -424,7 +424,7 @@ BATCH = "/v1/predict/batch"
 def test_the_objects_of_a_body_are_counted_before_there_are_any(
     api: TestClient, path: str, body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "parse", lambda *_: pytest.fail("it was parsed"))
+    monkeypatch.setattr(json_bodies, "parse", lambda *_: pytest.fail("it was parsed"))
     monkeypatch.setattr(tensors_v2, "parse", lambda *_: pytest.fail("it was parsed"))
     assert "too much JSON" in refused_json(api, path, body, 413)
 
@@ -582,9 +582,9 @@ def test_what_is_fetched_is_bounded_until_it_is_decoded(
 
     def decoded(content: bytes, preprocess: Preprocess | None) -> Any:
         held.pop()
-        return decoding.decode(content, preprocess)
+        return decoder_process.decode(content, preprocess)
 
-    monkeypatch.setattr(decoders, "decode", decoded)
+    monkeypatch.setattr(decoder_pool, "decode", decoded)
     monkeypatch.setattr(service, "FETCHES", 3)
     with client(untrained, fetch=Fetching(Settings(bundle=untrained.path))) as api:
         product = {"photos": [{"url": "https://img.example.com/1.jpg"}] * 8}

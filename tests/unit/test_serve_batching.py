@@ -11,7 +11,7 @@ import pytest
 from asking import FakeEngine, until
 
 from attire.bundle import ModelBundle
-from attire.predict.engines import Bytes, Floats
+from attire.engines.engine import Bytes, Floats
 from attire.serve.batching import Batcher, FullError, Row
 from attire.serve.metrics import Metrics
 

@@ -18,12 +18,12 @@ from PIL import Image
 
 from attire.errors import PhotoError
 from attire.pixels.preprocess import Preprocess
-from attire.serve import decoders
-from attire.serve.decoders import Decoders
-from attire.serve.decoding import VIEW_PX, decode
+from attire.serve import decoder_pool
+from attire.serve.compute_threads import FairThreads
+from attire.serve.decoder_pool import Decoders
+from attire.serve.decoder_process import VIEW_PX, decode
 from attire.serve.fairness import FairQueue, Room, client_of
 from attire.serve.settings import Settings
-from attire.serve.threads import FairThreads
 
 PREPROCESS = Preprocess(size_px=(32, 24), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
@@ -113,14 +113,14 @@ def png(size: tuple[int, int], mode: str = "RGB") -> bytes:
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Decoders]:
     """Decoders for which nearly everything is large."""
-    monkeypatch.setattr(decoders, "LARGE", 20 * 100**2)
+    monkeypatch.setattr(decoder_pool, "LARGE", 20 * 100**2)
     found = Decoders(Settings(bundle=Path(), decoders=1))
     yield found
     found.close()
 
 
 def children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children() if "attire.serve.decoding" in " ".join(one.cmdline())]
+    return [one for one in psutil.Process().children() if "attire.serve.decoder_process" in " ".join(one.cmdline())]
 
 
 def test_a_large_photo_is_decoded_elsewhere_to_the_same_pixels(made: Decoders) -> None:
@@ -144,7 +144,7 @@ def test_a_large_photo_is_decoded_elsewhere_to_the_same_pixels(made: Decoders) -
 def test_a_photo_that_takes_too_long_is_ended_and_the_next_one_is_answered(
     made: Decoders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoders, "CPU_S", -1)
+    monkeypatch.setattr(decoder_pool, "CPU_S", -1)
     slow = png((1500, 1500))
 
     async def until_it_is_ended() -> None:
@@ -174,7 +174,7 @@ def test_a_large_photo_does_not_keep_small_ones_waiting(made: Decoders, monkeypa
     def slow(*_: object) -> None:
         gate.wait(10)
 
-    monkeypatch.setattr(decoders.Process, "decode", slow)
+    monkeypatch.setattr(decoder_pool.Process, "decode", slow)
 
     async def run() -> None:
         large = [asyncio.ensure_future(made.decode(f"{n}", png((300, 200)), PREPROCESS)) for n in range(3)]

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from attire.errors import PhotoError
-from attire.serve.addresses import is_public
+from attire.serve.address_guard import is_public
 from attire.serve.fetch import Fetcher
 from attire.serve.settings import Settings
 

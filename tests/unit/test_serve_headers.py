@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from attire.errors import PhotoError
-from attire.serve.headers import PASSES, read_header
-from attire.serve.limits import check_photo
+from attire.serve.image_headers import PASSES, read_header
+from attire.serve.request_limits import check_photo
 from attire.serve.settings import Settings
 
 

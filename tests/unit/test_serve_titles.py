@@ -15,8 +15,8 @@ from fastapi.testclient import TestClient
 
 from attire.bundle import ModelBundle
 from attire.config import Architecture
+from attire.inference.predictor import Predictor
 from attire.model.network import build_network
-from attire.predict.predictor import Predictor
 from attire.serve.app import create_app
 from attire.serve.settings import Settings
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from attire.catalog.rows import Row
+from attire.catalog.feed_row import Row
 from attire.catalog.sources import SOURCES, SourceOptions
 from attire.errors import FeedError
 

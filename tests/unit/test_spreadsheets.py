@@ -10,9 +10,9 @@ import pytest
 from drawing import draw_feed
 
 from attire.catalog.ingest import ingest
-from attire.evaluation.files import _csv
-from attire.predict.output import SINKS
-from attire.review.work import COLUMNS, Work
+from attire.evaluation.report_files import _csv
+from attire.inference.output import SINKS
+from attire.review.data import COLUMNS, ReviewData
 from attire.spreadsheets import original_text, read_csv, safe_table, safe_text
 
 FORMULAS = ['=HYPERLINK("http://x")', "+1+cmd|'/C calc'!A0", "-2+3", "@SUM(1)", "\t=1+1", " =1", "\r=1", "＝1+1", "'=1"]
@@ -63,6 +63,6 @@ def test_predictions_in_a_csv_are_reviewed_as_they_were(tmp_path: Path) -> None:
     work = []
     for suffix in (".csv", ".parquet"):
         SINKS[suffix](table, tmp_path / f"p{suffix}")
-        work.append(Work(catalog, tmp_path / f"p{suffix}").fields)
+        work.append(ReviewData(catalog, tmp_path / f"p{suffix}").fields)
     assert work[0].equals(work[1])
     assert work[0]["product"].to_list() == catalog.ids

@@ -21,7 +21,7 @@ from attire.labels import State, Targets
 from attire.taxonomy import Key, Taxonomy
 from attire.training.calibrate import hold_out
 from attire.training.run import train
-from attire.training.taught import stages_to_train, taught_by
+from attire.training.supervision import stages_to_train, taught_by
 
 TAXONOMY = Taxonomy(
     categories=("A", "B"),

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from attire.catalog.rows import Row
+from attire.catalog.feed_row import Row
 from attire.errors import TaxonomyError, did_you_mean, shown
 from attire.taxonomy import Taxonomy
 

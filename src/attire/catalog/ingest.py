@@ -13,12 +13,12 @@ import polars as pl
 
 from attire.catalog.changes import Earlier
 from attire.catalog.check import CheckedProduct, Problem, check, summarise
-from attire.catalog.draft import draft_taxonomy
 from attire.catalog.duplicates import near_duplicates, tie
+from attire.catalog.feed_row import Row
 from attire.catalog.photo_facts import Facts, PhotoFacts
-from attire.catalog.rows import Row
 from attire.catalog.sources import SOURCES, SourceOptions
 from attire.catalog.store import TABLES, TAXONOMY, Catalog, read_manifest, write_catalog
+from attire.catalog.taxonomy_draft import draft_taxonomy
 from attire.errors import CatalogError, ConfigError, FeedError, PhotoError, did_you_mean
 from attire.files import LockedError, locked, read_parquet
 from attire.photos.index import PhotoIndex, find_photos, remove_unlisted

@@ -43,16 +43,16 @@ def page(
         File with the token in its first line.
     """
     try:
-        from attire.review.app import open_desk, review_app, serve
+        from attire.review.app import open_review, review_app, serve
         from attire.review.security import read_token
     except ImportError:
         raise MissingExtraError("reviewing", "review") from None
     secret = read_token(token, token_file) or ("" if is_local(host) else secrets.token_urlsafe(24))
-    desk = open_desk(catalog, options)
-    console.print(facts({"products": f"{len(desk.work.products):,}", "fields": f"{len(desk.work.fields):,}"}))
+    context = open_review(catalog, options)
+    console.print(facts({"products": f"{len(context.data.products):,}", "fields": f"{len(context.data.fields):,}"}))
     link = f"http://{f'[{host}]' if ':' in host else host}:{port}/{f'?token={secret}' if secret else ''}"
     console.print(f"{link}  (Ctrl-C ends it; every decision is saved when it is made)", soft_wrap=True)
-    serve(review_app(desk, host=host, token=secret), host, port)
+    serve(review_app(context, host=host, token=secret), host, port)
 
 
 @review.command

@@ -118,7 +118,7 @@ def evaluate(
         What computes: torch, or an engine that export made, to see what it costs in quality.
     """
     from attire.evaluation.evaluate import evaluate as run
-    from attire.evaluation.sheets import sheets, verdict
+    from attire.evaluation.tables import sheets, verdict
 
     report = run(bundle, catalog, split, inputs=inputs, engine=engine, out=out)
     for sheet in sheets(report):
@@ -141,8 +141,8 @@ def compare(a: Path, b: Path, /, *, out: Path | None = None) -> None:
         HTML file for all of it; the terminal shows only the keys that differ beyond chance.
     """
     from attire.evaluation.compare import compare as run
-    from attire.evaluation.page import comparison_page
-    from attire.evaluation.sheets import comparison_sheets, comparison_verdict
+    from attire.evaluation.report_page import comparison_page
+    from attire.evaluation.tables import comparison_sheets, comparison_verdict
     from attire.files import replace_text
     from attire.storage import storing
 

@@ -12,11 +12,11 @@ from attire.catalog.ingest import ingest
 from attire.catalog.splits import split
 from attire.catalog.store import Catalog
 from attire.config import load_recipe
+from attire.demo.contact_sheet import Entry, Line, Verdict, contact_sheet
 from attire.demo.draw import draw_catalog
-from attire.demo.sheet import Entry, Line, Verdict, contact_sheet
 from attire.evaluation.evaluate import evaluate
 from attire.evaluation.report import Report
-from attire.predict.bulk import predict
+from attire.inference.bulk import predict
 from attire.spreadsheets import read_csv
 from attire.taxonomy import SEPARATOR
 from attire.training.run import train

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from attire.evaluation.sheets import number
+from attire.evaluation.tables import number
 from attire.score.curves import Bins, Curve
 from attire.score.metrics import BINS
 

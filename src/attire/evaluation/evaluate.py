@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from attire.bundle import ModelBundle
 from attire.catalog.splits import PARTS
 from attire.catalog.store import Catalog
+from attire.engines.engine import Engine, open_engine
 from attire.errors import CatalogError
 from attire.evaluation.baselines import baselines
-from attire.evaluation.chosen import ALL, choose
-from attire.evaluation.division import division
 from attire.evaluation.evidence import Evidence
-from attire.evaluation.files import write_report
 from attire.evaluation.report import Provenance, Report, score_report
+from attire.evaluation.report_files import write_report
+from attire.evaluation.selection import ALL, choose
+from attire.evaluation.split_summary import division
+from attire.inference.logits import Inputs, catalog_logits
 from attire.labels import Targets
-from attire.predict.engines import Engine, open_engine
-from attire.predict.logits import Inputs, catalog_logits
 from attire.score.calibration import PRECISION
 from attire.score.decisions import Decisions
 from attire.storage import storing

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from attire.bundle import ModelBundle
 from attire.errors import ConfigError, PhotoError
-from attire.explanation.heat import heat_maps
+from attire.explanation.heatmaps import heat_maps
 from attire.explanation.picture import picture
 from attire.photos.image import open_photo
 from attire.pixels.preprocess import Preprocess

@@ -14,15 +14,8 @@ import numpy as np
 import torch
 
 from attire.bundle import ModelBundle, library_versions
-from attire.errors import ExportError
-from attire.export.onnx import make_onnx, write_onnx
-from attire.export.openvino import make_openvino
-from attire.export.parity import EQUAL, IOU_LOST, Answers, answers, compare, passes
-from attire.export.quantise import Scheme
-from attire.export.sample import Sample, draw_sample
-from attire.files import file_sha256
-from attire.predict.engines import Engine, TorchEngine
-from attire.predict.exported import (
+from attire.engines.engine import Engine, TorchEngine
+from attire.engines.exported import (
     RECORD,
     EngineRecord,
     Parity,
@@ -32,8 +25,15 @@ from attire.predict.exported import (
     cpu_name,
     engine_folder,
 )
-from attire.predict.runtimes import MODEL_FILES, ExportedEngine, runtime_versions
-from attire.predict.speed import BATCH, images_per_s
+from attire.engines.runtimes import MODEL_FILES, ExportedEngine, runtime_versions
+from attire.engines.speed import BATCH, images_per_s
+from attire.errors import ExportError
+from attire.export.onnx import make_onnx, write_onnx
+from attire.export.openvino import make_openvino
+from attire.export.parity import EQUAL, IOU_LOST, Answers, answers, compare, passes
+from attire.export.quantise import Scheme
+from attire.export.sample import Sample, draw_sample
+from attire.files import file_sha256
 from attire.progress import tracking
 from attire.storage import storing
 

@@ -10,10 +10,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from attire.bundle import WEIGHTS, ModelBundle
+from attire.engines.engine import Engine, TorchEngine, open_engine
+from attire.engines.exported import EngineRecord, check_files, cpu_name, engine_folder, engine_names, read_record
+from attire.engines.speed import BATCH, images_per_s
 from attire.errors import AttireError
-from attire.predict.engines import Engine, TorchEngine, open_engine
-from attire.predict.exported import EngineRecord, check_files, cpu_name, engine_folder, engine_names, read_record
-from attire.predict.speed import BATCH, images_per_s
 
 
 class EngineCost(NamedTuple):

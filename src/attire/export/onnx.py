@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from attire.bundle import ModelBundle
+from attire.engines.runtimes import CATEGORY, LOGITS, PIXELS, TEXT
 from attire.errors import MissingExtraError
 from attire.export.quantise import Scheme, quantise
 from attire.export.sample import Sample
 from attire.pixels.normalise import Normalise
-from attire.predict.runtimes import CATEGORY, LOGITS, PIXELS, TEXT
 from attire.titles import LONGEST
 
 OPSET = 20

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attire.bundle import ModelBundle
+from attire.engines.engine import Engine, Floats, TitleEngine
+from attire.engines.exported import Parity, Precision
 from attire.export.sample import Sample
-from attire.predict.engines import Engine, Floats, TitleEngine
-from attire.predict.exported import Parity, Precision
 from attire.score.calibration import PRECISION
 from attire.score.decisions import Decisions
 from attire.score.metrics import headline, match

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from attire.engines.runtimes import PIXELS, TEXT
 from attire.errors import MissingExtraError
 from attire.export.sample import Sample
-from attire.predict.runtimes import PIXELS, TEXT
 
 CONVOLUTIONS = frozenset({"Conv", "Convolution", "GroupConvolution"})  # as ONNX and OpenVINO call them
 

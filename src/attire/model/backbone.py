@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from attire.errors import ConfigError, WeightsError, did_you_mean
-from attire.pixels import ops  # noqa: F401
+from attire.pixels import torchvision_ops  # noqa: F401
 
 import timm  # isort: skip  (after ops)
 from timm.data import resolve_model_data_config  # isort: skip

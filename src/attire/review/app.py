@@ -14,9 +14,10 @@ from fastapi.staticfiles import StaticFiles
 from attire.catalog.store import Catalog
 from attire.errors import ConfigError
 from attire.hosts import not_answering
-from attire.review.actions import actions
+from attire.review.api import actions
 from attire.review.bodies import Bodies
-from attire.review.desk import Desk, clean_name
+from attire.review.context import ReviewContext, clean_name
+from attire.review.data import ReviewData
 from attire.review.options import Options
 from attire.review.pages import pages
 from attire.review.photos import Photos
@@ -24,14 +25,13 @@ from attire.review.queues import Queues
 from attire.review.refusals import refuse_by_error
 from attire.review.security import guard
 from attire.review.store.events import Store
-from attire.review.work import Work
 from attire.theme import THEME
 
 STORE = "review.sqlite"
 STATIC = Path(__file__).with_name("static")
 
 
-def open_desk(catalog: Path, options: Options) -> Desk:
+def open_review(catalog: Path, options: Options) -> ReviewContext:
     """Everything that the page shows.
 
     Raises `CatalogError`, `FeedError`, `ConfigError`, `ReviewStoreError`, `BundleError`.
@@ -39,16 +39,16 @@ def open_desk(catalog: Path, options: Options) -> Desk:
     if options.audit < 0:
         raise ConfigError(f"--audit {options.audit}: expected how many fields to draw, 0 or more.")
     opened = Catalog.open(catalog)
-    work = Work(opened, options.predictions)
-    queues = Queues(work, audit=options.audit, seed=options.seed)
+    data = ReviewData(opened, options.predictions)
+    queues = Queues(data, audit=options.audit, seed=options.seed)
     photos = Photos(opened, options.bundle)
-    return Desk(work, queues, Store(options.store or catalog / STORE), photos, clean_name(options.reviewer))
+    return ReviewContext(data, queues, Store(options.store or catalog / STORE), photos, clean_name(options.reviewer))
 
 
-def review_app(desk: Desk, *, host: str = "127.0.0.1", token: str = "") -> FastAPI:
+def review_app(context: ReviewContext, *, host: str = "127.0.0.1", token: str = "") -> FastAPI:
     """The application; `host` is what it is bound to, `token` what a browser needs to be let in."""
     app = FastAPI(title="attire review", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.desk = desk
+    app.state.context = context
     app.add_middleware(Bodies)
     guard(app, host=host, token=token)  # before it, for what is added last sees a request first
     refuse_by_error(app)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from attire.labels import contradicts
+from attire.review.data import CATEGORY
 from attire.review.queues import Queues
 from attire.review.store.events import Held, Store
-from attire.review.work import CATEGORY
 from attire.taxonomy import SEPARATOR
 
 Z = 1.959964  # 95%, two-sided

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from attire.catalog.store import TAXONOMY, Catalog, Product
 from attire.errors import ConfigError, TaxonomyError
 from attire.files import replacing
+from attire.review.data import CATEGORY, joined, ordered
 from attire.review.store.events import Held, Store
-from attire.review.work import CATEGORY, joined, ordered
 from attire.spreadsheets import safe_text
 from attire.taxonomy import SEPARATOR
 

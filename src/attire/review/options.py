@@ -1,4 +1,4 @@
-"""What a review page is started with; the verb's options and the desk's are these."""
+"""What a review page is started with; the verb's options and the context's are these."""
 
 from __future__ import annotations
 

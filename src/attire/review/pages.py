@@ -10,12 +10,12 @@ from fastapi import APIRouter, Form, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from attire.review.audit import audit
-from attire.review.desk import REVIEWER, TheDesk, TheReviewer, clean_name
+from attire.review.context import REVIEWER, TheDesk, TheReviewer, clean_name
+from attire.review.data import CATEGORY
 from attire.review.photos import Encoded
 from attire.review.queues import QUEUES, Filters, after, waiting
 from attire.review.security import inside
 from attire.review.store.claims import looking
-from attire.review.work import CATEGORY
 
 GRID = 48  # products on a screen
 YEAR_S = 365 * 24 * 3600
@@ -30,33 +30,33 @@ class Screen(Filters):
 
 
 @pages.get("/")
-def home(desk: TheDesk, reviewer: TheReviewer) -> str:
+def home(context: TheDesk, reviewer: TheReviewer) -> str:
     """The queues with what waits in each, who is at work, and the measured precision."""
-    decided = desk.store.decided()
+    decided = context.store.decided()
     counts = {}
     for name in QUEUES:
-        items = desk.queues.of(Filters(queue=name))
+        items = context.queues.of(Filters(queue=name))
         left = items.join(decided, on=["product", "key"], how="anti")
         counts[name] = {"fields": len(items), "left": len(left), "products": left["product"].n_unique()}
-    others = sorted(set(looking(desk.store).values()) - {reviewer})
-    return desk.draw(
+    others = sorted(set(looking(context.store).values()) - {reviewer})
+    return context.draw(
         "home.html",
         reviewer=reviewer,
         filters=Filters(),
         counts=counts,
         decided=len(decided),
         others=others,
-        products=len(desk.work.products),
-        wanted=desk.work.precision,
-        audit=audit(desk.queues, desk.store),
+        products=len(context.data.products),
+        wanted=context.data.precision,
+        audit=audit(context.queues, context.store),
     )
 
 
 @pages.get("/review")
-def review(desk: TheDesk, reviewer: TheReviewer, filters: TheFilters) -> str:
+def review(context: TheDesk, reviewer: TheReviewer, filters: TheFilters) -> str:
     """One product a screen; the page's script asks for products one after the other."""
-    left = waiting(desk.queues, desk.store, filters)
-    return desk.draw(
+    left = waiting(context.queues, context.store, filters)
+    return context.draw(
         "review.html",
         reviewer=reviewer,
         filters=filters,
@@ -67,18 +67,18 @@ def review(desk: TheDesk, reviewer: TheReviewer, filters: TheFilters) -> str:
 
 
 @pages.get("/grid")
-def grid(desk: TheDesk, reviewer: TheReviewer, screen: Annotated[Screen, Query()]) -> str:
+def grid(context: TheDesk, reviewer: TheReviewer, screen: Annotated[Screen, Query()]) -> str:
     """One key of many products; without a filter the key that has most to do. Equal proposals stand together."""
     filters = Filters(**screen.model_dump(exclude={"last"}))
-    left = waiting(desk.queues, desk.store, filters)
+    left = waiting(context.queues, context.store, filters)
     by_key = left.group_by("key").len("count").sort("count", "key", descending=[True, False])
     key = filters.key or (by_key["key"][0] if len(by_key) else CATEGORY)
     narrowed = filters.model_copy(update={"key": key})
     candidates = left.filter(left["key"] == key)["product"].to_list()
     page = secrets.token_urlsafe()
-    shown = desk.lease(reviewer, page, after(desk.queues, narrowed, candidates, screen.last), GRID)
-    cells = sorted(desk.cells(shown, key), key=lambda cell: (cell.proposal, -(cell.confidence or 0)))
-    return desk.draw(
+    shown = context.lease(reviewer, page, after(context.queues, narrowed, candidates, screen.last), GRID)
+    cells = sorted(context.cells(shown, key), key=lambda cell: (cell.proposal, -(cell.confidence or 0)))
+    return context.draw(
         "grid.html",
         reviewer=reviewer,
         filters=narrowed,
@@ -88,27 +88,27 @@ def grid(desk: TheDesk, reviewer: TheReviewer, screen: Annotated[Screen, Query()
         keys=by_key.rows(),
         cells=cells,
         last=shown[-1] if shown else "",
-        catalog=desk.work.catalog,
+        catalog=context.data.catalog,
         page=page,
     )
 
 
 @pages.get("/audit")
-def figures(desk: TheDesk, reviewer: TheReviewer) -> str:
+def figures(context: TheDesk, reviewer: TheReviewer) -> str:
     """How often filled values are right, on the random sample."""
-    return desk.draw(
+    return context.draw(
         "audit.html",
         reviewer=reviewer,
         filters=Filters(queue="audit"),
-        audit=audit(desk.queues, desk.store),
-        wanted=desk.work.precision,
+        audit=audit(context.queues, context.store),
+        wanted=context.data.precision,
     )
 
 
 @pages.get("/name")
-def ask_name(desk: TheDesk, back: str = "/") -> str:
+def ask_name(context: TheDesk, back: str = "/") -> str:
     """Who are you?"""
-    return desk.draw("name.html", reviewer="", filters=Filters(), back=inside(back))
+    return context.draw("name.html", reviewer="", filters=Filters(), back=inside(back))
 
 
 @pages.post("/name")
@@ -122,21 +122,21 @@ def take_name(name: Annotated[str, Form()], back: Annotated[str, Form()] = "/") 
 
 
 @pages.get("/photo")
-def photo(desk: TheDesk, product: str, index: int, small: bool = False) -> Response:
+def photo(context: TheDesk, product: str, index: int, small: bool = False) -> Response:
     """A photo of a product; `small`: at most 240 px."""
-    return _image(desk.photos.thumb(product, index) if small else desk.photos.photo(product, index))
+    return _image(context.photos.thumb(product, index) if small else context.photos.photo(product, index))
 
 
 @pages.get("/heat")
-def heat(desk: TheDesk, product: str, index: int, key: str, value: str) -> Response:
+def heat(context: TheDesk, product: str, index: int, key: str, value: str) -> Response:
     """The photo under the heat map of what spoke for a value."""
-    return _image(desk.photos.heat(product, index, None if key == CATEGORY else key, value))
+    return _image(context.photos.heat(product, index, None if key == CATEGORY else key, value))
 
 
 @pages.get("/words.json")
-def words(desk: TheDesk) -> Response:
+def words(context: TheDesk) -> Response:
     """The taxonomy's words, for the search."""
-    return Response(desk.words(), media_type="application/json")
+    return Response(context.words(), media_type="application/json")
 
 
 def _query(filters: Filters) -> str:

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from attire.review.data import CATEGORY, ReviewData, ordered, values_of
 from attire.review.store.events import Store
-from attire.review.work import CATEGORY, Work, ordered, values_of
 from attire.taxonomy import SEPARATOR
 
 Name = Literal["abstained", "suspect", "audit", "all"]
@@ -80,15 +80,15 @@ class Queues:
     what was judged once goes on to count.
     """
 
-    def __init__(self, work: Work, *, audit: int = 300, seed: int = 0) -> None:
-        self.work, self.audit = work, audit
-        answered = work.fields["answer"].is_not_null()
+    def __init__(self, data: ReviewData, *, audit: int = 300, seed: int = 0) -> None:
+        self.data, self.audit = data, audit
+        answered = data.fields["answer"].is_not_null()
         tickets = [
             _ticket(seed, product, key) if filled else None
-            for product, key, filled in zip(work.fields["product"], work.fields["key"], answered, strict=True)
+            for product, key, filled in zip(data.fields["product"], data.fields["key"], answered, strict=True)
         ]
-        titles = work.catalog.products.select(product="id", title="title")
-        self.fields = work.fields.with_columns(ticket=pl.Series(tickets, dtype=pl.UInt64)).join(
+        titles = data.catalog.products.select(product="id", title="title")
+        self.fields = data.fields.with_columns(ticket=pl.Series(tickets, dtype=pl.UInt64)).join(
             titles, on="product", how="left", maintain_order="left"
         )
         self.of = lru_cache(maxsize=64)(self._of)
@@ -101,10 +101,10 @@ class Queues:
         queue = QUEUES[filters.queue]
         wanted = [queue.pick(self.fields, self.audit), pl.col("confidence").is_between(filters.low, filters.high)]
         if filters.category:
-            ordered(self.work.catalog, CATEGORY, (filters.category,))
+            ordered(self.data.catalog, CATEGORY, (filters.category,))
             wanted.append(pl.col("category") == filters.category)
         if filters.key:
-            values_of(self.work.catalog, filters.key)
+            values_of(self.data.catalog, filters.key)
             wanted.append(pl.col("key") == filters.key)
         if filters.value:
             wanted.append(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from attire.catalog.store import Catalog, Product
 from attire.labels import contradicts
 from attire.prediction import Abstained, Answer
+from attire.review.data import CATEGORY, SURE_CATEGORY, ReviewData, ordered, takes_many, values_of
 from attire.review.store.events import Held
-from attire.review.work import CATEGORY, SURE_CATEGORY, Work, ordered, takes_many, values_of
 
 DIGITS = 9  # options that a single key press can choose
 TITLES = {
@@ -85,7 +85,7 @@ class ProductView:
 
 
 def product_view(
-    work: Work,
+    data: ReviewData,
     id: str,
     held: Mapping[tuple[str, str], Held],
     *,
@@ -94,8 +94,8 @@ def product_view(
     looking: str = "",
 ) -> ProductView:
     """The product with its category, and every key that applies to it or is in the queue. Raises `CatalogError`."""
-    catalog = work.catalog
-    product, said = catalog[id], work.said(id)
+    catalog = data.catalog
+    product, said = catalog[id], data.said(id)
 
     def view(key: str) -> FieldView:
         return field_view(

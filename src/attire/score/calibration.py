@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from attire.config import Decision
+from attire.config import DecisionRule
 from attire.errors import ConfigError
 from attire.labels import State, Targets, contradicted, labelled
 from attire.score.decisions import (
@@ -148,7 +148,7 @@ def fit_thresholds(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, pre
 
 def fit_calibration(
     taxonomy: Taxonomy,
-    rule: Decision,
+    rule: DecisionRule,
     truth: Targets,
     category: Floats,
     attributes: Floats,

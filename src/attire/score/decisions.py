@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from attire.config import Decision
+from attire.config import DecisionRule
 from attire.prediction import Abstained, Alternative, Answer, Prediction
 from attire.taxonomy import Taxonomy
 
@@ -34,7 +34,7 @@ class Decisions(NamedTuple):
 
 def decide(
     taxonomy: Taxonomy,
-    rule: Decision,
+    rule: DecisionRule,
     category_logits: NDArray[np.float32],
     logits: NDArray[np.float32],
     known_category: NDArray[np.int64] | None = None,

@@ -16,13 +16,13 @@ from starlette.middleware.cors import CORSMiddleware
 
 from attire.errors import AttireError
 from attire.memory import give_freed_memory_back, resident_bytes
-from attire.serve.access import Access
 from attire.serve.auth import Hosts, Keys, in_description
 from attire.serve.fetch import Fetcher
-from attire.serve.limits import BodyLimits
+from attire.serve.live_bundle import Load, Models, load_model
+from attire.serve.logs import RequestLog
 from attire.serve.metrics import Metrics
-from attire.serve.models import Load, Models, load_model
 from attire.serve.problems import Problem, handle_errors
+from attire.serve.request_limits import BodyLimits
 from attire.serve.routes_v1 import admin, answers, health
 from attire.serve.routes_v2 import v2
 from attire.serve.schemas import BatchRequest
@@ -84,7 +84,7 @@ def create_app(settings: Settings, *, load: Load = load_model, fetch: Fetcher | 
             allow_headers=["Authorization", "Content-Type"],
         )
     app.add_middleware(Hosts, settings=settings)
-    app.add_middleware(Access, metrics=metrics)
+    app.add_middleware(RequestLog, metrics=metrics)
     _describe(app)
     return app
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attire.predict.engines import Bytes, Engine, Floats, Ids, TitleEngine
+from attire.engines.engine import Bytes, Engine, Floats, Ids, TitleEngine
 from attire.serve.fairness import FairQueue, Room
 from attire.serve.metrics import Metrics
 

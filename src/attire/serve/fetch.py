@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from attire.errors import PhotoError
-from attire.serve.addresses import is_public
+from attire.serve.address_guard import is_public
 from attire.serve.settings import Settings
 
 PORTS = {"http": 80, "https": 443}

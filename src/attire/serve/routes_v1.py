@@ -10,9 +10,9 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 
 from attire.errors import AttireError, BundleError, MissingExtraError
-from attire.serve import bodies
-from attire.serve.bodies import Most
+from attire.serve import json_bodies
 from attire.serve.fairness import client_of
+from attire.serve.json_bodies import Most
 from attire.serve.problems import Problem, ProblemError, advice, described
 from attire.serve.schemas import (
     LONGEST_TITLE,
@@ -61,13 +61,13 @@ async def predict(
         return await service.answer(model, question, _precision(service, fill, precision))
 
 
-@answers.post("/predict/batch", responses=described(*BUSY), openapi_extra=bodies.described(BatchRequest))
+@answers.post("/predict/batch", responses=described(*BUSY), openapi_extra=json_bodies.described(BatchRequest))
 async def predict_batch(request: Request) -> BatchAnswer:
     """Several products, with photos as base64 or (where the server allows their hosts) URLs; each fails alone."""
     service, client = service_of(request), client_of(request.scope)
     most = service.settings.products
-    body = await bodies.read(request, _most(service.settings))
-    batch = await service.run(client, bodies.parse, BatchRequest, body)
+    body = await json_bodies.read(request, _most(service.settings))
+    batch = await service.run(client, json_bodies.parse, BatchRequest, body)
     if len(batch.products) > most:
         raise ProblemError(413, f"{len(batch.products)} products in one request: at most {most} are taken")
     for product in batch.products:

@@ -10,9 +10,9 @@ from importlib.metadata import version as installed
 
 from fastapi import APIRouter, Request, Response
 
-from attire.serve import bodies
+from attire.serve import json_bodies
 from attire.serve.fairness import client_of
-from attire.serve.models import Model
+from attire.serve.live_bundle import Model
 from attire.serve.problems import ProblemError, described
 from attire.serve.routes_v1 import BUSY, service_of
 from attire.serve.schemas_v2 import InferAnswer, InferRequest, Live, ModelOf, ModelReady, Ready, Server, TensorOf
@@ -67,20 +67,20 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
 @v2.post(
     "/models/{name}/infer",
     response_model=InferAnswer,
-    openapi_extra=bodies.described(InferRequest),
+    openapi_extra=json_bodies.described(InferRequest),
     responses=described(404, *BUSY),
 )
 @v2.post(
     "/models/{name}/versions/{version}/infer",
     response_model=InferAnswer,
-    openapi_extra=bodies.described(InferRequest),
+    openapi_extra=json_bodies.described(InferRequest),
     responses=described(404, *BUSY),
 )
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """Logits of a batch of pixels."""
     service, found = service_of(request), _named(request, name, version)
     client, length = client_of(request.scope), json_bytes(request.headers.get(HEADER_LENGTH))
-    body = await bodies.read(request, most(service.settings, found), length)
+    body = await json_bodies.read(request, most(service.settings, found), length)
     asked, pixels, titles = await service.run(client, read, body, length, found)
     async with service.admitted(client, len(pixels)):
         category, attributes = await service.logits(client, found, list(pixels), titles)

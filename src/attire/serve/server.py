@@ -24,10 +24,10 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 
 from attire.errors import AttireError, ConfigError
 from attire.hosts import not_answering
+from attire.serve.compute_threads import once
 from attire.serve.connections import BoundedProtocol
 from attire.serve.logs import log_to_stderr
 from attire.serve.settings import Settings
-from attire.serve.threads import once
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -84,7 +84,7 @@ def _config(settings: Settings, port: int, workers: int = 1) -> uvicorn.Config:
         port=port,
         workers=workers,
         factory=True,
-        access_log=False,  # it would log query strings; attire.serve.access writes ours
+        access_log=False,  # it would log query strings; attire.serve.logs writes ours
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=int(settings.upload_s + settings.deadline_s) + DRAIN_S,

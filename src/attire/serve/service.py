@@ -15,19 +15,19 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from attire.engines.engine import Bytes, Floats
 from attire.errors import ConfigError, MissingExtraError, PhotoError
-from attire.predict.engines import Bytes, Floats
 from attire.score.decisions import prediction
 from attire.serve.batching import Batcher, FullError
-from attire.serve.decoders import Decoders
+from attire.serve.compute_threads import once
+from attire.serve.decoder_pool import Decoders
 from attire.serve.fairness import Room
 from attire.serve.fetch import Fetcher
+from attire.serve.live_bundle import Model, Models
 from attire.serve.metrics import Metrics
-from attire.serve.models import Model, Models
 from attire.serve.problems import ProblemError
 from attire.serve.schemas import Fault, InlinePhoto, Product, UrlPhoto
 from attire.serve.settings import Settings
-from attire.serve.threads import once
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -169,7 +169,7 @@ class Service:
 def can_explain() -> bool:
     """Whether the extra `explain` is installed."""
     try:
-        import attire.explanation.hires  # noqa: F401
+        import attire.explanation.hirescam  # noqa: F401
     except ImportError:
         return False
     return True

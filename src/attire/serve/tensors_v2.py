@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from fastapi import Response
 
-from attire.predict.engines import Bytes, Floats
-from attire.serve.bodies import Most, parse
-from attire.serve.models import Model
+from attire.engines.engine import Bytes, Floats
+from attire.serve.json_bodies import Most, parse
+from attire.serve.live_bundle import Model
 from attire.serve.problems import ProblemError
 from attire.serve.schemas import LONGEST_TITLE
 from attire.serve.schemas_v2 import InferAnswer, InferRequest, Output, Tensor, Wanted

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from attire.catalog.store import Catalog
-from attire.config import Decision
+from attire.config import DecisionRule
 from attire.errors import CatalogError
 from attire.labels import Targets
 from attire.pixels.dataset import DrawSampler
@@ -43,7 +43,7 @@ def calibrate(
     model: nn.Module,
     examples: Examples,
     taxonomy: Taxonomy,
-    rule: Decision,
+    rule: DecisionRule,
     taught: NDArray[np.bool_],
     workers: int,
 ) -> Calibration:

@@ -16,7 +16,7 @@ from attire.config import Recipe
 from attire.errors import CatalogError
 from attire.labels import Targets
 from attire.model.losses import balanced_weight
-from attire.pixels import ops  # noqa: F401
+from attire.pixels import torchvision_ops  # noqa: F401
 from attire.pixels.augment import AUGMENTS
 from attire.pixels.dataset import DrawSampler, EmbeddingDataset, PhotoDataset, PhotoFiles
 from attire.pixels.photo_cache import CachedPhotos, PhotoCache, cached_px, caches

@@ -12,8 +12,8 @@ from attire.labels import Targets
 from attire.model.backbone import fastest_precision, weights_digest
 from attire.model.network import Network
 from attire.pixels.augment import AUGMENTS
-from attire.pixels.cache import EmbeddingCache
 from attire.pixels.dataset import DrawSampler, PhotoDataset, PhotoFiles
+from attire.pixels.embedding_cache import EmbeddingCache
 from attire.pixels.normalise import Normalise
 from attire.pixels.preprocess import Preprocess
 from attire.progress import tracking

@@ -14,7 +14,7 @@ from attire.errors import ConfigError
 from attire.labels import Targets
 from attire.model.losses import LOSSES, balanced_weight, category_loss
 from attire.model.network import Heads, Logits
-from attire.pixels import ops  # noqa: F401
+from attire.pixels import torchvision_ops  # noqa: F401
 from attire.score.decisions import decide
 from attire.score.metrics import headline, match
 from attire.taxonomy import Taxonomy

@@ -39,9 +39,9 @@ from attire.titles import TitleReader
 from attire.training.calibrate import calibrate, hold_out
 from attire.training.data import Examples, Part, StageData, cache_px, default_workers
 from attire.training.embeddings import catalog_embeddings
+from attire.training.initial_weights import starting_network
 from attire.training.module import StageModule, StageName
-from attire.training.start import starting_network
-from attire.training.taught import STAGES, stages_to_train, taught_by
+from attire.training.supervision import STAGES, stages_to_train, taught_by
 from attire.training.trainer import CHECKPOINT, create_trainer, first_process
 
 RESULT = "network.safetensors"

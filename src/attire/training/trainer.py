@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from attire.config import Recipe
 from attire.files import replacing
 from attire.model.backbone import fastest_precision
-from attire.pixels import ops  # noqa: F401
-from attire.training.progress import StageProgress
+from attire.pixels import torchvision_ops  # noqa: F401
+from attire.training.stage_progress import StageProgress
 
 import lightning as L  # isort: skip  (after ops)
 from lightning.pytorch.callbacks import (  # isort: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from attire.catalog.rows import Row
+from attire.catalog.feed_row import Row
 from attire.catalog.sources import flipkart, imagefolder, myntra, table
 from attire.catalog.sources.options import SourceOptions
 

@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from attire.catalog.rows import Row
-from attire.catalog.sources.cells import word, words
+from attire.catalog.feed_row import Row
+from attire.catalog.sources.cell_text import word, words
 from attire.catalog.sources.options import SourceOptions
 from attire.catalog.sources.reading import Cells, read_csv
 

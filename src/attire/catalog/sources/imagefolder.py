@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from attire.catalog.rows import Row
+from attire.catalog.feed_row import Row
 from attire.catalog.sources.options import SourceOptions
 from attire.catalog.sources.reading import Cells, Table
 from attire.errors import FeedError, shown

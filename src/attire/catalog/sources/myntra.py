@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 
-from attire.catalog.rows import Row
-from attire.catalog.sources.cells import parse_json, word
+from attire.catalog.feed_row import Row
+from attire.catalog.sources.cell_text import parse_json, word
 from attire.catalog.sources.options import SourceOptions
 from attire.catalog.sources.reading import Cells, read_csv, read_text
 from attire.errors import FeedError, shown

@@ -13,8 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from attire.catalog.rows import Row
-from attire.catalog.sources.cells import parse_json
+from attire.catalog.feed_row import Row
+from attire.catalog.sources.cell_text import parse_json
 from attire.errors import FeedError, did_you_mean, listed, shown
 from attire.files import regular, scan_parquet
 from attire.progress import track

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from attire.catalog.rows import Row
-from attire.catalog.sources.cells import parse_json, word, words
+from attire.catalog.feed_row import Row
+from attire.catalog.sources.cell_text import parse_json, word, words
 from attire.catalog.sources.options import SourceOptions
 from attire.catalog.sources.reading import Cells, Table, read_table
 

@@ -1,8 +1,8 @@
-"""Bulk prediction on a Ray cluster: the same pipeline in actors, each part of the output a task of its own.
+"""Bulk prediction on a Ray cluster: the same pipeline in actors, each chunk of the output a task of its own.
 
 Nodes need attire and a way to the photos (a shared file system, or URLs); the bundle travels through Ray's object
-store, and finished parts come back the same way, so that nothing but photos has to be shared. A task that a dying node
-takes along is done again elsewhere, and the part has its number: nothing is lost or doubled.
+store, and finished chunks come back the same way, so that nothing but photos has to be shared. A task that a dying node
+takes along is done again elsewhere, and the chunk has its number: nothing is lost or doubled.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ import polars as pl
 from numpy.typing import NDArray
 
 from attire.bundle import ModelBundle
+from attire.engines.engine import open_engine
 from attire.errors import AttireError, ConfigError, MissingExtraError
-from attire.predict.blocks import Block
-from attire.predict.engines import open_engine
-from attire.predict.logits import stream
-from attire.predict.output import Format
-from attire.predict.parts import Answering, Counts, Parts, encoded
+from attire.inference.chunks import Chunks, Counts, RowBuilder, encode
+from attire.inference.logits import stream
+from attire.inference.output import Format
+from attire.inference.product_logits import LogitsTable
 from attire.progress import tracking
 
 if TYPE_CHECKING:  # actors need not import what reads catalogs
-    from attire.predict.inputs import Products
+    from attire.inference.inputs import Products
 
 LOCAL = "ray"  # the address in RAY_ADDRESS, or a cluster of this machine alone
 
 
 @dataclass(frozen=True, slots=True)
-class OnRay:
+class RayCluster:
     """Computes on a cluster. `name` is that of an engine, which every actor opens for itself."""
 
     address: str
     name: str
     batch_size: int
-    by_shard: ClassVar = True  # an archive makes a part
+    by_shard: ClassVar = True  # an archive makes a chunk
 
     @property
     def versions(self) -> dict[str, str]:
         """Of what shares out the work; its nodes keep those of the engines to themselves."""
         return {"ray": version("ray")}
 
-    def __call__(self, parts: Parts, done: Mapping[int, Counts], answering: Answering, products: Products) -> None:
-        """Make the parts that are not `done`, in whatever order they are finished.
+    def __call__(self, chunks: Chunks, done: Mapping[int, Counts], builder: RowBuilder, products: Products) -> None:
+        """Make the chunks that are not `done`, in whatever order they are finished.
 
         Raises `ConfigError` where the cluster cannot be reached.
         """
@@ -61,15 +61,15 @@ class OnRay:
         except ImportError:
             raise MissingExtraError("attire predict --cluster", "cluster") from None
         todo = [
-            {"number": number, "unit": pickle.dumps((parts.origin(number), unit))}
-            for number, unit in _units(products, parts.size)
+            {"number": number, "unit": pickle.dumps((chunks.origin(number), unit))}
+            for number, unit in _units(products, chunks.size)
             if number not in done
         ]
         earlier = Counts.total(done.values()).products
         with _connected(self.address), tracking("predicting", products.total, "products", done=earlier) as tracker:
             try:
-                for row in self._found(todo, answering, products, parts.size) if todo else ():
-                    parts.add(row["number"], row["part"])
+                for row in self._found(todo, builder, products, chunks.size) if todo else ():
+                    chunks.add(row["number"], row["chunk"])
                     tracker.advance(row["products"])
             except ray.exceptions.RayError as error:
                 cause = getattr(error, "cause", None) or error.__cause__
@@ -80,16 +80,16 @@ class OnRay:
                 ) from error
 
     def _found(
-        self, todo: Sequence[Mapping[str, Any]], answering: Answering, products: Products, size: int
+        self, todo: Sequence[Mapping[str, Any]], builder: RowBuilder, products: Products, size: int
     ) -> Iterator[Mapping[str, Any]]:
-        """Each part, as soon as an actor has made it."""
+        """Each chunk, as soon as an actor has made it."""
         import ray
 
         arguments = {
-            "files": ray.put(_files(answering.bundle.path)),
+            "files": ray.put(_files(builder.bundle.path)),
             "products": ray.put(products.of_shards),
-            "format": answering.format,
-            "precision": answering.precision,
+            "format": builder.format,
+            "precision": builder.precision,
             "engine": self.name,
             "batch_size": self.batch_size,
             "size": size,
@@ -109,7 +109,7 @@ class OnRay:
 
 
 class _Predicting:
-    """An actor that holds a bundle and its engine, and makes parts."""
+    """An actor that holds a bundle and its engine, and makes chunks."""
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         import ray
@@ -122,27 +122,27 @@ class _Predicting:
             bundle = ModelBundle.load(folder)
             self.engine, self.batch_size = open_engine(bundle, arguments["engine"]), arguments["batch_size"]
         format: Format = arguments["format"]
-        self.answering = Answering(bundle, format, arguments["precision"])
+        self.builder = RowBuilder(bundle, format, arguments["precision"])
         self.size = arguments["size"]
         self.of_shards = ray.get(arguments["products"])
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, list[Any]]:
-        """The part of the only row in `batch`."""
+        """The chunk of the only row in `batch`."""
         origin, unit = pickle.loads(batch["unit"][0])  # noqa: S301  (from Ray, not from a file)
         products = self.of_shards([unit]) if isinstance(unit, str) else unit
-        bundle = self.answering.bundle
+        bundle = self.builder.bundle
         answers = stream(self.engine, bundle.preprocess, products, self.batch_size, bundle.title_reader)
         tables: list[pl.DataFrame] = []
         counts = Counts.total([])
-        while (found := Block.take(answers, self.size, bundle.taxonomy)) or not tables:  # an archive may be empty
-            tables.append(self.answering.table(found))
+        while (found := LogitsTable.take(answers, self.size, bundle.taxonomy)) or not tables:  # an archive may be empty
+            tables.append(self.builder.rows(found))
             counts = Counts.total([counts, Counts.of(found)])
-        part = encoded(pl.concat(tables), origin, counts)
-        return {"number": [int(batch["number"][0])], "part": [part], "products": [counts.products]}
+        chunk = encode(pl.concat(tables), origin, counts)
+        return {"number": [int(batch["number"][0])], "chunk": [chunk], "products": [counts.products]}
 
 
 def _units(products: Products, size: int) -> Iterator[tuple[int, Any]]:
-    """What each part is made from, by its number: the name of an archive, or a list of products."""
+    """What each chunk is made from, by its number: the name of an archive, or a list of products."""
     if products.shards:
         yield from enumerate(products.shards)
         return

@@ -35,7 +35,7 @@ def heat_maps(
     instead of maps.
     """
     try:
-        from attire.explanation.hires import HiResCAM
+        from attire.explanation.hirescam import HiResCAM
     except ImportError:
         raise MissingExtraError("explaining an answer", "explain") from None
     scored = _Scored(network, columns, rivals, category=category)

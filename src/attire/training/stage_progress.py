@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
-from attire.pixels import ops  # noqa: F401
+from attire.pixels import torchvision_ops  # noqa: F401
 from attire.progress import Tracker, tracking
 
 import lightning as L  # isort: skip  (after ops)

@@ -8,11 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from attire.review.desk import Desk, TheDesk, TheReviewer
+from attire.review.context import ReviewContext, TheDesk, TheReviewer
+from attire.review.data import CATEGORY, ordered
 from attire.review.queues import Filters, Text, after, waiting
 from attire.review.store.claims import renew
 from attire.review.store.events import Action, Held, Result, Verdict
-from attire.review.work import CATEGORY, ordered
 
 AHEAD = 5  # products that a client may ask for at once
 AT_ONCE = 500  # verdicts of one request
@@ -119,72 +119,72 @@ class Fates(_Message):
 
 
 @actions.post("/next")
-def next_products(desk: TheDesk, reviewer: TheReviewer, asked: Next) -> Cards:
+def next_products(context: TheDesk, reviewer: TheReviewer, asked: Next) -> Cards:
     """Products that wait, leased to the page for some minutes."""
-    left = waiting(desk.queues, desk.store, asked.filters)
+    left = waiting(context.queues, context.store, asked.filters)
     products = left["product"].unique(maintain_order=True).to_list()
-    behind = after(desk.queues, asked.filters, products, asked.last)
-    claimed = desk.lease(reviewer, asked.page, behind, asked.count)
+    behind = after(context.queues, asked.filters, products, asked.last)
+    claimed = context.lease(reviewer, asked.page, behind, asked.count)
     elsewhere = len(behind) if len(claimed) < asked.count else 0
     return Cards(
-        cards=[_card(desk, id, asked.filters, reviewer) for id in claimed],
+        cards=[_card(context, id, asked.filters, reviewer) for id in claimed],
         left=len(left),
         elsewhere=max(0, elsewhere - len(claimed)),
     )
 
 
 @actions.post("/card")
-def card(desk: TheDesk, reviewer: TheReviewer, asked: One) -> Card:
+def card(context: TheDesk, reviewer: TheReviewer, asked: One) -> Card:
     """One product, whoever has it; leased to the page where nobody has."""
-    desk.work.catalog.rows_of([asked.id])
-    desk.lease(reviewer, asked.page, [asked.id], 1)
-    return _card(desk, asked.id, asked.filters, reviewer)
+    context.data.catalog.rows_of([asked.id])
+    context.lease(reviewer, asked.page, [asked.id], 1)
+    return _card(context, asked.id, asked.filters, reviewer)
 
 
 @actions.post("/hold", status_code=204)
-def hold(desk: TheDesk, reviewer: TheReviewer, asked: Hold) -> None:
+def hold(context: TheDesk, reviewer: TheReviewer, asked: Hold) -> None:
     """Lease again what the page shows: it was out of sight, perhaps for long."""
-    desk.work.catalog.rows_of(asked.products)
-    desk.lease(reviewer, asked.page, asked.products, len(asked.products))
+    context.data.catalog.rows_of(asked.products)
+    context.lease(reviewer, asked.page, asked.products, len(asked.products))
 
 
 @actions.post("/release", status_code=204)
-def give_back(desk: TheDesk, asked: Release) -> None:
+def give_back(context: TheDesk, asked: Release) -> None:
     """Give back what the page had leased."""
-    desk.give_back(asked.page)
+    context.give_back(asked.page)
 
 
 @actions.post("/decide")
-def decide(desk: TheDesk, reviewer: TheReviewer, asked: Decide) -> Fates:
+def decide(context: TheDesk, reviewer: TheReviewer, asked: Decide) -> Fates:
     """Keep verdicts; those on fields that changed since they were seen are refused, and told."""
-    _check_answer(desk, asked.filters, asked.card)
-    verdicts = [_verdict(desk, said) for said in asked.verdicts]
-    verdicts += [more for verdict in verdicts if verdict.key == CATEGORY for more in _ruled_out(desk, verdict)]
-    result = desk.store.decide(reviewer, verdicts, asked.batch, desk.work.digest)
-    renew(desk.store, asked.page)
-    return _fates(desk, reviewer, asked.filters, result, asked.card)
+    _check_answer(context, asked.filters, asked.card)
+    verdicts = [_verdict(context, said) for said in asked.verdicts]
+    verdicts += [more for verdict in verdicts if verdict.key == CATEGORY for more in _ruled_out(context, verdict)]
+    result = context.store.decide(reviewer, verdicts, asked.batch, context.data.digest)
+    renew(context.store, asked.page)
+    return _fates(context, reviewer, asked.filters, result, asked.card)
 
 
 @actions.post("/undo")
-def undo(desk: TheDesk, reviewer: TheReviewer, asked: Undo) -> Fates:
+def undo(context: TheDesk, reviewer: TheReviewer, asked: Undo) -> Fates:
     """Undo the reviewer's last stroke; the product that it was on comes with the answer."""
-    _check_answer(desk, asked.filters)
-    result = desk.store.undo(reviewer, desk.work.digest)
+    _check_answer(context, asked.filters)
+    result = context.store.undo(reviewer, context.data.digest)
     products = {held.product for held in result.saved}
-    desk.lease(reviewer, asked.page, list(products), len(products))
-    return _fates(desk, reviewer, asked.filters, result, products.pop() if len(products) == 1 else None)
+    context.lease(reviewer, asked.page, list(products), len(products))
+    return _fates(context, reviewer, asked.filters, result, products.pop() if len(products) == 1 else None)
 
 
-def _check_answer(desk: Desk, filters: Filters, card: str | None = None) -> None:
+def _check_answer(context: ReviewContext, filters: Filters, card: str | None = None) -> None:
     """Raise `CatalogError` or `TaxonomyError` for what an answer could not show, before anything is saved."""
-    desk.queues.of(filters)
-    desk.work.catalog.rows_of([] if card is None else [card])
+    context.queues.of(filters)
+    context.data.catalog.rows_of([] if card is None else [card])
 
 
-def _verdict(desk: Desk, said: Said) -> Verdict:
+def _verdict(context: ReviewContext, said: Said) -> Verdict:
     """`said`, checked; raises `CatalogError`, `TaxonomyError`, or an HTTP error for what makes no sense."""
-    desk.work.catalog.rows_of([said.product])
-    values = ordered(desk.work.catalog, said.key, said.values)
+    context.data.catalog.rows_of([said.product])
+    values = ordered(context.data.catalog, said.key, said.values)
     needs_values = said.action in ("accept", "set")
     if needs_values != bool(said.values):
         raise HTTPException(422, f"'{said.action}' goes {'with' if needs_values else 'without'} values.")
@@ -193,29 +193,29 @@ def _verdict(desk: Desk, said: Said) -> Verdict:
     return Verdict(said.product, said.key, said.action, values, said.version)
 
 
-def _ruled_out(desk: Desk, verdict: Verdict) -> Iterable[Verdict]:
+def _ruled_out(context: ReviewContext, verdict: Verdict) -> Iterable[Verdict]:
     """Verdicts that a category brings with it: keys that it rules out do not apply, whatever was said of them."""
     if not verdict.values:
         return
-    held = desk.store.held([verdict.product])
-    product, taxonomy = desk.work.catalog[verdict.product], desk.work.catalog.taxonomy
-    for key in {*desk.work.said(verdict.product), *product.labels} - {CATEGORY}:
+    held = context.store.held([verdict.product])
+    product, taxonomy = context.data.catalog[verdict.product], context.data.catalog.taxonomy
+    for key in {*context.data.said(verdict.product), *product.labels} - {CATEGORY}:
         said = held.get((verdict.product, key))
         if verdict.values[0] not in taxonomy.keys[key].categories and not (said and said.decided):
             yield Verdict(verdict.product, key, "not applicable", (), said.version if said else 0)
 
 
-def _card(desk: Desk, id: str, filters: Filters, reviewer: str) -> Card:
-    view = desk.product(id, filters, reviewer)
-    return Card(id=id, html=desk.draw("card.html", view=view), left=view.left)
+def _card(context: ReviewContext, id: str, filters: Filters, reviewer: str) -> Card:
+    view = context.product(id, filters, reviewer)
+    return Card(id=id, html=context.draw("card.html", view=view), left=view.left)
 
 
-def _fates(desk: Desk, reviewer: str, filters: Filters, result: Result, id: str | None) -> Fates:
+def _fates(context: ReviewContext, reviewer: str, filters: Filters, result: Result, id: str | None) -> Fates:
     return Fates(
         saved=[_fate(held) for held in result.saved],
         conflicts=[_fate(held) for held in result.conflicts],
-        card=None if id is None else _card(desk, id, filters, reviewer),
-        left=len(waiting(desk.queues, desk.store, filters)),
+        card=None if id is None else _card(context, id, filters, reviewer),
+        left=len(waiting(context.queues, context.store, filters)),
     )
 
 

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from attire.bundle import ModelBundle
+from attire.engines.exported import EngineRecord, engine_names, read_record
+from attire.engines.runtimes import ExportedEngine
 from attire.errors import BundleError, ConfigError, MissingExtraError, did_you_mean
 from attire.model.backbone import fastest_precision
 from attire.pixels.normalise import Normalise
-from attire.predict.exported import EngineRecord, engine_names, read_record
-from attire.predict.runtimes import ExportedEngine
 
 logger = logging.getLogger(__name__)
 Floats = NDArray[np.float32]

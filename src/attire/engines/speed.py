@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from attire.predict.engines import Engine
+from attire.engines.engine import Engine
 
 BATCH, ROUNDS = 32, 4  # photos; batches of each engine after one to warm up
 

@@ -1,4 +1,4 @@
-"""A photo to pixels, and a process that does nothing else: `python -m attire.serve.decoding`.
+"""A photo to pixels, and a process that does nothing else: `python -m attire.serve.decoder_process`.
 
 The process answers on its standard output what comes on its standard input, and ends with it. It imports little, so
 that it starts fast and weighs little.

@@ -16,15 +16,15 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TypeVar
 
+from attire.engines.engine import Bytes
 from attire.errors import PhotoError
 from attire.memory import SETTINGS
 from attire.pixels.preprocess import Preprocess
-from attire.predict.engines import Bytes
-from attire.serve.decoding import VIEW_PX, ask, decode
-from attire.serve.headers import Header
-from attire.serve.limits import check_photo
+from attire.serve.compute_threads import FairThreads
+from attire.serve.decoder_process import VIEW_PX, ask, decode
+from attire.serve.image_headers import Header
+from attire.serve.request_limits import check_photo
 from attire.serve.settings import Settings
-from attire.serve.threads import FairThreads
 
 T = TypeVar("T")
 LARGE = 90_000_000  # of `Header.work`: 4.5 megapixels of PNG or WebP, 0.2 s
@@ -120,7 +120,7 @@ def _start() -> subprocess.Popen[bytes]:
     environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}  # it gives memory back
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "attire.serve.decoding"],
+        [sys.executable, "-P", "-m", "attire.serve.decoder_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,

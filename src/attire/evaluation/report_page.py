@@ -16,7 +16,7 @@ from attire.evaluation.charts import Cell, Chart
 from attire.evaluation.compare import Comparison
 from attire.evaluation.evidence import Evidence
 from attire.evaluation.report import Report
-from attire.evaluation.sheets import (
+from attire.evaluation.tables import (
     FIGURE_TITLES,
     comparison_sheets,
     comparison_verdict,

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
+from attire.engines.engine import Engine, TitleEngine
 from attire.errors import ConfigError
+from attire.inference.decoding import Pixels, ProductPhotos, decoded
+from attire.inference.product_logits import LogitsTable, ProductLogits
 from attire.pixels.preprocess import Preprocess
-from attire.predict.blocks import Block, ProductLogits
-from attire.predict.decode import Pixels, ProductPhotos, decoded
-from attire.predict.engines import Engine, TitleEngine
 from attire.progress import track
 from attire.titles import TitleReader
 
@@ -32,20 +32,20 @@ def stream(
     products: Iterable[ProductPhotos],
     batch_size: int = BATCH,
     reader: TitleReader | None = None,
-    part: int | None = None,
+    chunk: int | None = None,
 ) -> Iterator[ProductLogits]:
     """Logits of each product, in order; with a `reader`, from its title too. Memory does not grow with their number.
 
     Photos of several products share a batch, and those of one may lie in two: engines are fast on full batches only.
-    But a batch ends, full or not, after every `part` products: an engine may round otherwise in other company, and a
-    part is to come out the same whatever was computed before it.
+    But a batch ends, full or not, after every `chunk` products: an engine may round otherwise in other company, and a
+    chunk is to come out the same whatever was computed before it.
     """
     opened: deque[_Opened] = deque()
     batch: list[tuple[_Opened, Pixels]] = []
     begun = 0
     for item in decoded(preprocess, products, AHEAD * batch_size):
         if isinstance(item, ProductPhotos):
-            if batch and part and begun % part == 0:
+            if batch and chunk and begun % chunk == 0:
                 _compute(engine, batch, reader)
                 batch = []
             begun += 1
@@ -72,7 +72,7 @@ def catalog_logits(
     engine: Engine,
     batch_size: int = BATCH,
     inputs: Inputs = "photo",
-) -> Block:
+) -> LogitsTable:
     """Logits of the catalog's products `ids` from those `inputs`, with a progress bar.
 
     Raises `ConfigError` where the bundle does not read titles and they are asked for.
@@ -86,7 +86,7 @@ def catalog_logits(
         answers = _title_stream(engine, reader, products, batch_size)
     else:
         answers = stream(engine, bundle.preprocess, products, batch_size, reader)
-    return Block.take(track(answers, "predicting", "products", len(products)), len(products), bundle.taxonomy)
+    return LogitsTable.take(track(answers, "predicting", "products", len(products)), len(products), bundle.taxonomy)
 
 
 def title_reader(bundle: ModelBundle, inputs: Inputs) -> TitleReader | None:
@@ -111,10 +111,10 @@ def _title_stream(
 ) -> Iterator[ProductLogits]:
     """Logits of each product from its title alone."""
     for start in range(0, len(products), batch_size):
-        chunk = products[start : start + batch_size]
-        text = reader([product.title for product in chunk])
+        batch = products[start : start + batch_size]
+        text = reader([product.title for product in batch])
         for product, ids, category, attributes in zip(
-            chunk, text, *_titled(engine).titled_logits(None, text), strict=True
+            batch, text, *_titled(engine).titled_logits(None, text), strict=True
         ):
             if ids.any():
                 yield ProductLogits(product.id, category, attributes, ())
@@ -135,7 +135,7 @@ class _Opened:
         product, faults = self.product, (*self.product.faults, *self.faults)
         if not self.logits:
             return ProductLogits(product.id, None, None, faults, product.category, bool(product.title))
-        category, attributes = (np.mean(part, axis=0) for part in zip(*self.logits, strict=True))
+        category, attributes = (np.mean(logits, axis=0) for logits in zip(*self.logits, strict=True))
         return ProductLogits(product.id, category, attributes, faults, product.category, bool(product.title))
 
 

@@ -16,18 +16,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from attire.catalog.rows import Row
+from attire.catalog.feed_row import Row
 from attire.catalog.sources import SOURCES, SourceOptions
 from attire.catalog.splits import Splits
 from attire.catalog.store import MANIFEST, Catalog
 from attire.errors import ConfigError, FeedError, PhotoError
+from attire.inference.decoding import Photo, ProductPhotos
+from attire.inference.stated_categories import known_categories, unstated
 from attire.photos.archive import is_archive
 from attire.photos.folder import is_photo, photos_below
 from attire.photos.index import PhotoIndex, find_photos
 from attire.photos.remote import Remote, is_url
 from attire.photos.shards import RANGE, expanded, identity, samples
-from attire.predict.categories import known_categories, unstated
-from attire.predict.decode import Photo, ProductPhotos
 from attire.taxonomy import Taxonomy
 
 FEEDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")

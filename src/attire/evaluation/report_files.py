@@ -10,8 +10,8 @@ import polars as pl
 
 from attire.bundle import ModelBundle
 from attire.evaluation.evidence import PAIRS, PRODUCTS, TAXONOMY, Evidence
-from attire.evaluation.page import page
 from attire.evaluation.report import SCORES, Report
+from attire.evaluation.report_page import page
 from attire.files import replace_bytes
 from attire.spreadsheets import safe_table
 

@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 from attire.bundle import ModelBundle, library_versions
 from attire.catalog.sources import SourceOptions
+from attire.engines.engine import AUTO, Engine, open_engine
 from attire.errors import ConfigError, FeedError
 from attire.files import LockedError, locked
-from attire.predict.engines import AUTO, Engine, open_engine
-from attire.predict.inputs import Products, read_products
-from attire.predict.local import Local
-from attire.predict.logits import BATCH
-from attire.predict.output import Format, check_output
-from attire.predict.parts import Answering, Counts, Origin, Parts, begun
-from attire.predict.record import Record, Work, finished_record, kept, record_path, write_record
+from attire.inference.chunks import Chunks, Counts, Origin, RowBuilder, begun
+from attire.inference.inputs import Products, read_products
+from attire.inference.logits import BATCH
+from attire.inference.output import Format, check_output
+from attire.inference.run_record import Record, RunSettings, finished_record, kept, record_path, write_record
+from attire.inference.single_machine import SingleMachine
 from attire.score.calibration import PRECISION
 from attire.storage import not_written
 
 if TYPE_CHECKING:  # Ray is an extra
-    from attire.predict.cluster import OnRay
+    from attire.inference.ray_cluster import RayCluster
 
-PART = 1000  # products between two saves
-PHOTOS = "photos"  # below the parts: what had to be fetched or unpacked
+CHUNK = 1000  # products between two saves
+PHOTOS = "photos"  # below the chunks: what had to be fetched or unpacked
 logger = logging.getLogger(__name__)
 
 
@@ -65,10 +65,10 @@ def predict(
     Keys whose answer is not sure enough for `precision` stay empty; None fills every key that applies. A bundle that
     reads titles gets those of `source`. With `known_category` the categories that `source` states overrule the
     network's. Products whose photos cannot be read are in the output with the reason. Beside it stands `out.json` with
-    what made it. `cluster` is "ray", or the address of a Ray cluster that shares the work.
+    what made it. `cluster` is "ray", or the address of a Ray cluster to compute on.
 
     A killed run goes on when it is called again; what it had done counts for the same bundle, options, products and
-    photos. Where all of these have made `out` already, nothing is done. Raises `ConfigError` before any work for an
+    photos. Where all of these have made `out` already, nothing is done. Raises `ConfigError` before computing for an
     output that cannot be written, that another process is writing, or, without `overwrite`, that holds anything else;
     `FeedError` for a feed that cannot be read.
     """
@@ -77,8 +77,8 @@ def predict(
     check_output(out, format, bundle.taxonomy, [source, *images])
     bundle.check_precision(precision)
     compute = _compute(bundle, engine, batch_size, cluster)
-    answering = Answering(bundle, format, precision)
-    folder = out.with_name(f"{out.name}.parts")
+    builder = RowBuilder(bundle, format, precision)
+    folder = out.with_name(f"{out.name}.chunks")
 
     def read() -> Products:
         return read_products(
@@ -94,7 +94,7 @@ def predict(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with locked(out.with_name(f".{out.name}.lock")):
-            return _write(out, folder, answering, compute, read, overwrite)
+            return _write(out, folder, builder, compute, read, overwrite)
     except LockedError:
         raise ConfigError(
             f"another attire predict is writing {out}: wait until it has finished, or choose another --out."
@@ -106,62 +106,64 @@ def predict(
 def _write(
     out: Path,
     folder: Path,
-    answering: Answering,
-    compute: Local | OnRay,
+    builder: RowBuilder,
+    compute: SingleMachine | RayCluster,
     read: Callable[[], Products],
     overwrite: bool,
 ) -> Summary:
-    """Make the parts in `folder` that are not there yet, and join them as `out`."""
-    bundle = answering.bundle
-    work = Work(
+    """Make the chunks in `folder` that are not there yet, and join them as `out`."""
+    bundle = builder.bundle
+    settings = RunSettings(
         attire=version("attire"),
         bundle=bundle.digest,
         engine=compute.name,
-        format=answering.format,
-        precision=answering.precision,
+        format=builder.format,
+        precision=builder.precision,
     )
-    finished = None if overwrite or begun(folder, work) else finished_record(out, work)
+    finished = None if overwrite or begun(folder, settings) else finished_record(out, settings)
     products = read()
     if finished is not None:
         _tidy(folder)
         return _already(out, finished, products)
     by_shard = compute.by_shard and bool(products.shards)
-    parts = Parts(folder, PART, lambda number: Origin(work, _products_of(number, products, by_shard)))
-    done = parts.resume()
-    compute(parts, done, answering, products)
-    counts = parts.counts()
+    chunks = Chunks(folder, CHUNK, lambda number: Origin(settings, _products_of(number, products, by_shard)))
+    done = chunks.resume()
+    compute(chunks, done, builder, products)
+    counts = chunks.counts()
     if not counts.products:
         raise FeedError("no photo was found in the archives.")
     record_path(out).unlink(missing_ok=True)  # it is not of what comes now
-    parts.join(out)
-    about = {"engine": compute.name, "versions": library_versions() | compute.versions} | _about(answering, counts)
-    write_record(out, work, products.digest(), about)
+    chunks.join(out)
+    about = {"engine": compute.name, "versions": library_versions() | compute.versions} | _about(builder, counts)
+    write_record(out, settings, products.digest(), about)
     shutil.rmtree(folder)
     return Summary(out, counts.products, counts.unread, Counts.total(done.values()).products)
 
 
-def _compute(bundle: ModelBundle, engine: str | Engine, batch_size: int, cluster: str | None) -> Local | OnRay:
+def _compute(
+    bundle: ModelBundle, engine: str | Engine, batch_size: int, cluster: str | None
+) -> SingleMachine | RayCluster:
     """What computes; raises `ConfigError` for an engine that cannot travel to a cluster."""
     if cluster is None:
-        return Local(open_engine(bundle, engine) if isinstance(engine, str) else engine, batch_size)
+        return SingleMachine(open_engine(bundle, engine) if isinstance(engine, str) else engine, batch_size)
     if not isinstance(engine, str):
         raise ConfigError("an engine cannot travel to a cluster: give its name, as 'torch'.")
-    from attire.predict.cluster import OnRay
+    from attire.inference.ray_cluster import RayCluster
 
-    return OnRay(cluster, engine, batch_size)
+    return RayCluster(cluster, engine, batch_size)
 
 
 def _products_of(number: int, products: Products, by_shard: bool) -> str:
-    """The digest of the products of a part: an archive, or so many in their order."""
+    """The digest of the products of a chunk: an archive, or so many in their order."""
     if by_shard:
         return products.digest(number, number + 1)
-    if products.shards:  # which of them a part's products are in only reading would tell
-        return f"{number} of {PART} each of {products.digest()}"
-    return products.digest(number * PART, (number + 1) * PART)
+    if products.shards:  # only reading tells which archive a chunk's products are in
+        return f"{number} of {CHUNK} each of {products.digest()}"
+    return products.digest(number * CHUNK, (number + 1) * CHUNK)
 
 
 def _tidy(folder: Path) -> None:
-    """Remove what was fetched and unpacked; parts of other work stay."""
+    """Remove what was fetched and unpacked; chunks made with other settings stay."""
     shutil.rmtree(folder / PHOTOS, ignore_errors=True)
     with suppress(OSError):
         folder.rmdir()
@@ -175,13 +177,13 @@ def _already(out: Path, record: Record, products: Products) -> Summary:
     return Summary(out, record.products, record.unread, record.products)
 
 
-def _about(answering: Answering, counts: Counts) -> dict[str, Any]:
+def _about(builder: RowBuilder, counts: Counts) -> dict[str, Any]:
     """What people want to know of an output."""
-    bundle = answering.bundle
+    bundle = builder.bundle
     return {
         "bundle": bundle.digest,
         "decision": bundle.decision.model_dump(),
-        "precision": answering.precision if bundle.calibration else None,
+        "precision": builder.precision if bundle.calibration else None,
         "recipe": bundle.provenance.get("recipe", {}).get("name"),
         "products": counts.products,
         "known_categories": counts.known,

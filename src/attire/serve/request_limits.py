@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from attire.errors import PhotoError
 from attire.serve.fairness import Room, client_of
-from attire.serve.headers import PASSES, Header, read_header
+from attire.serve.image_headers import PASSES, Header, read_header
 from attire.serve.problems import Problem, ProblemError, response
 from attire.serve.settings import MIB, Settings
 

@@ -12,22 +12,22 @@ from urllib.parse import quote, unquote
 from fastapi import Depends, HTTPException, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from attire.review.data import CATEGORY, ReviewData, values_of
 from attire.review.photos import Photos
 from attire.review.queues import QUEUES, Filters, Queues
 from attire.review.store.claims import claim, looking, release
 from attire.review.store.events import Store
 from attire.review.views import FieldView, ProductView, field_view, product_view, title_of, value_title
-from attire.review.work import CATEGORY, Work, values_of
 
 REVIEWER = "attire-reviewer"  # the cookie
 NAME_LENGTH = 60
 
 
 @dataclass(frozen=True)
-class Desk:
+class ReviewContext:
     """The open catalog with its predictions, the store of decisions, and how pages are drawn."""
 
-    work: Work
+    data: ReviewData
     queues: Queues
     store: Store
     photos: Photos
@@ -46,7 +46,7 @@ class Desk:
     )
 
     def draw(self, template: str, **about: object) -> str:
-        catalog = self.work.catalog
+        catalog = self.data.catalog
         return self.templates.get_template(template).render(
             CATEGORY=CATEGORY,
             QUEUES=QUEUES,
@@ -75,7 +75,7 @@ class Desk:
         wanted = set(items.filter(items["product"] == id)["key"])
         other = looking(self.store).get(id, "")
         return product_view(
-            self.work,
+            self.data,
             id,
             self.store.held([id]),
             wanted=wanted,
@@ -89,17 +89,17 @@ class Desk:
 
     def cells(self, products: list[str], key: str) -> list[FieldView]:
         """One field of many products, for the grid."""
-        held, catalog, sampled = self.store.held(products), self.work.catalog, self.queues.sampled
+        held, catalog, sampled = self.store.held(products), self.data.catalog, self.queues.sampled
 
         def cell(id: str) -> FieldView:
-            field, said = (id, key), self.work.said(id).get(key)
+            field, said = (id, key), self.data.said(id).get(key)
             return field_view(catalog, catalog[id], key, said, held.get(field), True, field in sampled)
 
         return [cell(id) for id in products]
 
     def words(self) -> str:
         """Every key's values with their titles and aliases, as JSON: what the search looks through."""
-        catalog = self.work.catalog
+        catalog = self.data.catalog
         taxonomy = catalog.taxonomy
         aliases = {CATEGORY: taxonomy.category_aliases} | {name: key.aliases for name, key in taxonomy.keys.items()}
         return json.dumps(
@@ -117,8 +117,8 @@ class Desk:
         )
 
 
-def desk_of(request: Request) -> Desk:
-    return cast(Desk, request.app.state.desk)
+def desk_of(request: Request) -> ReviewContext:
+    return cast(ReviewContext, request.app.state.context)
 
 
 def known_reviewer(request: Request) -> str:
@@ -143,5 +143,5 @@ def clean_name(text: str) -> str:
     return "".join(c for c in " ".join(text.split()) if c.isprintable())[:NAME_LENGTH]
 
 
-TheDesk = Annotated[Desk, Depends(desk_of)]
+TheDesk = Annotated[ReviewContext, Depends(desk_of)]
 TheReviewer = Annotated[str, Depends(the_reviewer)]

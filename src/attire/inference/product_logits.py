@@ -29,7 +29,7 @@ class ProductLogits:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class LogitsTable:
     """N products in their order, M of which have logits.
 
     ids and faults: of each product, as `ProductLogits` has them; answered: int64[M], the places of the M among the N;
@@ -47,7 +47,7 @@ class Block:
     titled: int
 
     @classmethod
-    def take(cls, found: Iterable[ProductLogits], most: int, taxonomy: Taxonomy) -> Block:
+    def take(cls, found: Iterable[ProductLogits], most: int, taxonomy: Taxonomy) -> LogitsTable:
         """The next `most` of `found`, or as many as there are left.
 
         Rows are filled as products come: thousands of small arrays that are kept for long would lie between the large

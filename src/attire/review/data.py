@@ -39,7 +39,7 @@ NOT_APPLICABLE = "not applicable"
 AGAIN = "Predict again with `attire predict CATALOG --format long`."
 
 
-class Work:
+class ReviewData:
     """Predictions of a catalog's products, field by field; a field is one (product, key), or a product's category.
 
     `fields` has a row per field that the model answered or abstained from: product, key, category (the stated one,

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from attire.catalog.rows import Row
+from attire.catalog.feed_row import Row
 from attire.errors import FeedError
 from attire.taxonomy import Key, Taxonomy, fold
 

@@ -11,8 +11,8 @@ from rich.table import Table
 from attire.cli.app import app, console, facts
 
 if TYPE_CHECKING:
+    from attire.engines.exported import Parity
     from attire.export.export import Attempt
-    from attire.predict.exported import Parity
 
 
 @app.command

@@ -61,7 +61,7 @@ def predict(
     feed_source
         How to read the feed, as ingest's --source.
     """
-    from attire.predict.bulk import predict as run
+    from attire.inference.bulk import predict as run
 
     summary = run(
         bundle,
@@ -136,7 +136,7 @@ def demo(*, out: Path = Path("attire-demo"), products: int = 700, epochs: int = 
         Over both stages of the training.
     """
     from attire.demo.run import run_demo
-    from attire.evaluation.sheets import sheets, verdict
+    from attire.evaluation.tables import sheets, verdict
     from attire.storage import storing
 
     with storing(out):

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from attire.bundle import ModelBundle
+from attire.engines.engine import Engine, TorchEngine
 from attire.errors import PhotoError
-from attire.predict.decode import Photo, ProductPhotos
-from attire.predict.engines import Engine, TorchEngine
-from attire.predict.logits import stream, title_reader
+from attire.inference.decoding import Photo, ProductPhotos
+from attire.inference.logits import stream, title_reader
 from attire.prediction import Prediction
 from attire.score.calibration import PRECISION
 from attire.score.decisions import prediction

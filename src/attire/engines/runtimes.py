@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from attire.bundle import ModelBundle, probe_pixels
+from attire.engines.exported import Precision, Runtime, check_files, engine_folder, export_command, read_record
 from attire.errors import BundleError, ConfigError, MissingExtraError
-from attire.predict.exported import Precision, Runtime, check_files, engine_folder, export_command, read_record
 from attire.titles import LONGEST
 
 PIXELS, TEXT, CATEGORY, LOGITS = "pixels", "text", "category", "logits"  # the graph's inputs and outputs

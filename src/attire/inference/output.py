@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from attire.errors import ConfigError, did_you_mean
-from attire.predict.blocks import Block
+from attire.inference.product_logits import LogitsTable
 from attire.score.decisions import ALTERNATIVES, UNSURE, Decisions, confidence
 from attire.spreadsheets import safe_table
 from attire.taxonomy import SEPARATOR, Taxonomy
@@ -43,7 +43,7 @@ class Outcomes:
     The rows of `decisions`, and accepted (bool[M, A]: the keys whose answer is sure enough), are those of `found`.
     """
 
-    found: Block
+    found: LogitsTable
     decisions: Decisions
     accepted: NDArray[np.bool_]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from attire.bundle import ModelBundle
+from attire.engines.engine import Engine, open_engine
 from attire.errors import AttireError
-from attire.predict.engines import Engine, open_engine
+from attire.serve.compute_threads import once
 from attire.serve.metrics import Metrics
 from attire.serve.settings import Settings
-from attire.serve.threads import once
 
 logger = logging.getLogger(__name__)
 Load = Callable[[Settings], "Model"]

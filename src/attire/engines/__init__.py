@@ -1,0 +1,1 @@
+"""What computes logits from pixels: `engine` is the protocol and torch, `exported` and `runtimes` what export made."""

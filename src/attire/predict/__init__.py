@@ -1,1 +1,0 @@
-"""Photos to answers: `logits` streams photos through an engine, `predictor` asks for one product, `bulk` for many."""
