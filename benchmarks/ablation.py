@@ -21,8 +21,8 @@ import attire
 from attire.config import Recipe
 from attire.score.calibration import PRECISION
 from attire.score.metrics import headline, match
-from attire.training.calibrate import judged
-from attire.training.data import Part
+from attire.training.calibrate import collect_logits
+from attire.training.data import Subset
 from attire.training.embeddings import catalog_embeddings
 
 BINARY: dict[str, Any] = {  # the original's answers
@@ -42,7 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "40 epochs": {"attributes": {"epochs": 40}},
     "gate 0.7": {"decision": {"gate": 0.7}},
     "bce, negative, threshold 0.8": {"loss": "bce", **BINARY},
-    "weighted bce, negative, threshold 0.8": {"loss": "weighted_bce", "weighted_bce": {"power": 0.5}, **BINARY},
+    "weighted bce, negative, threshold 0.8": {"loss": {"name": "weighted_bce", "power": 0.5}, **BINARY},
     "focal, negative, threshold 0.8": {"loss": "focal", "attribute_weight": 10.0, **BINARY},
     "asl, negative, threshold 0.8": {"loss": "asl", "attribute_weight": 10.0, **BINARY},
     "bce, selective, threshold 0.8": {"loss": "bce", **BINARY, "unlabelled": "selective"},
@@ -93,8 +93,8 @@ def score(catalog: attire.Catalog, recipe: Recipe, weights: Path) -> dict[str, f
     with tempfile.TemporaryDirectory() as out:
         bundle = attire.train(catalog, splits, recipe=recipe, out=out, weights=weights)
         embeddings = catalog_embeddings(catalog, bundle.network, recipe.backbone, bundle.preprocess, workers=1)
-        val = Part(catalog, splits.val, "val", None).embedding_examples(embeddings)
-        truth, category, attributes = judged(bundle.network.heads, val)
+        val = Subset(catalog, splits.val, "val", None).embedding_examples(embeddings)
+        truth, category, attributes = collect_logits(bundle.network.heads, val)
     decisions = bundle.decide(category, attributes)
     accepted = bundle.accepted(decisions, PRECISION) if bundle.calibration else None
     return headline(match(bundle.taxonomy, truth, decisions, accepted))

@@ -29,14 +29,14 @@ from attire.bundle import ModelBundle
 from attire.config import Architecture, DecisionRule
 from attire.inference.bulk import predict
 from attire.labels import Targets, encode
-from attire.model.losses import LOSSES
+from attire.model.losses import create_loss
 from attire.model.network import Heads, build_network
 from attire.pixels.dataset import DrawSampler
-from attire.pixels.photo_cache import fill
+from attire.pixels.photo_cache import cache_photos
 from attire.pixels.preprocess import Preprocess
 from attire.score.decisions import decide
 from attire.taxonomy import Taxonomy
-from attire.training.data import Part
+from attire.training.data import Subset
 
 BATCH, DECIDED = 64, 1000
 FEATURES = 512
@@ -63,10 +63,10 @@ def over_photos(photos: int) -> Iterator[Point]:
         catalog = attire.ingest(feed, folder / "photos", folder / "catalog")
         yield Point("photos", "ingest", photos, time.perf_counter() - start, "s")
         start = time.perf_counter()
-        cache = fill(catalog, 128)
+        cache = cache_photos(catalog, 128)
         yield Point("photos", "fill the photo cache", photos, time.perf_counter() - start, "s")
         preprocess = Preprocess(size_px=(96, 72), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-        examples = Part(catalog, catalog.ids, "train").photo_examples(preprocess, "light", cache)
+        examples = Subset(catalog, catalog.ids, "train").photo_examples(preprocess, "light", cache)
         start = time.perf_counter()
         for _ in DataLoader(examples, BATCH, sampler=DrawSampler(len(examples), 0)):
             pass
@@ -103,7 +103,7 @@ def over_words(axis: str, keys: int, values: int, rounds: int) -> Iterator[Point
 def _step(taxonomy: Taxonomy, truth: Targets, fields: dict[str, Any]) -> Callable[[], None]:
     recipe = attire.load_recipe("frozen", {"trunk": 0, **fields})
     heads = Heads(FEATURES, taxonomy, recipe.architecture).to(device())
-    loss = LOSSES[recipe.loss](recipe, taxonomy, Targets(*(column.cpu() for column in truth))).to(device())
+    loss = create_loss(recipe, taxonomy, Targets(*(column.cpu() for column in truth))).to(device())
     optimizer = torch.optim.AdamW(heads.parameters(), fused=True)
     features = torch.randn(BATCH, FEATURES, device=device())
 

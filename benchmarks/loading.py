@@ -31,9 +31,9 @@ import attire
 from attire.catalog.store import Catalog
 from attire.pixels import torchvision_ops  # noqa: F401
 from attire.pixels.dataset import DrawSampler
-from attire.pixels.photo_cache import fill
+from attire.pixels.photo_cache import cache_photos
 from attire.pixels.preprocess import Preprocess
-from attire.training.data import Part
+from attire.training.data import Subset
 
 from torchvision.transforms import v2  # isort: skip  (after ops)
 
@@ -85,8 +85,8 @@ def exhaust(batches: DataLoader[Any]) -> None:
 
 def measure(name: str, catalog: Catalog, ids: list[str], workers: int, rounds: int) -> Iterator[Row]:
     """Images/s of three ways to load, seen as in prediction and as in training."""
-    cache = fill(catalog, CACHE_PX)
-    part = Part(catalog, ids, name)
+    cache = cache_photos(catalog, CACHE_PX)
+    part = Subset(catalog, ids, name)
     first = [views[0] for views in part.photos]
     for augment, usual in USUAL.items():
         ways: dict[str, Dataset[Any]] = {
@@ -118,7 +118,7 @@ def memory(catalog: Catalog, ids: list[str], workers: int) -> float:
     """MB of anonymous memory that loading takes, of all processes together, each shared page counted once."""
 
     def load(sender: Any) -> None:
-        examples = Part(catalog, ids, "memory").photo_examples(PREPROCESS, "light", fill(catalog, CACHE_PX))
+        examples = Subset(catalog, ids, "memory").photo_examples(PREPROCESS, "light", cache_photos(catalog, CACHE_PX))
         batches = loader(examples, workers, persistent_workers=True)
         exhaust(batches)
         processes = [multiprocessing.current_process(), *multiprocessing.active_children()]
@@ -158,7 +158,7 @@ def main(
             feed = draw_shop(Path(folder) / "shop", generate, LARGE_PX)
             large = attire.ingest(feed, feed.parent / "photos", Path(folder) / "large")
             rows += measure("drawn, 1500 x 2000 px", large, large.ids, workers, rounds)
-        examples = Part(small, small.ids, "all").photo_examples(PREPROCESS, "light", fill(small, CACHE_PX))
+        examples = Subset(small, small.ids, "all").photo_examples(PREPROCESS, "light", cache_photos(small, CACHE_PX))
         starts = {count: float(np.median([first_batch_s(examples, count) for _ in range(3)])) for count in (1, 4)}
         rows += [Row(f"first batch from the cache, {n} workers", s, "s") for n, s in starts.items()]
         used = {count: memory(small, small.ids[:photos], count) for count in (1, 2, 4)}

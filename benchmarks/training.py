@@ -29,9 +29,9 @@ from attire.memory import keep_freed_memory
 from attire.model.backbone import data_config, fastest_precision
 from attire.model.network import build_network
 from attire.pixels.normalise import FromBytes
-from attire.pixels.photo_cache import fill
+from attire.pixels.photo_cache import cache_photos
 from attire.pixels.preprocess import Preprocess
-from attire.training.data import Part, StageData, cache_px, default_workers
+from attire.training.data import StageData, Subset, cache_px, default_workers
 from attire.training.module import StageModule
 from attire.training.trainer import create_trainer
 
@@ -134,9 +134,9 @@ def _measured(recipe: Recipe, steps: int, workers: int, folder: Path, compile: b
     preprocess = Preprocess.for_backbone(data_config(network.backbone), size_px, recipe.fit)
     px = cache_px(catalog, size_px, wanted=True)
     assert px is not None
-    photos = fill(catalog, px)
-    train = Part(catalog, catalog.ids, "train").photo_examples(preprocess, recipe.augment, photos)
-    val = Part(catalog, catalog.ids[:2], "val").photo_examples(preprocess, "none", photos)
+    photos = cache_photos(catalog, px)
+    train = Subset(catalog, catalog.ids, "train").photo_examples(preprocess, recipe.augment, photos)
+    val = Subset(catalog, catalog.ids[:2], "val").photo_examples(preprocess, "none", photos)
     data = StageData(train, val, None, recipe, workers)
     module = StageModule(
         FromBytes(network, preprocess), network.heads, catalog.taxonomy, recipe, "attributes", train.targets
@@ -164,7 +164,7 @@ def _measured(recipe: Recipe, steps: int, workers: int, folder: Path, compile: b
             adamw([*compiled.parameters()]),
         )
     timer = Rounds(rivals)
-    trainer = create_trainer(recipe, "attire", recipe.attributes.epochs, folder / "run", started=False)
+    trainer = create_trainer(recipe, "attire", recipe.attributes.epochs, folder / "run", freeze_batch_norm=False)
     trainer.callbacks.append(timer)  # type: ignore[attr-defined]
     trainer.fit(module, datamodule=data)
     return timer.seconds

@@ -14,10 +14,9 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-from pydantic import BaseModel
 
 import attire
-from attire.config import Recipe, load_recipe, recipe_names
+from attire.config import load_recipe, recipe_fields, recipe_names
 
 ROOT = Path(__file__).parents[1]
 ROOT_PAGES = {
@@ -49,7 +48,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     if page.file.src_uri == API:
         for gap in missing(markdown):
             logger.warning("%s: %s", API, gap)
-    return markdown.replace(FIELDS, recipe_fields())
+    return markdown.replace(FIELDS, recipe_table())
 
 
 def missing(page: str) -> Iterable[str]:
@@ -69,29 +68,23 @@ def missing(page: str) -> Iterable[str]:
                 yield f"{one.path} has no docstring"
 
 
-def recipe_fields() -> str:
-    """Every field of a recipe as a table: its default, and what each recipe that comes with attire says instead."""
+def recipe_table() -> str:
+    """Every field of a recipe: what it does, its default, and what each recipe that comes with attire has instead."""
     names = recipe_names()
     recipes = [load_recipe(name) for name in names]
-    rows = [["field", "default", *(f"`{name}`" for name in names)], ["---"] * (2 + len(names))]
-    for path, default in _fields(Recipe):
+    rows = [["field", "what", "default", *(f"`{name}`" for name in names)], ["---"] * (3 + len(names))]
+    for path, description, default in recipe_fields():
         values = [_value(recipe, path) for recipe in recipes]
-        rows.append([f"`{path}`", _shown(default), *("" if v == default else _shown(v) for v in values)])
+        shown = ["" if value in (default, None) else _shown(value) for value in values]
+        rows.append([f"`{path}`", description, _shown(default), *shown])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _fields(model: type[BaseModel], above: str = "") -> Iterable[tuple[str, object]]:
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _fields(field.annotation, f"{above}{name}.")
-        elif name != "name":
-            yield f"{above}{name}", field.default
-
-
 def _value(model: object, path: str) -> object:
+    """The value at that path, None if the recipe has chosen a loss or policy without it."""
     for name in path.split("."):
-        model = getattr(model, name)
-    return model
+        model = getattr(model, name, None)
+    return getattr(model, "name", model)
 
 
 def _shown(value: object) -> str:

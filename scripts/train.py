@@ -26,7 +26,7 @@ def main(
     catalog = attire.ingest(csv, data_dir, out / "catalog", source=source)
     splits = attire.split(catalog, val=0.25, seed=seed)
     stage = {"epochs": epochs, "lr": lr}
-    recipe = attire.load_recipe("seed", {"batch_size": batch_size, "backbone": backbone, "category": stage})
+    recipe = attire.load_recipe("original", {"batch_size": batch_size, "backbone": backbone, "category": stage})
     attire.train(catalog, splits, recipe=recipe, out=out, stage="category", weights=weights)
 
 

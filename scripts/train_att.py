@@ -27,7 +27,7 @@ def main(
         "attributes": {"epochs": epochs, "lr": lr},
         "decision": {"threshold": threshold},
     }
-    recipe = attire.load_recipe("seed", fields)
+    recipe = attire.load_recipe("original", fields)
     attire.train(catalog, attire.Splits.read(catalog), recipe=recipe, out=out, stage="attributes", weights="none")
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attire.bundle import ModelBundle
+    from attire.catalog.ingest import ingest
     from attire.catalog.splits import Splits, split
     from attire.catalog.store import Catalog
     from attire.config import Recipe, load_recipe
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from attire.evaluation.evaluate import evaluate
     from attire.explanation.explain import Explanation, explain
     from attire.inference.predictor import Predictor
-    from attire.pixels.ingest import ingest
     from attire.prediction import Abstained, Answer, Prediction
     from attire.taxonomy import Taxonomy
     from attire.training.run import train
@@ -46,7 +46,7 @@ _HOMES = {
     "Taxonomy": "attire.taxonomy",
     "evaluate": "attire.evaluation.evaluate",
     "explain": "attire.explanation.explain",
-    "ingest": "attire.pixels.ingest",
+    "ingest": "attire.catalog.ingest",
     "load_recipe": "attire.config",
     "split": "attire.catalog.splits",
     "train": "attire.training.run",

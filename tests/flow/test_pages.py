@@ -19,7 +19,7 @@ from attire.config import Recipe, load_recipe
 from attire.model.backbone import create_backbone
 from attire.training import run
 
-SMALL = {"backbone": "resnet10t", "size_px": (32, 24), "batch_size": 16, "precision": "32-true"}
+SMALL = {"backbone": "resnet10t", "size_px": (32, 24), "batch_size": 16, "amp": "off"}
 TOURS = ("README.md", "docs/index.md")
 RUN = ("clean-a-feed", "train", "evaluate", "predict", "scale", "reference/api")  # after the tour, each in a copy of it
 LOGS = ("CHANGELOG.md", "docs/experiments.md", "docs/decisions/")  # in the words of their day

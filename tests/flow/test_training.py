@@ -34,19 +34,19 @@ from attire.training.run import train
 
 
 def tiny(name: str, **overrides: object) -> Recipe:
-    small = {"backbone": "resnet10t", "size_px": (32, 24), "batch_size": 16, "hidden": 8, "precision": "32-true"}
+    small = {"backbone": "resnet10t", "size_px": (32, 24), "batch_size": 16, "hidden": 8, "amp": "off"}
     stages = {} if name == "frozen" else {"category": {"epochs": 2}}
     return load_recipe(name, {**small, **stages, "attributes": {"epochs": 2}, **overrides})
 
 
-@pytest.mark.parametrize("name", ["base", "frozen", "seed"])
+@pytest.mark.parametrize("name", ["base", "frozen", "original"])
 def test_every_recipe_makes_a_bundle(catalog: Catalog, splits: Splits, tmp_path: Path, name: str) -> None:
     bundle = train(catalog, splits, recipe=tiny(name), out=tmp_path, weights="none", workers=0)
     assert bundle.path == tmp_path / "bundle"
     assert {"category_accuracy", "attribute_iou"} <= bundle.scores.keys()
     assert bundle.provenance["catalog"] == catalog.digest
     assert bundle.provenance["recipe"]["name"] == name
-    assert (bundle.network.category_backbone is not None) == (name == "seed"), "seed is two networks"
+    assert (bundle.network.category_backbone is not None) == (name == "original"), "original is two networks"
     assert (tmp_path / "attributes" / "logs" / "metrics.csv").is_file()
     assert list((tmp_path / "attributes" / "logs").glob("events.*"))
 
@@ -87,7 +87,7 @@ def test_titles_are_learned_in_both_stages(catalog: Catalog, splits: Splits, tmp
 def test_seed_keeps_the_category_network_of_its_first_stage(
     catalog: Catalog, splits: Splits, tmp_path: Path, head: str
 ) -> None:
-    recipe = tiny("seed", head=head)
+    recipe = tiny("original", head=head)
     first = train(catalog, splits, recipe=recipe, out=tmp_path, stage="category", weights="none", workers=0)
     assert not first.taxonomy.keys
     pixels = torch.rand(4, 3, 32, 24)
@@ -107,7 +107,7 @@ READING = {"text": "title", "text_buckets": 512}
 
 
 @pytest.mark.parametrize(
-    ("name", "fields"), [("base", {}), ("seed", {}), ("base", CHOSEN | SPATIAL), ("frozen", READING)]
+    ("name", "fields"), [("base", {}), ("original", {}), ("base", CHOSEN | SPATIAL), ("frozen", READING)]
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(
     catalog: Catalog,
@@ -177,7 +177,7 @@ def test_frozen_embeds_each_photo_once(
 def test_base_goes_on_from_what_frozen_made(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
     frozen = train(catalog, splits, recipe=tiny("frozen"), out=tmp_path / "frozen", weights="none", workers=0)
     recipe = tiny("base", attributes={"epochs": 1, "lr": 1e-9})
-    base = train(catalog, splits, recipe=recipe, out=tmp_path / "base", start=frozen.path, workers=0)
+    base = train(catalog, splits, recipe=recipe, out=tmp_path / "base", init_from=frozen.path, workers=0)
     assert not (tmp_path / "base" / "category").exists(), "it knows the categories"
     assert base.provenance["weights"] == f"bundle {frozen.digest}"
     for name, before in frozen.network.backbone.state_dict().items():  # statistics of its batch norms, too
@@ -185,17 +185,17 @@ def test_base_goes_on_from_what_frozen_made(catalog: Catalog, splits: Splits, tm
     for name, parameter in frozen.network.named_parameters():
         torch.testing.assert_close(base.network.get_parameter(name), parameter, atol=1e-6, rtol=1e-4)
     with pytest.raises(ConfigError, match=r"(?s)another architecture than recipe base:.*trunk: 1024 there, 8 here"):
-        train(catalog, splits, recipe=tiny("base", trunk=8), out=tmp_path / "other", start=frozen, workers=0)
+        train(catalog, splits, recipe=tiny("base", trunk=8), out=tmp_path / "other", init_from=frozen, workers=0)
     with pytest.raises(ConfigError, match="has all weights already"):
-        train(catalog, splits, recipe=recipe, out=tmp_path / "other", start=frozen, weights="none", workers=0)
+        train(catalog, splits, recipe=recipe, out=tmp_path / "other", init_from=frozen, weights="none", workers=0)
     with pytest.raises(ConfigError, match="knows the categories"):
-        train(catalog, splits, recipe=recipe, out=tmp_path / "other", start=frozen, stage="category", workers=0)
+        train(catalog, splits, recipe=recipe, out=tmp_path / "other", init_from=frozen, stage="category", workers=0)
     assert not (tmp_path / "other").exists()
 
 
 def test_attributes_need_a_finished_category_stage(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no finished stage 'category'"):
-        train(catalog, splits, recipe=tiny("seed"), out=tmp_path, stage="attributes", weights="none", workers=0)
+        train(catalog, splits, recipe=tiny("original"), out=tmp_path, stage="attributes", weights="none", workers=0)
 
 
 def without(catalog: Catalog, folder: Path, *keys: str) -> Catalog:
@@ -234,7 +234,7 @@ def test_a_catalog_of_categories_trains_them_alone(
 ) -> None:
     own = without(catalog, tmp_path, "colour", "tags")
     bundle = train(own, split(own, val=0.3), recipe=tiny(name), out=tmp_path / "run", weights="none", workers=0)
-    assert "so the category alone is trained" in caplog.text
+    assert "so only the category is trained" in caplog.text
     assert not bundle.taxonomy.keys
     assert bundle.shortfall(0.95) is None
     assert (tmp_path / "run" / "attributes").exists() == (name == "frozen"), "its only stage learns categories too"

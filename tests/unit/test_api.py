@@ -88,8 +88,8 @@ def test_training_takes_paths(
     taken: list[tuple[Any, ...]] = []
     monkeypatch.setattr(run, "_train", lambda *given: taken.append(given))
     folder = kind(catalog.path)
-    attire.train(catalog, splits, out="run", start=untrained)
-    attire.train(folder, folder, out="run", start=kind(untrained.path))
+    attire.train(catalog, splits, out="run", init_from=untrained)
+    attire.train(folder, folder, out="run", init_from=kind(untrained.path))
     attire.train(folder, out="run")
     assert [given[0].digest for given in taken] == [catalog.digest] * 3
     assert [given[1] for given in taken] == [splits] * 3

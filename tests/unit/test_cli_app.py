@@ -82,6 +82,29 @@ def test_a_mistyped_option_names_the_right_one(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
+    ("arguments", "new"),
+    [
+        (["ingest", "f", "--images", "p", "--out", "o", "--cache", "256"], "--cache is now --cache-px."),
+        (["train", "c", "--out", "o", "--start", "b"], "--start is now --init-from."),
+        (["train", "c", "--out", "o", "--precision", "32-true"], "--precision is now --amp auto|bf16|off."),
+    ],
+)
+def test_the_old_name_of_an_option_is_answered_with_the_new_one(
+    arguments: Sequence[str], new: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, message = ended(lambda: app(arguments), capsys)
+    assert status == 2
+    assert new in message
+
+
+def test_an_old_name_in_the_options_file_is_answered_too(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "attire.toml").write_text("[train]\nstart = 'runs/a/bundle'\n")
+    status, message = ended(lambda: app(["train", "c", "--out", "o"]), capsys)
+    assert status == 2
+    assert "--start is now --init-from." in message
+
+
+@pytest.mark.parametrize(
     "arguments", [["https://h/feed.csv", "--images", "photos"], ["feed.csv", "--images", "http://h/p"]]
 )
 def test_an_address_is_refused_as_it_was_written(arguments: Sequence[str]) -> None:

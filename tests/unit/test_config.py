@@ -1,4 +1,4 @@
-"""Recipes: the shipped ones are valid, `seed` is the original, faults are named."""
+"""Recipes: the shipped ones are valid, `original` is the original, faults are named."""
 
 from __future__ import annotations
 
@@ -8,30 +8,35 @@ from typing import Any
 
 import pytest
 
-from attire.config import Recipe, load_recipe, recipe_names
+from attire.config import Asl, Focal, Recipe, load_recipe, parse_assignments, recipe_fields, recipe_names
 from attire.errors import ConfigError
 
 
 def test_every_shipped_recipe_loads() -> None:
-    assert recipe_names() == ["base", "frozen", "seed"]
+    assert recipe_names() == ["base", "frozen", "original"]
     for name in recipe_names():
         assert load_recipe(name).name == name
 
 
-def test_seed_is_the_original_method() -> None:
-    seed = load_recipe("seed")
-    assert (seed.backbone, seed.size_px, seed.hidden, seed.shared) == ("resnext50_32x4d", (224, 224), 256, False)
-    assert (seed.optimizer, seed.betas, seed.schedule) == ("adam", (0.5, 0.999), "plateau")
-    assert (seed.category.epochs, seed.category.lr) == (13, 2e-3)
-    assert (seed.attributes.epochs, seed.attributes.lr) == (8, 2e-3)
-    assert (seed.loss, seed.unlabelled, seed.decision.rule, seed.decision.threshold) == (
+def test_original_is_the_original_method() -> None:
+    original = load_recipe("original")
+    assert (original.backbone, original.size_px, original.hidden, original.shared) == (
+        "resnext50_32x4d",
+        (224, 224),
+        256,
+        False,
+    )
+    assert (original.optimizer, original.betas, original.schedule) == ("adam", (0.5, 0.999), "plateau")
+    assert (original.category.epochs, original.category.lr) == (13, 2e-3)
+    assert (original.attributes.epochs, original.attributes.lr) == (8, 2e-3)
+    assert (original.loss.name, original.unlabelled.name, original.decision.rule, original.decision.threshold) == (
         "bce",
         "negative",
         "threshold",
         0.8,
     )
-    assert (seed.label_smoothing, seed.sampling, seed.attribute_weight) == (0, 0, 1)
-    assert (seed.augment, seed.ema_decay, seed.weight_decay, seed.dropout) == ("none", 0, 0, 0)
+    assert (original.label_smoothing, original.sampling, original.attribute_weight) == (0, 0, 1)
+    assert (original.augment, original.ema_decay, original.weight_decay, original.dropout) == ("none", 0, 0, 0)
 
 
 def test_overrides_merge_into_nested_fields() -> None:
@@ -48,12 +53,78 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
     assert (recipe.name, recipe.backbone, recipe.attributes.epochs) == ("mine", "resnet18", 2)
 
 
+def test_a_recipe_may_start_from_another_and_give_only_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "ours.toml").write_text('base = "frozen"\nloss = "focal"\n[attributes]\nlr = 0.01\n')
+    (tmp_path / "mine.toml").write_text('base = "ours.toml"\ntrunk = 64\n[loss]\ngamma = 1\n')
+    frozen, mine = load_recipe("frozen"), load_recipe(tmp_path / "mine.toml")
+    assert (mine.name, mine.trunk, mine.loss) == ("mine", 64, Focal(gamma=1))
+    assert (mine.attributes.lr, mine.attributes.epochs) == (0.01, frozen.attributes.epochs)
+    assert mine.train_backbone is False
+    asl = load_recipe(tmp_path / "mine.toml", {"loss": {"name": "asl", "clip": 0.1}})
+    assert asl.loss == Asl(clip=0.1), "another loss has parameters of its own"
+
+
+@pytest.mark.parametrize(
+    ("base", "fault"),
+    [
+        ('"mine.toml"', "its base leads back to itself"),
+        ('"frosen"', "did you mean 'frozen'"),
+        ('"none.toml"', "No such file"),
+        ("3", "base=3: expected the name of a recipe"),
+    ],
+)
+def test_a_base_that_cannot_be_used(tmp_path: Path, base: str, fault: str) -> None:
+    (tmp_path / "mine.toml").write_text(f"base = {base}\n")
+    with pytest.raises(ConfigError, match=fault):
+        load_recipe(tmp_path / "mine.toml")
+
+
+def test_any_field_can_be_set_as_text() -> None:
+    texts = ["attributes.lr=3e-4", "attributes.epochs = 2", "backbone=resnet18", "loss=focal", "loss.gamma=1"]
+    texts += ["size_px=[64, 48]", "flip=false"]
+    recipe = load_recipe("frozen", parse_assignments(texts))
+    assert (recipe.attributes.lr, recipe.attributes.epochs, recipe.backbone) == (3e-4, 2, "resnet18")
+    assert (recipe.loss, recipe.size_px, recipe.flip) == (Focal(gamma=1), (64, 48), False)
+    for text in ("backbone", "=3"):
+        with pytest.raises(ConfigError, match=rf"--set {text}: expected FIELD=VALUE"):
+            parse_assignments([text])
+
+
+def test_every_field_says_what_it_does() -> None:
+    fields = list(recipe_fields())
+    assert all(field.description for field in fields)
+    assert {"attributes.lr", "loss", "loss.gamma_negative", "decision.gate"} <= {field.path for field in fields}
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"precision": "bf16"}, r'precision is now amp \("auto", "bf16" or "off"\)'),
+        ({"focal": {"gamma": 1}}, r'focal is now \[loss\] with name = "focal"'),
+        ({"loss": "fcal"}, r"loss='fcal' is not one of .*; did you mean 'focal'\?"),
+        ({"batch_size": 0}, r"batch_size, products per training step, is 256 by default"),
+        ({"loss": {"name": "focal", "gamma": -1}}, r"loss\.gamma, of focal: exponent .*, is 2\.0 by default"),
+    ],
+)
+def test_faults_say_what_would_be_right(fields: dict[str, object], fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        load_recipe("frozen", fields)
+
+
+def test_the_old_name_of_a_recipe_is_answered_with_the_new_one() -> None:
+    with pytest.raises(ConfigError, match="the recipe 'seed' is now called 'original'"):
+        load_recipe("seed")
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
         ('bakbone = "resnet18"', r"bakbone is not a field; did you mean 'backbone'\?"),
         ("[attributes]\nepoch = 2", r"attributes\.epoch is not a field; did you mean 'attributes\.epochs'\?"),
-        ("[asl]\ngama_negative = 2", r"asl\.gama_negative is not a field; did you mean 'asl\.gamma_negative'\?"),
+        (
+            '[loss]\nname = "asl"\ngama_negative = 2',
+            r"loss\.gama_negative is not a field; did you mean 'loss\.gamma_negative'",
+        ),
         ("batch_size = 0", "batch_size=0"),
         ("batch_size = ", "not valid TOML"),
         ("size_px = [-4, 0]", r"size_px\.0=-4: .*\n.*size_px\.1=0: "),
@@ -99,7 +170,8 @@ def numbers(schema: Mapping[str, Any], definitions: Mapping[str, Any], path: str
         yield from numbers(definitions[schema["$ref"].rpartition("/")[2]], definitions, path)
     for name, field in schema.get("properties", {}).items():
         yield from numbers(field, definitions, f"{path}.{name}")
-    for place, field in enumerate([*schema.get("prefixItems", []), *schema.get("anyOf", [])]):
+    choices = [*schema.get("prefixItems", []), *schema.get("anyOf", []), *schema.get("oneOf", [])]
+    for place, field in enumerate(choices):
         yield from numbers(field, definitions, f"{path}.{place}")
     if schema.get("type") in ("number", "integer"):
         yield path, schema
@@ -108,7 +180,7 @@ def numbers(schema: Mapping[str, Any], definitions: Mapping[str, Any], path: str
 def test_every_number_is_bounded() -> None:
     schema = Recipe.model_json_schema()
     found = dict(numbers(schema, schema["$defs"]))
-    assert {".batch_size", ".size_px.0", ".betas.1", ".category.lr", ".focal.alpha.0"} <= found.keys()
+    assert {".batch_size", ".size_px.0", ".betas.1", ".category.lr", ".loss.3.alpha.0"} <= found.keys()
     for path, field in found.items():
         assert {"minimum", "exclusiveMinimum"} & field.keys(), path
         assert {"maximum", "exclusiveMaximum"} & field.keys(), path
@@ -122,5 +194,5 @@ def test_unknown_recipes_suggest_the_right_one(tmp_path: Path) -> None:
 
 
 def test_a_fixed_threshold_is_not_calibrated() -> None:
-    with pytest.raises(ConfigError, match=r'"threshold" has a threshold of its own.*take calibration = 0'):
+    with pytest.raises(ConfigError, match=r'"threshold" has a fixed threshold.*use calibration = 0'):
         load_recipe("base", {"decision": {"rule": "threshold"}})

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -212,6 +213,28 @@ def test_a_share_of_equal_decisions(untrained: ModelBundle, sample: Sample) -> N
     assert passes(lost.model_copy(update={"iou": 0.806}), "int8")
     assert not passes(same.model_copy(update={"filled": 0.98}), "int8")
     assert not passes(same.model_copy(update={"answers": 0.99}), "float32")
+
+
+CLOSE = """
+import gc, os, signal, sys
+from attire.bundle import ModelBundle
+from attire.engines.engine import open_engine
+
+bundle = ModelBundle.load(sys.argv[1])
+engines = [open_engine(bundle, "openvino"), open_engine(bundle, "openvino-int8")]
+while engines:
+    engines.pop(0)  # in the order in which they were opened
+    gc.collect()
+signal.signal(signal.SIGINT, lambda *_: print("handled", flush=True))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_signals_are_handled_after_openvino_engines_were_closed(exported: dict[str, Exported]) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", CLOSE, exported["onnx"].folder.parents[1]], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
 
 
 @pytest.mark.parametrize("kind", ["two networks", "mirrored", "titles"])

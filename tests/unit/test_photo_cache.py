@@ -22,7 +22,7 @@ from attire.labels import Targets
 from attire.photos.image import ORIENTATION
 from attire.pixels.augment import AUGMENTS
 from attire.pixels.dataset import Draw, PhotoDataset, PhotoFiles
-from attire.pixels.photo_cache import INDEX, MANIFEST, PIXELS, CachedPhotos, PhotoCache, caches, fill
+from attire.pixels.photo_cache import INDEX, MANIFEST, PIXELS, CachedPhotos, PhotoCache, cache_photos, caches
 from attire.pixels.preprocess import Preprocess
 from attire.training.data import cache_px
 
@@ -51,8 +51,11 @@ def shop(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def catalog_of(shop: Path, cache: int | None = 96) -> Catalog:
-    return attire.ingest(shop / "feed.csv", shop / "photos", shop / "catalog", cache=cache)
+def catalog_of(shop: Path, px: int | None = 96) -> Catalog:
+    catalog = attire.ingest(shop / "feed.csv", shop / "photos", shop / "catalog")
+    if px is not None:
+        cache_photos(catalog, px)
+    return catalog
 
 
 def datasets(catalog: Catalog, size_px: tuple[int, int], fit: Literal["pad", "squash", "crop"]) -> list[PhotoDataset]:
@@ -98,7 +101,7 @@ def test_ingesting_again_adds_what_is_new(shop: Path) -> None:
     shutil.copy(shop / "photos" / "9.png", shop / "photos" / "again.png")
     with (shop / "feed.csv").open("a") as feed:
         feed.write("\np9,A,9.png|again.png,red")
-    cache = fill(catalog_of(shop, cache=None), 96)
+    cache = cache_photos(catalog_of(shop, px=None), 96)
     assert len(cache) == 6, "equal photos are kept once"
     after = (folder / PIXELS).read_bytes()
     assert after[: len(before)] == before
@@ -106,18 +109,18 @@ def test_ingesting_again_adds_what_is_new(shop: Path) -> None:
 
 
 def test_a_full_disk_leaves_what_was_finished(shop: Path) -> None:
-    catalog = catalog_of(shop, cache=48)
+    catalog = catalog_of(shop, px=48)
     folder = catalog.path / "cache" / "photos-96"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
         with pytest.raises(CatalogError, match=r"cannot write the photo cache.*Free space.*goes on from there"):
-            fill(catalog, 96)
+            cache_photos(catalog, 96)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not (folder / MANIFEST).exists(), "nothing half-written looks finished"
     assert [cache.px for cache in caches(catalog)] == [48]
-    assert len(fill(catalog, 96)) == 5
+    assert len(cache_photos(catalog, 96)) == 5
 
 
 def test_what_a_killed_run_left_behind_does_not_count(shop: Path) -> None:
@@ -159,40 +162,40 @@ def test_a_damaged_cache_is_refused_and_made_anew(shop: Path, damage: str) -> No
             use()
     px = cache_px(catalog, (80, 60), True)
     assert px == 96
-    fill(catalog, px)
+    cache_photos(catalog, px)
     assert pixels.read_bytes() == good
 
 
 def test_photos_that_changed_since_ingest_are_refused(shop: Path) -> None:
-    catalog = catalog_of(shop, cache=None)
+    catalog = catalog_of(shop, px=None)
     smooth(7, (20, 20)).save(shop / "photos" / "0.png")
     with pytest.raises(CatalogError, match=r"0\.png was changed since ingest"):
-        fill(catalog, 96)
+        cache_photos(catalog, 96)
     (shop / "photos" / "0.png").unlink()
     with pytest.raises(CatalogError, match=r"0\.png: .*run attire ingest again"):
-        fill(catalog, 96)
+        cache_photos(catalog, 96)
 
 
 def test_training_takes_the_smallest_complete_cache_that_is_large_enough(shop: Path) -> None:
-    catalog = catalog_of(shop, cache=None)
+    catalog = catalog_of(shop, px=None)
     assert cache_px(catalog, (56, 42), None) is None
     assert cache_px(catalog, (56, 42), True) == 64, "room for random crops"
     for px in (96, 72, 48):
-        fill(catalog, px)
+        cache_photos(catalog, px)
     assert [cache_px(catalog, (56, 42), wanted) for wanted in (None, True, False)] == [72, 72, None]
     assert cache_px(catalog, (97, 60), None) is None
     smooth(9, (50, 50)).save(shop / "photos" / "9.png")
     with (shop / "feed.csv").open("a") as feed:
         feed.write("\np9,A,9.png,red")
-    catalog = catalog_of(shop, cache=96)
+    catalog = catalog_of(shop, px=96)
     assert [cache_px(catalog, (56, 42), wanted) for wanted in (None, True)] == [96, 72], (
         "72 lacks a photo, which --cache adds"
     )
 
 
 def test_nonsense_is_told(shop: Path) -> None:
-    with pytest.raises(AttireError, match="cache=0: expected"):
-        catalog_of(shop, cache=0)
+    with pytest.raises(AttireError, match="px=0: expected"):
+        catalog_of(shop, px=0)
 
 
 def test_workers_map_the_file_instead_of_copying_it(shop: Path) -> None:
@@ -203,7 +206,7 @@ def test_workers_map_the_file_instead_of_copying_it(shop: Path) -> None:
 
 
 def test_of_several_that_fill_one_works(shop: Path) -> None:
-    catalog = catalog_of(shop, cache=None)
+    catalog = catalog_of(shop, px=None)
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(lambda px: len(fill(catalog, px)), [80] * 4)) == [5] * 4
-    assert fill(catalog, 80).size == (catalog.path / "cache" / "photos-80" / PIXELS).stat().st_size
+        assert list(pool.map(lambda px: len(cache_photos(catalog, px)), [80] * 4)) == [5] * 4
+    assert cache_photos(catalog, 80).size == (catalog.path / "cache" / "photos-80" / PIXELS).stat().st_size

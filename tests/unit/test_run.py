@@ -17,12 +17,13 @@ from attire.errors import ConfigError
 from attire.labels import Targets
 from attire.model.network import Logits, build_network
 from attire.training import run
-from attire.training.initial_weights import starting_network
+from attire.training.initial_weights import initial_network
 from attire.training.module import StageModule
-from attire.training.run import RESULT, train
+from attire.training.run import train
+from attire.training.stage_folder import RESULT, StageFolder
 from attire.training.trainer import CHECKPOINT, WholeCheckpoints
 
-SMALL = {"backbone": "resnet10t", "size_px": (32, 24), "precision": "32-true"}
+SMALL = {"backbone": "resnet10t", "size_px": (32, 24), "amp": "off"}
 
 
 def begin(catalog: Catalog, splits: Splits, out: Path, **options: object) -> ModelBundle:
@@ -49,10 +50,12 @@ def test_a_damaged_checkpoint_is_named(catalog: Catalog, splits: Splits, tmp_pat
 
 
 def test_a_damaged_result_is_named(catalog: Catalog, tmp_path: Path) -> None:
-    (tmp_path / RESULT).write_bytes(b"\x00" * 20)
+    folder = StageFolder(tmp_path, "category")
+    folder.path.mkdir()
+    (folder.path / RESULT).write_bytes(b"\x00" * 20)
     network = build_network(load_recipe("base", SMALL), catalog.taxonomy)
     with pytest.raises(ConfigError, match=r"network\.safetensors is damaged .*delete it and --resume"):
-        run._load_result(tmp_path, network)
+        folder.load_result(network)
 
 
 def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_one_before(tmp_path: Path) -> None:
@@ -80,8 +83,10 @@ def test_a_training_that_diverged_ends(catalog: Catalog, value: float) -> None:
 @pytest.mark.parametrize(("backbone", "size_px"), [("vit_tiny_patch16_224", (32, 24)), ("inception_v3", (8, 8))])
 def test_a_size_that_the_backbone_does_not_take(catalog: Catalog, backbone: str, size_px: tuple[int, int]) -> None:
     recipe = load_recipe("frozen", {"backbone": backbone, "size_px": size_px, "pooling": "last", "trunk": 0})
-    with pytest.raises(ConfigError, match=rf"size_px=\[{size_px[0]}, {size_px[1]}\]: {backbone} takes no photos of"):
-        starting_network(recipe, catalog.taxonomy, "none", None)
+    with pytest.raises(
+        ConfigError, match=rf"size_px=\[{size_px[0]}, {size_px[1]}\]: {backbone} does not accept photos of"
+    ):
+        initial_network(recipe, catalog.taxonomy, "none", None)
 
 
 def test_out_of_memory_says_what_takes_less() -> None:
@@ -89,8 +94,8 @@ def test_out_of_memory_says_what_takes_less() -> None:
     for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError()):
         with (
             pytest.raises(ConfigError, match=r"with batch_size=64, .*smaller --batch-size"),
-            run._enough_memory(recipe),
+            run._explain_memory(recipe),
         ):
             raise error
-    with pytest.raises(RuntimeError, match="shape"), run._enough_memory(recipe):
+    with pytest.raises(RuntimeError, match="shape"), run._explain_memory(recipe):
         raise RuntimeError("shapes do not match")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ from attire.config import load_recipe
 from attire.errors import CatalogError, ConfigError
 from attire.labels import State, Targets
 from attire.taxonomy import Key, Taxonomy
-from attire.training.calibrate import hold_out
+from attire.training.data import hold_out
 from attire.training.run import train
 from attire.training.supervision import stages_to_train, taught_by
 
@@ -27,7 +28,7 @@ TAXONOMY = Taxonomy(
     categories=("A", "B"),
     keys={"x": Key(categories=("A",), values=("p", "q")), "y": Key(categories=("A", "B"), values=("r",))},
 )
-RECIPE = load_recipe("base", {"backbone": "resnet10t", "size_px": (32, 24), "precision": "32-true"})
+RECIPE = load_recipe("base", {"backbone": "resnet10t", "size_px": (32, 24), "amp": "off"})
 Row = dict[str, str]
 
 
@@ -73,7 +74,7 @@ BLANKS: dict[str, tuple[Callable[[Row], Row], str, str]] = {
     "no value": (
         lambda row: row | {"colour": "", "tags": ""},
         "attributes",
-        "states a value of any key.*Train the category alone",
+        "states a value of any key.*Train only the category",
     ),
 }
 
@@ -100,7 +101,7 @@ def test_labels_of_other_parts_are_pointed_to(catalog: Catalog, tmp_path: Path) 
     part = split(blank, val=0.3)
     labelled = tuple(blank.ids[:4])
     splits = Splits(tuple(blank.ids[4:]), labelled, (), 0, part.shares, part.digest)
-    with pytest.raises(CatalogError, match="Other parts state 4 categories: split the catalog again"):
+    with pytest.raises(CatalogError, match="Other splits have 4 categories: split the catalog again"):
         train(blank, splits, recipe=RECIPE, out=tmp_path / "run", weights="none", workers=0)
 
 
@@ -124,3 +125,9 @@ def test_what_is_to_be_calibrated_never_comes_out_without(catalog: Catalog, shar
     with pytest.raises(CatalogError, match="a single group of products"):
         hold_out(catalog, catalog.ids[:1], share, seed=0)
     assert hold_out(catalog, catalog.ids[:1], 0, seed=0) == (catalog.ids[:1], [])
+
+
+def test_an_empty_train_split_is_named(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+    empty = dataclasses.replace(splits, train=())
+    with pytest.raises(CatalogError, match=r"the train split has no product with a readable photo\. Split it again"):
+        train(catalog, empty, recipe=RECIPE, out=tmp_path / "run", weights="none", workers=0)

@@ -13,7 +13,8 @@ from typing import Annotated, Any, NoReturn
 import polars as pl
 from cyclopts import App, Parameter
 from cyclopts.config import Toml
-from cyclopts.exceptions import CycloptsError
+from cyclopts.exceptions import CycloptsError, UnknownOptionError
+from cyclopts.panel import CycloptsPanel
 from rich.logging import RichHandler
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +24,13 @@ from attire.errors import AttireError, did_you_mean
 from attire.records import read_toml
 from attire.storage import storage_fault
 from attire.terminal import Console, take_any_text
+
+# What options were called in earlier versions, by verb.
+RENAMED_OPTIONS = {
+    ("ingest", "--cache"): "--cache-px",
+    ("train", "--precision"): "--amp auto|bf16|off",
+    ("train", "--start"): "--init-from",
+}
 
 
 class OptionsFile(Toml):
@@ -42,6 +50,16 @@ class OptionsFile(Toml):
         return content
 
 
+def format_error(error: CycloptsError) -> Any:
+    """A parsing error as the terminal shows it; the old name of an option is answered with the new one."""
+    if isinstance(error, UnknownOptionError) and error.command_chain:
+        name = str(error.token.keyword or error.token.value).strip("[]")  # [name] in the options file
+        option = name if name.startswith("--") else f"--{name}"
+        if new := RENAMED_OPTIONS.get((error.command_chain[0], option)):
+            return CycloptsPanel(CycloptsError(msg=f"{option} is now {new}."))
+    return CycloptsPanel(error)
+
+
 console, error_console = Console(), Console(stderr=True)
 app = App(
     name="attire",
@@ -51,6 +69,7 @@ app = App(
     default_parameter=Parameter(consume_multiple=True),  # an option that may be repeated also takes several values
     console=console,
     error_console=error_console,
+    error_formatter=format_error,
     suppress_keyboard_interrupt=False,  # `main` says what it leaves behind
 )
 Paths = Annotated[list[Path], Parameter(negative="")]

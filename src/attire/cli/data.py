@@ -22,7 +22,7 @@ def ingest(
     taxonomy: Path | None = None,
     bad_rows: Literal["refuse", "quarantine"] = "refuse",
     replace: Annotated[bool, Parameter(negative="")] = False,
-    cache: int | None = None,
+    cache_px: int | None = None,
     options: Options = DEFAULTS,
 ) -> None:
     """Read a feed and its photos into a catalog; drafts taxonomy.toml unless one is given.
@@ -43,10 +43,10 @@ def ingest(
         What to do with rows that have a problem.
     replace
         Also where the feed lacks products that the catalog has, or is another one with other photos for the same ids.
-    cache
-        Also keep the photos decoded, their shorter side scaled to so many px, for training (256 for 224 x 224).
+    cache_px
+        Also keep the photos decoded for training, their shorter side scaled to so many px (256 for 224 x 224).
     """
-    from attire.pixels.ingest import ingest as run
+    from attire.catalog.ingest import ingest as run
 
     catalog = run(
         feed,
@@ -57,8 +57,11 @@ def ingest(
         options=options,
         bad_rows=bad_rows,
         replace=replace,
-        cache=cache,
     )
+    if cache_px is not None:
+        from attire.pixels.photo_cache import cache_photos
+
+        cache_photos(catalog, cache_px)
     words = catalog.taxonomy
     console.print(
         facts(

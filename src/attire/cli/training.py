@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from cyclopts import Parameter
 from rich.text import Text
 
 from attire.cli.app import app, console, facts, given
+from attire.config import load_recipe, merge, parse_assignments, recipe_fields
+
+FIELDS = {field.path: field.description for field in recipe_fields()}
+DEFAULTS = "\n".join(
+    ["Fields of a recipe, for --set and recipe files, with their defaults:", ""]
+    + [f"- `{field.path}` ({field.default}): {field.description}" for field in recipe_fields()]
+)
 
 
-@app.command
+@app.command(help_epilogue=DEFAULTS)
 def train(
     catalog: Path,
     /,
@@ -19,71 +27,65 @@ def train(
     recipe: str = "base",
     stage: Literal["category", "attributes", "both"] = "both",
     weights: str | None = None,
-    start: Path | None = None,
+    init_from: Path | None = None,
     resume: bool = False,
     workers: int | None = None,
     cache: bool | None = None,
-    backbone: str | None = None,
-    size_px: tuple[int, int] | None = None,
-    batch_size: int | None = None,
+    backbone: Annotated[str | None, Parameter(help=FIELDS["backbone"])] = None,
+    size_px: Annotated[tuple[int, int] | None, Parameter(help=FIELDS["size_px"])] = None,
+    batch_size: Annotated[int | None, Parameter(help=FIELDS["batch_size"])] = None,
     epochs: int | None = None,
     lr: float | None = None,
-    seed: int | None = None,
-    precision: Literal["auto", "32-true", "bf16-mixed"] | None = None,
-    text: Literal["none", "title"] | None = None,
+    seed: Annotated[int | None, Parameter(help=FIELDS["seed"])] = None,
+    amp: Annotated[Literal["auto", "bf16", "off"] | None, Parameter(help=FIELDS["amp"])] = None,
+    text: Annotated[Literal["none", "title"] | None, Parameter(help=FIELDS["text"])] = None,
+    fields: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
 ) -> None:
-    """Train a recipe on the train split of a catalog; the model stands in OUT/bundle.
+    """Train a recipe on the train split of a catalog; writes the model to OUT/bundle.
 
     Parameters
     ----------
     recipe
-        base, seed, frozen, or a TOML file with the same fields.
+        base, original, frozen, or a TOML file with the same fields.
     stage
         category and attributes can be trained one after the other, by two calls with the same --out.
     weights
         Safetensors file with the backbone's pretrained weights, or "none" to start from random ones.
-    start
-        Bundle of the same words and architecture to go on from, for instance what frozen made.
+    init_from
+        Bundle of the same taxonomy and architecture to start from, for instance what frozen made.
     resume
-        Go on where a run with the same options stopped.
+        Continue where a run with the same options stopped.
     workers
         Processes that prepare photos.
     cache
-        Decode photos once, into a cache beside the catalog; one that is there is used unless --no-cache is given.
-    backbone
-        Any timm model.
-    size_px
-        Height and width of the network's input.
+        Decode photos once, into a cache beside the catalog; an existing one is used unless --no-cache is given.
     epochs, lr
         Of the stage named by --stage; of both stages otherwise.
-    precision
-        auto takes bf16 where the hardware multiplies it natively.
-    text
-        title: read the feed's titles too; photos alone can still be asked.
+    fields
+        Any field of the recipe, as FIELD=VALUE: --set attributes.lr=3e-4 loss=focal loss.gamma=1.
     """
-    from attire.config import load_recipe
     from attire.training.run import train as run
 
-    fields = {
+    flags = {
         "backbone": backbone,
         "size_px": size_px,
         "batch_size": batch_size,
         "seed": seed,
-        "precision": precision,
+        "amp": amp,
         "text": text,
     }
-    overrides: dict[str, Any] = given(fields)
+    overrides: dict[str, Any] = given(flags)
     # --epochs is how long a recipe's stages are, not which it has: a stage without epochs stays without.
     for name in ("category", "attributes") if stage == "both" else (stage,):
         if getattr(load_recipe(recipe), name).epochs:
             overrides[name] = given({"epochs": epochs, "lr": lr})
     bundle = run(
         catalog,
-        recipe=load_recipe(recipe, overrides),
+        recipe=load_recipe(recipe, merge(overrides, parse_assignments(fields or ()))),
         out=out,
         stage=stage,
         weights=weights,
-        start=start,
+        init_from=init_from,
         resume=resume,
         workers=workers,
         cache=cache,

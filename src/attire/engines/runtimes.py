@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -92,12 +93,27 @@ def _onnx(file: Path, _precision: Precision) -> Run:
     return lambda inputs: tuple(session.run([CATEGORY, LOGITS], dict(inputs)))
 
 
-def _openvino(file: Path, precision: Precision) -> Run:
+def openvino_core() -> Any:
+    """OpenVINO's core, one for the process and for good.
+
+    Each core gives the thread that makes it another stack for signals, and gives the one before back when it ends. If
+    two end in the order in which they were made, the thread is left with a stack that is gone, and the next signal that
+    Python handles, such as Ctrl-C, ends the process (seen with OpenVINO 2026.4.1).
+    """
     try:
         import openvino
     except ImportError:
         raise MissingExtraError("an OpenVINO engine", "openvino") from None
-    core = openvino.Core()
+    return _created_once(openvino.Core)
+
+
+@cache
+def _created_once(create: Callable[[], Any]) -> Any:
+    return create()
+
+
+def _openvino(file: Path, precision: Precision) -> Run:
+    core = openvino_core()
     # bfloat16 where the hardware has it (for what INT8 leaves in float, too); elsewhere it would be emulated, slowly.
     half = precision != "float32" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     settings = {
@@ -109,7 +125,7 @@ def _openvino(file: Path, precision: Precision) -> Run:
     try:
         compiled = core.compile_model(file, "CPU", settings)
     except Exception as error:
-        raise BundleError(f"OpenVINO {openvino.__version__} cannot open {file}: {error}") from None
+        raise BundleError(f"OpenVINO {version('openvino')} cannot open {file}: {error}") from None
     return lambda inputs: _named(compiled(dict(inputs)))
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from attire.errors import MissingExtraError
+from attire.engines.runtimes import openvino_core
 from attire.export.quantise import Scheme, quantise
 from attire.export.sample import Sample
 
 
 def make_openvino(graph: Path, file: Path, scheme: Scheme | None, sample: Sample) -> None:
     """Convert `graph` into `file` (.xml, with its weights beside it); with a `scheme` to INT8."""
-    try:
-        import openvino
-    except ImportError:
-        raise MissingExtraError("an OpenVINO engine", "openvino") from None
+    openvino_core()  # before nncf makes others, which end before it
+    import openvino
+
     model = openvino.convert_model(graph)
     if scheme is not None:
         model = quantise(model, sample, scheme, _layers(model))

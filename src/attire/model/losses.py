@@ -1,12 +1,12 @@
 """Losses: of the attributes over the flat value axis, as a visible registry, and of the category.
 
-Each attribute loss is built from the recipe, the taxonomy and the labels of train (what it counts, it counts there,
-once), and takes logits float32[B, K] and `Targets` of B products to a scalar. A batch that carries no loss gives 0.
+An attribute loss takes logits float32[B, K] and `Targets` of B products to a scalar; a batch that carries no loss gives
+0. `create_loss` builds the one that a recipe names, with its parameters; what it counts, it counts in train, once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from attire.config import Recipe
 from attire.labels import State, Targets
 from attire.model.heads import ValueLayout
-from attire.model.unlabelled import UNLABELLED, known_cells, value_frequency
+from attire.model.unlabelled import Policy, create_policy, value_frequency
 from attire.taxonomy import Taxonomy
 
 TINY = torch.finfo(torch.float32).tiny  # where zero would have a power whose slope is infinite
@@ -28,9 +28,13 @@ class Softmax(nn.Module):
     of arity one are smoothed over their key's values (Szegedy et al., "Rethinking the Inception Architecture", 2016).
     """
 
-    def __init__(self, recipe: Recipe, taxonomy: Taxonomy, _train: Targets) -> None:
+    def __init__(self, taxonomy: Taxonomy, smoothing: float = 0.0) -> None:
         super().__init__()
-        self.layout, self.smoothing = ValueLayout(taxonomy), recipe.label_smoothing
+        self.layout, self.smoothing = ValueLayout(taxonomy), smoothing
+
+    @classmethod
+    def create(cls, recipe: Recipe, taxonomy: Taxonomy, _train: Targets) -> Self:
+        return cls(taxonomy, recipe.label_smoothing)
 
     def forward(self, logits: Tensor, targets: Targets) -> Tensor:
         layout, known = self.layout, targets.state == State.KNOWN
@@ -47,14 +51,18 @@ class Softmax(nn.Module):
 
 
 class Binary(nn.Module):
-    """A loss of each cell (product, value), averaged over those that the recipe's policy lets carry loss."""
+    """A loss for each cell (product, value), averaged over the cells that `policy` lets carry loss."""
 
-    def __init__(self, recipe: Recipe, taxonomy: Taxonomy, train: Targets) -> None:
+    def __init__(self, policy: Policy, train: Targets) -> None:  # noqa: ARG002 - some losses count labels
         super().__init__()
-        self.carrying = UNLABELLED[recipe.unlabelled](recipe, taxonomy, train)
+        self.policy = policy
+
+    @classmethod
+    def create(cls, recipe: Recipe, taxonomy: Taxonomy, train: Targets) -> Self:
+        return cls(create_policy(recipe, taxonomy, train), train, **recipe.loss.model_dump(exclude={"name"}))
 
     def cells(self, logits: Tensor, hot: Tensor) -> Tensor:
-        """The loss of each cell, float32[B, K]; `hot` is float32[B, K] of zeros and ones."""
+        """The loss of each cell, float32[B, K]; `hot` is the multi-hot label, float32[B, K]."""
         raise NotImplementedError
 
     def all_cells(self, logits: Tensor, hot: Tensor) -> Tensor:
@@ -63,7 +71,7 @@ class Binary(nn.Module):
 
     def forward(self, logits: Tensor, targets: Targets) -> Tensor:
         logits, hot = logits.float(), targets.hot.to(torch.float32)
-        carrying = self.carrying(logits.detach(), targets)
+        carrying = self.policy(logits.detach(), targets)
         if carrying is None:
             return self.all_cells(logits, hot)
         loss: Tensor = torch.where(carrying, self.cells(logits, hot), 0).sum() / carrying.sum().clamp(min=1)
@@ -81,20 +89,18 @@ class BCE(Binary):
 
 
 class WeightedBCE(Binary):
-    """Binary cross entropy where a value that holds weighs its inverse frequency in train ** `weighted_bce.power`.
+    """Binary cross entropy where a positive label weighs its value's frequency in train ** -`power`.
 
-    What the original's authors wanted and had no time for. Frequencies are of known labels, except under the policy
+    What the original's authors wanted and had no time for. Frequencies are among known labels, except under the policy
     `negative`, which counts an unlabelled product as one without the value.
     """
 
     weight: Tensor
 
-    def __init__(self, recipe: Recipe, taxonomy: Taxonomy, train: Targets) -> None:
-        super().__init__(recipe, taxonomy, train)
-        everything = recipe.unlabelled == "negative"
-        counted = torch.ones_like(train.hot) if everything else known_cells(ValueLayout(taxonomy), train)
-        frequency = value_frequency(train.hot, counted)
-        weight = torch.where(frequency > 0, frequency, 1) ** -recipe.weighted_bce.power
+    def __init__(self, policy: Policy, train: Targets, power: float = 1.0) -> None:
+        super().__init__(policy, train)
+        frequency = value_frequency(train.hot, policy.counted(train))
+        weight = torch.where(frequency > 0, frequency, 1) ** -power
         self.register_buffer("weight", weight, persistent=False)
 
     def cells(self, logits: Tensor, hot: Tensor) -> Tensor:
@@ -102,50 +108,60 @@ class WeightedBCE(Binary):
 
 
 class Focal(Binary):
-    """Binary cross entropy times (1 - probability of the truth) ** gamma: what is learned already counts for little.
+    """Binary cross entropy times (1 - probability of the truth) ** gamma, so that easy cells count for little.
 
-    Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017. With an `alpha`, values that hold weigh alpha and
-    the others 1 - alpha. The paper divides by the number of objects instead of the number of cells.
+    Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017. With an `alpha`, positive labels weigh alpha and
+    negative ones 1 - alpha. The paper divides by the number of objects instead of the number of cells.
     """
 
-    def __init__(self, recipe: Recipe, taxonomy: Taxonomy, train: Targets) -> None:
-        super().__init__(recipe, taxonomy, train)
-        self.focal = recipe.focal
+    def __init__(self, policy: Policy, train: Targets, gamma: float = 2.0, alpha: float | None = None) -> None:
+        super().__init__(policy, train)
+        self.gamma, self.alpha = gamma, alpha
 
     def cells(self, logits: Tensor, hot: Tensor) -> Tensor:
-        gamma, alpha = self.focal.gamma, self.focal.alpha
-        cells = _focused(logits * (2 * hot - 1), gamma)
-        return cells if alpha is None else cells * torch.where(hot > 0, alpha, 1 - alpha)
+        cells = _focused(logits * (2 * hot - 1), self.gamma)
+        return cells if self.alpha is None else cells * torch.where(hot > 0, self.alpha, 1 - self.alpha)
 
 
 class Asymmetric(Binary):
-    """Focal loss with an exponent for values that hold and a greater one for the many that do not.
+    """Focal loss with one exponent for positive labels and a greater one for the many negative ones.
 
-    What does not hold is taken for learned once its probability is below `clip`. Ridnik et al., "Asymmetric Loss For
-    Multi-Label Classification", ICCV 2021. The paper adds cells up; here as in all losses they are averaged.
+    A negative label carries no loss once its probability is below `clip`. Ridnik et al., "Asymmetric Loss For
+    Multi-Label Classification", ICCV 2021. The paper adds cells up; here, as in all losses, they are averaged.
     """
 
-    def __init__(self, recipe: Recipe, taxonomy: Taxonomy, train: Targets) -> None:
-        super().__init__(recipe, taxonomy, train)
-        self.asl = recipe.asl
+    def __init__(
+        self,
+        policy: Policy,
+        train: Targets,
+        gamma_positive: float = 0.0,
+        gamma_negative: float = 4.0,
+        clip: float = 0.05,
+    ) -> None:
+        super().__init__(policy, train)
+        self.gamma_positive, self.gamma_negative, self.clip = gamma_positive, gamma_negative, clip
 
     def cells(self, logits: Tensor, hot: Tensor) -> Tensor:
-        asl = self.asl
-        if asl.clip:
-            shifted = (logits.sigmoid() - asl.clip).clamp(min=TINY)
-            absent = shifted**asl.gamma_negative * -torch.log1p(-shifted)
+        if self.clip:
+            shifted = (logits.sigmoid() - self.clip).clamp(min=TINY)
+            negative = shifted**self.gamma_negative * -torch.log1p(-shifted)
         else:
-            absent = _focused(-logits, asl.gamma_negative)
-        return torch.where(hot > 0, _focused(logits, asl.gamma_positive), absent)
+            negative = _focused(-logits, self.gamma_negative)
+        return torch.where(hot > 0, _focused(logits, self.gamma_positive), negative)
 
 
-LOSSES: dict[str, Callable[[Recipe, Taxonomy, Targets], nn.Module]] = {
+LOSSES: dict[str, type[Softmax | Binary]] = {
     "asl": Asymmetric,
     "bce": BCE,
     "focal": Focal,
     "softmax": Softmax,
     "weighted_bce": WeightedBCE,
 }
+
+
+def create_loss(recipe: Recipe, taxonomy: Taxonomy, train: Targets) -> nn.Module:
+    """The recipe's attribute loss. `train`: the labels of all products of the train split."""
+    return LOSSES[recipe.loss.name].create(recipe, taxonomy, train)
 
 
 def category_loss(logits: Tensor, category: Tensor, class_weight: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from attire.catalog.store import Catalog
-from attire.errors import CatalogError, PhotoError
+from attire.errors import CatalogError, ConfigError, PhotoError
 from attire.files import read_json, replace_text
 from attire.photos.image import open_photo
 from attire.progress import tracking
@@ -57,7 +57,7 @@ class PhotoCache:
             cache._compare(np.unique(np.linspace(0, len(cache) - 1, SAMPLE).astype(int)) if len(cache) else ())
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CatalogError(
-                f"the photo cache {folder} is damaged ({error}): attire train --cache (or ingest --cache) makes it "
+                f"the photo cache {folder} is damaged ({error}): attire train --cache (or ingest --cache-px) makes it "
                 "anew, attire train --no-cache does without."
             ) from None
         return cache
@@ -123,12 +123,15 @@ def caches(catalog: Catalog) -> list[PhotoCache]:
     return [PhotoCache.open(_folder(catalog, px)) for px in cached_px(catalog)]
 
 
-def fill(catalog: Catalog, px: int) -> PhotoCache:
-    """The cache of `catalog` at `px`, to which whatever photo it lacks has been added; a damaged one is made anew.
+def cache_photos(catalog: Catalog, px: int) -> PhotoCache:
+    """Decode the photos of `catalog` for training, their shorter side scaled to `px`, into a cache beside it.
 
-    Of several processes that ask for it one works and the others wait. Raises `CatalogError` where it cannot be
-    written, with what was done kept, and where a photo is no longer what ingest saw.
+    Photos that the cache has already are kept, and a damaged cache is made again. If several processes call this at
+    once, one works and the others wait. Raises `ConfigError` for a `px` below 1, and `CatalogError` if the cache cannot
+    be written (what was done is kept), or if a photo has changed since it was ingested.
     """
+    if px < 1:
+        raise ConfigError(f"px={px}: expected the px of the shorter side of cached photos, for instance 256.")
     folder = _folder(catalog, px)
     try:
         folder.mkdir(parents=True, exist_ok=True)

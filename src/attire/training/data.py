@@ -1,9 +1,10 @@
-"""What a stage trains on: products of the train and val split that have a readable photo, as seeded batches."""
+"""What a run trains on: products with a readable photo, as seeded batches."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Recipe
 from attire.errors import CatalogError
 from attire.labels import Targets
 from attire.model.losses import balanced_weight
+from attire.model.network import Network
 from attire.pixels import torchvision_ops  # noqa: F401
 from attire.pixels.augment import AUGMENTS
 from attire.pixels.dataset import DrawSampler, EmbeddingDataset, PhotoDataset, PhotoFiles
-from attire.pixels.photo_cache import CachedPhotos, PhotoCache, cached_px, caches
+from attire.pixels.photo_cache import CachedPhotos, PhotoCache, cache_photos, cached_px, caches
 from attire.pixels.preprocess import Preprocess
 from attire.titles import TitleReader
+from attire.training.embeddings import catalog_embeddings
 
 import lightning as L  # isort: skip  (after ops)
 
@@ -29,16 +33,15 @@ Examples = PhotoDataset | EmbeddingDataset
 Batch = tuple[torch.Tensor, Targets] | tuple[torch.Tensor, Targets, torch.Tensor]  # inputs, targets, titles if read
 
 
-class Part:
-    """The products of one split that can be trained on, row by row.
+class Subset:
+    """Products of a catalog that have a readable photo, with what a network is trained on, one row each.
 
-    photos: the photos of each product, and digests: their SHA-256; views: int64, their positions among all photos of
-    the catalog end to end;
-    targets: `Targets` of each product; text: the title of each product as `reader` gives it, None without a reader
+    photos: the photos of each product; digests: their SHA-256; views: int64, their positions among all photos of the
+    catalog, end to end; targets: `Targets` of each product; text: each product's title as `reader` encodes it, or None
     """
 
     def __init__(self, catalog: Catalog, ids: Sequence[str], name: str, reader: TitleReader | None = None) -> None:
-        """Raises `CatalogError` where none of `ids` has a readable photo."""
+        """`name` is for messages. Raises `CatalogError` if none of `ids` has a readable photo."""
         photos = catalog.photo_paths()
         rows = np.array([row for row in catalog.rows_of(ids).tolist() if photos[row]], dtype=np.int64)
         if not len(rows):
@@ -54,7 +57,7 @@ class Part:
         self.text = reader(catalog.products["title"].gather(rows).to_list()) if reader else None
 
     def photo_examples(self, preprocess: Preprocess, augment: str, cache: PhotoCache | None = None) -> PhotoDataset:
-        """Examples from the photos as `cache` has them, or decoded from their files."""
+        """Examples from the photos, from `cache` or decoded from their files."""
         photos = (
             PhotoFiles([path for views in self.photos for path in views], preprocess.size_px)
             if cache is None
@@ -110,12 +113,62 @@ class StageData(L.LightningDataModule):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """The products of a run: to learn from, to score each epoch, and to calibrate on.
+
+    calibration: None if the recipe keeps nothing out; photos_px: the photo cache to use, None to decode files.
+    """
+
+    catalog: Catalog
+    recipe: Recipe
+    train: Subset
+    val: Subset
+    calibration: Subset | None
+    photos_px: int | None
+    workers: int
+
+    @classmethod
+    def of(cls, catalog: Catalog, splits: Splits, recipe: Recipe, cache: bool | None, workers: int) -> RunData:
+        """Raises `CatalogError` if a split has no product with a readable photo, or too few to calibrate on."""
+        # The split's seed decides, not the recipe's: a run that starts from another one keeps the same products out.
+        train, calibration = hold_out(catalog, splits.train, recipe.calibration, splits.seed)
+        reader = TitleReader.of(recipe)
+        return cls(
+            catalog,
+            recipe,
+            Subset(catalog, train, "train", reader),
+            Subset(catalog, splits.val, "val", reader),
+            Subset(catalog, calibration, "calibration", reader) if calibration else None,
+            cache_px(catalog, recipe.size_px, cache) if recipe.train_backbone else None,
+            workers,
+        )
+
+    def examples(self, network: Network, preprocess: Preprocess) -> StageData:
+        """What both stages train on: photos, or the embeddings of a backbone that does not change."""
+        recipe = self.recipe
+        photos = cache_photos(self.catalog, self.photos_px) if self.photos_px else None
+        embeddings = (
+            None
+            if recipe.train_backbone
+            else catalog_embeddings(self.catalog, network, recipe.backbone, preprocess, self.workers)
+        )
+
+        def of(subset: Subset, augment: str) -> Examples:
+            if embeddings is not None:
+                return subset.embedding_examples(embeddings)
+            return subset.photo_examples(preprocess, augment, photos)
+
+        calibration = None if self.calibration is None else of(self.calibration, "none")
+        return StageData(of(self.train, recipe.augment), of(self.val, "none"), calibration, recipe, self.workers)
+
+
 def cache_px(catalog: Catalog, size_px: tuple[int, int], wanted: bool | None) -> int | None:
     """The px of the photo cache to train a network of `size_px` from, None to decode the photos.
 
-    With `wanted=None` it is the smallest one that is large enough and holds every photo of the catalog, if there is
-    one. With True it is the smallest one that is large enough, to be mended and added to; if there is none, a seventh
-    more than the network's input, which leaves room for random crops.
+    `wanted=None`: the smallest one that is large enough and holds every photo of the catalog, if there is one. True:
+    the smallest one that is large enough, which is then completed; if there is none, a seventh more than the network's
+    input, which leaves room for random crops. False: none.
     """
     if wanted is False:
         return None
@@ -125,6 +178,24 @@ def cache_px(catalog: Catalog, size_px: tuple[int, int], wanted: bool | None) ->
     photos = catalog.photos["sha256"].to_list()
     complete = (cache.px for cache in caches(catalog) if cache.px in enough and (cache.rows(photos) >= 0).all())
     return next(complete, None)
+
+
+def hold_out(catalog: Catalog, ids: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:
+    """Divide `ids` into products to learn from and about `share` of them to calibrate on; a group stays together.
+
+    With a `share`, both sides get at least one group. Raises `CatalogError` if there is only one group.
+    """
+    group = dict(zip(catalog.ids, catalog.products["group"].to_list(), strict=True))
+    groups = np.random.default_rng(seed).permutation(sorted({group[id] for id in ids}))
+    if not share or not len(groups):
+        return list(ids), []
+    if len(groups) == 1:
+        raise CatalogError(
+            f"{catalog.path}: the train split is a single group of products, so none can be kept out to calibrate on. "
+            "Split it again, check the groups in the feed, or use calibration = 0 in the recipe."
+        )
+    out = set(groups[: min(max(1, round(share * len(groups))), len(groups) - 1)].tolist())
+    return [id for id in ids if group[id] not in out], [id for id in ids if group[id] in out]
 
 
 def default_workers() -> int:

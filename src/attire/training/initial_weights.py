@@ -1,4 +1,4 @@
-"""Where a run starts from: pretrained or random weights of the backbone, or everything that another run learned."""
+"""What a run starts from: pretrained or random weights of the backbone, or all weights of another run."""
 
 from __future__ import annotations
 
@@ -13,47 +13,52 @@ from attire.model.backbone import SCRATCH
 from attire.model.network import Network, build_network
 from attire.taxonomy import Taxonomy
 
-FREE = {"flip"}  # may differ: it changes what is averaged, not what is learned
+MAY_DIFFER = {"flip"}  # changes what is averaged, not what is learned
 
 
-def starting_network(
-    recipe: Recipe, taxonomy: Taxonomy, weights: str | Path | None, start: ModelBundle | None
+def initial_network(
+    recipe: Recipe, taxonomy: Taxonomy, weights: str | Path | None, init_from: ModelBundle | None
 ) -> tuple[Network, str]:
-    """The network to train, and in words where its weights come from (see `create_backbone`, or the bundle `start`).
+    """The network to train, and where its weights come from, in words.
 
-    Raises `ConfigError` for both at once, for a bundle of other words or another architecture, and for a backbone that
-    takes no photos of the recipe's size.
+    Raises `ConfigError` if both `weights` and `init_from` are given, if the bundle has another taxonomy or
+    architecture, and if the backbone does not accept photos of the recipe's size.
     """
-    if start is not None and weights is not None:
+    if init_from is not None and weights is not None:
         raise ConfigError(
-            f"the bundle to start from, {start.path}, has all weights already: leave out weights ({weights}), or start."
+            f"{init_from.path} has all weights already: leave out either init_from or weights ({weights})."
         )
     network = build_network(
-        recipe, taxonomy, SCRATCH if start else weights, dropout=recipe.dropout, text_dropout=recipe.text_dropout
+        recipe, taxonomy, SCRATCH if init_from else weights, dropout=recipe.dropout, text_dropout=recipe.text_dropout
     )
-    _try_on(network, recipe)
-    if start is None:
+    _check_size(network, recipe)
+    if init_from is None:
         return network, "timm's pretrained" if weights is None else Path(weights).name
-    if start.taxonomy != taxonomy:
+    if init_from.taxonomy != taxonomy:
         raise ConfigError(
-            f"{start.path} was trained with other words than the catalog's taxonomy.toml. "
-            "Ingest with the taxonomy of that run, or train without --start."
+            f"{init_from.path} was trained with another taxonomy than the catalog's taxonomy.toml. "
+            "Ingest with the taxonomy of that run, or train without --init-from."
         )
-    mine, its = recipe.architecture, start.spec.network
-    other = [name for name in Architecture.model_fields.keys() - FREE if getattr(mine, name) != getattr(its, name)]
-    if other:
+    ours, theirs = recipe.architecture, init_from.spec.network
+    differences = [
+        f"  {name}: {getattr(theirs, name)} there, {getattr(ours, name)} here"
+        for name in sorted(Architecture.model_fields.keys() - MAY_DIFFER)
+        if getattr(ours, name) != getattr(theirs, name)
+    ]
+    if differences:
         raise ConfigError(
-            f"{start.path} is of another architecture than recipe {recipe.name}:\n"
-            + "\n".join(f"  {name}: {getattr(its, name)} there, {getattr(mine, name)} here" for name in sorted(other))
+            f"{init_from.path} has another architecture than recipe {recipe.name}:\n" + "\n".join(differences)
         )
-    if not its.shared:
-        raise ConfigError(f"{start.path} has two networks (shared = false), of which a run cannot go on: start anew.")
-    network.load_state_dict(start.network.state_dict())
-    return network, f"bundle {start.digest}"
+    if not theirs.shared:
+        raise ConfigError(
+            f"{init_from.path} has two networks (shared = false), from which no run can start: leave out --init-from."
+        )
+    network.load_state_dict(init_from.network.state_dict())
+    return network, f"bundle {init_from.digest}"
 
 
-def _try_on(network: Network, recipe: Recipe) -> None:
-    """Show it a blank photo: transformers take one size only, and deep networks leave nothing of a small photo."""
+def _check_size(network: Network, recipe: Recipe) -> None:
+    """Try a blank photo: transformers accept one size only, and deep networks leave nothing of a small photo."""
     height, width = recipe.size_px
     try:
         with torch.no_grad():
@@ -61,7 +66,7 @@ def _try_on(network: Network, recipe: Recipe) -> None:
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(
-            f"size_px=[{height}, {width}]: {recipe.backbone} takes no photos of that size ({reason}). Take another "
-            "--size-px, or another --backbone."
+            f"size_px=[{height}, {width}]: {recipe.backbone} does not accept photos of that size ({reason}). Use "
+            "another --size-px or --backbone."
         ) from None
     network.train()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from attire.config import Recipe, Stage
 from attire.errors import ConfigError
 from attire.labels import Targets
-from attire.model.losses import LOSSES, balanced_weight, category_loss
+from attire.model.losses import balanced_weight, category_loss, create_loss
 from attire.model.network import Heads, Logits
 from attire.pixels import torchvision_ops  # noqa: F401
 from attire.score.decisions import decide
@@ -53,7 +53,7 @@ class StageModule(L.LightningModule):
         class_weight = balanced_weight(train.category, len(taxonomy.categories), recipe.balance)
         self.register_buffer("class_weight", class_weight, persistent=False)
         self.class_weight: Tensor
-        self.attribute_loss = LOSSES[recipe.loss](recipe, taxonomy, train)
+        self.attribute_loss = create_loss(recipe, taxonomy, train)
         self._validated: list[tuple[Logits, Targets]] = []
 
     @property

@@ -7,7 +7,7 @@ import os
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -44,23 +44,23 @@ class WholeCheckpoints(TorchCheckpointIO):
             torch.save(checkpoint, file)
 
 
-class KeepStatistics(Callback):
-    """The backbone's batch norms normalise by what they have, not by the batch.
+class FreezeBatchNorm(Callback):
+    """Batch norms of the backbone keep their statistics, as in torchvision's FrozenBatchNorm2d; their weights train.
 
-    Heads that were fitted to a backbone's features in prediction do not know those it has in training: on myntra26
+    Heads that were fitted to a backbone's features in prediction do not fit those it computes in training: on myntra26
     their loss was ten times as high (docs/experiments.md).
     """
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
-        for part in pl_module.modules():
-            if isinstance(part, nn.BatchNorm2d):
-                part.eval()
+        for module in pl_module.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
 
 
-def create_trainer(recipe: Recipe, title: str, epochs: int, folder: Path, *, started: bool) -> L.Trainer:
+def create_trainer(recipe: Recipe, title: str, epochs: int, folder: Path, *, freeze_batch_norm: bool) -> L.Trainer:
     """A Trainer for one stage that logs and checkpoints below `folder`, on whatever this machine has.
 
-    `started`: whether the network comes from another run, with heads that fit their backbone.
+    `freeze_batch_norm`: for a network that comes from another run, with heads that fit their backbone.
 
     Started by `torchrun` (or SLURM, or by Lightning itself on several GPUs) it joins the other processes.
     """
@@ -77,14 +77,14 @@ def create_trainer(recipe: Recipe, title: str, epochs: int, folder: Path, *, sta
         ModelCheckpoint(folder / "checkpoints", "last", save_on_train_epoch_end=True, enable_version_counter=False),
         StageProgress(title, recipe.batch_size),
     ]
-    if started:
-        callbacks.append(KeepStatistics())
+    if freeze_batch_norm:
+        callbacks.append(FreezeBatchNorm())
     if recipe.ema_decay:
         # Batch-norm statistics are averages already, and averaging would truncate whole-numbered buffers.
         callbacks.append(WeightAveraging(use_buffers=False, multi_avg_fn=partial(_average, recipe.ema_decay)))
     return L.Trainer(
         max_epochs=epochs,
-        precision=fastest_precision() if recipe.precision == "auto" else recipe.precision,
+        precision=_precision(recipe),
         callbacks=callbacks,
         plugins=[WholeCheckpoints()],
         logger=[CSVLogger(folder, "logs", version=""), TensorBoardLogger(folder, "logs", version="")],
@@ -101,11 +101,19 @@ def first_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-def _average(decay: float, averages: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-    """Move exponential averages after `count` updates, at first over fewer steps than `decay` stands for.
+def _precision(recipe: Recipe) -> Literal["bf16-mixed", "32-true"]:
+    """Lightning's name for the recipe's mixed precision."""
+    if recipe.amp == "auto":
+        return fastest_precision()
+    return "bf16-mixed" if recipe.amp == "bf16" else "32-true"
 
-    Otherwise the average of a short run would mostly be its random start. The warm-up is timm's (`ModelEmaV3`). All
-    parameters move in one operation, by a weight that stays on their device: fetching it would stall a GPU each step.
+
+def _average(decay: float, averages: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+    """Update exponential moving averages; the first updates have a smaller decay.
+
+    Otherwise the average of a short run would mostly be its random start. The rule, min(decay, (1 + n) / (10 + n))
+    after n updates, is that of TensorFlow's `ExponentialMovingAverage` with `num_updates`. All parameters move in one
+    operation, by a weight that stays on their device: fetching it would stall a GPU in each step.
     """
     weight = 1 - ((1 + count) / (10 + count)).clamp(max=decay)
     torch._foreach_lerp_(averages, current, [weight.to(averages[0].dtype)] * len(averages))
