@@ -89,7 +89,7 @@ def key_confusion(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, key:
 
 
 def iou_by_category(matches: Matches) -> tuple[Floats, NDArray[np.int64]]:
-    """IoU of each key within each true category, float64[C, A], nan without known pairs; and their count int64[C, A]."""
+    """IoU of each key within each true category float64[C, A], nan without known pairs, and their count int64[C, A]."""
     count = matches.true_category.T.astype(np.int64) @ matches.known
     total = matches.true_category.T @ matches.iou
     return np.where(count > 0, total, np.nan) / np.maximum(count, 1), count
