@@ -61,7 +61,7 @@ class ExportedEngine:
 
 
 def _fault(engine: ExportedEngine, bundle: ModelBundle) -> str | None:
-    """Describe what is wrong with the engine's logits for two photos; None if nothing is."""
+    """The problem with the engine's logits for two photos, or None."""
     pixels, taxonomy = probe_pixels(bundle.preprocess), bundle.taxonomy
     try:
         logits = engine.logits(pixels)

@@ -81,7 +81,7 @@ class Counts(_Frozen):
 
 
 class Provenance(_Frozen):
-    """What was evaluated on what. Digests are SHA-256."""
+    """The bundle, data and settings of an evaluation. Digests are SHA-256."""
 
     bundle: str
     catalog: str

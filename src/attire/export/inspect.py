@@ -97,7 +97,7 @@ def _facts(bundle: ModelBundle) -> dict[str, str]:
         "words": f"{len(words.categories)} categories, {len(words.keys)} keys, {words.width} values",
         "reads": "photos and titles" if bundle.title_reader else "photos",
         "recipe": f"{recipe.get('name', 'custom')}, seed {recipe.get('seed', 'unknown')}",
-        "learned from": f"{provenance.get('products', 'an unknown number of')} products, catalog "
+        "trained on": f"{provenance.get('products', 'an unknown number of')} products, catalog "
         f"{str(provenance.get('catalog', 'unknown'))[:12]}, split {str(provenance.get('splits', 'unknown'))[:12]}",
         **({"never answered": f"{', '.join(spec.untaught)}: no labels in training"} if spec.untaught else {}),
         "decision": ", ".join(f"{name} {value}" for name, value in bundle.decision.model_dump().items()),

@@ -109,14 +109,14 @@ def weighted(matches: Matches, weights: NDArray[np.floating]) -> dict[str, Float
     counted = m.known.sum(axis=0) >= MIN_LABELS
     agreed = np.where(m.predicted, m.iou, 0).sum(axis=1) / np.maximum(m.predicted.sum(axis=1), 1)
     with_label, with_category = m.known.any(axis=1), m.true_category.any(axis=1)
-    judged = np.where(with_category, m.predicted.sum(axis=1), 0)
+    predicted = np.where(with_category, m.predicted.sum(axis=1), 0)
     return {
         "category_accuracy": _ratio(right.sum(axis=0), true.sum(axis=0)),
         "category_f1": _mean(f1),
         "attribute_iou": _ratio(m.iou.sum(axis=1) @ weights, m.known.sum(axis=1) @ weights),
         "macro_iou": _mean(key_iou(m, weights)[counted]),
         "original_iou": _ratio(np.where(with_label, agreed, 0) @ weights, with_label @ weights),
-        "spurious_rate": _ratio(m.spurious.sum(axis=1) @ weights, judged @ weights),
+        "spurious_rate": _ratio(m.spurious.sum(axis=1) @ weights, predicted @ weights),
         **_confidence_figures(m, weights),
         "map": _mean(_average_precisions(m, weights)),
     }
@@ -134,7 +134,7 @@ def per_key(taxonomy: Taxonomy, matches: Matches) -> dict[str, NDArray[Any]]:
     """
     m = matches
     known, predicted = m.known.sum(axis=0), m.predicted.sum(axis=0)
-    judged = m.predicted[m.true_category.any(axis=1)].sum(axis=0)
+    with_category = m.predicted[m.true_category.any(axis=1)].sum(axis=0)
     key_of_ranking = taxonomy.key_of_column[np.array([r.column for r in m.rankings], dtype=np.int64)]
     ap = _average_precisions(m, _ones(m))[:, 0]
     return {
@@ -142,7 +142,7 @@ def per_key(taxonomy: Taxonomy, matches: Matches) -> dict[str, NDArray[Any]]:
         "predicted": predicted,
         "iou": _ratio(m.iou.sum(axis=0), known),
         "accuracy": _ratio(m.exact.sum(axis=0), known),
-        "spurious_rate": _ratio(m.spurious.sum(axis=0), judged),
+        "spurious_rate": _ratio(m.spurious.sum(axis=0), with_category),
         "map": np.array([_mean(ap[key_of_ranking == key]) for key in range(len(taxonomy.keys))]),
     }
 
