@@ -1,10 +1,10 @@
-"""Bulk prediction beside its own engine on ready pixels, and beside the loop that one would write without attire.
+"""Compare bulk prediction with its engine alone on decoded photos, and with a plain DataLoader loop.
 
 python benchmarks/bulk.py BUNDLE PHOTOS [--engine torch] [--sizes 1000 2000 5000 10000] [--rounds 2] [--json FILE]
 
-BUNDLE is a model bundle, PHOTOS a folder of photos (used again and again where it has too few). The first table has
-photos/s at the first size, the best of all rounds, and the ratios that count; the second one seconds and peak memory
-as the number of photos grows. Every run is a process of its own; times leave out importing and loading.
+BUNDLE is a model bundle, PHOTOS a folder of photos (repeated if there are too few). The first rows are photos/s at the
+first size, the best of all rounds, with ratios; the others are seconds and peak memory as the number of photos grows.
+Every run has its own process; times exclude imports and loading.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Run = Callable[[Path, Path, str], float]  # bundle, photos, engine -> seconds
 
 
 def engine_alone(bundle: Path, photos: Path, engine: str) -> float:
-    """The engine on as many random pixels, ready in memory."""
+    """Run the engine on the same number of photos of random pixels, already in memory."""
     keep_freed_memory()  # as the command line does
     loaded = ModelBundle.load(bundle)
     runner = open_engine(loaded, engine)
@@ -50,13 +50,13 @@ def engine_alone(bundle: Path, photos: Path, engine: str) -> float:
     start = time.perf_counter()
     for _ in range(count // BATCH):
         runner.logits(batch)
-    if rest := count % BATCH:
-        runner.logits(batch[:rest])
+    if remainder := count % BATCH:
+        runner.logits(batch[:remainder])
     return time.perf_counter() - start
 
 
 def end_to_end(bundle: Path, photos: Path, engine: str) -> float:
-    """`attire predict` from a folder of photos to a Parquet file."""
+    """Run `attire predict` from a folder of photos to a Parquet file."""
     keep_freed_memory()
     loaded = ModelBundle.load(bundle)
     runner = open_engine(loaded, engine)
@@ -68,7 +68,7 @@ def end_to_end(bundle: Path, photos: Path, engine: str) -> float:
 
 
 class Photos(Dataset[tuple[str, Tensor]]):
-    """A folder of photos as a user would load them."""
+    """A folder of photos as a plain PyTorch data set."""
 
     def __init__(self, folder: Path, transform: Callable[[Image.Image], Tensor]) -> None:
         self.paths, self.transform = sorted(folder.iterdir()), transform
@@ -81,7 +81,7 @@ class Photos(Dataset[tuple[str, Tensor]]):
 
 
 def plain_loop(bundle: Path, photos: Path, _engine: str) -> float:
-    """A DataLoader over torchvision transforms, the network in eager float32, a dict per product, a CSV at the end."""
+    """A DataLoader with torchvision transforms, the network in eager float32, and a CSV written at the end."""
     from torchvision.transforms import (  # after attire: see attire.pixels.torchvision_ops
         Compose,
         Normalize,
@@ -98,15 +98,15 @@ def plain_loop(bundle: Path, photos: Path, _engine: str) -> float:
         rows: list[dict[str, Any]] = []
         for ids, pixels in loader:
             with torch.no_grad():
-                found = loaded.network(pixels, None)
-            category = found.category.softmax(dim=1)
+                logits = loaded.network(pixels, None)
+            category = logits.category.softmax(dim=1)
             for row, id in enumerate(ids):
-                sure, best = category[row].max(dim=0)
-                said = {"id": id, "category": taxonomy.categories[best], "category_confidence": sure.item()}
+                confidence, best = category[row].max(dim=0)
+                record = {"id": id, "category": taxonomy.categories[best], "category_confidence": confidence.item()}
                 for key, columns in taxonomy.columns.items():
-                    sure, best = found.attributes[row, columns].softmax(dim=0).max(dim=0)
-                    said |= {key: taxonomy.keys[key].values[best], f"{key}__confidence": sure.item()}
-                rows.append(said)
+                    confidence, best = logits.attributes[row, columns].softmax(dim=0).max(dim=0)
+                    record |= {key: taxonomy.keys[key].values[best], f"{key}__confidence": confidence.item()}
+                rows.append(record)
         with (Path(folder) / "out.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
@@ -131,30 +131,30 @@ def main(
     rounds: int = 2,
     json: Path | None = None,
 ) -> None:
-    """Measure, print and, if asked to, write JSON."""
+    """Measure, print the results and write them to `json` if given."""
     with tempfile.TemporaryDirectory() as temporary:
         folders = {size: _folder(photos, Path(temporary) / str(size), size) for size in sizes}
         first = folders[sizes[0]]
         seconds = {name: float("inf") for name in RUNS}
         for _ in range(rounds):
             for name, run in RUNS.items():
-                seconds[name] = min(seconds[name], _measured(run, bundle, first, engine)[0])
-        grown = [(size, *_measured(end_to_end, bundle, folder, engine)) for size, folder in folders.items()]
+                seconds[name] = min(seconds[name], _measure(run, bundle, first, engine)[0])
+        growth = [(size, *_measure(end_to_end, bundle, folder, engine)) for size, folder in folders.items()]
     rows = []
-    for name, taken in seconds.items():
-        rate = sizes[0] / taken
+    for name, time_s in seconds.items():
+        rate = sizes[0] / time_s
         rows += [
-            Row(name, rate, "photos/s", seconds[against] / taken, against) for against in seconds if against != name
+            Row(name, rate, "photos/s", seconds[against] / time_s, against) for against in seconds if against != name
         ]
-    for size, taken, peak_mb in grown:
-        smallest, first_s, first_mb = grown[0]
-        rows.append(Row(f"{size:,} photos", taken, "s", taken / first_s / (size / smallest), "linear growth"))
+    for size, time_s, peak_mb in growth:
+        smallest, first_s, first_mb = growth[0]
+        rows.append(Row(f"{size:,} photos", time_s, "s", time_s / first_s / (size / smallest), "linear growth"))
         rows.append(Row(f"{size:,} photos, peak memory", peak_mb, "MB", peak_mb / first_mb, f"{smallest:,} photos"))
     report(f"attire predict, {ModelBundle.load(bundle).spec.network.backbone}, engine {engine}", rows, json)
 
 
 def _folder(photos: Path, folder: Path, size: int) -> Path:
-    """A folder of `size` links to the photos."""
+    """Create a folder with `size` links to the photos."""
     folder.mkdir()
     files = [path for _, path in photos_below(photos)]
     for number, path in enumerate(islice(cycle(files), size)):
@@ -162,8 +162,8 @@ def _folder(photos: Path, folder: Path, size: int) -> Path:
     return folder
 
 
-def _measured(run: Run, bundle: Path, photos: Path, engine: str) -> tuple[float, float]:
-    """The run's seconds, and the peak of resident memory in MB of its process, without those of DataLoader workers."""
+def _measure(run: Run, bundle: Path, photos: Path, engine: str) -> tuple[float, float]:
+    """The run's seconds and its process's peak resident memory in MB, without DataLoader workers."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(run, bundle, photos, engine, sender))

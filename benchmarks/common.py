@@ -1,4 +1,4 @@
-"""What every benchmark shares: its rows, the table and the file they become, and fair timing."""
+"""Shared by all benchmarks: rows, output as a table and JSON, and fair timing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure: what was measured, and how it stands to what it is measured against (ratio above 1: more)."""
+    """One figure, and its ratio to the baseline `against` (above 1: `what` is higher or faster)."""
 
     what: str
     value: float
@@ -27,7 +27,7 @@ class Row:
 
 
 def report(title: str, rows: Sequence[Row], file: Path | None) -> None:
-    """Print the rows, and write them to `file` as {title, machine, rows}."""
+    """Print the rows as a table, and write them to `file` as JSON {title, machine, rows}."""
     Console().print(table(title, [asdict(row) for row in rows]))
     if file is not None:
         content = {"title": title, "machine": machine(), "rows": [asdict(row) for row in rows]}
@@ -35,18 +35,18 @@ def report(title: str, rows: Sequence[Row], file: Path | None) -> None:
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Rows as a report has them."""
-    shown = Table("what", title=title, title_justify="left")
+    """A table of rows, each a dict with the fields of `Row`."""
+    grid = Table("what", title=title, title_justify="left")
     for name in ("value", "unit", "ratio", "against"):
-        shown.add_column(name, justify="right" if name in ("value", "ratio") else "left")
+        grid.add_column(name, justify="right" if name in ("value", "ratio") else "left")
     for row in rows:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        shown.add_row(row["what"], f"{row['value']:,.4g}", row["unit"], ratio, row["against"])
-    return shown
+        grid.add_row(row["what"], f"{row['value']:,.4g}", row["unit"], ratio, row["against"])
+    return grid
 
 
 def machine() -> dict[str, Any]:
-    """Where this was measured."""
+    """The hardware and torch version of this measurement."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").is_file() else []
     cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -54,9 +54,9 @@ def machine() -> dict[str, Any]:
 
 
 def interleaved(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Seconds of each run, the median of `rounds`: one of each per round, so that a busy moment strikes all alike.
+    """Median seconds of each run over `rounds`, after one warm-up round.
 
-    Each runs once before, untimed.
+    Every round calls each run once, so that other load on the machine affects all of them alike.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for round in range(rounds + 1):
@@ -71,11 +71,11 @@ def interleaved(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
 
 
 def settle() -> None:
-    """Wait until a GPU has done what it was asked."""
+    """Wait until the GPU, if any, has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def device() -> torch.device:
-    """Where networks run."""
+    """The device on which networks run."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

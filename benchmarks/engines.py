@@ -1,11 +1,11 @@
-"""Engines beside PyTorch eager in float32, as a user would call it: images/s on ready tensors, CPU, as ratios.
+"""Compare the engines with PyTorch eager in float32: images/s on decoded photos, on the CPU, as ratios.
 
 python benchmarks/engines.py [BUNDLE --photos CATALOG] [--json FILE]
 
-Without a bundle it is a fresh ResNeXt-50 32x4d at 224 px with the original's head layout (46 keys), whose speed is that
-of a trained one; answers of random weights mean nothing, so there is no gate, and INT8 is shown with each of the
-schemes that an export tries. With a bundle all engines are exported into a copy of it through the gate, and the table
-has what was kept. Engines take turns, and each figure is the best of several batches of 32.
+Without a bundle, the network is an untrained ResNeXt-50 32x4d at 224 px with the original method's heads (46 keys). It
+is as fast as a trained one, but its answers are random, so the gate is skipped and every INT8 scheme is measured. With
+a bundle, all engines are exported into a copy of it, and those that pass the gate are measured. Engines take turns, and
+each figure is the best of several batches of 32.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BASE = "PyTorch eager float32"
 
 
 class Eager:
-    """What the issue compares with: the network as it is, float32, memory as torch lays it out."""
+    """The baseline: the plain network in float32, with torch's default memory layout."""
 
     name = "eager"
 
@@ -48,8 +48,8 @@ class Eager:
 
     def logits(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         with torch.inference_mode():
-            found = self.network(torch.from_numpy(self.normalise(pixels)))
-        return found.category.numpy(), found.attributes.numpy()
+            logits = self.network(torch.from_numpy(self.normalise(pixels)))
+        return logits.category.numpy(), logits.attributes.numpy()
 
 
 def main(
@@ -61,21 +61,24 @@ def main(
     rounds: int = 3,
     json: Path | None = None,
 ) -> None:
-    """Measure all engines `rounds` times in turns, and print the best of each beside the base."""
+    """Measure all engines `rounds` times in turns, and print the best of each with its ratio to the baseline."""
     with tempfile.TemporaryDirectory() as folder:
         if bundle is None:
             model = fresh(Path(folder), backbone, size_px)
             engines = ungated(model, Path(folder))
         elif photos is None:
-            raise SystemExit("a bundle needs --photos CATALOG: engines are calibrated and compared on them")
+            raise SystemExit("a bundle needs --photos CATALOG, to calibrate engines and compare their answers")
         else:
             shutil.copytree(bundle, Path(folder) / "bundle")
             model = ModelBundle.load(Path(folder) / "bundle")
             engines = gated(model, photos)
         noise = np.random.default_rng(0).integers(0, 256, (32, 3, *model.preprocess.size_px), dtype=np.uint8)
-        # torch lays memory out anew for `TorchEngine`, so the base has a network of its own.
-        beside: dict[str, Engine] = {BASE: Eager(ModelBundle.load(model.path)), "torch (attire)": TorchEngine(model)}
-        runs = [images_per_s(beside | engines, noise) for _ in range(rounds)]
+        # `TorchEngine` changes the network's memory layout, so the baseline has its own network.
+        torch_engines: dict[str, Engine] = {
+            BASE: Eager(ModelBundle.load(model.path)),
+            "torch (attire)": TorchEngine(model),
+        }
+        runs = [images_per_s(torch_engines | engines, noise) for _ in range(rounds)]
     rates = {name: max(run[name] for run in runs) for name in runs[0]}
     threads, height, width = torch.get_num_threads(), *model.preprocess.size_px
     title = f"{model.spec.network.backbone}, {height} x {width} px, batches of 32, {threads} threads, {cpu_name()}"
@@ -84,7 +87,7 @@ def main(
 
 
 def fresh(folder: Path, backbone: str, size_px: tuple[int, int]) -> ModelBundle:
-    """A bundle with random weights and the original's layout: 26 categories, 46 keys with an MLP each."""
+    """A bundle with random weights and the original method's heads: 26 categories, 46 keys with an MLP each."""
     categories = tuple(f"category {n}" for n in range(26))
     keys = {
         f"key_{n}": Key(values=tuple(f"value {v}" for v in range(2 + n % 8)), categories=categories) for n in range(46)
@@ -103,17 +106,17 @@ def fresh(folder: Path, backbone: str, size_px: tuple[int, int]) -> ModelBundle:
 
 
 def ungated(bundle: ModelBundle, folder: Path) -> dict[str, Engine]:
-    """Each engine that an export would try, by what it is."""
+    """Every engine that an export would try, without the gate."""
     noise = np.random.default_rng(1).integers(0, 256, (16, 3, *bundle.preprocess.size_px), dtype=np.uint8)
     graph, sample, engines = folder / "graph.onnx", Sample(noise, None, None), dict[str, Engine]()
     write_onnx(bundle, graph)
     for (runtime, _), attempts in ATTEMPTS.items():
         for attempt in attempts:
             name = f"{runtime} {attempt.precision}{f', {attempt.kept} in float' if attempt.kept else ''}"
-            made = folder / name
-            made.mkdir()
-            MAKERS[runtime](graph, made / MODEL_FILES[runtime], attempt.scheme, sample)
-            engines[name] = ExportedEngine.of_folder(made, runtime, attempt.precision, False)
+            engine_folder = folder / name
+            engine_folder.mkdir()
+            MAKERS[runtime](graph, engine_folder / MODEL_FILES[runtime], attempt.scheme, sample)
+            engines[name] = ExportedEngine.of_folder(engine_folder, runtime, attempt.precision, False)
     return engines
 
 

@@ -1,4 +1,4 @@
-"""The fused MLP heads beside one `nn.Sequential` per key in a loop, forward and backward; and how heads grow.
+"""Compare fused MLP heads with a loop over one `nn.Sequential` per key, forward and backward; and how heads scale.
 
 python benchmarks/heads.py [--batch 64] [--rounds 7] [--json FILE]
 """
@@ -16,14 +16,12 @@ from attire.memory import keep_freed_memory
 from attire.model.heads import FusedHeads, LinearHeads
 from attire.taxonomy import Key, Taxonomy
 
-FEATURES, HIDDEN, KEYS, VALUES = 2048, 256, 46, 230  # the original's
-NARROW = (
-    32  # hidden width where 1,000 keys are measured: with the original's they alone would have half a billion weights
-)
+FEATURES, HIDDEN, KEYS, VALUES = 2048, 256, 46, 230  # as in the original method
+NARROW = 32  # hidden width for measuring growth; at 256, 1,000 keys would have half a billion weights
 
 
 def words(keys: int, values: int) -> Taxonomy:
-    """A taxonomy of so many keys that together have so many values, evenly."""
+    """A taxonomy with the given total number of values, spread evenly over the keys."""
     sizes = [values * (i + 1) // keys - values * i // keys for i in range(keys)]
     return Taxonomy(
         categories=("A",),
@@ -35,7 +33,7 @@ def words(keys: int, values: int) -> Taxonomy:
 
 
 class LoopedHeads(nn.Module):
-    """As a user would write it: an MLP per key, one after the other."""
+    """The straightforward version: one MLP per key, called one after the other."""
 
     def __init__(self, taxonomy: Taxonomy) -> None:
         super().__init__()
@@ -49,7 +47,7 @@ class LoopedHeads(nn.Module):
 
 
 class ForwardBackward:
-    """One pass of `batch` rows through a module and back, to its weights and to the features."""
+    """One forward and backward pass of `batch` rows, with gradients of weights and features."""
 
     def __init__(self, module: nn.Module, batch: int) -> None:
         self.module = module.to(device())
@@ -62,7 +60,7 @@ class ForwardBackward:
 
 
 def main(*, batch: int = 64, rounds: int = 7, json: Path | None = None) -> None:
-    """Measure on the GPU where there is one, else on the CPU."""
+    """Measure on the GPU if there is one, else on the CPU."""
     keep_freed_memory()  # as the command line does
     original = words(KEYS, VALUES)
     fused, loop = f"{KEYS} heads fused", f"{KEYS} heads in a loop"
@@ -83,10 +81,10 @@ def main(*, batch: int = 64, rounds: int = 7, json: Path | None = None) -> None:
             taxonomy = words(keys, values)
             module = LinearHeads(FEATURES, taxonomy) if kind == "linear" else FusedHeads(FEATURES, taxonomy, NARROW)
             size = sum(p.numel() for p in module.parameters())
-            what = f"{kind}: {keys:,} keys, {values:,} values"
-            ms = 1e3 * interleaved({what: ForwardBackward(module, batch)}, rounds)[what]
+            name = f"{kind}: {keys:,} keys, {values:,} values"
+            ms = 1e3 * interleaved({name: ForwardBackward(module, batch)}, rounds)[name]
             first = first or (ms, size)
-            rows.append(Row(what, ms, "ms", (ms / first[0]) / (size / first[1]), "growth of time by growth of weights"))
+            rows.append(Row(name, ms, "ms", (ms / first[0]) / (size / first[1]), "growth of time by growth of weights"))
     report(f"Heads, forward and backward, batch {batch}, on {device()}", rows, json)
 
 

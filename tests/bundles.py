@@ -1,4 +1,4 @@
-"""Bundles of small networks that nobody trained."""
+"""Bundles of small untrained networks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attire.taxonomy import Taxonomy
 
 
 def save_bundle(folder: Path, network: Network, architecture: Architecture, taxonomy: Taxonomy) -> ModelBundle:
-    """The network as a bundle that reads photos of 32 x 24 px."""
+    """Save the network as a bundle that reads photos of 32 x 24 px."""
     return ModelBundle.save(
         folder,
         network,

@@ -1,4 +1,4 @@
-"""Engines that need no network."""
+"""Engines without a network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attire.taxonomy import Taxonomy
 
 
 class MeanColour:
-    """An engine whose logits are a fixed linear map of a photo's mean colour; counts what it computed."""
+    """Logits are a fixed linear map of a photo's mean colour. Counts photos and records the largest batch."""
 
     name = "mean colour"
 

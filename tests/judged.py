@@ -1,4 +1,4 @@
-"""Made-up answers beside made-up truth, for tests of what is made from them."""
+"""Synthetic answers and labels, for tests of reports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GROUPS = tuple(f"g{i // 2}" for i in range(N))
 
 
 def labels(seed: int, n: int) -> Targets:
-    """Random labels with gaps; nobody says anything of the key `silent` or the category of hats."""
+    """Random labels with gaps; the key `silent` has no labels and the category of hats has no products."""
     rng = np.random.default_rng(seed)
     stated = []
     for _ in range(n):
@@ -41,7 +41,7 @@ def labels(seed: int, n: int) -> Targets:
 
 
 def judged(seed: int = 2, skill: float = 3, calibrated: bool = True) -> Evidence:
-    """Noisy answers for the same `N` products; the larger `skill`, the better."""
+    """Noisy answers for the same `N` products; a larger `skill` gives better answers."""
     truth, rng = labels(1, N), np.random.default_rng(seed)
     decisions = decide(
         TAXONOMY,

@@ -1,4 +1,4 @@
-"""Engines from the command line, as a process: export one, look at the bundle, predict with it."""
+"""Engines on the command line: export one, inspect the bundle, and predict with it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from attire.evaluation.report import read_report
 
 def test_an_engine_is_exported_shown_and_used(untrained: ModelBundle, catalog: Catalog, tmp_path: Path) -> None:
     shutil.copytree(untrained.path, tmp_path / "bundle")
-    told = done("export", "bundle", "--to", "onnx", "--photos", catalog.path, cwd=tmp_path)
-    assert "100.00%" in told
-    assert "times as fast" in told
-    shown = done("inspect", "bundle", "--no-speed", cwd=tmp_path)
+    output = done("export", "bundle", "--to", "onnx", "--photos", catalog.path, cwd=tmp_path)
+    assert "100.00%" in output
+    assert "times as fast" in output
+    output = done("inspect", "bundle", "--no-speed", cwd=tmp_path)
     for word in ("resnet10t", "multiply-adds", "3 categories, 2 keys", "onnx", "100.00%"):
-        assert word in shown
+        assert word in output
     for engine in ("torch", "onnx", "auto"):
         done("predict", "bundle", catalog.path, "--engine", engine, "--out", f"{engine}.csv", cwd=tmp_path)
     by_torch, by_onnx = (pl.read_csv(tmp_path / f"{name}.csv")["category_confidence"] for name in ("torch", "onnx"))

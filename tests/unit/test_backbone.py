@@ -1,4 +1,4 @@
-"""Backbones by timm name, with weights from a file: what fits loads, what does not says why."""
+"""Backbones by timm name, with weights from a file: weights that fit are loaded, others give a clear message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attire.model.backbone import create_backbone, data_config, weights_digest
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier as timm would publish it, in float16."""
+    """Weights with a classifier, as timm publishes them, in float16."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "resnet10t.safetensors"
     model = timm.create_model("resnet10t", pretrained=False)
@@ -24,12 +24,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_weights_of_a_file_load_and_its_classifier_is_left_out_aloud(
+def test_weights_load_from_a_file_and_the_ignored_classifier_is_logged(
     weights: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="attire"):
         backbone = create_backbone("resnet10t", weights)
-    assert "left out its classifier (fc.bias, fc.weight)" in caplog.text
+    assert "ignored its classifier (fc.bias, fc.weight)" in caplog.text
     again = create_backbone("resnet10t", weights)
     assert weights_digest(backbone) == weights_digest(again) != weights_digest(create_backbone("resnet10t"))
     assert all(p.dtype == torch.float32 for p in backbone.parameters())
@@ -37,8 +37,8 @@ def test_weights_of_a_file_load_and_its_classifier_is_left_out_aloud(
     assert len(data_config(backbone)["mean"]) == 3
 
 
-def test_what_does_not_fit_is_told(weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"does not fit 'resnet18': .* Is it the file of another architecture"):
+def test_weights_that_do_not_fit_are_refused(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"does not fit 'resnet18': .* Is the file for another architecture"):
         create_backbone("resnet18", weights)
     with pytest.raises(WeightsError, match="cannot read the weights"):
         create_backbone("resnet10t", tmp_path / "none.safetensors")
@@ -60,14 +60,14 @@ def test_without_a_hub_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("name", ["resnet18.typo", "resnet18.nosuchtag", "resnet18.", "resnet18.a1_in1"])
 @pytest.mark.parametrize("weights", [None, "none"])
-def test_a_tag_that_timm_does_not_have_is_told_with_those_it_has(name: str, weights: str | None) -> None:
+def test_an_unknown_tag_is_refused_with_the_known_ones(name: str, weights: str | None) -> None:
     with pytest.raises(ConfigError, match=rf"backbone '{name}' is not a timm model.*resnet18\.a1_in1k"):
         create_backbone(name, weights)
 
 
-def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+def test_weights_with_nan_are_refused(tmp_path: Path) -> None:
     state = timm.create_model("resnet10t", pretrained=False, num_classes=0).state_dict()
     state["bn1.bias"][0] = torch.nan
     save_file(state, tmp_path / "resnet10t.safetensors")
-    with pytest.raises(WeightsError, match=r"no number \(NaN or infinite\), as in bn1\.bias"):
+    with pytest.raises(WeightsError, match=r"contains NaN or infinite values, first in bn1\.bias"):
         create_backbone("resnet10t", tmp_path / "resnet10t.safetensors")

@@ -40,23 +40,23 @@ def _words(decisions: Decisions) -> list[list[str]]:
     return [[words[i] for i in np.flatnonzero(row)] for row in decisions.chosen]
 
 
-def test_mode_is_the_same_for_every_product_and_silent_on_keys_without_labels() -> None:
-    found = baselines(TAXONOMY, TRAIN, TRUTH)[MODE]
-    assert _words(found) == [["Blue", "Polo"]] * 4
-    assert found.category.tolist() == [0, 0, 0, 0]
-    assert found.probability[0].tolist() == pytest.approx([2 / 6, 3 / 6, 1 / 6, 0, 1, 0, 0])
+def test_mode_is_the_same_for_every_product_and_leaves_keys_without_labels_open() -> None:
+    answers = baselines(TAXONOMY, TRAIN, TRUTH)[MODE]
+    assert _words(answers) == [["Blue", "Polo"]] * 4
+    assert answers.category.tolist() == [0, 0, 0, 0]
+    assert answers.probability[0].tolist() == pytest.approx([2 / 6, 3 / 6, 1 / 6, 0, 1, 0, 0])
 
 
 def test_mode_within_category_follows_the_true_category_and_falls_back_to_the_overall_mode() -> None:
-    found = baselines(TAXONOMY, TRAIN, TRUTH)[MODE_WITHIN_CATEGORY]
-    # Shirts: their own. Jeans: no neck. Hats: never seen, so the overall colour. No category: the overall mode.
-    assert _words(found) == [["Red", "Polo"], ["Blue"], ["Blue"], ["Blue", "Polo"]]
-    assert found.category.tolist() == TRUTH.category.tolist()
-    assert found.probability[0, :3].tolist() == pytest.approx([2 / 3, 0, 1 / 3])
+    answers = baselines(TAXONOMY, TRAIN, TRUTH)[MODE_WITHIN_CATEGORY]
+    # Shirts: their own mode. Jeans: no neck. Hats: not in train, so the overall colour. No category: the overall mode.
+    assert _words(answers) == [["Red", "Polo"], ["Blue"], ["Blue"], ["Blue", "Polo"]]
+    assert answers.category.tolist() == TRUTH.category.tolist()
+    assert answers.probability[0, :3].tolist() == pytest.approx([2 / 3, 0, 1 / 3])
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the myntra26 labels in ../shared")
-def test_the_known_level_on_myntra26() -> None:
+def test_the_reference_figures_on_myntra26() -> None:
     keys = json.loads((SHARED / "keys.json").read_text())
     with (SHARED / "public.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -65,9 +65,9 @@ def test_the_known_level_on_myntra26() -> None:
         keys={name: Key(categories=tuple(k["categories"]), values=tuple(k["values"])) for name, k in keys.items()},
     )
 
-    def targets(part: list[dict[str, str]]) -> Targets:
-        labels = [{k: (row[k],) for k in keys if row[k]} for row in part]
-        return encode(taxonomy, [row["category"] for row in part], labels)
+    def targets(rows: list[dict[str, str]]) -> Targets:
+        labels = [{k: (row[k],) for k in keys if row[k]} for row in rows]
+        return encode(taxonomy, [row["category"] for row in rows], labels)
 
     in_val = [int(row["group"], 16) % 4 == 0 for row in rows]
     train = targets([row for row, val in zip(rows, in_val, strict=True) if not val])

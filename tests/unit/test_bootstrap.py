@@ -15,7 +15,7 @@ def _mean_of(values: NDArray[np.float64]) -> Callable[[Weights], dict[str, NDArr
     return lambda weights: {"mean": (values @ weights) / weights.sum(axis=0)}
 
 
-def test_the_interval_of_a_mean_is_that_of_the_normal_distribution() -> None:
+def test_the_interval_of_a_mean_matches_the_normal_distribution() -> None:
     values = np.random.default_rng(0).normal(3, 1, 2000)
     low, high = intervals(_mean_of(values), [str(i) for i in range(2000)], resamples=2000)["mean"]
     error = 1.96 * values.std() / np.sqrt(2000)
@@ -24,15 +24,15 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_distribution() -> None:
 
 
 def test_products_of_one_group_are_drawn_together() -> None:
-    seen: list[Weights] = []
+    draws: list[Weights] = []
     groups = ["a", "b", "a", "c", "b"]
 
     def figures(weights: Weights) -> dict[str, NDArray[np.float64]]:
-        seen.append(weights)
+        draws.append(weights)
         return {"first": weights[0].astype(float)}
 
     intervals(figures, groups, resamples=120)
-    weights = np.concatenate(seen, axis=1)
+    weights = np.concatenate(draws, axis=1)
     assert weights.shape == (5, 120)
     np.testing.assert_array_equal(weights[0], weights[2])
     np.testing.assert_array_equal(weights[1], weights[4])
@@ -47,7 +47,7 @@ def test_copies_of_a_product_do_not_narrow_its_interval() -> None:
     assert copied == pytest.approx(alone)
 
 
-def test_equal_seeds_give_equal_intervals_and_row_order_does_not_matter() -> None:
+def test_equal_seeds_give_equal_intervals_in_any_row_order() -> None:
     values, groups = np.random.default_rng(2).normal(0, 1, 100), [f"g{i:03}" for i in range(100)]
     order = np.random.default_rng(3).permutation(100)
     first = intervals(_mean_of(values), groups, seed=5)["mean"]
@@ -60,6 +60,6 @@ def test_nan_resamples_are_left_out_and_all_nan_stays_nan() -> None:
         values = weights[0].astype(float)
         return {"some": np.where(values > 0, values, np.nan), "none": np.full(len(values), np.nan)}
 
-    found = intervals(figures, ["a", "b", "c"])
-    assert found["some"].low == 1
-    assert np.isnan(found["none"]).all()
+    result = intervals(figures, ["a", "b", "c"])
+    assert result["some"].low == 1
+    assert np.isnan(result["none"]).all()

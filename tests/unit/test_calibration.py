@@ -1,4 +1,4 @@
-"""Calibration: temperatures that generated the labels are found again, and thresholds keep what they promise."""
+"""Calibration: the temperatures that generated the labels are recovered, and thresholds keep their promise."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ TAXONOMY = Taxonomy(
 
 
 def draw(n: int, temperature: float, seed: int = 0) -> tuple[Targets, np.ndarray, np.ndarray]:
-    """Labels drawn from the probabilities that logits / temperature stand for; `rare` is known for 1 in 100."""
+    """Labels sampled from softmax(logits / temperature); `rare` is known for 1 product in 100."""
     rng = np.random.default_rng(seed)
     category, logits = rng.normal(0, 3, (n, 2)).astype(np.float32), rng.normal(0, 3, (n, 5)).astype(np.float32)
     hot = np.zeros((n, 5), dtype=bool)
     for columns in (slice(0, 3), slice(3, 5)):
         p = np.exp(logits[:, columns] / temperature)
-        drawn = (p.cumsum(1) / p.sum(1, keepdims=True) < rng.random((n, 1))).sum(1)
-        hot[np.arange(n), columns.start + drawn] = True
+        value = (p.cumsum(1) / p.sum(1, keepdims=True) < rng.random((n, 1))).sum(1)
+        hot[np.arange(n), columns.start + value] = True
     known = np.column_stack([np.ones(n, bool), np.arange(n) % 100 == 0])
     hot &= known[:, [0, 0, 0, 1, 1]]
     p = np.exp(category / temperature)
@@ -46,20 +46,20 @@ def draw(n: int, temperature: float, seed: int = 0) -> tuple[Targets, np.ndarray
     return Targets(truth, hot, np.where(known, State.KNOWN, State.UNKNOWN).astype(np.int8)), category, logits
 
 
-def test_the_temperature_of_the_labels_is_found() -> None:
+def test_the_temperature_of_the_labels_is_recovered() -> None:
     calibration = fit_calibration(TAXONOMY, DecisionRule(), *draw(5000, temperature=2.0))
     assert calibration.category_temperature == pytest.approx(2, rel=0.08)
     assert calibration.temperature[0] == pytest.approx(2, rel=0.08)
     assert calibration.temperature[1] == pytest.approx(2, rel=0.3), "a rare key follows the others"
 
 
-def test_a_rare_key_keeps_to_the_common_temperature() -> None:
+def test_a_rare_key_stays_near_the_common_temperature() -> None:
     truth, category, logits = draw(400, temperature=2.0)
-    found = fit_calibration(TAXONOMY, DecisionRule(), truth, category, logits).temperature
-    assert abs(np.log(found[1] / found[0])) < 0.7, "4 labels cannot move it far"
+    temperature = fit_calibration(TAXONOMY, DecisionRule(), truth, category, logits).temperature
+    assert abs(np.log(temperature[1] / temperature[0])) < 0.7, "4 labels cannot move it far"
 
 
-def test_calibrated_confidence_means_what_it_says() -> None:
+def test_calibration_lowers_the_calibration_error() -> None:
     calibration = fit_calibration(TAXONOMY, DecisionRule(), *draw(5000, temperature=2.0))
     truth, category, logits = draw(5000, temperature=2.0, seed=1)
     truth = truth._replace(category=category.argmax(1))
@@ -71,7 +71,7 @@ def test_calibrated_confidence_means_what_it_says() -> None:
 
 
 @pytest.mark.parametrize("precision", [0.9, 0.95, 0.99])
-def test_accepted_answers_are_right_as_often_as_wanted(precision: float) -> None:
+def test_accepted_answers_reach_the_promised_precision(precision: float) -> None:
     calibration = fit_calibration(TAXONOMY, DecisionRule(), *draw(5000, temperature=0.8))
     truth, category, logits = draw(5000, temperature=0.8, seed=1)
     decisions = decide(TAXONOMY, DecisionRule(), *calibration.scale(TAXONOMY, category, logits))
@@ -83,7 +83,7 @@ def test_accepted_answers_are_right_as_often_as_wanted(precision: float) -> None
 
 
 def answers(confidence: list[float], right: list[bool], value: int = 0) -> tuple[Targets, Decisions]:
-    """Answers `value` of the key `common`, of which nothing else is known."""
+    """Answers `value` of the key `common` with their labels; no other key has a label."""
     n = len(confidence)
     chosen, hot = np.zeros((n, 5), bool), np.zeros((n, 5), bool)
     chosen[:, value] = True
@@ -112,25 +112,25 @@ def test_a_value_that_is_wrong_more_often_than_it_claims_gets_a_higher_threshold
     bad = answers([0.9] * 100, [True] * 60 + [False] * 40, value=1)
     thresholds = fit_thresholds(TAXONOMY, *together(good, bad), 0.95)
     assert thresholds[0] <= 0.9 < thresholds[1]
-    assert thresholds[0] < thresholds[2] < thresholds[1], "of the third value nothing is known"
+    assert thresholds[0] < thresholds[2] < thresholds[1], "the third value has no answers"
 
 
-def test_luck_moves_a_rare_value_less_than_evidence_moves_a_common_one() -> None:
+def test_few_answers_move_a_threshold_less_than_many() -> None:
     def shift(lucky: int) -> float:
         common = answers([0.9] * 500, [True] * 480 + [False] * 20, value=0)
         rare = answers([0.9] * lucky, [True] * lucky, value=1)
-        _, own, unknown, *_ = np.array(fit_thresholds(TAXONOMY, *together(common, rare), 0.9))
-        return float(np.log(unknown / (1 - unknown)) - np.log(own / (1 - own)))
+        _, rare_value, unseen, *_ = np.array(fit_thresholds(TAXONOMY, *together(common, rare), 0.9))
+        return float(np.log(unseen / (1 - unseen)) - np.log(rare_value / (1 - rare_value)))
 
     assert 0 < shift(3) < 0.1
     assert shift(3) < shift(30) < shift(300)
     assert shift(300) > 1
 
 
-def test_one_threshold_serves_all_values_that_mean_what_they_say() -> None:
-    surely = answers([0.99] * 300, [True] * 297 + [False] * 3, value=0)
-    hardly = answers([0.6] * 300, [True] * 180 + [False] * 120, value=1)
-    thresholds = fit_thresholds(TAXONOMY, *together(surely, hardly), 0.95)
+def test_calibrated_values_share_one_threshold() -> None:
+    confident = answers([0.99] * 300, [True] * 297 + [False] * 3, value=0)
+    unsure = answers([0.6] * 300, [True] * 180 + [False] * 120, value=1)
+    thresholds = fit_thresholds(TAXONOMY, *together(confident, unsure), 0.95)
     assert thresholds[0] == pytest.approx(0.99, abs=1e-3)
     assert 0.6 < thresholds[1] == pytest.approx(0.99, abs=1e-3)
 
@@ -141,14 +141,14 @@ def test_a_precision_that_was_not_fitted_is_refused() -> None:
         calibration.check(0.9)
 
 
-def test_several_values_are_as_sure_as_all_of_them_together() -> None:
+def test_the_confidence_of_several_values_is_their_joint_probability() -> None:
     taxonomy = Taxonomy(categories=("A",), keys={"many": Key(arity="many", categories=("A",), values=("p", "q", "r"))})
     chosen, probability = np.array([[True, True, False]]), np.array([[0.9, 0.8, 0.1]], np.float32)
     ones = np.ones((1, 1), np.float32)
     decisions = Decisions(np.zeros(1, np.int64), ones, probability, chosen, ones.astype(bool))
 
     def accepted(q: float) -> bool:
-        thresholds = {"0.95": (1.0, q, 1.0)}  # that of the least sure value counts
+        thresholds = {"0.95": (1.0, q, 1.0)}  # the threshold of the least confident value counts
         calibration = Calibration(category_temperature=1, temperature=(1,), thresholds=thresholds)
         return bool(calibration.accepted(taxonomy, decisions, 0.95)[0, 0])
 
@@ -156,16 +156,16 @@ def test_several_values_are_as_sure_as_all_of_them_together() -> None:
     assert not accepted(0.73)
 
 
-@pytest.mark.parametrize(("precision", "least"), [(0.9, 15), (0.95, 32), (0.99, 163)])
-def test_how_many_answers_a_promise_takes_if_all_are_right(precision: float, least: int) -> None:
-    nobody: np.ndarray = np.zeros(0)
-    assert answers_needed(nobody, nobody.astype(bool), precision) == least
-    assert answers_needed(np.full(5, 0.9), np.ones(5, bool), precision) == least
-    assert fit_thresholds(TAXONOMY, *answers([0.9] * (least - 1), [True] * (least - 1)), precision)[0] == NEVER
-    assert fit_thresholds(TAXONOMY, *answers([0.9] * least, [True] * least), precision)[0] < 1
+@pytest.mark.parametrize(("precision", "minimum"), [(0.9, 15), (0.95, 32), (0.99, 163)])
+def test_how_many_answers_are_needed_if_all_are_right(precision: float, minimum: int) -> None:
+    empty: np.ndarray = np.zeros(0)
+    assert answers_needed(empty, empty.astype(bool), precision) == minimum
+    assert answers_needed(np.full(5, 0.9), np.ones(5, bool), precision) == minimum
+    assert fit_thresholds(TAXONOMY, *answers([0.9] * (minimum - 1), [True] * (minimum - 1)), precision)[0] == NEVER
+    assert fit_thresholds(TAXONOMY, *answers([0.9] * minimum, [True] * minimum), precision)[0] < 1
 
 
-def test_more_are_needed_where_some_are_wrong_and_none_help_where_too_many_are() -> None:
+def test_wrong_answers_raise_the_number_needed_until_no_number_is_enough() -> None:
     confidence = np.full(100, 0.9)
     right = np.arange(100) >= 2  # 98%
     needed = answers_needed(confidence, right, 0.95)
@@ -175,7 +175,7 @@ def test_more_are_needed_where_some_are_wrong_and_none_help_where_too_many_are()
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_precision_is_promised_once_there_are_as_many_answers_as_are_needed(seed: int) -> None:
+def test_a_precision_is_promised_once_there_are_enough_answers(seed: int) -> None:
     n = int(np.random.default_rng(seed).integers(5, 60))
     calibration = fit_calibration(TAXONOMY, DecisionRule(), *draw(n, temperature=0.3, seed=seed))
     assert calibration.set_aside is not None
@@ -187,8 +187,8 @@ def test_a_precision_is_promised_once_there_are_as_many_answers_as_are_needed(se
         assert (calibration.shortfall(float(precision)) is None) == enough
 
 
-def test_a_shortfall_says_what_it_takes_and_what_can_be_promised() -> None:
-    def told(needed: int | None, answers: int = 20, reached: float = NEVER) -> str:
+def test_a_shortfall_says_what_is_needed_and_what_can_be_promised() -> None:
+    def message(needed: int | None, answers: int = 20, reached: float = NEVER) -> str:
         calibration = Calibration(
             category_temperature=1,
             temperature=(1, 1),
@@ -197,26 +197,26 @@ def test_a_shortfall_says_what_it_takes_and_what_can_be_promised() -> None:
         )
         return calibration.shortfall(0.95) or ""
 
-    assert told(40, reached=0.8) == (
-        "Nothing is filled at 95% precision: too few products were set aside to promise it. 20 answers of 12 products "
-        "that were set aside for it could be checked; it takes about 40, so 2.0 times as many products, or as much "
-        "larger a share. It can promise 90%."
+    assert message(40, reached=0.8) == (
+        "Nothing is filled at 95% precision: the calibration set is too small. It has 20 checked answers of 12 "
+        "products, and about 40 are needed. Use 2.0 times as many products, or a calibration share 2.0 times as large. "
+        "The bundle can promise 90%."
     )
-    assert "It can promise no precision; --fill all fills" in told(40)
-    assert "takes about 32." in told(32, answers=0)
-    assert "not even the surest were right so often" in told(None)
+    assert "The bundle can promise no precision: use --fill all" in message(40)
+    assert "and about 32 are needed. The bundle can promise" in message(32, answers=0)
+    assert "even the most confident answers are not right that often" in message(None)
 
 
-def test_without_a_label_the_probabilities_stay_as_they_are() -> None:
+def test_without_labels_the_temperatures_are_1() -> None:
     truth, category, logits = draw(50, temperature=1)
-    nothing = Targets(np.full(50, -1), np.zeros_like(truth.hot), np.full_like(truth.state, State.UNKNOWN))
-    calibration = fit_calibration(TAXONOMY, DecisionRule(), nothing, category, logits)
+    unlabelled = Targets(np.full(50, -1), np.zeros_like(truth.hot), np.full_like(truth.state, State.UNKNOWN))
+    calibration = fit_calibration(TAXONOMY, DecisionRule(), unlabelled, category, logits)
     assert calibration.category_temperature == pytest.approx(1, abs=0.01)
     assert calibration.temperature == pytest.approx((1, 1), abs=0.01)
     assert calibration.promised == ()
 
 
-def test_keys_that_nobody_taught_do_not_calibrate_others() -> None:
+def test_keys_without_labels_in_training_do_not_calibrate_others() -> None:
     truth, category, logits = draw(400, temperature=1)
     taught = np.array([False, True])
     calibration = fit_calibration(TAXONOMY, DecisionRule(), truth, category, logits, taught)

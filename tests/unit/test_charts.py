@@ -1,4 +1,4 @@
-"""What is drawn is what was computed: positions are read back out of the SVG."""
+"""Charts show the computed values: positions are read back from the SVG."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ WIDTH, HEIGHT = charts.PLOT_PX
 
 
 def spots(svg: str, colour: str) -> list[tuple[float, float]]:
-    """Where marks filled with the colour stand, in px from the upper left corner of the axes."""
-    found = re.findall(rf'transform="translate\(([\d.]+),([\d.]+)\)"[^>]*fill="var\(--{colour}\)"', svg)
-    return [(float(x), float(y)) for x, y in found]
+    """Positions of the marks filled with the colour, in px from the top left corner of the axes."""
+    positions = re.findall(rf'transform="translate\(([\d.]+),([\d.]+)\)"[^>]*fill="var\(--{colour}\)"', svg)
+    return [(float(x), float(y)) for x, y in positions]
 
 
-def test_the_operating_point_stands_where_it_was_measured() -> None:
+def test_the_operating_point_is_drawn_at_its_coverage_and_precision() -> None:
     curve = Curve(np.array([0.25, 0.5, 1.0]), np.array([1.0, 0.9, 0.75]))
     title, svg = charts.precision_coverage(curve, (0.5, 0.9))
     assert "50.0% filled, 90.0% right" in title
@@ -44,7 +44,7 @@ def test_without_thresholds_there_is_no_operating_point() -> None:
     assert not spots(svg, "warm")
 
 
-def test_a_long_curve_is_thinned_to_its_own_points() -> None:
+def test_a_long_curve_is_thinned_to_a_subset_of_its_points() -> None:
     curve = Curve(np.linspace(0.001, 0.9, 5000), np.linspace(1, 0.8, 5000))
     points = charts.thinned(curve)
     assert len(points) <= charts.POINTS
@@ -57,13 +57,13 @@ def test_reliability_has_a_dot_and_a_tooltip_for_each_bin() -> None:
     bins = key_reliability(judged().matches)
     title, svg = charts.reliability(bins, "the keys")
     assert f"ECE {bins.error:.3f} over {bins.answers.sum():,} answers" in title
-    there = np.flatnonzero(bins.answers)
-    dots = spots(svg, "accent")[: len(there)]
-    tall = HEIGHT - 74
+    filled_bins = np.flatnonzero(bins.answers)
+    dots = spots(svg, "accent")[: len(filled_bins)]
+    height = HEIGHT - 74
     assert dots == [
-        pytest.approx((bins.confidence[i] * WIDTH, tall * (1 - bins.precision[i])), abs=1e-6) for i in there
+        pytest.approx((bins.confidence[i] * WIDTH, height * (1 - bins.precision[i])), abs=1e-6) for i in filled_bins
     ]
-    for i in there:
+    for i in filled_bins:
         assert svg.count(f"<title>{bins.answers[i]:,} answers: confidence {bins.confidence[i]:.3f}") >= 2
 
 
@@ -74,10 +74,10 @@ def test_no_answers_draw_an_empty_chart() -> None:
 
 
 def test_a_heat_map_has_its_cells_and_nothing_else() -> None:
-    cells = [Cell("a", "x", 0.5, "50", "a <told> & more"), Cell("b", "y", 0.0, "0", "b told")]
-    svg = charts.heat_map(cells, ["a", "b"], ["x", "y", "z"], "what it is")
-    assert re.findall(r"<title>(.*?)</title>", svg) == ["a &lt;told&gt; &amp; more", "b told"]
-    assert 'aria-label="what it is"' in svg
+    cells = [Cell("a", "x", 0.5, "50", "a <b> & more"), Cell("b", "y", 0.0, "0", "b")]
+    svg = charts.heat_map(cells, ["a", "b"], ["x", "y", "z"], "a description")
+    assert re.findall(r"<title>(.*?)</title>", svg) == ["a &lt;b&gt; &amp; more", "b"]
+    assert 'aria-label="a description"' in svg
     assert re.findall(r">(50|0|x|y|z|a|b)</text>", svg).count("z") == 1
     assert 'opacity="0.265"' in svg  # halfway between the faintest and the strongest
     assert "http" not in svg

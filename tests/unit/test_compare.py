@@ -33,39 +33,39 @@ def write(tmp_path: Path) -> Write:
 
 def test_a_report_does_not_differ_from_itself(write: Write) -> None:
     folder = write("a", judged())
-    found = compare(folder, folder)
-    for difference in [*found.figures.values(), found.keys["colour"]]:
+    comparison = compare(folder, folder)
+    for difference in [*comparison.figures.values(), comparison.keys["colour"]]:
         assert (difference.value, difference.low, difference.high) == (0, 0, 0)
         assert not difference.beyond_chance
-    assert found.figures.keys() == FIGURES.keys()
-    assert (found.products, found.groups) == (120, 60)
-    assert np.isnan(found.keys["silent"].value), "nobody stated it"
-    assert "B is better in 0 and A in 0" in comparison_verdict(found)
+    assert comparison.figures.keys() == FIGURES.keys()
+    assert (comparison.products, comparison.groups) == (120, 60)
+    assert np.isnan(comparison.keys["silent"].value), "it has no labels"
+    assert "B is better in 0 and A in 0" in comparison_verdict(comparison)
 
 
 def test_differences_are_those_of_the_figures_with_paired_intervals(write: Write) -> None:
     first, second = judged(skill=3), judged(skill=3.3)  # the same noise, a little more signal
-    found = compare(write("a", first), write("b", second))
+    comparison = compare(write("a", first), write("b", second))
     of_a, of_b = headline(first.matches), headline(second.matches)
-    for name, difference in found.figures.items():
+    for name, difference in comparison.figures.items():
         assert (difference.a, difference.b) == (of_a[name], of_b[name])
         assert difference.value == pytest.approx(of_b[name] - of_a[name], abs=1e-12)
         assert difference.low <= difference.value <= difference.high
     taxonomy = first.taxonomy
     iou = [per_key(taxonomy, side.matches)["iou"] for side in (first, second)]
-    assert found.keys["neck"].value == pytest.approx(iou[1][1] - iou[0][1])
-    assert found.known["neck"] == first.matches.known[:, 1].sum()
-    difference = found.figures["attribute_iou"]
+    assert comparison.keys["neck"].value == pytest.approx(iou[1][1] - iou[0][1])
+    assert comparison.known["neck"] == first.matches.known[:, 1].sum()
+    difference = comparison.figures["attribute_iou"]
     alone = [score_report(side, {}, PROVENANCE).figures["attribute_iou"] for side in (first, second)]
     unpaired = np.linalg.norm([score.high - score.low for score in alone])
     assert difference.high - difference.low < 0.6 * unpaired
 
 
 def test_a_real_difference_is_beyond_chance(write: Write) -> None:
-    found = compare(write("a", judged(skill=0.5)), write("b", judged(skill=4)))
-    assert better("attribute_iou", found.figures["attribute_iou"]) == "B"
-    assert "B" in comparison_sheets(found)[0].rows[2]
-    page = comparison_page(found, "runs/a", "<b>")
+    comparison = compare(write("a", judged(skill=0.5)), write("b", judged(skill=4)))
+    assert better("attribute_iou", comparison.figures["attribute_iou"]) == "B"
+    assert "B" in comparison_sheets(comparison)[0].rows[2]
+    page = comparison_page(comparison, "runs/a", "<b>")
     assert "&lt;b&gt;" in page
     assert not re.search(r"https?:|src=|@import|url\(|<link", page)
 
@@ -78,17 +78,17 @@ def test_lower_is_better_for_errors() -> None:
 
 
 def test_a_bundle_without_thresholds_can_be_compared(write: Write) -> None:
-    found = compare(write("a", judged(calibrated=False)), write("b", judged()))
-    coverage = found.figures["coverage_95"]
+    comparison = compare(write("a", judged(calibrated=False)), write("b", judged()))
+    coverage = comparison.figures["coverage_95"]
     assert np.isnan([coverage.a, coverage.value, coverage.low]).all()
     assert coverage.b > 0
-    assert comparison_sheets(found)[0].rows[6][-3:] == ("–", "–", "–")
+    assert comparison_sheets(comparison)[0].rows[6][-3:] == ("–", "–", "–")
 
 
-def test_other_questions_cannot_be_compared(write: Write) -> None:
+def test_reports_on_different_data_cannot_be_compared(write: Write) -> None:
     a = write("a", judged())
     b = Path(shutil.copytree(a, a.with_name("b")))
-    for change, told in (
+    for change, message in (
         ({"catalog": "d" * 64}, "different catalogs"),
         ({"splits": "6" * 64}, "different splits"),
         ({"split": "test"}, "different splits"),
@@ -96,7 +96,7 @@ def test_other_questions_cannot_be_compared(write: Write) -> None:
     ):
         scores = read_report(a).model_copy(update={"provenance": PROVENANCE.model_copy(update=change)})
         (b / "scores.json").write_text(scores.model_dump_json())
-        with pytest.raises(ReportError, match=f"{told}. Evaluate both bundles on the same part"):
+        with pytest.raises(ReportError, match=f"{message}. Evaluate both bundles on the same split"):
             compare(a, b)
     shutil.copy(a / "scores.json", b)
     products, pairs = pl.read_parquet(b / "products.parquet"), pl.read_parquet(b / "pairs.parquet")
@@ -106,6 +106,6 @@ def test_other_questions_cannot_be_compared(write: Write) -> None:
         compare(a, b)
 
 
-def test_a_directory_without_a_report_is_told(tmp_path: Path) -> None:
+def test_a_directory_without_a_report_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"has no scores.json: expected a directory"):
         compare(tmp_path, tmp_path)

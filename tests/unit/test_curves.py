@@ -1,4 +1,4 @@
-"""Curves and tables against counting by hand, and against the figures they stand behind."""
+"""Curves and tables against counts by hand, and against the headline figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_precision_and_coverage_by_hand() -> None:
         confidence=np.array([[0.9], [0.5], [0.5], [1.0], [0.99]], dtype=np.float32),
     )
     coverage, precision = curves.precision_coverage(m)
-    # 4 known pairs, of which 3 are answered; the two of equal confidence are taken together.
+    # 3 of 4 known pairs are answered; the two of equal confidence share a point.
     np.testing.assert_allclose(coverage, [1 / 4, 3 / 4])
     np.testing.assert_allclose(precision, [1, 2 / 3])
 
@@ -52,13 +52,13 @@ def test_the_error_of_the_bins_is_the_figure() -> None:
 
 
 def test_category_tables() -> None:
-    said = DECISIONS._replace(category=np.where(np.arange(120) < 3, -1, DECISIONS.category))
-    count = curves.category_confusion(TRUTH, said)
-    answered = said.category >= 0
-    expected = confusion_matrix(TRUTH.category[answered], said.category[answered], labels=range(3))
+    decisions = DECISIONS._replace(category=np.where(np.arange(120) < 3, -1, DECISIONS.category))
+    count = curves.category_confusion(TRUTH, decisions)
+    answered = decisions.category >= 0
+    expected = confusion_matrix(TRUTH.category[answered], decisions.category[answered], labels=range(3))
     np.testing.assert_array_equal(count[:, :3], expected)
     assert count[:, 3].sum() == 3
-    bins = curves.category_reliability(TRUTH, said)
+    bins = curves.category_reliability(TRUTH, decisions)
     assert bins.answers.sum() == 117
     assert np.nansum(bins.answers * bins.precision) == pytest.approx(np.trace(expected))
 
@@ -71,7 +71,7 @@ def test_confusion_of_a_key_with_one_value() -> None:
     expected = confusion_matrix(TRUTH.hot[stated][:, columns].argmax(axis=1), chosen[stated], labels=range(3))
     np.testing.assert_array_equal(count, expected[:2])
     assert count.sum() == MATCHES.known[:, 1].sum()
-    assert count[:, 2].sum() > 0, "some are left open, for the category was taken to rule the key out"
+    assert count[:, 2].sum() > 0, "some are left open, because the predicted category rules the key out"
 
 
 def test_confusion_of_a_key_with_several_values_by_hand() -> None:
@@ -89,8 +89,8 @@ def test_iou_of_keys_within_categories() -> None:
     shirts = TRUTH.category == 0
     assert count[0, 1] == MATCHES.known[shirts, 1].sum()
     assert iou[0, 1] == pytest.approx(MATCHES.iou[shirts & MATCHES.known[:, 1], 1].mean())
-    assert np.isnan(iou[:, 2]).all(), "nobody stated this key"
-    assert np.isnan(iou[2]).all(), "no product is of this category"
+    assert np.isnan(iou[:, 2]).all(), "this key has no labels"
+    assert np.isnan(iou[2]).all(), "this category has no products"
     np.testing.assert_allclose(
         np.nansum(iou * count, axis=0)[:2] / count.sum(axis=0)[:2], per_key(TAXONOMY, MATCHES)["iou"][:2]
     )

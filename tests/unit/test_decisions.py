@@ -33,23 +33,23 @@ def _softmax(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def test_typed_equals_a_plain_loop() -> None:
     category_logits, logits = _logits()
-    found = decide(TAXONOMY, TYPED, category_logits, logits)
+    decisions = decide(TAXONOMY, TYPED, category_logits, logits)
     for row in range(len(logits)):
         p = _softmax(category_logits[row])
-        assert found.category[row] == p.argmax()
-        np.testing.assert_allclose(found.category_probability[row], p, rtol=1e-5)
+        assert decisions.category[row] == p.argmax()
+        np.testing.assert_allclose(decisions.category_probability[row], p, rtol=1e-5)
         for a, (name, key) in enumerate(TAXONOMY.keys.items()):
             columns = TAXONOMY.columns[name]
             applies = sum(p[TAXONOMY.category_index[c]] for c in key.categories) > 0.5
-            assert found.applies[row, a] == applies
+            assert decisions.applies[row, a] == applies
             x = logits[row, columns]
             expected = _softmax(x) if key.arity == "one" else 1 / (1 + np.exp(-x))
-            np.testing.assert_allclose(found.probability[row, columns], expected, rtol=1e-5)
+            np.testing.assert_allclose(decisions.probability[row, columns], expected, rtol=1e-5)
             chosen = (np.arange(len(x)) == x.argmax()) | ((expected > 0.5) & (key.arity == "many"))
-            np.testing.assert_array_equal(found.chosen[row, columns], chosen & applies)
+            np.testing.assert_array_equal(decisions.chosen[row, columns], chosen & applies)
 
 
-def test_a_gate_asks_for_more_or_less_of_the_category_probability() -> None:
+def test_the_gate_is_the_category_probability_that_a_key_needs() -> None:
     category_logits = np.log(np.array([[0.6, 0.1, 0.3]], dtype=np.float32))
     logits = np.zeros((1, 9), dtype=np.float32)
     answered = {
@@ -59,36 +59,36 @@ def test_a_gate_asks_for_more_or_less_of_the_category_probability() -> None:
     assert answered == {0.5: [True, True, True], 0.65: [True, False, True], 0.8: [True, False, False]}
 
 
-def test_threshold_knows_no_gate() -> None:
+def test_the_threshold_rule_has_no_gate() -> None:
     category_logits, logits = _logits(1)
-    found = decide(TAXONOMY, THRESHOLD, category_logits, logits)
-    assert found.applies.all()
-    np.testing.assert_array_equal(found.chosen, logits > np.log(0.8 / 0.2))
+    decisions = decide(TAXONOMY, THRESHOLD, category_logits, logits)
+    assert decisions.applies.all()
+    np.testing.assert_array_equal(decisions.chosen, logits > np.log(0.8 / 0.2))
 
 
-def test_a_key_applies_by_the_mass_of_its_categories_not_by_the_first() -> None:
+def test_a_key_applies_by_the_total_probability_of_its_categories() -> None:
     category_logits = np.log(np.array([[0.3, 0.3, 0.4]], dtype=np.float32))
-    found = decide(TAXONOMY, TYPED, category_logits, np.zeros((1, 9), np.float32))
-    assert found.category[0] == 2
-    assert found.applies[0].tolist() == [True, False, True]
+    decisions = decide(TAXONOMY, TYPED, category_logits, np.zeros((1, 9), np.float32))
+    assert decisions.category[0] == 2
+    assert decisions.applies[0].tolist() == [True, False, True]
 
 
 def test_known_category_overrules_the_logits() -> None:
     category_logits, logits = _logits(2, n=3)
-    found = decide(TAXONOMY, TYPED, category_logits, logits, known_category=np.array([0, -1, 2]))
+    decisions = decide(TAXONOMY, TYPED, category_logits, logits, known_category=np.array([0, -1, 2]))
     free = decide(TAXONOMY, TYPED, category_logits, logits)
-    assert found.category[[0, 2]].tolist() == [0, 2]
-    assert found.category_probability[2].tolist() == [0, 0, 1]
-    np.testing.assert_array_equal(found.category_probability[1], free.category_probability[1])
-    assert found.applies[2].tolist() == [True, False, False]
+    assert decisions.category[[0, 2]].tolist() == [0, 2]
+    assert decisions.category_probability[2].tolist() == [0, 0, 1]
+    np.testing.assert_array_equal(decisions.category_probability[1], free.category_probability[1])
+    assert decisions.applies[2].tolist() == [True, False, False]
 
 
 def test_extreme_logits_stay_finite() -> None:
     logits = np.array([[1e4, -1e4, 0, 1e4, 1e4, -1e4, 1e4, 0, 3]], dtype=np.float32)
     with np.errstate(over="raise", invalid="raise"):
-        found = decide(TAXONOMY, TYPED, np.array([[1e4, 0, -1e4]], np.float32), logits)
-    assert np.isfinite(found.probability).all()
-    assert found.chosen[0].tolist() == [True, False, False, True, False, False, True, False, True]
+        decisions = decide(TAXONOMY, TYPED, np.array([[1e4, 0, -1e4]], np.float32), logits)
+    assert np.isfinite(decisions.probability).all()
+    assert decisions.chosen[0].tolist() == [True, False, False, True, False, False, True, False, True]
 
 
 def test_likeliest_takes_the_first_of_a_tie() -> None:
@@ -97,26 +97,26 @@ def test_likeliest_takes_the_first_of_a_tie() -> None:
 
 
 def test_no_products() -> None:
-    found = decide(TAXONOMY, TYPED, np.zeros((0, 3), np.float32), np.zeros((0, 9), np.float32))
-    assert found.chosen.shape == (0, 9)
+    decisions = decide(TAXONOMY, TYPED, np.zeros((0, 3), np.float32), np.zeros((0, 9), np.float32))
+    assert decisions.chosen.shape == (0, 9)
 
 
 def test_a_taxonomy_without_keys_still_gets_categories() -> None:
-    found = decide(
+    decisions = decide(
         Taxonomy(categories=("a", "b"), keys={}), TYPED, np.eye(2, dtype=np.float32), np.zeros((2, 0), np.float32)
     )
-    assert found.category.tolist() == [0, 1]
-    assert found.chosen.shape == (2, 0)
+    assert decisions.category.tolist() == [0, 1]
+    assert decisions.chosen.shape == (2, 0)
 
 
-def said(category: NDArray[np.float32], logits: NDArray[np.float32], rule: DecisionRule = TYPED) -> Prediction:
+def predict(category: NDArray[np.float32], logits: NDArray[np.float32], rule: DecisionRule = TYPED) -> Prediction:
     decisions = decide(TAXONOMY, rule, category, logits)
     return prediction(TAXONOMY, decisions, labelled(TAXONOMY, decisions.chosen), 0, "p1", "abc")
 
 
-def test_prediction_in_words() -> None:
+def test_a_prediction_has_values_confidence_and_alternatives() -> None:
     logits = np.array([[0, 2, 1, 0, 0, 3, 1, -5, -6]], dtype=np.float32)
-    shirt = said(np.array([[3, 1, 0]], np.float32), logits)
+    shirt = predict(np.array([[3, 1, 0]], np.float32), logits)
     assert (shirt.id, shirt.category, shirt.bundle) == ("p1", "Shirts", "abc")
     assert [c.value for c in shirt.category_alternatives] == ["Jeans", "Belts"]
     colour, style = shirt["colour"], shirt["style"]
@@ -125,17 +125,17 @@ def test_prediction_in_words() -> None:
     assert [a.value for a in colour.alternatives] == ["Green", "Red"]
     assert isinstance(style, Answer)
     assert style.values == ("Casual", "Formal")
-    assert style.confidence == pytest.approx(1 / (1 + np.exp(-1)) / (1 + np.exp(-3)), rel=1e-5)  # both are right
+    assert style.confidence == pytest.approx(1 / (1 + np.exp(-1)) / (1 + np.exp(-3)), rel=1e-5)  # both must be right
     assert [a.value for a in style.alternatives] == ["Sports", "Party"]
 
 
-def test_prediction_leaves_out_keys_that_do_not_apply_and_abstains_where_nothing_passes() -> None:
+def test_keys_that_do_not_apply_are_missing_and_keys_without_a_value_are_left_open() -> None:
     rule = DecisionRule(rule="threshold", threshold=0.8)
     logits = np.full((1, 9), -3, dtype=np.float32)
     category = np.array([[0, 9, 0]], np.float32)
-    style = said(category, logits, rule)["style"]
+    style = predict(category, logits, rule)["style"]
     assert isinstance(style, Abstained)
     assert len(style.alternatives) == 3
-    jeans = said(category, logits)
+    jeans = predict(category, logits)
     assert list(jeans.attributes) == ["colour", "style"]
-    assert isinstance(jeans["style"], Answer), "a key that applies has a value, the likeliest at least"
+    assert isinstance(jeans["style"], Answer), "a key that applies has at least its likeliest value"

@@ -1,4 +1,4 @@
-"""From a bundle and a catalog of real files to a report's directory."""
+"""Evaluate a bundle on a catalog of real files and write the report's directory."""
 
 from __future__ import annotations
 
@@ -52,62 +52,64 @@ def test_a_report_is_written_with_photos_split_and_evidence(
     common = balance(catalog, splits).filter(pl.col("count") >= RARE)
     largest = np.abs(common["deviation"].to_numpy()).max()
     assert abs(report.division.furthest[0].deviation) == pytest.approx(largest)
-    assert max(found.largest for found in report.division.balance) == pytest.approx(largest)
+    assert max(row.largest for row in report.division.balance) == pytest.approx(largest)
 
 
-def test_chosen_products_have_no_split_to_tell_of(catalog: Catalog, splits: Splits, untrained: ModelBundle) -> None:
+def test_a_report_on_chosen_products_has_no_split_summary(
+    catalog: Catalog, splits: Splits, untrained: ModelBundle
+) -> None:
     report = evaluate(untrained, catalog, splits.val[:10])
     assert report.division is None
     assert report.provenance.split == "10 chosen products"
-    assert report.provenance.splits == splits.digest, "baselines are fitted on its train part"
+    assert report.provenance.splits == splits.digest, "baselines are fitted on its train split"
     assert set(report.baselines) == {MODE, MODE_WITHIN_CATEGORY}
 
 
-def test_the_ids_of_a_part_are_that_part(catalog: Catalog, splits: Splits, untrained: ModelBundle) -> None:
-    named, given = evaluate(untrained, catalog, "val"), evaluate(untrained, catalog, splits.val[::-1])
-    assert given.model_dump_json() == named.model_dump_json()
-    assert given.baselines
-    assert given.division is not None
+def test_the_ids_of_a_split_equal_its_name(catalog: Catalog, splits: Splits, untrained: ModelBundle) -> None:
+    by_name, by_ids = evaluate(untrained, catalog, "val"), evaluate(untrained, catalog, splits.val[::-1])
+    assert by_ids.model_dump_json() == by_name.model_dump_json()
+    assert by_ids.baselines
+    assert by_ids.division is not None
 
 
-def test_baselines_learn_from_no_product_that_is_judged(
+def test_baselines_are_not_fitted_on_evaluated_products(
     catalog: Catalog, splits: Splits, untrained: ModelBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fitted: list[int] = []
+    sizes: list[int] = []
 
-    def learn(taxonomy: Taxonomy, train: Targets, truth: Targets) -> dict[str, Decisions]:
-        fitted.append(len(train.category))
+    def record_size(taxonomy: Taxonomy, train: Targets, truth: Targets) -> dict[str, Decisions]:
+        sizes.append(len(train.category))
         return baselines(taxonomy, train, truth)
 
-    monkeypatch.setattr("attire.evaluation.evaluate.baselines", learn)
+    monkeypatch.setattr("attire.evaluation.evaluate.baselines", record_size)
     evaluate(untrained, catalog, splits.train[:7] + splits.val)
-    assert fitted == [len(splits.train) - 7]
-    for whole in ("train", "all"):
-        report = evaluate(untrained, catalog, whole)
+    assert sizes == [len(splits.train) - 7]
+    for split in ("train", "all"):
+        report = evaluate(untrained, catalog, split)
         assert report.baselines == {}
-        assert "no other products of a train part are left" in verdict(report)
-    assert len(fitted) == 1
+        assert "no train products are left to fit one" in verdict(report)
+    assert len(sizes) == 1
 
 
-def test_a_bundle_that_learned_from_what_is_judged_is_told_of(
+def test_evaluating_training_products_gives_a_warning(
     catalog: Catalog, splits: Splits, untrained: ModelBundle, tmp_path: Path
 ) -> None:
-    def told(ids: Sequence[str] | str, of: Catalog = catalog, **provenance: Any) -> str:
+    def warning(ids: Sequence[str] | str, of: Catalog = catalog, **provenance: Any) -> str:
         spec = untrained.spec.model_copy(update={"provenance": {**untrained.provenance, **provenance}})
-        return choose(of, ids).learned(ModelBundle(untrained.path, spec, untrained.network)) or ""
+        return choose(of, ids).leakage(ModelBundle(untrained.path, spec, untrained.network)) or ""
 
-    own: dict[str, Any] = {"splits": splits.digest}
-    assert told("val", **own) == ""
-    assert told(splits.val[:5], **own) == ""
-    assert f"has learned from {len(splits.train)} of these {len(splits.train)} products" in told("train", **own)
-    assert "has learned from 3 of these 5 products" in told(splits.train[:3] + splits.val[:2], **own)
-    assert f"has learned from {len(splits.train)} of these {len(catalog)} products" in told("all", **own)
-    assert "trained on another split than the catalog has now" in told("val", splits="other")
-    assert "trained on another split than the catalog has now" in told("val", **own, start_splits="other")
-    assert "does not say on which split" in told("val")
+    same: dict[str, Any] = {"splits": splits.digest}
+    assert warning("val", **same) == ""
+    assert warning(splits.val[:5], **same) == ""
+    assert f"was trained on {len(splits.train)} of these {len(splits.train)} products" in warning("train", **same)
+    assert "was trained on 3 of these 5 products" in warning(splits.train[:3] + splits.val[:2], **same)
+    assert f"was trained on {len(splits.train)} of these {len(catalog)} products" in warning("all", **same)
+    assert "trained on another split of the catalog" in warning("val", splits="other")
+    assert "trained on another split of the catalog" in warning("val", **same, start_splits="other")
+    assert "does not record the split" in warning("val")
     unsplit = Catalog.open(shutil.copytree(catalog.path, tmp_path / "catalog"))
     (unsplit.path / "splits.json").unlink()
-    assert "The catalog is not split" in told(splits.val, unsplit, **own)
+    assert "The catalog is not split" in warning(splits.val, unsplit, **same)
     report = evaluate(untrained, unsplit, splits.val, out=tmp_path / "report")
     (note,) = (note for note in report.notes if "not split" in note)
     assert note in (tmp_path / "report" / "report.html").read_text()
@@ -115,19 +117,20 @@ def test_a_bundle_that_learned_from_what_is_judged_is_told_of(
     assert f"A: {note}" in compare(tmp_path / "report", tmp_path / "report").notes
 
 
-def test_products_that_cannot_be_judged_are_refused(catalog: Catalog, splits: Splits) -> None:
-    with pytest.raises(CatalogError, match="'vall' is not one of train, val, test, all; did you mean 'val'"):
+def test_unknown_splits_and_repeated_ids_are_refused(catalog: Catalog, splits: Splits) -> None:
+    message = r"'vall' is not a split; did you mean 'val'\? Expected one of train, val, test, all"
+    with pytest.raises(CatalogError, match=message):
         choose(catalog, "vall")
-    with pytest.raises(ConfigError, match="no product to judge"):
+    with pytest.raises(ConfigError, match="no products to evaluate"):
         choose(catalog, [])
-    with pytest.raises(ConfigError, match=f"product '{splits.val[0]}' is named twice"):
+    with pytest.raises(ConfigError, match=f"product '{splits.val[0]}' is listed twice"):
         choose(catalog, [*splits.val, splits.val[0]])
 
 
 def test_a_full_disk_leaves_no_report_that_looks_finished(
     catalog: Catalog, untrained: ModelBundle, tmp_path: Path
 ) -> None:
-    (tmp_path / "scores.json").write_text("of an earlier evaluation")
+    (tmp_path / "scores.json").write_text("from an earlier evaluation")
     with pytest.raises(StorageError, match=r"File too large\. Free space"), little_room(20_000):
         evaluate(untrained, catalog, "val", out=tmp_path)
     with pytest.raises(ReportError, match=r"no scores\.json"):
@@ -135,13 +138,13 @@ def test_a_full_disk_leaves_no_report_that_looks_finished(
 
 
 @pytest.mark.parametrize("content", [b"[" * 5000, b"[]", b'{"version": 1}', b"\xff"])
-def test_damaged_scores_are_told_in_a_line(tmp_path: Path, content: bytes) -> None:
+def test_damaged_scores_give_a_message_of_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "scores.json").write_bytes(content)
     with pytest.raises(ReportError, match=r"^[^\n]*scores\.json is damaged \([^\n]*run 'attire evaluate' again\.$"):
         read_report(tmp_path)
 
 
-def test_a_bundle_of_the_category_alone_has_a_report(catalog: Catalog, tmp_path: Path) -> None:
+def test_a_bundle_that_answers_only_the_category_has_a_report(catalog: Catalog, tmp_path: Path) -> None:
     words = Taxonomy(categories=catalog.taxonomy.categories)
     architecture = Architecture(backbone="resnet10t", hidden=8, shared=True)
     torch.manual_seed(0)
@@ -149,13 +152,13 @@ def test_a_bundle_of_the_category_alone_has_a_report(catalog: Catalog, tmp_path:
     report = evaluate(bundle, catalog, "val", out=tmp_path / "report")
     assert report.keys == ()
     assert not np.isnan(report.figures["category_accuracy"].value)
-    assert "answers the category alone" in (tmp_path / "report" / "report.html").read_text()
-    found = compare(tmp_path / "report", tmp_path / "report")
-    assert found.keys == {}
-    assert found.figures["category_accuracy"].value == 0
+    assert "answers only the category" in (tmp_path / "report" / "report.html").read_text()
+    comparison = compare(tmp_path / "report", tmp_path / "report")
+    assert comparison.keys == {}
+    assert comparison.figures["category_accuracy"].value == 0
 
 
-def test_other_verbs_do_not_wait_for_charts() -> None:
+def test_other_commands_do_not_import_the_chart_libraries() -> None:
     code = (
         "import sys, attire.cli, attire.evaluation.report_page; "
         "sys.exit(not {'altair', 'vl_convert'}.isdisjoint(sys.modules))"

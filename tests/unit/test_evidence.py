@@ -19,7 +19,7 @@ def write(evidence: Evidence, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("calibrated", [True, False])
-def test_every_figure_comes_back_from_the_files(tmp_path: Path, calibrated: bool) -> None:
+def test_every_figure_can_be_recomputed_from_the_files(tmp_path: Path, calibrated: bool) -> None:
     evidence = judged(calibrated=calibrated)
     category = np.where(np.arange(120) < 3, -1, evidence.decisions.category)
     evidence = Evidence(**{**vars(evidence), "decisions": evidence.decisions._replace(category=category)})
@@ -52,7 +52,7 @@ def test_pairs_can_be_read_by_people() -> None:
     assert len(row["probability"]) == 3
 
 
-def test_what_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
+def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"has no taxonomy.toml: expected a directory"):
         Evidence.read(tmp_path)
     write(judged(), tmp_path)

@@ -1,4 +1,4 @@
-"""Explanations: the map peaks where the answer comes from, in the photo's frame, and the bundle is left as it was."""
+"""Explanations: the heat map peaks at the evidence, in the photo's coordinates, and the bundle is not changed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GREY, RED, GREEN, BLUE = (90, 90, 90), (255, 60, 60), (60, 255, 60), (60, 60, 25
 
 
 class Means(nn.Module):
-    """A backbone whose map is the photo in cells of 8 px and whose features are the mean of each of its colours."""
+    """A backbone whose map is the photo averaged in cells of 8 px, and whose features are the mean of each channel."""
 
     def forward_features(self, pixels: Tensor) -> Tensor:
         return nn.functional.avg_pool2d(pixels, 8)
@@ -52,7 +52,7 @@ def colour_bundle(
     flip: bool = False,
     rule: Literal["typed", "threshold"] = "typed",
 ) -> ModelBundle:
-    """Its logit of each colour is the mean of that channel; of Shirts, of red, too."""
+    """A bundle whose logit of each colour is the mean of that channel; the logit of Shirts is the mean of red."""
     heads = Heads(3, TAXONOMY, Architecture(head="linear"))
     with torch.no_grad():
         for parameter in heads.parameters():
@@ -74,7 +74,7 @@ def colour_bundle(
 
 
 def patched(size: tuple[int, int], **patches: tuple[tuple[int, int, int], tuple[int, int, int, int]]) -> Image.Image:
-    """A grey photo of that size (width, height) with patches of a colour in a box."""
+    """A grey photo of `size` (width, height) with coloured patches, each a (colour, box)."""
     photo = Image.new("RGB", size, GREY)
     for colour, box in patches.values():
         photo.paste(colour, box)
@@ -84,65 +84,65 @@ def patched(size: tuple[int, int], **patches: tuple[tuple[int, int, int], tuple[
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("fit", ["pad", "squash", "crop"])
 @pytest.mark.parametrize("size", [(200, 200), (120, 300), (300, 120)])
-def test_the_map_peaks_where_the_answer_comes_from(
+def test_the_heat_map_peaks_at_the_evidence(
     fit: Literal["pad", "squash", "crop"], size: tuple[int, int], flip: bool
 ) -> None:
     width, height = size
-    x, y, half = width // 2 + 30, height // 2 - 25, 12  # inside what every fit sees, and off the middle
+    x, y, half = width // 2 + 30, height // 2 - 25, 12  # off centre, but inside the window of every fit
     box = (x - half, y - half, x + half, y + half)
     photo = patched(size, value=(RED, box), rival=(GREEN, (width - x, height - y, width - x + 8, height - y + 8)))
-    found = explain(colour_bundle(fit, flip=flip), photo, "colour")
-    assert (found.value, found.applies, found.warning) == ("red", True, "")
-    assert found.heat.shape == (height, width)
-    assert found.heat.dtype == np.float32
-    assert (found.heat.min(), found.heat.max()) == (0, 1)
-    centre = np.argwhere(found.heat > 0.9).mean(axis=0)
+    explanation = explain(colour_bundle(fit, flip=flip), photo, "colour")
+    assert (explanation.value, explanation.applies, explanation.warning) == ("red", True, "")
+    assert explanation.heat.shape == (height, width)
+    assert explanation.heat.dtype == np.float32
+    assert (explanation.heat.min(), explanation.heat.max()) == (0, 1)
+    centre = np.argwhere(explanation.heat > 0.9).mean(axis=0)
     cell = max(size) / 8
     assert abs(centre - (y, x)).max() < cell / 2
-    assert found.heat[: height // 8, : width // 8].max() < 0.1
+    assert explanation.heat[: height // 8, : width // 8].max() < 0.1
 
 
-def test_what_a_crop_does_not_show_has_no_heat() -> None:
-    photo = patched((300, 100), seen=(RED, (140, 40, 160, 60)), unseen=(RED, (0, 0, 60, 100)))
-    found = explain(colour_bundle("crop"), photo, "colour")
-    assert not found.heat[:, :100].any()
-    assert found.heat[50, 150] > 0.5
+def test_cropped_regions_have_no_heat() -> None:
+    photo = patched((300, 100), inside=(RED, (140, 40, 160, 60)), outside=(RED, (0, 0, 60, 100)))
+    explanation = explain(colour_bundle("crop"), photo, "colour")
+    assert not explanation.heat[:, :100].any()
+    assert explanation.heat[50, 150] > 0.5
 
 
 def test_another_value_has_another_map() -> None:
     photo = patched((160, 160), red=(RED, (0, 0, 60, 60)), green=(GREEN, (120, 120, 160, 160)))
     bundle = colour_bundle()
     red, green = explanations(bundle, [Question(photo, "colour", value) for value in ("RED", "green")])
-    assert (red.value, green.value) == ("red", "green"), "spelt as the taxonomy allows"
+    assert (red.value, green.value) == ("red", "green"), "spelt as in the taxonomy"
     assert red.heat[20, 20] > 0.7 > 0.1 > red.heat[140, 140]
     assert green.heat[140, 140] > 0.7 > 0.1 > green.heat[20, 20]
     assert red.confidence + green.confidence == pytest.approx(1)
-    assert [one.value for one in green.ranked] == ["red", "green"]
+    assert [candidate.value for candidate in green.ranked] == ["red", "green"]
     assert green.others.startswith("red ")
 
 
-def test_a_mixed_batch_equals_one_by_one() -> None:
+def test_a_mixed_batch_equals_single_questions() -> None:
     bundle, photo = colour_bundle(), patched((160, 160), red=(RED, (0, 0, 60, 60)), blue=(BLUE, (90, 90, 160, 160)))
     questions = [Question(photo, key) for key in ("tags", None, "colour", None, "tags")]
-    for question, found in zip(questions, explanations(bundle, questions, batch_size=3), strict=True):
+    for question, explanation in zip(questions, explanations(bundle, questions, batch_size=3), strict=True):
         alone = explain(bundle, photo, question.key)
-        assert (found.key, found.value, found.ranked) == (alone.key, alone.value, alone.ranked)
-        np.testing.assert_allclose(found.heat, alone.heat, atol=1e-6)
+        assert (explanation.key, explanation.value, explanation.ranked) == (alone.key, alone.value, alone.ranked)
+        np.testing.assert_allclose(explanation.heat, alone.heat, atol=1e-6)
 
 
 def test_a_key_that_does_not_apply_is_explained_with_a_warning() -> None:
     photo = patched((160, 160), red=(RED, (0, 0, 60, 60)), blue=(BLUE, (90, 90, 160, 160)))
-    found = explain(colour_bundle(), photo, "tags")
-    assert (found.category, found.applies) == ("Shirts", False)
-    assert found.warning == "tags does not apply to Shirts, the predicted category"
-    assert found.heat[140, 140] > 0.7
-    assert explain(colour_bundle(rule="threshold"), photo, "tags").applies, "the original asks every key"
+    explanation = explain(colour_bundle(), photo, "tags")
+    assert (explanation.category, explanation.applies) == ("Shirts", False)
+    assert explanation.warning == "tags does not apply to Shirts, the predicted category"
+    assert explanation.heat[140, 140] > 0.7
+    assert explain(colour_bundle(rule="threshold"), photo, "tags").applies, "the original method asks every key"
 
 
-def test_nothing_spoke_for_it() -> None:
-    found = explain(colour_bundle(), Image.new("RGB", (64, 64), RED), "colour", "green")
-    assert not found.heat.any()
-    assert found.warning == "nothing in the photo spoke for green"
+def test_a_value_without_evidence_has_a_warning() -> None:
+    explanation = explain(colour_bundle(), Image.new("RGB", (64, 64), RED), "colour", "green")
+    assert not explanation.heat.any()
+    assert explanation.warning == "nothing in the photo supports green"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_nothing_spoke_for_it() -> None:
     ],
 )
 @pytest.mark.parametrize("category", [True, False])
-def test_every_architecture_is_explained_and_left_as_it_was(architecture: dict[str, Any], category: bool) -> None:
+def test_every_architecture_is_explained_and_not_changed(architecture: dict[str, Any], category: bool) -> None:
     torch.manual_seed(0)
     built = Architecture.model_validate({"backbone": "resnet10t", "hidden": 8, **architecture})
     network = build_network(built, TAXONOMY)
@@ -168,7 +168,7 @@ def test_every_architecture_is_explained_and_left_as_it_was(architecture: dict[s
     heat = heat_maps(network, pixels, [0, 1], [[1], [0]], category=category)
     assert heat.shape == (2, 64, 96)
     assert heat.isfinite().all()
-    assert heat.any(), "what speaks against one value speaks for the other"
+    assert heat.any(), "evidence against one value is evidence for the other"
     for old, new in zip(before, network(pixels), strict=True):
         assert torch.equal(old, new)
     assert all(p.requires_grad and p.grad is None for p in network.parameters())
@@ -176,7 +176,7 @@ def test_every_architecture_is_explained_and_left_as_it_was(architecture: dict[s
     assert not network.training
 
 
-def test_the_category_of_two_networks_is_explained_by_its_own() -> None:
+def test_a_separate_category_network_explains_the_category() -> None:
     torch.manual_seed(0)
     heads = Heads(3, TAXONOMY, Architecture(head="linear"))
     blind = Means()
@@ -189,11 +189,11 @@ def test_the_category_of_two_networks_is_explained_by_its_own() -> None:
 
 def test_tokens_have_no_map() -> None:
     network = build_network(Architecture(backbone="test_vit", hidden=4), TAXONOMY).eval()
-    with pytest.raises(ConfigError, match="tokens of a photo, not a map"):
+    with pytest.raises(ConfigError, match="turns a photo into tokens, not a map"):
         heat_maps(network, torch.rand(1, 3, 160, 160), [0], [[1]], category=True)
 
 
-def test_what_is_wrong_is_told(tmp_path: Path) -> None:
+def test_wrong_photos_words_and_file_types_are_refused(tmp_path: Path) -> None:
     bundle, photo = colour_bundle(), Image.new("RGB", (64, 64))
     (tmp_path / "text.jpg").write_text("no photo")
     with pytest.raises(PhotoError, match=r"text\.jpg: text: expected one of"):
@@ -218,12 +218,12 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pictures_show_photo_heat_and_warning(tmp_path: Path) -> None:
     photo = patched((160, 200), red=(RED, (0, 0, 60, 60)), blue=(BLUE, (90, 90, 160, 160)))
-    right, odd = (explain(colour_bundle(), photo, key).picture() for key in ("colour", "tags"))
-    warned = (185, 28, 28)
-    assert warned not in {colour for _, colour in right.getcolors(1 << 20) or []}
-    assert warned in {colour for _, colour in odd.getcolors(1 << 20) or []}
-    sheet = grid([right, odd, right])
-    assert sheet.height == 2 * max(right.height, odd.height)
+    plain, warned = (explain(colour_bundle(), photo, key).picture() for key in ("colour", "tags"))
+    warning_colour = (185, 28, 28)
+    assert warning_colour not in {colour for _, colour in plain.getcolors(1 << 20) or []}
+    assert warning_colour in {colour for _, colour in warned.getcolors(1 << 20) or []}
+    sheet = grid([plain, warned, plain])
+    assert sheet.height == 2 * max(plain.height, warned.height)
     with pytest.raises(StorageError, match=r"sheet\.png: File too large\. Free space"), little_room(100):
         save(sheet, tmp_path / "new" / "sheet.png")
     save(sheet, tmp_path / "new" / "sheet.png")
@@ -232,4 +232,4 @@ def test_pictures_show_photo_heat_and_warning(tmp_path: Path) -> None:
 
 def test_hotter_is_brighter() -> None:
     grey = colours(np.linspace(0, 1, 50, dtype=np.float32)) @ np.array([0.299, 0.587, 0.114])
-    assert (np.diff(grey) > 0).all(), "also for eyes that tell no colours"
+    assert (np.diff(grey) > 0).all(), "also without colour vision"

@@ -1,4 +1,4 @@
-"""Exported engines: torch is the oracle, the gate refuses what answers otherwise, and only what is whole is opened."""
+"""Exported engines: they must agree with torch to be kept, and must be intact and up to date to be opened."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def make_bundle(folder: Path, taxonomy: Taxonomy, architecture: Architecture) ->
 
 @pytest.fixture(scope="module")
 def graph(untrained: ModelBundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The untrained network, traced once: that takes longest."""
+    """The untrained network, traced once because tracing is slow."""
     file = tmp_path_factory.mktemp("graph") / "graph.onnx"
     write_onnx(untrained, file)
     return file
@@ -68,26 +68,26 @@ def graph(untrained: ModelBundle, tmp_path_factory: pytest.TempPathFactory) -> P
 def exported(
     untrained: ModelBundle, catalog: Catalog, splits: Splits, graph: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Exported]:
-    """All four engines in a copy of the untrained bundle; a random network's near ties are let through.
+    """All four engines in a copy of the untrained bundle, calibrated on the train split.
 
-    They are calibrated on the train split.
+    The gate is replaced, because the near ties of a random network would not pass it.
     """
     assert splits.train
     path = tmp_path_factory.mktemp("exported") / "bundle"
     shutil.copytree(untrained.path, path)
-    made = {}
+    exports = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporting, "write_onnx", lambda _bundle, file: shutil.copy(graph, file))
         patch.setattr(exporting, "passes", lambda _parity, precision: precision != "bfloat16")
         for runtime, int8 in EXPORTS:
-            found = export(path, runtime, catalog.path, int8=int8)
-            made[found.folder.name] = found
-    return made
+            result = export(path, runtime, catalog.path, int8=int8)
+            exports[result.folder.name] = result
+    return exports
 
 
 @pytest.fixture
 def bundle(exported: dict[str, Exported], tmp_path: Path) -> ModelBundle:
-    """A copy of the bundle with its engines, to be damaged."""
+    """A copy of the bundle with its engines, which a test may damage."""
     shutil.copytree(exported["onnx"].folder.parents[1], tmp_path / "bundle")
     return ModelBundle.load(tmp_path / "bundle")
 
@@ -124,7 +124,7 @@ def test_a_float_engine_computes_what_torch_computes(bundle: ModelBundle, name: 
 
 
 @pytest.mark.parametrize("name", ["onnx-int8", "openvino-int8"])
-def test_an_int8_engine_is_small_and_near(bundle: ModelBundle, name: str, sample: Sample) -> None:
+def test_an_int8_engine_is_small_and_close_to_torch(bundle: ModelBundle, name: str, sample: Sample) -> None:
     ours = TorchEngine(bundle, "float32").logits(sample.pixels)
     for a, b in zip(ours, open_engine(bundle, name).logits(sample.pixels), strict=True):
         assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.99
@@ -149,7 +149,7 @@ def test_an_export_leaves_the_bundle_as_it_was(
     assert openvino.record.parity.photos == len(splits.train)
 
 
-def test_an_engine_that_answers_otherwise_is_not_kept(
+def test_an_engine_that_disagrees_with_torch_is_not_kept(
     bundle: ModelBundle, catalog: Catalog, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(graph: Path, file: Path, _scheme: Scheme | None, _sample: Sample) -> None:
@@ -162,21 +162,21 @@ def test_an_engine_that_answers_otherwise_is_not_kept(
     monkeypatch.setitem(MAKERS, "onnx", broken)
     with pytest.raises(ExportError, match=rf"(?s)was kept.*{len(splits.train)} photos.*Expected at least 99\.5%"):
         export(bundle, "onnx", catalog.path)
-    assert not engine_folder(bundle.path, "onnx").exists(), "the older engine was replaced by nothing"
+    assert not engine_folder(bundle.path, "onnx").exists(), "the older engine was removed"
     assert not list(bundle.path.glob(".export-*"))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_an_engine_without_numbers_is_not_kept(untrained: ModelBundle, sample: Sample, value: float) -> None:
+def test_an_engine_that_returns_nan_is_not_kept(untrained: ModelBundle, sample: Sample, value: float) -> None:
     torch_answers = Answers(*TorchEngine(untrained, "float32").logits(sample.pixels))
     category = torch_answers.category.copy()
     category[0, 0] = value
-    found = compare(untrained, sample, torch_answers, Answers(category, torch_answers.attributes))
-    assert not passes(found, "int8")
-    assert "answers that are no numbers" in exporting._refusal("onnx", [(Attempt("float32"), found)])
+    parity = compare(untrained, sample, torch_answers, Answers(category, torch_answers.attributes))
+    assert not passes(parity, "int8")
+    assert "returns NaN or infinite logits" in exporting._refusal("onnx", [(Attempt("float32"), parity)])
 
 
-def test_a_full_disk_leaves_the_engine_before(
+def test_a_full_disk_leaves_the_previous_engine(
     bundle: ModelBundle, catalog: Catalog, graph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporting, "write_onnx", lambda _bundle, file: shutil.copy(graph, file))
@@ -186,15 +186,15 @@ def test_a_full_disk_leaves_the_engine_before(
     assert not list(bundle.path.glob(".export-*"))
 
 
-def test_a_service_may_read_an_engine_as_the_umask_lets_it(exported: dict[str, Exported]) -> None:
+def test_engine_files_have_the_permissions_of_the_umask(exported: dict[str, Exported]) -> None:
     mask = os.umask(0)
     os.umask(mask)
-    for made in exported.values():
-        assert {stat.S_IMODE(file.stat().st_mode) for file in made.folder.iterdir()} == {0o666 & ~mask}
-        assert stat.S_IMODE(made.folder.stat().st_mode) == 0o777 & ~mask
+    for result in exported.values():
+        assert {stat.S_IMODE(file.stat().st_mode) for file in result.folder.iterdir()} == {0o666 & ~mask}
+        assert stat.S_IMODE(result.folder.stat().st_mode) == 0o777 & ~mask
 
 
-def test_a_share_of_equal_decisions(untrained: ModelBundle, sample: Sample) -> None:
+def test_the_gate_is_a_share_of_equal_decisions(untrained: ModelBundle, sample: Sample) -> None:
     ours = Answers(*TorchEngine(untrained, "float32").logits(sample.pixels))
     same = compare(untrained, sample, ours, ours)
     assert (same.answers, same.filled, same.logits) == (1, 1, 0)
@@ -204,13 +204,13 @@ def test_a_share_of_equal_decisions(untrained: ModelBundle, sample: Sample) -> N
     colour = untrained.taxonomy.columns["colour"]
     other = ours.attributes.copy()
     other[0, colour] = -other[0, colour]
-    found = compare(untrained, sample, ours, Answers(ours.category, other))
+    parity = compare(untrained, sample, ours, Answers(ours.category, other))
     count = len(sample.pixels) + int(decisions.applies.sum())
-    assert found.decisions == count
-    assert found.answers == pytest.approx(1 - 1 / count)
-    lost = same.model_copy(update={"iou": 0.80, "torch_iou": 0.81})
-    assert not passes(lost, "int8")
-    assert passes(lost.model_copy(update={"iou": 0.806}), "int8")
+    assert parity.decisions == count
+    assert parity.answers == pytest.approx(1 - 1 / count)
+    worse = same.model_copy(update={"iou": 0.80, "torch_iou": 0.81})
+    assert not passes(worse, "int8")
+    assert passes(worse.model_copy(update={"iou": 0.806}), "int8")
     assert not passes(same.model_copy(update={"filled": 0.98}), "int8")
     assert not passes(same.model_copy(update={"answers": 0.99}), "float32")
 
@@ -256,9 +256,9 @@ def test_every_kind_of_network_is_exported(catalog: Catalog, sample: Sample, tmp
         if bundle.title_reader:
             text = bundle.title_reader(["red shirt", "", "blue belt"])
             pairs.append((engine.titled_logits(pixels, text), reference.titled_logits(pixels, text)))
-            assert np.abs(pairs[1][1][1][0] - pairs[0][1][1][0]).max() > 0.01, "the title says something"
-        for found, expected in pairs:
-            for a, b in zip(found, expected, strict=True):
+            assert np.abs(pairs[1][1][1][0] - pairs[0][1][1][0]).max() > 0.01, "the title changes the logits"
+        for logits, expected in pairs:
+            for a, b in zip(logits, expected, strict=True):
                 np.testing.assert_allclose(a, b, atol=2e-4)
 
 
@@ -270,76 +270,76 @@ def test_titles_need_photos_and_a_graph_that_reads_them(bundle: ModelBundle) -> 
             engine.titled_logits(pixels, np.zeros((1, LONGEST), np.int32))
 
 
-def _stale(bundle: ModelBundle) -> None:
+def _make_stale(bundle: ModelBundle) -> None:
     spec = json.loads((bundle.path / SPEC).read_text())
     spec["decision"]["gate"] = 0.7
     (bundle.path / SPEC).write_text(json.dumps(spec))
 
 
-def _touched(bundle: ModelBundle) -> None:
+def _change_graph(bundle: ModelBundle) -> None:
     file = engine_folder(bundle.path, "onnx") / "model.onnx"
     file.write_bytes(file.read_bytes()[:-1] + b"x")
 
 
-def _without_numbers(bundle: ModelBundle) -> None:
-    """NaN in a layer, under a digest that agrees."""
+def _add_nan(bundle: ModelBundle) -> None:
+    """Put NaN into a layer, and update the digest."""
     file = engine_folder(bundle.path, "onnx") / "model.onnx"
     graph = onnx.load(file)
-    weights = next(one for one in graph.graph.initializer if "bias" in one.name)
+    weights = next(tensor for tensor in graph.graph.initializer if "bias" in tensor.name)
     weights.CopyFrom(onnx.numpy_helper.from_array(np.full(weights.dims, np.nan, np.float32), weights.name))
     onnx.save(graph, file)
     rewrite(bundle, "onnx", sha256={file.name: file_sha256(file)})
 
 
-def _of_other_words(bundle: ModelBundle) -> None:
-    """A graph with another number of categories, under a digest that agrees."""
+def _drop_category(bundle: ModelBundle) -> None:
+    """Remove a category from the graph's output, and update the digest."""
     file = engine_folder(bundle.path, "onnx") / "model.onnx"
     graph = onnx.load(file)
-    name, kept = graph.graph.output[0].name, helper.make_tensor("kept", onnx.TensorProto.INT64, [2], [0, 1])
+    name, columns = graph.graph.output[0].name, helper.make_tensor("columns", onnx.TensorProto.INT64, [2], [0, 1])
     for node in graph.graph.node:
-        node.output[:] = ["whole" if output == name else output for output in node.output]
-    graph.graph.node.append(helper.make_node("Gather", ["whole", "kept"], [name], axis=1))
-    graph.graph.initializer.append(kept)
+        node.output[:] = ["all" if output == name else output for output in node.output]
+    graph.graph.node.append(helper.make_node("Gather", ["all", "columns"], [name], axis=1))
+    graph.graph.initializer.append(columns)
     graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 2
     onnx.save(graph, file)
     rewrite(bundle, "onnx", sha256={file.name: file_sha256(file)})
 
 
-def _record(content: str) -> Callable[[ModelBundle], object]:
+def _write_record(content: str) -> Callable[[ModelBundle], object]:
     return lambda bundle: (engine_folder(bundle.path, "onnx") / RECORD).write_text(content)
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("damage", "message"),
     [
-        (_without_numbers, r"answers with what is no number \(NaN or infinite\).*attire export"),
-        (_of_other_words, r"answers with \[\(2, 2\), \(2, 5\)\] numbers, expected \[\(2, 3\), \(2, 5\)\]"),
-        (_record("[" * 5000 + "]" * 5000), r"engine\.json is damaged: nested too deep[^\n]*attire export[^\n]*$"),
-        (_record("[]"), r"engine\.json is damaged[^\n]*attire export[^\n]*$"),
+        (_add_nan, r"returns NaN or infinite logits.*attire export"),
+        (_drop_category, r"returns logits of shape \[\(2, 2\), \(2, 5\)\], expected \[\(2, 3\), \(2, 5\)\]"),
+        (_write_record("[" * 5000 + "]" * 5000), r"engine\.json is damaged: nested too deep[^\n]*attire export[^\n]*$"),
+        (_write_record("[]"), r"engine\.json is damaged[^\n]*attire export[^\n]*$"),
         (lambda b: rewrite(b, "onnx", sha256={}), r"engine\.json is damaged: sha256"),
         (
             lambda b: rewrite(b, "onnx", speed=read_record(b, "onnx").speed.model_dump() | {"torch_images_per_s": 0}),
             r"engine\.json is damaged: speed\.torch_images_per_s",
         ),
-        (_stale, r"exported from another bundle.*attire export .*--to onnx --photos"),
-        (_touched, r"model\.onnx is missing or not the file that was exported.*attire export"),
-        (lambda b: (engine_folder(b.path, "onnx") / "model.onnx").unlink(), "is missing or not the file"),
+        (_make_stale, r"is out of date: it was exported from bundle .*attire export .*--to onnx --photos"),
+        (_change_graph, r"model\.onnx is missing or has changed since it was exported.*attire export"),
+        (lambda b: (engine_folder(b.path, "onnx") / "model.onnx").unlink(), "is missing or has changed"),
         (lambda b: (engine_folder(b.path, "onnx") / RECORD).write_text("{"), r"engine\.json is damaged"),
         (lambda b: shutil.rmtree(engine_folder(b.path, "onnx")), r"has no engine 'onnx' \(exported: onnx-int8, "),
     ],
 )
-def test_what_is_not_whole_is_refused_and_passed_over_by_auto(
-    bundle: ModelBundle, harm: Callable[[ModelBundle], object], told: str
+def test_a_damaged_engine_is_refused_and_skipped_by_auto(
+    bundle: ModelBundle, damage: Callable[[ModelBundle], object], message: str
 ) -> None:
     at_speed(bundle, onnx=9, openvino=0.5, onnx_int8=0.5, openvino_int8=0.5)
-    harm(bundle)
-    harmed = ModelBundle.load(bundle.path)
-    with pytest.raises(BundleError, match=f"(?s){told}"):
-        open_engine(harmed, "onnx")
-    assert isinstance(open_engine(harmed), TorchEngine)
+    damage(bundle)
+    damaged = ModelBundle.load(bundle.path)
+    with pytest.raises(BundleError, match=f"(?s){message}"):
+        open_engine(damaged, "onnx")
+    assert isinstance(open_engine(damaged), TorchEngine)
 
 
-def test_auto_takes_the_fastest_that_can_be_opened(
+def test_auto_selects_the_fastest_engine_that_can_be_opened(
     bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "attire")
@@ -370,7 +370,7 @@ def test_auto_takes_the_fastest_that_can_be_opened(
         open_engine(bundle, "openvion")
 
 
-def test_a_sample_is_of_readable_photos(untrained: ModelBundle, catalog: Catalog, tmp_path: Path) -> None:
+def test_a_sample_has_readable_photos_only(untrained: ModelBundle, catalog: Catalog, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "bad.jpg").write_text("no photo")
@@ -378,8 +378,8 @@ def test_a_sample_is_of_readable_photos(untrained: ModelBundle, catalog: Catalog
         draw_sample(untrained, folder)
     for n, views in enumerate(catalog.photo_paths()[:4]):
         shutil.copy(views[0], folder / f"{n}.png")
-    drawn = draw_sample(untrained, folder)
-    assert (len(drawn.pixels), drawn.truth, drawn.text) == (4, None, None)
+    sample = draw_sample(untrained, folder)
+    assert (len(sample.pixels), sample.truth, sample.text) == (4, None, None)
     assert len(draw_sample(untrained, folder, 2).pixels) <= 2
     both = [draw_sample(untrained, catalog.path, 20) for _ in range(2)]
     np.testing.assert_array_equal(both[0].pixels, both[1].pixels)
@@ -387,14 +387,14 @@ def test_a_sample_is_of_readable_photos(untrained: ModelBundle, catalog: Catalog
     assert len(both[0].truth.category) == 20
 
 
-def test_multiplications_are_those_of_convolutions_and_layers(untrained: ModelBundle) -> None:
-    counted = 0
+def test_macs_are_those_of_convolutions_and_linear_layers(untrained: ModelBundle) -> None:
+    macs = 0
 
     def count(module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> None:
-        nonlocal counted
+        nonlocal macs
         weight = module.weight
         assert isinstance(weight, torch.Tensor)
-        counted += output[0].numel() * weight[0].numel()
+        macs += output[0].numel() * weight[0].numel()
 
     layers = (torch.nn.Conv2d, torch.nn.Linear)
     handles = [m.register_forward_hook(count) for m in untrained.network.modules() if isinstance(m, layers)]
@@ -404,37 +404,37 @@ def test_multiplications_are_those_of_convolutions_and_layers(untrained: ModelBu
         handle.remove()
     heads = untrained.network.heads.attributes
     assert isinstance(heads.weight, torch.Tensor)
-    assert multiplications(untrained) == counted + heads.weight.numel()
+    assert multiplications(untrained) == macs + heads.weight.numel()
 
 
 def test_an_inspection_shows_engines_and_faults(bundle: ModelBundle) -> None:
-    _touched(bundle)
-    found = inspect(bundle, speed=False)
-    assert [engine.name for engine in found.engines] == ["torch", "onnx-int8", "openvino", "openvino-int8"]
-    assert "not the file that was exported" in found.faults[0]
-    assert found.facts["words"] == f"3 categories, 2 keys, {bundle.taxonomy.width} values"
+    _change_graph(bundle)
+    inspection = inspect(bundle, speed=False)
+    assert [engine.name for engine in inspection.engines] == ["torch", "onnx-int8", "openvino", "openvino-int8"]
+    assert "has changed since it was exported" in inspection.faults[0]
+    assert inspection.facts["words"] == f"3 categories, 2 keys, {bundle.taxonomy.width} values"
     measured = inspect(bundle).engines
     assert all(engine.images_per_s for engine in measured)
     assert measured[0].ratio == 1
 
 
 def test_engines_take_turns_when_they_are_measured() -> None:
-    asked = []
+    calls = []
 
     class Fake:
         def __init__(self, name: str) -> None:
             self.name = name
 
         def logits(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            asked.append((self.name, len(pixels)))
+            calls.append((self.name, len(pixels)))
             return np.zeros((len(pixels), 1), np.float32), np.zeros((len(pixels), 1), np.float32)
 
     rates = images_per_s({"a": Fake("a"), "b": Fake("b")}, noise(3))
-    assert [name for name, _ in asked[:4]] == ["a", "b", "a", "b"]
-    assert {count for _, count in asked} == {32}
+    assert [name for name, _ in calls[:4]] == ["a", "b", "a", "b"]
+    assert {count for _, count in calls} == {32}
     assert all(rate > 0 for rate in rates.values())
 
 
-def test_a_record_survives_being_written(exported: dict[str, Exported]) -> None:
-    for made in exported.values():
-        assert EngineRecord.model_validate_json((made.folder / RECORD).read_bytes()) == made.record
+def test_a_record_can_be_written_and_read(exported: dict[str, Exported]) -> None:
+    for result in exported.values():
+        assert EngineRecord.model_validate_json((result.folder / RECORD).read_bytes()) == result.record

@@ -45,7 +45,7 @@ def test_the_most_confident_category_mistakes() -> None:
     assert sure[0] == decisions.category_probability[truth.category != decisions.category].max()
 
 
-def test_what_is_left_open_is_known_applies_and_was_not_sure_enough() -> None:
+def test_fields_left_open_have_a_label_apply_and_were_not_accepted() -> None:
     assert EVIDENCE.accepted is not None
     picks = gallery.left_open(EVIDENCE, 8)
     assert len(picks) == 8
@@ -58,7 +58,7 @@ def test_what_is_left_open_is_known_applies_and_was_not_sure_enough() -> None:
     assert gallery.left_open(judged(calibrated=False)) == []
 
 
-def test_a_card_says_what_was_stated_and_answered(tmp_path: Path) -> None:
+def test_a_card_shows_stated_and_answered_values(tmp_path: Path) -> None:
     Image.new("RGB", (600, 300), "red").save(tmp_path / "photo.png")
     pick = gallery.confident_mistakes(EVIDENCE, 1)[0]
     card = gallery.card(EVIDENCE, pick, [tmp_path / "photo.png"])
@@ -76,15 +76,15 @@ def test_a_card_says_what_was_stated_and_answered(tmp_path: Path) -> None:
     assert Image.open(io.BytesIO(base64.b64decode(content))).size == (144, 72)
 
 
-def test_mistakes_are_shown_with_what_spoke_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_shown_with_heat_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (40, 40), "white").save(tmp_path / "photo.png")
     photos = [[tmp_path / "photo.png"], [], [tmp_path / "photo.png"]]
     picks = [*gallery.confident_mistakes(EVIDENCE, 2), gallery.confident_category_mistakes(EVIDENCE, 1)[0]]
     cards = [gallery.card(EVIDENCE, pick, views) for pick, views in zip(picks, photos, strict=True)]
-    asked: list[Question] = []
+    requests: list[Question] = []
 
     def hot_corner(_bundle: object, questions: Sequence[Question]) -> Iterator[Explanation]:
-        asked.extend(questions)
+        requests.extend(questions)
         heat = np.zeros((40, 40), np.float32)
         heat[:20, :20] = 1
         for _ in questions:
@@ -93,11 +93,11 @@ def test_mistakes_are_shown_with_what_spoke_for_them(tmp_path: Path, monkeypatch
     monkeypatch.setattr(gallery, "explanations", hot_corner)
     bundle: Any = object()
     first, without_photo, category = gallery.with_heat_maps(bundle, cards, photos)
-    assert [question.key for question in asked] == [picks[0].key, None], "of a category mistake the category"
+    assert [question.key for question in requests] == [picks[0].key, None], "a category mistake explains the category"
     assert without_photo == cards[1]
     for card in (first, category):
-        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(card.second.split(",")[1]))).convert("L"))
-        assert shown[:18, :18].mean() > shown[22:, 22:].mean() + 50
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(card.second.split(",")[1]))).convert("L"))
+        assert picture[:18, :18].mean() > picture[22:, 22:].mean() + 50
 
     def missing(_bundle: object, _questions: object) -> Iterator[Explanation]:
         raise MissingExtraError("explaining an answer", "explain")

@@ -1,4 +1,4 @@
-"""The fused heads against separate modules, attention against its paper, and what every head must do."""
+"""Fused heads against separate modules, attention against its paper, and properties that every head must have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attire.taxonomy import Taxonomy
 
 
 def separate_modules(heads: FusedHeads, taxonomy: Taxonomy, features: int) -> nn.ModuleList:
-    """The same weights as 46 modules, as the original has them."""
+    """The same weights as one module per key, as in the original method."""
     hidden = heads.weight.shape[1]
     modules = nn.ModuleList()
     for i, key in enumerate(taxonomy.keys.values()):
@@ -53,37 +53,37 @@ def features(name: str) -> Tensor:
 
 
 @pytest.mark.parametrize("name", sorted(HEADS))
-def test_every_head_learns_what_it_is_told(name: str) -> None:
+def test_every_head_can_fit_a_target(name: str) -> None:
     torch.manual_seed(0)
     taxonomy = many_keys(7)
     head = HEADS[name](16, taxonomy, ARCHITECTURE, 0.0)
-    wanted = torch.randn(6, taxonomy.width, generator=torch.Generator().manual_seed(4))
+    target = torch.randn(6, taxonomy.width, generator=torch.Generator().manual_seed(4))
     optimizer = torch.optim.Adam(head.parameters(), lr=0.05)
     losses = []
     for _ in range(60):
         logits = head(features(name))
         assert logits.shape == (6, taxonomy.width)
-        loss = (logits - wanted).square().mean()
+        loss = (logits - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert all(p.grad is not None for p in head.parameters()), "a parameter without a part stops distributed training"
+    assert all(p.grad is not None for p in head.parameters()), "an unused parameter stops distributed training"
     assert losses[-1] < losses[0] / 10
 
 
 @pytest.mark.parametrize("name", sorted(HEADS))
-def test_every_head_reads_each_product_by_itself(name: str) -> None:
+def test_every_head_treats_products_independently(name: str) -> None:
     taxonomy = many_keys(7)
     head = HEADS[name](16, taxonomy, ARCHITECTURE, 0.0)
     together = head(features(name))
-    torch.testing.assert_close(torch.cat([head(own[None]) for own in features(name)]), together)
+    torch.testing.assert_close(torch.cat([head(one[None]) for one in features(name)]), together)
     assert head(1e4 * features(name)).isfinite().all()
 
 
 @pytest.mark.parametrize("name", sorted(HEADS))
 @pytest.mark.filterwarnings("error")
-def test_every_head_answers_nothing_where_there_are_no_keys(name: str) -> None:
+def test_every_head_has_no_outputs_without_keys(name: str) -> None:
     head = HEADS[name](16, Taxonomy(categories=("A",)), ARCHITECTURE, 0.0)
     assert head(features(name)).shape == (6, 0)
 
@@ -101,7 +101,7 @@ def attention(share: float, temperature: float) -> ResidualAttention:
     return ResidualAttention(16, many_keys(7), share, temperature)
 
 
-def test_attention_without_a_share_is_linear_on_average_pooled_features() -> None:
+def test_attention_with_share_0_is_linear_on_average_pooled_features() -> None:
     head = attention(0, 1)
     linear = LinearHeads(16, many_keys(7))
     linear.load_state_dict(head.state_dict())
@@ -110,17 +110,17 @@ def test_attention_without_a_share_is_linear_on_average_pooled_features() -> Non
 
 def test_attention_equals_the_paper_value_by_value() -> None:
     head = attention(0.3, 2)
-    found = head(MAP)
+    logits = head(MAP)
     for row, x in enumerate(MAP.flatten(2)):  # [F, positions]
         for column, m in enumerate(head.weight):
             evidence = torch.stack([x[:, j] @ m for j in range(x.shape[1])])
             s = (2 * evidence).exp() / (2 * evidence).exp().sum()
             specific = sum(s[j] * x[:, j] for j in range(x.shape[1]))
             expected = m @ (x.mean(1) + 0.3 * specific) + head.bias[column]
-            torch.testing.assert_close(found[row, column], expected)
+            torch.testing.assert_close(logits[row, column], expected)
 
 
-def test_the_hotter_the_attention_the_nearer_to_the_maximum() -> None:
+def test_attention_at_high_temperature_is_the_maximum() -> None:
     head = attention(1, 1e4)
     scores = F.conv2d(MAP, head.weight[:, :, None, None])
     torch.testing.assert_close(head(MAP), scores.mean((2, 3)) + scores.amax((2, 3)) + head.bias)

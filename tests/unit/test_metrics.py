@@ -1,4 +1,4 @@
-"""Every figure against scikit-learn or a plain loop over products."""
+"""Every figure is compared with scikit-learn or a plain loop over products."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ CASES = [_case(0, DecisionRule()), _case(1, DecisionRule()), _case(2, DecisionRu
 def test_category_figures_equal_scikit_learn(truth: Targets, decisions: Decisions) -> None:
     matches = match(TAXONOMY, truth, decisions)
     figures, table = headline(matches), per_category(matches)
-    there = truth.category >= 0
-    true, predicted = truth.category[there], decisions.category[there]
+    known_category = truth.category >= 0
+    true, predicted = truth.category[known_category], decisions.category[known_category]
     occur = np.unique(true)
     assert figures["category_accuracy"] == pytest.approx(accuracy_score(true, predicted))
     assert figures["category_f1"] == pytest.approx(f1_score(true, predicted, labels=occur, average="macro"))
@@ -79,25 +79,25 @@ def test_category_figures_equal_scikit_learn(truth: Targets, decisions: Decision
     np.testing.assert_allclose(table["recall"][occur], recall)
     np.testing.assert_allclose(table["f1"][occur], f1)
     np.testing.assert_array_equal(table["products"][occur], support)
-    assert table["predicted"].sum() == there.sum()
+    assert table["predicted"].sum() == known_category.sum()
 
 
 @pytest.mark.parametrize(("truth", "decisions"), CASES)
 def test_iou_equals_scikit_learn(truth: Targets, decisions: Decisions) -> None:
     known = labelled(TAXONOMY, truth.hot)
-    of_key, totals = {}, []
+    by_key, totals = {}, []
     for a, (name, columns) in enumerate(TAXONOMY.columns.items()):
         rows = known[:, a]
         true, chosen = truth.hot[rows, columns], decisions.chosen[rows, columns]
-        of_key[name] = jaccard_score(true, chosen, average="samples", zero_division=0)
-        totals += [of_key[name]] * int(rows.sum())
+        by_key[name] = jaccard_score(true, chosen, average="samples", zero_division=0)
+        totals += [by_key[name]] * int(rows.sum())
     matches = match(TAXONOMY, truth, decisions)
     figures, table = headline(matches), per_key(TAXONOMY, matches)
     assert figures["attribute_iou"] == pytest.approx(np.mean(totals))
     assert table["known"].tolist() == known.sum(axis=0).tolist()
-    assert known[:, 3].sum() < MIN_LABELS  # so "rare" has a row in the table and no part in the macro average
-    np.testing.assert_allclose(table["iou"], list(of_key.values()))
-    assert figures["macro_iou"] == pytest.approx(np.mean([of_key[k] for k in ("colour", "neck", "style")]))
+    assert known[:, 3].sum() < MIN_LABELS  # so "rare" is in the table but not in the macro average
+    np.testing.assert_allclose(table["iou"], list(by_key.values()))
+    assert figures["macro_iou"] == pytest.approx(np.mean([by_key[k] for k in ("colour", "neck", "style")]))
     same = truth.hot == decisions.chosen
     exact = [same[known[:, a], columns].all(axis=1).mean() for a, columns in enumerate(TAXONOMY.columns.values())]
     np.testing.assert_allclose(table["accuracy"], exact)
@@ -116,8 +116,8 @@ def test_map_equals_scikit_learn(truth: Targets, decisions: Decisions) -> None:
     matches = match(TAXONOMY, truth, decisions)
     assert headline(matches)["map"] == pytest.approx(np.mean(list(precisions.values())))
     for a, name in enumerate(TAXONOMY.keys):
-        of_key = [p for (key, _), p in precisions.items() if key == name]
-        expected = np.mean(of_key) if of_key else np.nan
+        by_key = [p for (key, _), p in precisions.items() if key == name]
+        expected = np.mean(by_key) if by_key else np.nan
         assert per_key(TAXONOMY, matches)["map"][a] == pytest.approx(expected, nan_ok=True)
 
 
@@ -141,7 +141,7 @@ def test_original_iou_and_spurious_rate_equal_a_loop_over_dictionaries(truth: Ta
     assert figures["spurious_rate"] == pytest.approx(np.mean(spurious))
 
 
-def test_a_stated_value_on_a_key_that_does_not_apply_is_known_and_scores_0_when_gated_away() -> None:
+def test_a_stated_value_of_a_key_that_does_not_apply_is_known_and_scores_0_if_left_open() -> None:
     truth = encode(TAXONOMY, ["Belts"], [{"neck": ("Polo",), "colour": ("Red",)}])
     logits = np.array([[9, 0, 0, 0, 9, 0, 0, 0, 0, 9, 0]], dtype=np.float32)
     decisions = decide(TAXONOMY, DecisionRule(), np.array([[0, 0, 9, 0]], np.float32), logits)
@@ -161,16 +161,16 @@ def test_no_evidence_is_nan_never_0() -> None:
 
 def test_a_product_without_answers_scores_0() -> None:
     truth = encode(TAXONOMY, ["Shirts"], [{"neck": ("Polo",)}])
-    nothing = Decisions(
+    unanswered = Decisions(
         np.array([-1]),
         np.zeros((1, 4), np.float32),
         np.zeros((1, 11), np.float32),
         np.zeros((1, 11), bool),
         np.zeros((1, 4), bool),
     )
-    figures = headline(match(TAXONOMY, truth, nothing))
+    figures = headline(match(TAXONOMY, truth, unanswered))
     assert [figures[f] for f in ("category_accuracy", "category_f1", "attribute_iou", "original_iou")] == [0, 0, 0, 0]
-    assert np.isnan(figures["spurious_rate"])  # nothing predicted, so no share of it
+    assert np.isnan(figures["spurious_rate"])  # a share of no predictions
 
 
 @pytest.mark.parametrize(("truth", "decisions"), CASES)
@@ -205,7 +205,7 @@ def test_without_thresholds_there_is_no_coverage() -> None:
 
 
 @pytest.mark.parametrize(("truth", "decisions"), CASES)
-def test_weights_count_products_as_often_as_repeating_them(truth: Targets, decisions: Decisions) -> None:
+def test_a_weight_of_n_equals_repeating_the_product_n_times(truth: Targets, decisions: Decisions) -> None:
     times = np.random.default_rng(0).integers(0, 4, N)
     rows = np.repeat(np.arange(N), times)
     sure = confidence(TAXONOMY, decisions) > 0.7
@@ -217,7 +217,7 @@ def test_weights_count_products_as_often_as_repeating_them(truth: Targets, decis
     assert got.keys() == FIGURES.keys()
     for name, value in headline(plain).items():
         assert got[name][1] == pytest.approx(value, nan_ok=True)
-        if name not in ("macro_iou", "map"):  # which keys and values count is decided on the products as they are
+        if name not in ("macro_iou", "map"):  # which keys and values count does not depend on weights
             assert got[name][0] == pytest.approx(repeated[name])
     precisions = [
         average_precision_score(r.hits, decisions.probability[r.rows, r.column], sample_weight=times[r.rows])

@@ -31,7 +31,7 @@ VOID = {"meta", "img", "br", "path", "line"}
 
 
 class Outline(HTMLParser):
-    """The levels of the headings, and the elements that were not closed."""
+    """Collects the heading levels and the elements that are not closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def _page(evidence: Evidence = EVIDENCE) -> str:
     return page(score_report(evidence, {}, PROVENANCE), evidence, PHOTOS)
 
 
-def test_figures_stand_within_their_intervals_beside_both_baselines() -> None:
+def test_figures_are_within_their_intervals_and_have_both_baselines() -> None:
     values = {name: score.value for name, score in REPORT.figures.items()}
     assert values == pytest.approx(headline(EVIDENCE.matches))
     assert all(score.low <= score.value <= score.high for score in REPORT.figures.values())
@@ -80,7 +80,7 @@ def test_figures_stand_within_their_intervals_beside_both_baselines() -> None:
     rival = headline(match(TAXONOMY, TRUTH, RIVALS[MODE_WITHIN_CATEGORY]))
     assert REPORT.baselines[MODE_WITHIN_CATEGORY]["attribute_iou"] == rival["attribute_iou"]
     assert REPORT.baselines[MODE]["category_accuracy"] > 0
-    assert np.isnan(REPORT.baselines[MODE_WITHIN_CATEGORY]["category_accuracy"])  # it is told the category
+    assert np.isnan(REPORT.baselines[MODE_WITHIN_CATEGORY]["category_accuracy"])  # it is given the category
 
 
 def test_rows_and_counts() -> None:
@@ -95,13 +95,13 @@ def test_rows_and_counts() -> None:
 
 
 def test_products_without_answers_are_counted() -> None:
-    some = DECISIONS._replace(category=np.where(np.arange(120) < 3, -1, DECISIONS.category))
-    html = _page(Evidence(TAXONOMY, EVIDENCE.ids, EVIDENCE.groups, TRUTH, some))
+    decisions = DECISIONS._replace(category=np.where(np.arange(120) < 3, -1, DECISIONS.category))
+    html = _page(Evidence(TAXONOMY, EVIDENCE.ids, EVIDENCE.groups, TRUTH, decisions))
     assert "3 products have no readable photo" in html
-    assert "no photo</text>" in html, "a column of the category's confusion"
+    assert "no photo</text>" in html, "a column of the category confusion matrix"
 
 
-def test_written_files_hold_the_report(tmp_path: Path) -> None:
+def test_the_written_files_contain_the_report(tmp_path: Path) -> None:
     write_report(REPORT, EVIDENCE, PHOTOS, tmp_path / "new" / "report")
     out = tmp_path / "new" / "report"
     tables = ["pairs.parquet", "per_category.csv", "per_key.csv", "products.parquet"]
@@ -109,7 +109,7 @@ def test_written_files_hold_the_report(tmp_path: Path) -> None:
     text = (out / "scores.json").read_text()
     again = Report.model_validate_json(text)
     assert again.model_dump_json() == REPORT.model_dump_json()
-    assert json.loads(text)["keys"][2]["iou"] is None  # no evidence: neither 0 nor the word NaN, which is not JSON
+    assert json.loads(text)["keys"][2]["iou"] is None  # no evidence: neither 0 nor NaN, which is not valid JSON
     names = {"version", "provenance", "counts", "figures", "baselines", "keys", "categories", "division", "notes"}
     assert json.loads(text).keys() == names
     jsonschema.validate(json.loads(text), json.loads(json_schema()))
@@ -119,10 +119,9 @@ def test_written_files_hold_the_report(tmp_path: Path) -> None:
     assert pl.read_csv(out / "per_category.csv")["category"].to_list() == list(TAXONOMY.categories)
 
 
-def test_the_schema_in_the_documents_is_up_to_date() -> None:
+def test_the_schema_in_the_docs_is_up_to_date() -> None:
     command = "python -c 'from attire.evaluation.report import json_schema; print(json_schema(), end=\"\")'"
-    told = f"write it again: {command} > {SCHEMA}"
-    assert SCHEMA.read_text(encoding="utf-8") == json_schema(), told
+    assert SCHEMA.read_text(encoding="utf-8") == json_schema(), f"update it: {command} > {SCHEMA}"
 
 
 def test_the_page_needs_no_network_and_escapes_words(tmp_path: Path) -> None:
@@ -137,7 +136,7 @@ def test_the_page_needs_no_network_and_escapes_words(tmp_path: Path) -> None:
         assert f"<td>{number(value)}</td>" in html
 
 
-def test_the_page_is_well_formed_and_tells_those_who_do_not_see_it() -> None:
+def test_the_page_is_well_formed_and_accessible() -> None:
     html = _page()
     parser = Outline()
     parser.feed(html)
@@ -150,9 +149,9 @@ def test_the_page_is_well_formed_and_tells_those_who_do_not_see_it() -> None:
     assert not re.search(r"<img(?![^>]* alt=)", html)
 
 
-def test_the_confusions_of_keys_are_tables_of_which_one_is_shown() -> None:
+def test_one_confusion_matrix_of_all_keys_is_shown() -> None:
     html = _page()
-    assert re.findall(r"<option>(.*?)</option>", html) == ["colour", "neck", "style"]  # of `silent` nothing is known
+    assert re.findall(r"<option>(.*?)</option>", html) == ["colour", "neck", "style"]  # `silent` has no labels
     assert html.count('<div class="one">') == 1
     assert html.count('<div class="one" hidden>') == 2
     stated = TRUTH.hot[:, TAXONOMY.column_index["neck", "Polo"]]
@@ -160,12 +159,12 @@ def test_the_confusions_of_keys_are_tables_of_which_one_is_shown() -> None:
     assert f'title="Polo: {right} of {stated.sum()} got Polo">{100 * right / stated.sum():.0f}</td>' in html
 
 
-def test_maps_tell_how_many_labels_they_rest_on() -> None:
+def test_heat_map_tooltips_show_the_number_of_labels() -> None:
     iou, count = iou_by_category(EVIDENCE.matches)
     assert f"<title>neck, Shirts: IoU {iou[0, 1]:.3f} of {count[0, 1]} labels</title>" in _page()
 
 
-def test_the_split_is_told() -> None:
+def test_the_page_describes_the_split() -> None:
     html = page(REPORT, EVIDENCE, PHOTOS)
     assert '<th scope="row">train</th><td>75%</td><td>360</td><td>180</td>' in html
     assert '<th scope="row">neck: Polo</th><td>val</td><td>64</td><td>0.188</td><td>−0.062</td>' in html
@@ -180,13 +179,13 @@ def test_without_thresholds_the_page_says_so() -> None:
     assert "Left open" in _page()
 
 
-def test_a_model_of_the_category_alone_has_a_page() -> None:
+def test_a_model_that_answers_only_the_category_has_a_page() -> None:
     words = Taxonomy(categories=TAXONOMY.categories)
     truth = Targets(TRUTH.category, TRUTH.hot[:, :0], TRUTH.state[:, :0])
-    nothing = np.zeros((N, 0), dtype=bool)
-    decisions = DECISIONS._replace(probability=nothing.astype(np.float32), chosen=nothing, applies=nothing)
-    html = _page(Evidence(words, EVIDENCE.ids, EVIDENCE.groups, truth, decisions, nothing))
-    assert "answers the category alone" in html
+    empty = np.zeros((N, 0), dtype=bool)
+    decisions = DECISIONS._replace(probability=empty.astype(np.float32), chosen=empty, applies=empty)
+    html = _page(Evidence(words, EVIDENCE.ids, EVIDENCE.groups, truth, decisions, empty))
+    assert "answers only the category" in html
     assert "Confidence of the category: ECE" in html
     for word in ("Per key", "operating point", "Keys within categories", "Left open"):
         assert word not in html
@@ -195,7 +194,7 @@ def test_a_model_of_the_category_alone_has_a_page() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "word"), [(0.5, 0.6, "above the 0.400"), (0.1, 0.2, "below the 0.400"), (0.3, 0.5, "no different")]
 )
-def test_the_verdict_compares_with_the_baseline_that_knows_the_category(low: float, high: float, word: str) -> None:
+def test_the_verdict_compares_with_the_baseline_that_is_given_the_category(low: float, high: float, word: str) -> None:
     figures = {**REPORT.figures, "attribute_iou": Score(value=(low + high) / 2, low=low, high=high)}
     rivals = {MODE_WITHIN_CATEGORY: {"attribute_iou": 0.4}}
     assert word in verdict(REPORT.model_copy(update={"figures": figures, "baselines": rivals}))
@@ -203,7 +202,7 @@ def test_the_verdict_compares_with_the_baseline_that_knows_the_category(low: flo
 
 def test_without_baselines_the_report_says_so() -> None:
     report = score_report(EVIDENCE, {}, PROVENANCE)
-    assert "no baseline" in verdict(report)
+    assert "There is no baseline" in verdict(report)
     assert sheets(report)[0].header == ("figure", "value", "95% interval")
     assert np.isnan(report.keys[0].mode_iou)
 

@@ -1,1 +1,1 @@
-"""What computes logits from pixels: `engine` is the protocol and torch, `exported` and `runtimes` what export made."""
+"""Engines compute logits from pixels: `engine` has the protocol and torch, `runtimes` the exported ones."""

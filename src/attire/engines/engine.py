@@ -1,4 +1,4 @@
-"""What computes logits from pixels: a small protocol, so that a faster engine (or a fake) can take torch's place."""
+"""The engine protocol (pixels -> logits), the torch engine, and how an engine is chosen by name."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ AUTO = "auto"
 
 
 class Engine(Protocol):
-    """Computes a bundle's logits. Called by one thread at a time. `name`: as results are recorded with it."""
+    """Computes a bundle's logits. Called by one thread at a time. `name` is recorded with the results."""
 
     name: str
 
     def logits(self, pixels: Bytes) -> tuple[Floats, Floats]:
-        """Category float32[B, C] and attributes float32[B, K], from pixels uint8[B, 3, H, W] (`Preprocess.resize`)."""
+        """Category float32[B, C] and attributes float32[B, K], for pixels uint8[B, 3, H, W] (`Preprocess.resize`)."""
 
 
 @runtime_checkable
 class TitleEngine(Engine, Protocol):
-    """Computes the logits of a bundle that reads titles, too."""
+    """An engine for bundles that also read titles."""
 
     def titled_logits(self, pixels: Bytes | None, text: Ids) -> tuple[Floats, Floats]:
-        """As `logits`, from titles too: int32[B, T] by the bundle's `title_reader`; without pixels from them alone."""
+        """Like `logits`, with titles int32[B, T] from the bundle's `title_reader`; `pixels=None` uses only titles."""
 
 
 class TorchEngine:
-    """The bundle's network, on the GPU where there is one.
+    """The bundle's network, on the GPU if there is one.
 
-    `precision`: the convolutions and products of bfloat16 autocast where the hardware multiplies it natively, unless
-    float32 is asked for. docs/experiments.md says how rarely a decision differs.
+    `precision`: "fastest" uses bfloat16 autocast if the hardware supports it natively. docs/experiments.md reports how
+    rarely a decision differs from float32.
     """
 
     name = "torch"
@@ -70,8 +70,8 @@ class TorchEngine:
             batch = self.normalise(photos)
         titles = None if text is None else torch.from_numpy(text).to(self.device)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            found = self.network(batch, titles)
-        return found.category.float().cpu().numpy(), found.attributes.float().cpu().numpy()
+            logits = self.network(batch, titles)
+        return logits.category.float().cpu().numpy(), logits.attributes.float().cpu().numpy()
 
 
 ENGINES: dict[str, Callable[[ModelBundle], Engine]] = {
@@ -84,10 +84,10 @@ ENGINES: dict[str, Callable[[ModelBundle], Engine]] = {
 
 
 def open_engine(bundle: ModelBundle, name: str = AUTO) -> Engine:
-    """The engine `name` of `ENGINES` for the bundle; "auto" is the fastest that works here, and is logged.
+    """Open the engine `name` of `ENGINES` for the bundle; "auto" selects the fastest that works here, and logs it.
 
-    Raises `ConfigError` for another name, `BundleError` for an engine that the bundle does not have, that is damaged or
-    that was exported from another state of it, and `MissingExtraError` where its runtime is not installed.
+    Raises `ConfigError` for an unknown name, `BundleError` for an engine that the bundle does not have, that is damaged
+    or that is out of date with the bundle, and `MissingExtraError` if its runtime is not installed.
     """
     if name == AUTO:
         return _fastest(bundle)
@@ -98,7 +98,7 @@ def open_engine(bundle: ModelBundle, name: str = AUTO) -> Engine:
 
 
 def _fastest(bundle: ModelBundle) -> Engine:
-    """By the images/s measured at export; an engine that cannot be opened is passed over, with the reason."""
+    """The engine with the most images/s at export; one that cannot be opened is skipped and the reason is logged."""
     if torch.cuda.is_available():
         return TorchEngine(bundle)
     records: dict[str, EngineRecord] = {}

@@ -1,6 +1,6 @@
-"""Engines that were exported into a bundle: where they lie, what is recorded of them, whether they still are of it.
+"""Exported engines of a bundle: their files, their records, and checks that they belong to the bundle.
 
-BUNDLE/engines/NAME/engine.json   what it was made from, how its answers agree, how fast it was; written last
+BUNDLE/engines/NAME/engine.json   its source, its agreement with torch, its speed; written last
                     model.*       the runtime's own files
 """
 
@@ -23,12 +23,12 @@ Precision = Literal["float32", "bfloat16", "int8"]
 
 
 class Parity(BaseModel):
-    """How the answers of an engine agree with those of torch in float32.
+    """Agreement of an engine's answers with those of torch in float32.
 
-    A decision is a photo's category, or what is said of one key that either engine holds applicable. answers: share of
-    decisions that are equal when every key is filled; filled: when keys are filled at the default precision, so that
+    A decision is a photo's category, or the answer for one key that applies according to either engine. answers: share
+    of equal decisions if every key is filled. filled: share of equal decisions at the default precision, where
     abstaining is a decision too. iou, torch_iou: attribute IoU of both, None without labels. logits: the largest
-    difference, infinite where one of them is no number.
+    difference, infinite if the engine returns NaN or infinity.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,7 +43,7 @@ class Parity(BaseModel):
 
 
 class Speed(BaseModel):
-    """Images/s of batches of `batch` ready tensors, beside torch (at its fastest precision) in turns."""
+    """Images/s for batches of `batch` decoded photos, measured in turns with torch at its fastest precision."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -59,7 +59,7 @@ class Speed(BaseModel):
 
 
 class EngineRecord(BaseModel):
-    """The content of `engine.json`. bundle: digest of the bundle it computes; kept: what INT8 left in float."""
+    """The content of `engine.json`. bundle: digest of its bundle; kept: the layers that INT8 left in float."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,55 +77,55 @@ class EngineRecord(BaseModel):
 
 
 def engine_folder(bundle: Path, name: str) -> Path:
-    """Where the engine `name` lies."""
+    """The directory of the engine `name`."""
     return bundle / ENGINES_FOLDER / name
 
 
 def engine_names(bundle: Path) -> list[str]:
-    """The engines that were exported into the bundle."""
+    """Names of the engines that were exported into the bundle."""
     return sorted(record.parent.name for record in (bundle / ENGINES_FOLDER).glob(f"*/{RECORD}"))
 
 
 def read_record(bundle: ModelBundle, name: str) -> EngineRecord:
-    """What is recorded of the engine; raises `BundleError` if that is missing, damaged or of another bundle."""
+    """Read `engine.json`; raises `BundleError` if it is missing, damaged or out of date with the bundle."""
     folder, again = engine_folder(bundle.path, name), f"Run '{export_command(bundle.path, name)}'"
     if not (folder / RECORD).is_file():
-        have = ", ".join(engine_names(bundle.path)) or "none"
-        raise BundleError(f"{bundle.path} has no engine '{name}' (exported: {have}). {again}.")
+        names = ", ".join(engine_names(bundle.path)) or "none"
+        raise BundleError(f"{bundle.path} has no engine '{name}' (exported: {names}). {again}.")
     try:
         record = read_as(folder / RECORD, EngineRecord)
     except (OSError, ValueError) as error:
         raise BundleError(f"{folder / RECORD} is damaged: {error}. {again} again.") from None
     if record.bundle != bundle.digest:
         raise BundleError(
-            f"{folder} was exported from another bundle ({record.bundle[:12]}) than this one ({bundle.digest[:12]}): "
-            f"it has been trained or calibrated anew since. {again} again."
+            f"{folder} is out of date: it was exported from bundle {record.bundle[:12]}, and this bundle is "
+            f"{bundle.digest[:12]}, trained or calibrated again since. {again} again."
         )
     return record
 
 
 def check_files(bundle: ModelBundle, name: str, record: EngineRecord) -> None:
-    """Raise `BundleError` where a file of the engine is not the one that was exported."""
+    """Raise `BundleError` if a file of the engine is missing or has changed since the export."""
     folder = engine_folder(bundle.path, name)
     for file, expected in record.sha256.items():
         if not (folder / file).is_file() or file_sha256(folder / file) != expected:
             raise BundleError(
-                f"{folder / file} is missing or not the file that was exported. "
+                f"{folder / file} is missing or has changed since it was exported. "
                 f"Run '{export_command(bundle.path, name)}' again."
             )
 
 
 def export_command(bundle: Path, name: str) -> str:
-    """What exports the engine `name`."""
+    """The command that exports the engine `name`."""
     runtime, _, int8 = name.partition("-")
     return f"attire export {bundle} --to {runtime}{' --int8' if int8 else ''} --photos CATALOG"
 
 
 def cpu_name() -> str:
-    """The processor's name, as the system tells it."""
+    """The processor's name, as reported by the system."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()

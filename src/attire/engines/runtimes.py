@@ -1,4 +1,4 @@
-"""Engines that run what `attire export` wrote, by onnxruntime or OpenVINO: one graph, bytes in, logits out."""
+"""Engines that run the graphs of `attire export` with ONNX Runtime or OpenVINO: uint8 pixels in, logits out."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Run = Callable[[Arrays], tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
 class ExportedEngine:
-    """A graph of a runtime. With `titles` it reads them too; a product without one has a row of zeros."""
+    """A graph in a runtime. With `titles` it also reads titles; a product without one has a row of zeros."""
 
     def __init__(self, name: str, run: Run, titles: bool) -> None:
         self.name, self.run, self.titles = name, run, titles
 
     @classmethod
     def open(cls, bundle: ModelBundle, name: str) -> ExportedEngine:
-        """The engine `name` of the bundle, tried on two photos; raises as `open_engine`."""
+        """Open the engine `name` of the bundle and test it on two photos; raises as `open_engine`."""
         record = read_record(bundle, name)
         check_files(bundle, name, record)
         engine = cls.of_folder(engine_folder(bundle.path, name), record.runtime, record.precision, record.titles)
@@ -43,7 +43,7 @@ class ExportedEngine:
 
     @classmethod
     def of_folder(cls, folder: Path, runtime: Runtime, precision: Precision, titles: bool) -> ExportedEngine:
-        """The engine whose files lie in `folder`."""
+        """Open the engine whose files are in `folder`, without checks."""
         return cls(folder.name, _RUNTIMES[runtime](folder / MODEL_FILES[runtime], precision), titles)
 
     def logits(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -53,28 +53,26 @@ class ExportedEngine:
     def titled_logits(
         self, pixels: NDArray[np.uint8] | None, text: NDArray[np.int32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Raises `ConfigError` without pixels, or where the graph has no input for titles."""
+        """Raises `ConfigError` without pixels, or if the graph has no input for titles."""
         if pixels is None or not self.titles:
             raise ConfigError(
-                "an exported engine answers photos, with their titles if it has them: use --engine torch."
+                "an exported engine needs photos, and reads titles only if its bundle does: use --engine torch."
             )
         return self.run({PIXELS: pixels, TEXT: text})
 
 
 def _fault(engine: ExportedEngine, bundle: ModelBundle) -> str | None:
-    """What is wrong with the engine's answers to two photos, if anything is."""
+    """The problem with the engine's logits for two photos, or None."""
     pixels, taxonomy = probe_pixels(bundle.preprocess), bundle.taxonomy
     try:
-        found = engine.logits(pixels)
-    except Exception as error:  # runtimes have no common base
-        return f"cannot answer photos of {pixels.shape[2]} x {pixels.shape[3]} px ({error})"
-    shapes = [part.shape for part in found]
+        logits = engine.logits(pixels)
+    except Exception as error:  # the runtimes' errors share no base class
+        return f"fails on photos of {pixels.shape[2]} x {pixels.shape[3]} px ({error})"
+    shapes = [array.shape for array in logits]
     expected = [(len(pixels), len(taxonomy.categories)), (len(pixels), taxonomy.width)]
     if shapes != expected:
-        return f"answers with {shapes} numbers, expected {expected}"
-    return (
-        None if all(np.isfinite(part).all() for part in found) else "answers with what is no number (NaN or infinite)"
-    )
+        return f"returns logits of shape {shapes}, expected {expected}"
+    return None if all(np.isfinite(array).all() for array in logits) else "returns NaN or infinite logits"
 
 
 def _onnx(file: Path, _precision: Precision) -> Run:
@@ -83,12 +81,12 @@ def _onnx(file: Path, _precision: Precision) -> Run:
     except ImportError:
         raise MissingExtraError("an ONNX engine", "onnx") from None
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()  # what torch takes, OMP_NUM_THREADS included
+    options.intra_op_num_threads = torch.get_num_threads()  # so that OMP_NUM_THREADS applies
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # photos are decoded on the same cores
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no common base
+    except Exception as error:  # onnxruntime's errors share no base class
         raise BundleError(f"onnxruntime {onnxruntime.__version__} cannot open {file}: {error}") from None
     return lambda inputs: tuple(session.run([CATEGORY, LOGITS], dict(inputs)))
 
@@ -104,17 +102,8 @@ def openvino_core() -> Any:
         import openvino
     except ImportError:
         raise MissingExtraError("an OpenVINO engine", "openvino") from None
-    return _created_once(openvino.Core)
-
-
-@cache
-def _created_once(create: Callable[[], Any]) -> Any:
-    return create()
-
-
-def _openvino(file: Path, precision: Precision) -> Run:
-    core = openvino_core()
-    # bfloat16 where the hardware has it (for what INT8 leaves in float, too); elsewhere it would be emulated, slowly.
+    core = openvino.Core()
+    # bfloat16 (also for the float layers of INT8) only if the hardware has it; emulation would be slow.
     half = precision != "float32" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     settings = {
         "PERFORMANCE_HINT": "LATENCY",  # one batch at a time gets all threads
@@ -129,13 +118,13 @@ def _openvino(file: Path, precision: Precision) -> Run:
     return lambda inputs: _named(compiled(dict(inputs)))
 
 
-def _named(found: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    return found[CATEGORY], found[LOGITS]
+def _named(outputs: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return outputs[CATEGORY], outputs[LOGITS]
 
 
 _RUNTIMES: dict[Runtime, Callable[[Path, Precision], Run]] = {"onnx": _onnx, "openvino": _openvino}
 
 
 def runtime_versions(engine: str) -> dict[str, str]:
-    """The version of what runs the engine of that name, for one that was exported."""
+    """Package and version of the runtime of an exported engine; empty for torch."""
     return {package: version(package) for runtime, package in PACKAGES.items() if engine.split("-")[0] == runtime}

@@ -1,4 +1,4 @@
-"""How fast engines compute on this machine, beside each other."""
+"""Measure the speed of engines on this machine."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from attire.engines.engine import Engine
 
-BATCH, ROUNDS = 32, 4  # photos; batches of each engine after one to warm up
+BATCH, ROUNDS = 32, 4  # photos per batch; batches per engine, after one warm-up batch
 
 
 def images_per_s(engines: Mapping[str, Engine], pixels: NDArray[np.uint8]) -> dict[str, float]:
-    """Of each engine: its best of `ROUNDS` batches of `BATCH` photos, repeated from `pixels` (uint8[N, 3, H, W]).
+    """The best of `ROUNDS` batches for each engine. Batches of `BATCH` repeat the photos in `pixels` uint8[N, 3, H, W].
 
-    Engines take turns, so that whatever else the machine does slows all of them.
+    Engines take turns, so that other load on the machine slows all of them alike.
     """
     batch = pixels[np.arange(BATCH) % len(pixels)]
     best = dict.fromkeys(engines, float("inf"))

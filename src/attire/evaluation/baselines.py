@@ -1,4 +1,4 @@
-"""What is reached without looking at a photo: a model that does not beat these has learned nothing."""
+"""Baselines that see no photo. A model that does not beat them has learned nothing."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ MODE, MODE_WITHIN_CATEGORY = "mode", "mode_within_category"
 
 
 def baselines(taxonomy: Taxonomy, train: Targets, truth: Targets) -> dict[str, Decisions]:
-    """Both baselines, fitted on `train`, for the products of `truth`, whose labels the second one may not read but
-    whose categories it is given."""
+    """Fit both baselines on `train` and answer for the products of `truth`.
+
+    Neither reads the attribute labels of `truth`; the second one is given the true categories.
+    """
     return {
         MODE: mode(taxonomy, train, len(truth.category)),
         MODE_WITHIN_CATEGORY: mode_within_category(taxonomy, train, truth.category),
@@ -22,27 +24,27 @@ def baselines(taxonomy: Taxonomy, train: Targets, truth: Targets) -> dict[str, D
 
 
 def mode(taxonomy: Taxonomy, train: Targets, products: int) -> Decisions:
-    """The same answer for every product: the most frequent category, and the most frequent value of every key.
+    """Answer every product with the most frequent category and the most frequent value of each key.
 
-    A key without a label in `train` stays open.
+    A key without labels in `train` is left open.
     """
     category = np.bincount(train.category[train.category >= 0], minlength=len(taxonomy.categories))
     probability, chosen = _most_frequent(taxonomy, train.hot.sum(axis=0, keepdims=True))
-    same = np.zeros(products, dtype=np.int64)
+    first_row = np.zeros(products, dtype=np.int64)
     return Decisions(
         category=np.full(products, category.argmax()),
-        category_probability=(category / max(category.sum(), 1)).astype(np.float32)[None][same],
-        probability=probability[same],
-        chosen=chosen[same],
+        category_probability=(category / max(category.sum(), 1)).astype(np.float32)[None][first_row],
+        probability=probability[first_row],
+        chosen=chosen[first_row],
         applies=np.ones((products, len(taxonomy.keys)), dtype=bool),
     )
 
 
 def mode_within_category(taxonomy: Taxonomy, train: Targets, category: NDArray[np.int64]) -> Decisions:
-    """Given the true category of each product (int64[N], -1 where not known): the most frequent value, among train
-    products of that category, of each key that applies to it.
+    """Answer each key that applies with its most frequent value among train products of the same category.
 
-    Where the category has no label of a key in `train`, and for products without a category, the key's overall mode.
+    `category` is the true category of each product, int64[N], -1 if unknown. The key's overall mode is used for
+    products without a category, and if the category has no labels of the key in `train`.
     """
     of_category = train.category == np.arange(len(taxonomy.categories))[:, None]
     count = of_category.astype(np.int64) @ train.hot.astype(np.int64)
@@ -62,7 +64,7 @@ def mode_within_category(taxonomy: Taxonomy, train: Targets, category: NDArray[n
 
 
 def _most_frequent(taxonomy: Taxonomy, count: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Share of each value within its key, and the likeliest value of each key with any; count: int64[rows, K]."""
+    """Share of each value within its key, and the most frequent value of each labelled key. count: int64[rows, K]."""
     total = np.add.reduceat(count, taxonomy.starts, axis=1)[:, taxonomy.key_of_column]
     share = (count / np.maximum(total, 1)).astype(np.float32)
     return share, likeliest(taxonomy, share) & (total > 0)

@@ -1,7 +1,7 @@
-"""Two reports on the same products: the difference of every figure, with paired intervals.
+"""Compare two reports on the same products: the difference of every figure, with paired intervals.
 
-Each bootstrap resample of groups scores both models, so that what is easy or hard for both falls out of the difference
-(Efron and Tibshirani, "An introduction to the bootstrap", 1993). Figures are computed again from the reports' evidence.
+Each bootstrap resample of groups scores both models, so that products that are easy or hard for both do not widen the
+interval (Efron and Tibshirani, "An introduction to the bootstrap", 1993). Figures are recomputed from the evidence.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from attire.score.bootstrap import intervals
 from attire.score.metrics import key_iou, weighted
 
 LOWER_IS_BETTER = ("spurious_rate", "ece")
-FIGURE, KEY = "figure", "key"  # what a resample's numbers are of
+FIGURE, KEY = "figure", "key"  # kinds of numbers that are compared
 
 
 class _Frozen(BaseModel):
@@ -28,7 +28,7 @@ class _Frozen(BaseModel):
 
 
 class Difference(_Frozen):
-    """A figure of A and of B, and B less A with its 95% interval; nan without evidence on either side."""
+    """A figure of A and of B, and the difference B - A with its 95% interval; nan if either side has no evidence."""
 
     a: Figure
     b: Figure
@@ -38,12 +38,12 @@ class Difference(_Frozen):
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether the interval leaves zero out."""
+        """True if the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
 class Comparison(_Frozen):
-    """`figures` by name, and the IoU of each key; `known` says on how many labels a key's IoU rests."""
+    """Differences of all `figures` and of the IoU of all `keys`. known: number of labels of each key."""
 
     a: Provenance
     b: Provenance
@@ -52,27 +52,27 @@ class Comparison(_Frozen):
     figures: dict[str, Difference]
     keys: dict[str, Difference]
     known: dict[str, int]
-    notes: tuple[str, ...] = ()  # those of both reports
+    notes: tuple[str, ...] = ()  # from both reports
 
 
 def compare(a: str | Path, b: str | Path) -> Comparison:
     """Compare the reports in two directories that `attire evaluate` wrote.
 
-    Raises `ReportError` where one is missing or damaged, or where they are not of the same products, truth and words.
+    Raises `ReportError` if one is missing or damaged, or if they differ in catalog, split, products or taxonomy.
     """
     a, b = Path(a), Path(b)
     reports, evidence = (read_report(a), read_report(b)), (Evidence.read(a), Evidence.read(b))
-    _check_alike(a, b, reports[0].provenance, reports[1].provenance, *evidence)
+    _check_comparable(a, b, reports[0].provenance, reports[1].provenance, *evidence)
     names = list(evidence[0].taxonomy.keys)
-    one = np.ones((len(evidence[0].ids), 1))
-    values = [_numbers(side, one) for side in evidence]
+    ones = np.ones((len(evidence[0].ids), 1))
+    values = [_numbers(side, ones) for side in evidence]
 
     def differences(weights: NDArray[np.floating]) -> dict[tuple[str, str], NDArray[np.float64]]:
         of_a, of_b = (_numbers(side, weights) for side in evidence)
         return {name: of_b[name] - of_a[name] for name in of_a}
 
     interval = intervals(differences, evidence[0].groups)
-    found = {
+    all_differences = {
         name: Difference(
             a=float(values[0][name][0]),
             b=float(values[1][name][0]),
@@ -87,22 +87,22 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
         b=reports[1].provenance,
         products=len(evidence[0].ids),
         groups=len(set(evidence[0].groups)),
-        figures={name: difference for (kind, name), difference in found.items() if kind == FIGURE},
-        keys={name: difference for (kind, name), difference in found.items() if kind == KEY},
+        figures={name: difference for (kind, name), difference in all_differences.items() if kind == FIGURE},
+        keys={name: difference for (kind, name), difference in all_differences.items() if kind == KEY},
         known=dict(zip(names, evidence[0].matches.known.sum(axis=0).tolist(), strict=True)),
         notes=tuple(f"{side}: {note}" for side, report in zip("AB", reports, strict=True) for note in report.notes),
     )
 
 
 def better(figure: str, difference: Difference) -> Literal["A", "B", ""]:
-    """Which side is better beyond chance, if one is."""
+    """The side that is better beyond chance, or an empty string."""
     if not difference.beyond_chance:
         return ""
     return "B" if (difference.value > 0) != (figure in LOWER_IS_BETTER) else "A"
 
 
 def _numbers(evidence: Evidence, weights: NDArray[np.floating]) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """Every figure, and every key's IoU, as float64[R] for R sets of weights."""
+    """All figures and the IoU of all keys, float64[R] each, for R sets of weights."""
     matches = evidence.matches
     figures = {(FIGURE, name): values for name, values in weighted(matches, weights).items()}
     return figures | {
@@ -110,20 +110,20 @@ def _numbers(evidence: Evidence, weights: NDArray[np.floating]) -> dict[tuple[st
     }
 
 
-def _check_alike(a: Path, b: Path, of_a: Provenance, of_b: Provenance, first: Evidence, second: Evidence) -> None:
-    """Raise `ReportError` unless both reports asked the same questions."""
-    differ = [
-        what
-        for what, same in {
+def _check_comparable(a: Path, b: Path, of_a: Provenance, of_b: Provenance, first: Evidence, second: Evidence) -> None:
+    """Raise `ReportError` if the reports differ in catalog, split, products or taxonomy."""
+    differences = [
+        name
+        for name, same in {
             "catalogs": of_a.catalog == of_b.catalog,
             "splits": (of_a.splits, of_a.split) == (of_b.splits, of_b.split),
             "products": (first.ids, first.groups) == (second.ids, second.groups),
-            "words (taxonomy.toml)": first.taxonomy == second.taxonomy,
+            "taxonomies (taxonomy.toml)": first.taxonomy == second.taxonomy,
         }.items()
         if not same
     ]
-    if differ:
+    if differences:
         raise ReportError(
-            f"{a} and {b} cannot be compared: they were scored on different {' and '.join(differ)}. "
-            "Evaluate both bundles on the same part of the same catalog."
+            f"{a} and {b} cannot be compared: they were scored on different {' and '.join(differences)}. "
+            "Evaluate both bundles on the same split of the same catalog."
         )

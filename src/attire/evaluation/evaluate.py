@@ -1,4 +1,4 @@
-"""A bundle on products whose labels are known: predict, score, compare with the baselines, write the report."""
+"""Evaluate a bundle on labelled products: predict, score, compare with the baselines, and write the report."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ def evaluate(
     engine: str = "torch",
     out: str | Path | None = None,
 ) -> Report:
-    """Score the bundle on a part of the catalog's split, on all of the catalog (`"all"`), or on a list of ids.
+    """Evaluate the bundle on a split of the catalog, on the whole catalog (`"all"`), or on a list of product ids.
 
-    `inputs` is what the bundle is shown: None for all that it reads. No label is given: the category is predicted too.
-    `engine` computes (see `open_engine`). Products without a readable photo (or title, if only that is read) count as
-    unanswered. Baselines are fitted on those products of the train part that are not judged; the report says how many
-    of the judged ones the bundle has learned from. With `out` the report is written there. Raises `CatalogError` where
-    the catalog's words are not the bundle's, `ConfigError` for `inputs` that it does not read, `BundleError` for an
-    engine that it does not have.
+    The category is predicted too; no label is given to the model. `inputs` selects what the model reads, by default
+    everything it can read. `engine` is the name of the engine (see `open_engine`). Products without a readable photo
+    (or title, if only titles are read) count as unanswered. Baselines are fitted on train products that are not
+    evaluated. The report's notes say if the bundle was trained on some of the products. With `out`, the report is
+    written to that directory. Raises `CatalogError` if the catalog and the bundle have different taxonomies,
+    `ConfigError` for `inputs` that the bundle does not read, and `BundleError` for an engine that it does not have.
     """
     bundle, catalog = ModelBundle.of(bundle), Catalog.of(catalog)
     inputs = inputs or ("both" if bundle.title_reader else "photo")
-    _check_words(bundle, catalog)
-    chosen = choose(catalog, split)
-    computes = open_engine(bundle, engine)
-    ids, splits = chosen.ids, None if chosen.name == ALL else chosen.splits
-    keep = slice(None) if bundle.taxonomy.keys else slice(0)  # a category model is asked for no key
+    _check_taxonomy(bundle, catalog)
+    selection = choose(catalog, split)
+    runner = open_engine(bundle, engine)
+    ids, splits = selection.ids, None if selection.name == ALL else selection.splits
+    columns = slice(None) if bundle.taxonomy.keys else slice(0)  # a category-only bundle answers no keys
     targets = catalog.targets()
-    known = Targets(targets.category, targets.hot[:, keep], targets.state[:, keep])
+    labels = Targets(targets.category, targets.hot[:, columns], targets.state[:, columns])
     rows = catalog.rows_of(ids)
-    truth = _rows(known, rows)
-    train = catalog.rows_of(chosen.others)
-    rivals = baselines(bundle.taxonomy, _rows(known, train), truth) if len(train) else {}
-    decisions = _decisions(bundle, catalog, ids, computes, inputs)
+    truth = _rows(labels, rows)
+    train = catalog.rows_of(selection.baseline_ids)
+    rivals = baselines(bundle.taxonomy, _rows(labels, train), truth) if len(train) else {}
+    decisions = _decide(bundle, catalog, ids, runner, inputs)
     evidence = Evidence(
         bundle.taxonomy,
         tuple(ids),
@@ -70,34 +70,35 @@ def evaluate(
     provenance = Provenance(
         bundle=bundle.digest,
         catalog=catalog.digest,
-        split=chosen.name,
+        split=selection.name,
         splits=splits.digest if splits else None,
         seed=splits.seed if splits else None,
         attire=version("attire"),
         inputs=inputs,
-        engine=computes.name,
+        engine=runner.name,
     )
-    notes = tuple(filter(None, (chosen.learned(bundle), bundle.shortfall(PRECISION), _untaught(bundle))))
-    divided = division(catalog, splits) if splits and chosen.name in PARTS else None
-    report = score_report(evidence, rivals, provenance, divided, notes)
+    notes = tuple(filter(None, (selection.leakage(bundle), bundle.shortfall(PRECISION), _untaught_note(bundle))))
+    summary = division(catalog, splits) if splits and selection.name in PARTS else None
+    report = score_report(evidence, rivals, provenance, summary, notes)
     if out is not None:
-        shown = None if inputs == "title" else bundle
+        explainer = None if inputs == "title" else bundle
         with storing(Path(out)):
-            write_report(report, evidence, catalog.photo_paths(rows), Path(out), shown)
+            write_report(report, evidence, catalog.photo_paths(rows), Path(out), explainer)
     return report
 
 
-def _untaught(bundle: ModelBundle) -> str | None:
+def _untaught_note(bundle: ModelBundle) -> str | None:
     keys = ", ".join(bundle.spec.untaught)
-    return f"No product that the bundle learned from states {keys}: it leaves them open." if keys else None
+    return f"The bundle was trained without labels for {keys}, so it leaves them open." if keys else None
 
 
-def _check_words(bundle: ModelBundle, catalog: Catalog) -> None:
+def _check_taxonomy(bundle: ModelBundle, catalog: Catalog) -> None:
+    """Raise `CatalogError` if the taxonomies differ; for a category-only bundle, only the categories must be equal."""
     theirs, ours = catalog.taxonomy, bundle.taxonomy
     if ours != theirs and (ours.keys or ours.categories != theirs.categories):
         raise CatalogError(
-            f"the bundle was trained on other words than {catalog.path / 'taxonomy.toml'} has. Ingest the feed again "
-            "with the taxonomy of the catalog that the bundle was trained on (--taxonomy)."
+            f"the bundle was trained with another taxonomy than {catalog.path / 'taxonomy.toml'}. Ingest the feed "
+            "again with the taxonomy of the catalog that the bundle was trained on (--taxonomy)."
         )
 
 
@@ -105,14 +106,14 @@ def _rows(targets: Targets, rows: NDArray[np.int64]) -> Targets:
     return Targets(*(column[rows] for column in targets))
 
 
-def _decisions(bundle: ModelBundle, catalog: Catalog, ids: Sequence[str], engine: Engine, inputs: Inputs) -> Decisions:
-    """Answers in the order of `ids`; a product with nothing readable has none."""
-    found = catalog_logits(bundle, catalog, ids, engine, inputs=inputs)
-    columns = []
-    for values in bundle.decide(found.category, found.attributes):
-        column = np.zeros((len(ids), *values.shape[1:]), dtype=values.dtype)
-        column[found.answered] = values
-        columns.append(column)
-    decisions = Decisions(*columns)
-    decisions.category[np.setdiff1d(np.arange(len(ids)), found.answered)] = -1
+def _decide(bundle: ModelBundle, catalog: Catalog, ids: Sequence[str], engine: Engine, inputs: Inputs) -> Decisions:
+    """Answers in the order of `ids`. A product without a readable photo (or title) has category -1 and no answers."""
+    logits = catalog_logits(bundle, catalog, ids, engine, inputs=inputs)
+    arrays = []
+    for values in bundle.decide(logits.category, logits.attributes):
+        array = np.zeros((len(ids), *values.shape[1:]), dtype=values.dtype)
+        array[logits.answered] = values
+        arrays.append(array)
+    decisions = Decisions(*arrays)
+    decisions.category[np.setdiff1d(np.arange(len(ids)), logits.answered)] = -1
     return decisions

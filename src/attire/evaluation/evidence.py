@@ -1,10 +1,10 @@
-"""Answers laid beside the truth, product by product: what every figure, chart and thumbnail is made from.
+"""Evidence: answers and labels, product by product. All figures, charts and examples of a report are made from it.
 
-On disk it is three files, from which every figure can be computed again:
+On disk it is three files, from which every figure can be recomputed:
 
-taxonomy.toml     the words
-products.parquet  id, group, category (null where nobody said), predicted (null without a readable photo), probability
-pairs.parquet     a row per product and key that somebody stated or the model answered: see `Evidence.pairs`
+taxonomy.toml     categories, keys and values
+products.parquet  id, group, category (null if unknown), predicted (null without a readable photo), probability
+pairs.parquet     a row per product and key with a label or an answer: see `Evidence.pairs`
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ PRODUCT: dict[str, Any] = {
 PAIR: dict[str, Any] = {
     "id": pl.String,
     "key": pl.String,
-    "applies": pl.Boolean,  # by the predicted categories
+    "applies": pl.Boolean,  # according to the predicted category
     "stated": pl.List(pl.String),
     "chosen": pl.List(pl.String),
     "probability": pl.List(pl.Float32),  # of each value of the key
     "confidence": pl.Float32,
-    "filled": pl.Boolean,  # sure enough for 95% precision; null where no threshold was fitted
-    "iou": pl.Float64,  # null where nobody stated a value, as `right`
-    "right": pl.Boolean,
+    "filled": pl.Boolean,  # accepted at 95% precision; null without fitted thresholds
+    "iou": pl.Float64,  # null without a label
+    "right": pl.Boolean,  # null without a label
     "spurious": pl.Boolean,
 }
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value
 class Evidence:
-    """N products: `ids` and `groups` in the order of the arrays' rows.
+    """Answers and labels of N products. `ids` and `groups` are in the order of the arrays' rows.
 
-    accepted: bool[N, A], the answers sure enough for 95% precision; None where no threshold was fitted.
+    accepted: bool[N, A], the answers accepted at 95% precision; None without fitted thresholds.
     """
 
     taxonomy: Taxonomy
@@ -64,12 +64,12 @@ class Evidence:
 
     @cached_property
     def matches(self) -> Matches:
-        """What the figures are computed from."""
+        """Answers compared with labels: the input of the figures."""
         return match(self.taxonomy, self.truth, self.decisions, self.accepted)
 
     def products(self) -> pl.DataFrame:
-        """A row per product."""
-        words = np.array([*self.taxonomy.categories, None], dtype=object)  # -1 reads the last one
+        """The table `products.parquet`: a row per product, with the columns of `PRODUCT`."""
+        words = np.array([*self.taxonomy.categories, None], dtype=object)  # index -1 gives None
         return pl.DataFrame(
             {
                 "id": self.ids,
@@ -82,7 +82,10 @@ class Evidence:
         )
 
     def pairs(self) -> pl.DataFrame:
-        """A row per (product, key) that somebody stated or the model answered or left open; the columns of `PAIR`."""
+        """The table `pairs.parquet`, with the columns of `PAIR`.
+
+        It has a row per product and key that has a label, was answered, or was left open.
+        """
         m, ids = self.matches, np.array(self.ids, dtype=object)
         tables = [pl.DataFrame(schema=PAIR)]
         for i, (name, key) in enumerate(self.taxonomy.keys.items()):
@@ -97,8 +100,8 @@ class Evidence:
                 "probability": self.decisions.probability[rows, columns].tolist(),
                 "confidence": m.confidence[rows, i],
                 "filled": [None] * len(rows) if self.accepted is None else self.accepted[rows, i],
-                "iou": _where(known, m.iou[rows, i]),
-                "right": _where(known, m.right[rows, i]),
+                "iou": _null_unless(known, m.iou[rows, i]),
+                "right": _null_unless(known, m.right[rows, i]),
                 "spurious": m.spurious[rows, i],
             }
             tables.append(pl.DataFrame(table, schema=PAIR))
@@ -106,13 +109,13 @@ class Evidence:
 
     @classmethod
     def read(cls, folder: Path) -> Evidence:
-        """The evidence in a report's directory; raises `ReportError` where it is missing or cannot be read."""
+        """Read the evidence of a report's directory; raises `ReportError` if it is missing or damaged."""
         for name in (TAXONOMY, PRODUCTS, PAIRS):
             if not (folder / name).is_file():
-                raise ReportError(f"{folder} has no {name}: expected a directory that 'attire evaluate --out' wrote.")
+                raise ReportError(f"{folder} has no {name}: expected a directory written by 'attire evaluate --out'.")
         try:
             products, pairs = read_parquet(folder / PRODUCTS), read_parquet(folder / PAIRS)
-            return _assemble(Taxonomy.read(folder / TAXONOMY), products, pairs)
+            return _from_tables(Taxonomy.read(folder / TAXONOMY), products, pairs)
         except (pl.exceptions.PolarsError, OSError, KeyError, TypeError, ValueError) as error:
             raise ReportError(f"the evidence in {folder} is damaged ({error}): run 'attire evaluate' again.") from None
 
@@ -121,12 +124,12 @@ def _words(words: tuple[str, ...], marks: NDArray[np.bool_]) -> list[list[str]]:
     return [[words[i] for i in np.flatnonzero(row)] for row in marks]
 
 
-def _where(known: NDArray[np.bool_], values: NDArray[Any]) -> list[Any]:
-    return [value if there else None for value, there in zip(values.tolist(), known, strict=True)]
+def _null_unless(known: NDArray[np.bool_], values: NDArray[Any]) -> list[Any]:
+    return [value if is_known else None for value, is_known in zip(values.tolist(), known, strict=True)]
 
 
-def _assemble(taxonomy: Taxonomy, products: pl.DataFrame, pairs: pl.DataFrame) -> Evidence:
-    """The arrays that `Evidence.products` and `Evidence.pairs` tell of."""
+def _from_tables(taxonomy: Taxonomy, products: pl.DataFrame, pairs: pl.DataFrame) -> Evidence:
+    """Rebuild the arrays from the tables of `Evidence.products` and `Evidence.pairs`."""
     ids, n = products["id"].to_list(), len(products)
     row_of = {id: row for row, id in enumerate(ids)}
     key_of = {key: i for i, key in enumerate(taxonomy.keys)}
@@ -134,16 +137,16 @@ def _assemble(taxonomy: Taxonomy, products: pl.DataFrame, pairs: pl.DataFrame) -
     chosen = np.zeros((n, taxonomy.width), dtype=bool)
     probability = np.zeros((n, taxonomy.width), dtype=np.float32)
     applies, accepted = np.zeros((2, n, len(taxonomy.keys)), dtype=bool)
-    for id, key, is_said, truth, answer, likely, filled in pairs.select(
+    for id, key, key_applies, truth, answer, probabilities, filled in pairs.select(
         "id", "key", "applies", "stated", "chosen", "probability", "filled"
     ).iter_rows():
         row = row_of[id]
         stated[row][key] = truth
         chosen[row, [taxonomy.column_index[key, value] for value in answer]] = True
-        probability[row, taxonomy.columns[key]] = likely
-        applies[row, key_of[key]], accepted[row, key_of[key]] = is_said, bool(filled)
+        probability[row, taxonomy.columns[key]] = probabilities
+        applies[row, key_of[key]], accepted[row, key_of[key]] = key_applies, bool(filled)
     category = [-1 if word is None else taxonomy.category_index[word] for word in products["predicted"].to_list()]
-    likely_category = np.array(products["probability"].to_list(), dtype=np.float32)
+    category_probability = np.array(products["probability"].to_list(), dtype=np.float32)
     return Evidence(
         taxonomy,
         tuple(ids),
@@ -151,7 +154,7 @@ def _assemble(taxonomy: Taxonomy, products: pl.DataFrame, pairs: pl.DataFrame) -
         encode(taxonomy, products["category"].to_list(), stated),
         Decisions(
             category=np.array(category, dtype=np.int64),
-            category_probability=likely_category.reshape(n, len(taxonomy.categories)),
+            category_probability=category_probability.reshape(n, len(taxonomy.categories)),
             probability=probability,
             chosen=chosen,
             applies=applies,

@@ -1,4 +1,4 @@
-"""Products worth looking at: the most confident mistakes, and a sample of what was left open."""
+"""Example products for the report: the most confident mistakes, and a sample of fields that were left open."""
 
 from __future__ import annotations
 
@@ -23,30 +23,29 @@ from attire.prediction import Alternative
 from attire.score.decisions import ALTERNATIVES
 
 logger = logging.getLogger(__name__)
-SHOWN = 24
+SHOWN = 24  # examples per section
 THUMBNAIL_PX = 144  # the longer side
-QUALITY = 72  # of JPEG
-FAINTEST = 0.01  # a less probable alternative is not worth a line
+QUALITY = 72  # JPEG
+MIN_PROBABILITY = 0.01  # of a listed alternative
 CATEGORY = "category"
 
 
 class Pick(NamedTuple):
-    """A product (row of the evidence) and one of its keys; None for its category."""
+    """A product (its row in the evidence) and one of its keys; None for its category."""
 
     row: int
     key: str | None
 
 
 class Card(NamedTuple):
-    """A pick in words. `photo` is a data URI, "" where the product has no readable photo; `second` another picture of
-    the same product beside it."""
+    """The text and pictures shown for a pick. photo: a data URI, "" without a readable photo; second: a heat map."""
 
     id: str
     key: str
     stated: str
     answer: str
     right: bool
-    open: bool  # the answer was not sure enough to be filled
+    open: bool  # the field was left open
     confidence: float
     alternatives: tuple[Alternative, ...]
     photo: str
@@ -54,7 +53,7 @@ class Card(NamedTuple):
 
 
 def confident_mistakes(evidence: Evidence, shown: int = SHOWN) -> list[Pick]:
-    """Answered pairs with a wrong value, the surest first; one per group, for its products may share a photo."""
+    """Wrong answers, the most confident first; one per group, because its products may share a photo."""
     m = evidence.matches
     rows, keys = np.nonzero(m.known & m.predicted & ~m.right)
     order = np.argsort(-m.confidence[rows, keys], kind="stable")
@@ -63,15 +62,15 @@ def confident_mistakes(evidence: Evidence, shown: int = SHOWN) -> list[Pick]:
 
 
 def confident_category_mistakes(evidence: Evidence, shown: int = SHOWN) -> list[Pick]:
-    """Products whose category is wrong, the surest first; one per group."""
-    true, said = evidence.truth.category, evidence.decisions.category
-    rows = np.flatnonzero((true >= 0) & (said >= 0) & (true != said))
+    """Products with a wrong category, the most confident first; one per group."""
+    true, predicted = evidence.truth.category, evidence.decisions.category
+    rows = np.flatnonzero((true >= 0) & (predicted >= 0) & (true != predicted))
     order = np.argsort(-evidence.decisions.category_probability[rows].max(axis=1, initial=0), kind="stable")
     return _one_per_group(evidence, (Pick(int(rows[i]), None) for i in order), shown)
 
 
 def left_open(evidence: Evidence, shown: int = SHOWN) -> list[Pick]:
-    """A sample, the same each time, of pairs whose key applies and whose value is known but was not filled."""
+    """A fixed random sample of pairs with a label that were left open."""
     if evidence.accepted is None:
         return []
     rows, keys = np.nonzero(evidence.matches.known & evidence.decisions.applies & ~evidence.accepted)
@@ -81,7 +80,7 @@ def left_open(evidence: Evidence, shown: int = SHOWN) -> list[Pick]:
 
 
 def card(evidence: Evidence, pick: Pick, photos: Sequence[Path]) -> Card:
-    """What was said of the pick, and the first of the product's `photos`."""
+    """Make the card of a pick, with the first of the product's `photos`."""
     taxonomy, (row, key), open = evidence.taxonomy, pick, False
     if key is None:
         words, probability = taxonomy.categories, evidence.decisions.category_probability[row]
@@ -93,15 +92,15 @@ def card(evidence: Evidence, pick: Pick, photos: Sequence[Path]) -> Card:
         words, columns = taxonomy.keys[key].values, taxonomy.columns[key]
         probability = evidence.decisions.probability[row, columns]
         stated, chosen = evidence.truth.hot[row, columns].astype(bool), evidence.decisions.chosen[row, columns]
-        place = list(taxonomy.keys).index(key)
-        right = bool(evidence.matches.right[row, place])
-        open = evidence.accepted is not None and not evidence.accepted[row, place]
-    others = [i for i in np.argsort(-probability, kind="stable") if not chosen[i] and probability[i] >= FAINTEST]
+        index = list(taxonomy.keys).index(key)
+        right = bool(evidence.matches.right[row, index])
+        open = evidence.accepted is not None and not evidence.accepted[row, index]
+    others = [i for i in np.argsort(-probability, kind="stable") if not chosen[i] and probability[i] >= MIN_PROBABILITY]
     return Card(
         id=evidence.ids[row],
         key=key or CATEGORY,
-        stated=_joined(words, stated),
-        answer=_joined(words, chosen),
+        stated=_join(words, stated),
+        answer=_join(words, chosen),
         right=right,
         open=open,
         confidence=float(probability[chosen].prod()),
@@ -111,30 +110,31 @@ def card(evidence: Evidence, pick: Pick, photos: Sequence[Path]) -> Card:
 
 
 def with_heat_maps(bundle: ModelBundle, cards: Sequence[Card], photos: Sequence[Sequence[Path]]) -> list[Card]:
-    """The cards, beside each photo what in it spoke for the answer; as they are where no place can be pointed at.
+    """Add a heat map of the evidence for the answer to each card with a photo.
 
-    `photos` are those of each card's product. Needs the extra `explain`; without it the log says what is missing.
+    `photos` are the photos of each card's product. Without the extra `explain`, or for a backbone without maps, the
+    reason is logged and the cards are returned unchanged.
     """
-    asked = [i for i, card in enumerate(cards) if card.photo]
-    questions = [Question(photos[i][0], None if cards[i].key == CATEGORY else cards[i].key) for i in asked]
-    found = list(cards)
+    indices = [i for i, card in enumerate(cards) if card.photo]
+    questions = [Question(photos[i][0], None if cards[i].key == CATEGORY else cards[i].key) for i in indices]
+    explained = list(cards)
     try:
-        for i, explanation in zip(asked, explanations(bundle, questions), strict=True):
-            found[i] = cards[i]._replace(second=_encoded(overlay(explanation.photo, explanation.heat)))
+        for i, explanation in zip(indices, explanations(bundle, questions), strict=True):
+            explained[i] = cards[i]._replace(second=_encode(overlay(explanation.photo, explanation.heat)))
     except (MissingExtraError, ConfigError) as error:
-        logger.info("the report's mistakes have no heat maps: %s", error)
-    return found
+        logger.info("the report has no heat maps: %s", error)
+    return explained
 
 
 def thumbnail(photo: Path) -> str:
-    """A small JPEG as a data URI; "" where the photo cannot be opened any more."""
+    """A small JPEG as a data URI; "" if the photo can no longer be opened."""
     try:
-        return _encoded(open_photo(photo, target_px=(THUMBNAIL_PX, THUMBNAIL_PX)))
+        return _encode(open_photo(photo, target_px=(THUMBNAIL_PX, THUMBNAIL_PX)))
     except PhotoError:
         return ""
 
 
-def _encoded(picture: Image.Image) -> str:
+def _encode(picture: Image.Image) -> str:
     small = picture.copy()
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     content = io.BytesIO()
@@ -143,13 +143,13 @@ def _encoded(picture: Image.Image) -> str:
 
 
 def _one_per_group(evidence: Evidence, picks: Iterable[Pick], shown: int) -> list[Pick]:
-    found: dict[str, Pick] = {}
+    pick_of_group: dict[str, Pick] = {}
     for pick in picks:
-        if len(found) == shown:
+        if len(pick_of_group) == shown:
             break
-        found.setdefault(evidence.groups[pick.row], pick)
-    return list(found.values())
+        pick_of_group.setdefault(evidence.groups[pick.row], pick)
+    return list(pick_of_group.values())
 
 
-def _joined(words: tuple[str, ...], marks: NDArray[np.bool_]) -> str:
+def _join(words: tuple[str, ...], marks: NDArray[np.bool_]) -> str:
     return ", ".join(word for word, marked in zip(words, marks, strict=True) if marked)

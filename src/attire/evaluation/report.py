@@ -1,4 +1,4 @@
-"""What an evaluation found, as one document: computed here, saved as `scores.json`, read by people in other shapes."""
+"""The report of an evaluation as one document, saved as `scores.json`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Score(_Frozen):
 
 
 class KeyScores(_Frozen):
-    """One attribute key; `mode_iou` is the IoU of its most frequent value within the true category."""
+    """Figures of one key. `mode_iou` is the IoU of its most frequent value within the true category."""
 
     key: str
     known: int
@@ -53,7 +53,7 @@ class KeyScores(_Frozen):
 
 
 class CategoryScores(_Frozen):
-    """One category, and the attributes of its products; `mode_iou` as in `KeyScores`."""
+    """Figures of one category and of the attributes of its products. `mode_iou` is as in `KeyScores`."""
 
     category: str
     products: int
@@ -68,10 +68,10 @@ class CategoryScores(_Frozen):
 
 
 class Counts(_Frozen):
-    """How much evidence the figures rest on."""
+    """The amount of evidence behind the figures."""
 
     products: int
-    unanswered: int  # products without a readable photo: every known pair of theirs scores 0
+    unanswered: int  # products without a readable photo; their known pairs score 0
     groups: int
     known_pairs: int
     predicted_pairs: int
@@ -81,20 +81,20 @@ class Counts(_Frozen):
 
 
 class Provenance(_Frozen):
-    """What was evaluated on what. Digests are SHA-256."""
+    """The bundle, data and settings of an evaluation. Digests are SHA-256."""
 
     bundle: str
     catalog: str
-    split: str  # the part, "all", or how many products were chosen
-    splits: str | None  # digest of the split; None where the whole catalog was taken
+    split: str  # name of the split, "all", or "N chosen products"
+    splits: str | None  # digest of splits.json; None for the whole catalog
     seed: int | None  # of the split
     attire: str
-    inputs: Literal["photo", "title", "both"] = "photo"  # what each product was answered from
-    engine: str = "torch"  # what computed
+    inputs: Literal["photo", "title", "both"] = "photo"
+    engine: str = "torch"
 
 
 class Part(_Frozen):
-    """One part of a split; `share` of the products was asked for."""
+    """Size of one split. `share` is the requested share of the products."""
 
     part: str
     share: float
@@ -103,7 +103,10 @@ class Part(_Frozen):
 
 
 class Balance(_Frozen):
-    """How far the shares of `count` categories or values that a part holds are from its own share: mean and largest."""
+    """Balance of one split: by how much its share of each of `count` categories or values deviates from its own share.
+
+    `mean` and `largest` are over the absolute deviations.
+    """
 
     part: str
     kind: Literal["categories", "values"]
@@ -113,7 +116,7 @@ class Balance(_Frozen):
 
 
 class Deviation(_Frozen):
-    """The share of a category's (key "category") or value's `count` products that a part holds, less its own share."""
+    """A split's share of the `count` products of a value or category (key "category"), minus the split's own share."""
 
     part: str
     key: str
@@ -124,7 +127,7 @@ class Deviation(_Frozen):
 
 
 class Division(_Frozen):
-    """How the catalog was split. Rare categories and values are left out of `balance` and `furthest`."""
+    """How the catalog was split. `balance` and `furthest` leave out rare categories and values."""
 
     parts: tuple[Part, ...]
     balance: tuple[Balance, ...]
@@ -132,7 +135,7 @@ class Division(_Frozen):
 
 
 class Report(_Frozen):
-    """The content of `scores.json`. A figure is nan (in JSON, null) where there is no evidence for it."""
+    """The content of `scores.json`. A figure without evidence is nan (null in JSON)."""
 
     version: Literal[1] = 1
     provenance: Provenance
@@ -141,8 +144,8 @@ class Report(_Frozen):
     baselines: dict[str, dict[str, Figure]] = Field(default_factory=dict)
     keys: tuple[KeyScores, ...]
     categories: tuple[CategoryScores, ...]
-    division: Division | None = None  # None where products were chosen in another way
-    notes: tuple[str, ...] = ()  # what must be known before the figures are believed, in sentences
+    division: Division | None = None  # None unless a split was evaluated
+    notes: tuple[str, ...] = ()  # warnings about the figures, as sentences
 
 
 def score_report(
@@ -152,7 +155,7 @@ def score_report(
     division: Division | None = None,
     notes: Sequence[str] = (),
 ) -> Report:
-    """Score the answers against the truth, with intervals over groups and beside `baselines` for the same products."""
+    """Score answers and `baselines` on the same products, with bootstrap intervals over groups."""
     taxonomy, matches = evidence.taxonomy, evidence.matches
     interval = intervals(lambda weights: weighted(matches, weights), evidence.groups)
     rivals = {name: match(taxonomy, evidence.truth, rival) for name, rival in baselines.items()}
@@ -167,7 +170,7 @@ def score_report(
             name: Score(value=value, low=interval[name].low, high=interval[name].high)
             for name, value in headline(matches).items()
         },
-        baselines={name: _without_given(name, headline(rival)) for name, rival in rivals.items()},
+        baselines={name: _baseline_figures(name, headline(rival)) for name, rival in rivals.items()},
         keys=tuple(KeyScores(**row) for row in _rows({"key": list(taxonomy.keys), **keys})),
         categories=tuple(CategoryScores(**row) for row in _rows({"category": taxonomy.categories, **categories})),
         division=division,
@@ -176,12 +179,12 @@ def score_report(
 
 
 def read_report(folder: Path) -> Report:
-    """The scores in a report's directory; raises `ReportError` where there are none or they cannot be read."""
+    """Read the scores in a report's directory; raises `ReportError` if they are missing or damaged."""
     try:
         return read_as(folder / SCORES, Report)
     except (FileNotFoundError, NotADirectoryError):
         raise ReportError(
-            f"{folder} has no {SCORES}: expected a directory that 'attire evaluate --out' wrote."
+            f"{folder} has no {SCORES}: expected a directory written by 'attire evaluate --out'."
         ) from None
     except OSError as error:
         raise ReportError(f"{folder / SCORES} cannot be read: {error.strerror}.") from None
@@ -190,13 +193,14 @@ def read_report(folder: Path) -> Report:
 
 
 def json_schema() -> str:
-    """The JSON schema of `scores.json`, as it stands in docs/scores.schema.json."""
+    """The JSON schema of `scores.json`, published as docs/scores.schema.json."""
     return json.dumps(Report.model_json_schema(mode="serialization"), indent=1) + "\n"
 
 
-def _without_given(name: str, figures: Mapping[str, float]) -> dict[str, float]:
-    given = ("category_accuracy", "category_f1") if name == MODE_WITHIN_CATEGORY else ()
-    return {figure: np.nan if figure in given else value for figure, value in figures.items()}
+def _baseline_figures(name: str, figures: Mapping[str, float]) -> dict[str, float]:
+    """The figures without those of the category, for the baseline that is given the true category."""
+    omitted = ("category_accuracy", "category_f1") if name == MODE_WITHIN_CATEGORY else ()
+    return {figure: np.nan if figure in omitted else value for figure, value in figures.items()}
 
 
 def _counts(evidence: Evidence) -> Counts:

@@ -1,4 +1,4 @@
-"""A report on disk: `report.html`, `scores.json`, `per_key.csv`, `per_category.csv`, and the evidence."""
+"""Write a report: `report.html`, `scores.json`, `per_key.csv`, `per_category.csv`, and the evidence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_report(
     out: Path,
     bundle: ModelBundle | None = None,
 ) -> None:
-    """Write the files into `out`, each whole or not at all, `scores.json` last; `photos` and `bundle` as for `page`."""
+    """Write the files into `out`, each atomically, `scores.json` last. `photos` and `bundle` are as for `page`."""
     out.mkdir(parents=True, exist_ok=True)
     (out / SCORES).unlink(missing_ok=True)
     content = {

@@ -1,4 +1,4 @@
-"""The report as one HTML document that needs no network: every table, chart and thumbnail is in it."""
+"""The report as a single HTML file with all tables, charts and thumbnails embedded, so that it needs no network."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ from attire.score.metrics import FIGURES
 from attire.theme import THEME
 
 MORE_DEFINITIONS = {
-    "IoU": "chosen and stated values by chosen or stated values; 0 where the key was left open or ruled out",
-    "mode": "a baseline that sees no photo: the most frequent category and value of each key in train",
-    "mode in true category": "another that is told the category: the most frequent value of each key within it",
-    "mode IoU": "the IoU of the mode in the true category",
+    "IoU": "number of values both chosen and stated, divided by the number chosen or stated; 0 for a field left open "
+    "or predicted not to apply",
+    "mode": "baseline that sees no photo: the most frequent category and the most frequent value of each key in train",
+    "mode in true category": "baseline that is given the true category: the most frequent value of each key within it",
+    "mode IoU": "IoU of the baseline 'mode in true category'",
     "accuracy": "share of known pairs with exactly the stated values",
 }
 UNANSWERED, OPEN = "no photo", "left open"
@@ -49,22 +50,23 @@ UNANSWERED, OPEN = "no photo", "left open"
 def page(
     report: Report, evidence: Evidence, photos: Sequence[Sequence[Path]], bundle: ModelBundle | None = None
 ) -> str:
-    """The whole document; `photos` are those of each of the evidence's products.
+    """Render the report. `photos` are the photos of each product in `evidence`.
 
-    With the `bundle` that was scored, mistakes are shown with what in the photo spoke for them.
+    With the `bundle` that was evaluated, mistakes are shown with heat maps.
     """
     figures, keys, categories = sheets(report)
 
     def cards(picks: list[gallery.Pick], explained: bool = False) -> list[gallery.Card]:
-        found = [gallery.card(evidence, pick, photos[pick.row]) for pick in picks]
-        seen = [photos[pick.row] for pick in picks]
-        return gallery.with_heat_maps(bundle, found, seen) if bundle and explained else found
+        plain = [gallery.card(evidence, pick, photos[pick.row]) for pick in picks]
+        if not (bundle and explained):
+            return plain
+        return gallery.with_heat_maps(bundle, plain, [photos[pick.row] for pick in picks])
 
     return render(
         "report.html",
         title=f"Evaluation on {report.provenance.split}",
         evidence=_extent(report),
-        verdict=verdict(report) if report.keys else "This model answers the category alone.",
+        verdict=verdict(report) if report.keys else "This model answers only the category.",
         notes=report.notes,
         figures=figures,
         keys=keys,
@@ -86,7 +88,7 @@ def page(
 
 
 def comparison_page(comparison: Comparison, a: str, b: str) -> str:
-    """The differences as one HTML document; `a` and `b` are what the reports are called."""
+    """Render a comparison as a single HTML file. `a` and `b` are the names of the reports."""
     figures, keys = comparison_sheets(comparison)
     return render(
         "compare.html",
@@ -102,7 +104,7 @@ def comparison_page(comparison: Comparison, a: str, b: str) -> str:
 
 
 def render(template: str, **content: Any) -> str:
-    """A page from one of the templates; text in `content` is escaped, `Markup` is not."""
+    """Render a template; text in `content` is escaped, `Markup` is not."""
     loader = PackageLoader("attire.evaluation")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -111,19 +113,19 @@ def render(template: str, **content: Any) -> str:
 
 
 def _extent(report: Report) -> str:
-    """How much evidence there is, in a sentence or two."""
+    """Summarise the amount of evidence in a sentence or two."""
     counts = report.counts
-    said = f"{number(counts.products)} products in {number(counts.groups)} groups"
+    text = f"{number(counts.products)} products in {number(counts.groups)} groups"
     if report.keys:
-        said += (
-            f", {number(counts.known_pairs)} known (product, key) pairs, {number(counts.predicted_pairs)} predicted. "
+        text += (
+            f", {number(counts.known_pairs)} fields with a label, {number(counts.predicted_pairs)} fields answered. "
             f"Macro IoU covers {counts.keys} keys, mAP {counts.values} values, macro F1 {counts.categories} categories."
         )
     else:
-        said += f" of {counts.categories} categories."
+        text += f" of {counts.categories} categories."
     if counts.unanswered:
-        said += f" {number(counts.unanswered)} products have no readable photo and count as unanswered."
-    return said
+        text += f" {number(counts.unanswered)} products have no readable photo and count as unanswered."
+    return text
 
 
 def _confidence_charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
@@ -136,7 +138,7 @@ def _confidence_charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
 
 
 def _confusions(evidence: Evidence) -> Iterator[dict[str, Any]]:
-    """Per key with a known pair: the stated values, the answers that occur, and how often each met each."""
+    """The confusion matrix of each key with labels: stated values (rows) by the answers that occur (columns)."""
     for name, key in evidence.taxonomy.keys.items():
         count = key_confusion(evidence.taxonomy, evidence.truth, evidence.decisions, name)
         stated = evidence.truth.hot[:, evidence.taxonomy.columns[name]].sum(axis=0)
@@ -177,9 +179,9 @@ def _iou_map(evidence: Evidence) -> str:
     iou, count = (table.T for table in iou_by_category(evidence.matches))
     keys, categories = list(evidence.taxonomy.keys), evidence.taxonomy.categories
     cells = [
-        Cell(key, category, float(found), f"{100 * found:.0f}", f"{key}, {category}: IoU {found:.3f} of {n:,} labels")
-        for key, found_in, labels in zip(keys, iou, count, strict=True)
-        for category, found, n in zip(categories, found_in, labels, strict=True)
+        Cell(key, category, float(value), f"{100 * value:.0f}", f"{key}, {category}: IoU {value:.3f} of {n:,} labels")
+        for key, row, labels in zip(keys, iou, count, strict=True)
+        for category, value, n in zip(categories, row, labels, strict=True)
         if n
     ]
     rows = [key for key, n in zip(keys, count.sum(axis=1), strict=True) if n]
@@ -188,10 +190,10 @@ def _iou_map(evidence: Evidence) -> str:
 
 
 def _svg(drawing: str) -> Markup:
-    """A chart of Vega's, which escapes the words in it."""
+    """Mark a chart as safe: Vega escapes the words in it."""
     return Markup(drawing)  # noqa: S704
 
 
 def _percent(share: float) -> str:
-    """Whole percent, nothing for less than half of one."""
+    """A share in whole percent; empty below 0.5%."""
     return f"{100 * share:.0f}" if share >= 0.005 else ""

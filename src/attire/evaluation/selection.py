@@ -1,4 +1,4 @@
-"""Which products are judged, and which of them the bundle has learned from."""
+"""Select the products to evaluate, and detect those that the bundle was trained on."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """Products to judge. `name` is that of a part of the split (or "all") where they are just those products.
+class Selection:
+    """Products to evaluate.
 
-    splits: the catalog's split; None where it has none, or one from before it was changed.
+    name: the split (or "all") if the products are exactly those, else "N chosen products". splits: the catalog's
+    splits; None if it has none, or if it has changed since it was split.
     """
 
     ids: tuple[str, ...]
@@ -25,57 +26,61 @@ class Chosen:
     splits: Splits | None
 
     @property
-    def others(self) -> list[str]:
-        """Products of the train part that are not judged: what baselines may learn from."""
-        judged = set(self.ids)
-        return [id for id in self.splits.train if id not in judged] if self.splits else []
+    def baseline_ids(self) -> list[str]:
+        """Products of train that are not evaluated: the baselines are fitted on them."""
+        evaluated = set(self.ids)
+        return [id for id in self.splits.train if id not in evaluated] if self.splits else []
 
-    def learned(self, bundle: ModelBundle) -> str | None:
-        """What a reader must know of the products that the bundle has learned from; None where there are none."""
-        theirs, doubt = bundle.provenance.get("splits"), None
+    def leakage(self, bundle: ModelBundle) -> str | None:
+        """A warning if the bundle was, or may have been, trained on some of the products; None if it was not."""
+        trained_on, doubt = bundle.provenance.get("splits"), None
         if self.splits is None:
-            doubt = "The catalog is not split, or was changed since"
-        elif theirs is None:
-            doubt = "The bundle does not say on which split it was trained"
-        elif theirs != self.splits.digest or "start_splits" in bundle.provenance:
-            doubt = "The bundle was trained on another split than the catalog has now"
+            doubt = "The catalog is not split, or has changed since it was split"
+        elif trained_on is None:
+            doubt = "The bundle does not record the split that it was trained on"
+        elif trained_on != self.splits.digest or "start_splits" in bundle.provenance:
+            doubt = "The bundle was trained on another split of the catalog"
         if doubt:
-            return f"{doubt}: if it has learned from some of these products, its figures are better than on new ones."
-        learned = len(set(self.ids) & set(self.splits.train if self.splits else ()))
-        if not learned:
+            return f"{doubt}. If the bundle was trained on these products, its figures are better than on new products."
+        count = len(set(self.ids) & set(self.splits.train if self.splits else ()))
+        if not count:
             return None
         return (
-            f"The bundle has learned from {learned:,} of these {len(self.ids):,} products (they are in the train "
-            "part), so its figures are better than on new ones."
+            f"The bundle was trained on {count:,} of these {len(self.ids):,} products (they are in the train split), "
+            "so its figures are better than on new products."
         )
 
 
-def choose(catalog: Catalog, split: str | Sequence[str]) -> Chosen:
-    """The products of a part of the catalog's split, of all of the catalog (`"all"`), or those of the ids.
+def choose(catalog: Catalog, split: str | Sequence[str]) -> Selection:
+    """Select the products of a split, of the whole catalog (`"all"`), or with the given ids.
 
-    Raises `CatalogError` for a part or product that is not there, `ConfigError` for no ids or one id twice.
+    Raises `CatalogError` for an unknown split or product, `ConfigError` for no ids or a repeated id.
     """
     if isinstance(split, str) and split != ALL:
         if split not in PARTS:
-            known = (*PARTS, ALL)
-            raise CatalogError(f"'{split}' is not one of {', '.join(known)}{did_you_mean(split, known)}")
+            names = (*PARTS, ALL)
+            raise CatalogError(
+                f"'{split}' is not a split{did_you_mean(split, names)} Expected one of {', '.join(names)}."
+            )
         splits = Splits.read(catalog)
-        return Chosen(splits[split], split, splits)
+        return Selection(splits[split], split, splits)
     ids = tuple(catalog.ids if isinstance(split, str) else split)
     if not ids:
-        raise ConfigError("no product to judge: expected the name of a part of the split, or ids of products.")
+        raise ConfigError("there are no products to evaluate. Expected the name of a split, or product ids.")
     if len(set(ids)) < len(ids):
-        twice = next(id for place, id in enumerate(ids) if id in ids[:place])
-        raise ConfigError(f"product '{twice}' is named twice: it would count twice. Name each product once.")
-    saved = _saved(catalog)
-    wholes = {ALL: tuple(catalog.ids)} | ({part: getattr(saved, part) for part in PARTS} if saved else {})
-    for name, whole in wholes.items():
-        if len(whole) == len(ids) and set(whole) == set(ids):
-            return Chosen(whole, name, saved)
-    return Chosen(ids, f"{len(ids)} chosen products", saved)
+        duplicate = next(id for index, id in enumerate(ids) if id in ids[:index])
+        raise ConfigError(f"product '{duplicate}' is listed twice. List each product once.")
+    stored = _read_splits(catalog)
+    candidates = {ALL: tuple(catalog.ids)}
+    if stored:
+        candidates |= {name: getattr(stored, name) for name in PARTS}
+    for name, members in candidates.items():
+        if len(members) == len(ids) and set(members) == set(ids):
+            return Selection(members, name, stored)
+    return Selection(ids, f"{len(ids)} chosen products", stored)
 
 
-def _saved(catalog: Catalog) -> Splits | None:
+def _read_splits(catalog: Catalog) -> Splits | None:
     try:
         return Splits.read(catalog)
     except CatalogError:

@@ -1,4 +1,4 @@
-"""How a catalog was split, as the report tells it."""
+"""Summarise how a catalog was split, for the report."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from attire.catalog.splits import PARTS, RARE, Splits, balance, deviations
 from attire.catalog.store import Catalog
 from attire.evaluation.report import Balance, Deviation, Division, Part
 
-FURTHEST = 10  # deviations that are told one by one
+FURTHEST = 10  # deviations listed one by one
 
 
 def division(catalog: Catalog, splits: Splits) -> Division:
-    """Sizes of the parts, and how evenly categories and values are spread over them."""
+    """Sizes of the splits, and how evenly categories and values are distributed over them."""
     table = balance(catalog, splits)
     common = table.filter(pl.col("count") >= RARE)
     furthest = common.sort(pl.col("deviation").abs(), descending=True, maintain_order=True).head(FURTHEST)
     return Division(
-        parts=tuple(_part(catalog, splits, name) for name in PARTS if getattr(splits, name)),
+        parts=tuple(_size(catalog, splits, name) for name in PARTS if getattr(splits, name)),
         balance=tuple(
-            Balance(part=part, kind=kind, count=count, mean=mean, largest=largest)
-            for part, kind, count, mean, largest in deviations(table).iter_rows()
+            Balance(part=name, kind=kind, count=count, mean=mean, largest=largest)
+            for name, kind, count, mean, largest in deviations(table).iter_rows()
         ),
         furthest=tuple(Deviation(**row) for row in furthest.rename({"split": "part"}).iter_rows(named=True)),
     )
 
 
-def _part(catalog: Catalog, splits: Splits, name: str) -> Part:
+def _size(catalog: Catalog, splits: Splits, name: str) -> Part:
     ids = splits[name]
     groups = catalog.products["group"].gather(catalog.rows_of(ids)).n_unique()
     return Part(part=name, share=splits.shares[name], products=len(ids), groups=groups)

@@ -1,4 +1,4 @@
-"""A report as tables of words, the same ones for the terminal and for the page."""
+"""Tables of text for reports and comparisons, shared by the terminal and the HTML page."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FIGURE_TITLES = {
     "macro_iou": "macro IoU",
     "original_iou": "original IoU",
     "spurious_rate": "spurious rate",
-    "coverage_95": "coverage@95",
-    "precision_95": "precision of these",
-    "ece": "ECE",
+    "coverage_95": "filled fields (coverage@95)",
+    "precision_95": "precision of filled fields",
+    "ece": "calibration error (ECE)",
     "map": "mAP",
 }
 BASELINE_TITLES = {MODE: "mode", MODE_WITHIN_CATEGORY: "mode in true category"}
@@ -57,7 +57,7 @@ class Sheet(NamedTuple):
     rows: tuple[tuple[str, ...], ...]
 
     def table(self) -> Table:
-        """For the terminal."""
+        """The sheet as a rich table for the terminal."""
         table = Table(title=self.title, title_justify="left", box=SIMPLE_HEAD, padding=0)
         for i, name in enumerate(self.header):
             table.add_column(name, justify="right" if i else "left", overflow="fold", no_wrap=bool(i))
@@ -67,7 +67,7 @@ class Sheet(NamedTuple):
 
 
 def sheets(report: Report) -> tuple[Sheet, Sheet, Sheet]:
-    """The headline figures beside the baselines, the keys, the categories."""
+    """Three sheets: the figures with the baselines, the keys, and the categories."""
     names = list(report.baselines)
     return (
         Sheet(
@@ -89,21 +89,21 @@ def sheets(report: Report) -> tuple[Sheet, Sheet, Sheet]:
 
 
 def division_sheets(division: Division) -> tuple[Sheet, Sheet, Sheet]:
-    """The parts of the split, how evenly things are spread over them, and what is spread least evenly."""
+    """Three sheets: sizes of the splits, their balance, and the least balanced values."""
     return (
         Sheet(
-            "Parts",
-            ("part", "share", "products", "groups"),
+            "Sizes",
+            ("split", "share", "products", "groups"),
             tuple((p.part, f"{p.share:.0%}", number(p.products), number(p.groups)) for p in division.parts),
         ),
         Sheet(
-            "Distance from the part's share",
-            ("part", "of", "how many", "mean", "largest"),
+            "Balance (deviation from the split's share)",
+            ("split", "kind", "count", "mean", "largest"),
             tuple((b.part, b.kind, number(b.count), number(b.mean), number(b.largest)) for b in division.balance),
         ),
         Sheet(
-            "Furthest from the part's share",
-            ("value", "part", "products", "share", "deviation"),
+            "Least balanced values",
+            ("value", "split", "products", "share", "deviation"),
             tuple(
                 (f"{d.key}: {d.value}", d.part, number(d.count), number(d.share), signed(d.deviation))
                 for d in division.furthest
@@ -113,58 +113,59 @@ def division_sheets(division: Division) -> tuple[Sheet, Sheet, Sheet]:
 
 
 def comparison_sheets(comparison: Comparison) -> tuple[Sheet, Sheet]:
-    """Every figure of A and B, and the IoU of every key, the largest difference first."""
+    """Two sheets: all figures of A and B, and the IoU of all keys, the largest difference first."""
     keys = sorted(comparison.keys.items(), key=lambda item: -abs(np.nan_to_num(item[1].value, nan=-1)))
     return (
         Sheet(
             "Figures",
             ("figure", "A", "B", "B − A", "95% interval", "better"),
-            tuple((FIGURE_TITLES[name], *_difference(name, found)) for name, found in comparison.figures.items()),
+            tuple((FIGURE_TITLES[name], *_cells_of(name, figure)) for name, figure in comparison.figures.items()),
         ),
         Sheet(
             "IoU per key",
             ("key", "known", "A", "B", "B − A", "95% interval", "better"),
-            tuple((name, number(comparison.known[name]), *_difference(name, found)) for name, found in keys),
+            tuple((name, number(comparison.known[name]), *_cells_of(name, iou)) for name, iou in keys),
         ),
     )
 
 
 def comparison_verdict(comparison: Comparison) -> str:
-    """One or two sentences: which figures and keys differ beyond chance, and whose are better."""
-    said = []
-    for kind, found in (("figures", comparison.figures), ("keys", comparison.keys)):
-        winners = [better(name, difference) for name, difference in found.items()]
-        if found:
+    """One or two sentences: in how many figures and keys A or B is better beyond chance."""
+    sentences = []
+    for kind, differences in (("figures", comparison.figures), ("keys", comparison.keys)):
+        winners = [better(name, difference) for name, difference in differences.items()]
+        if differences:
             b, a = winners.count("B"), winners.count("A")
-            said.append(f"Of {len(found)} {kind}, B is better in {b} and A in {a} beyond chance.")
-    return " ".join(said)
+            sentences.append(f"Of {len(differences)} {kind}, B is better in {b} and A in {a} beyond chance.")
+    return " ".join(sentences)
 
 
 def verdict(report: Report) -> str:
-    """One sentence: whether the model beats the baseline that knows the category."""
+    """One sentence: whether the model beats the baseline that is given the true category."""
     iou, mode = report.figures["attribute_iou"], report.baselines.get(MODE_WITHIN_CATEGORY, {}).get("attribute_iou")
-    found = f"Attribute IoU is {number(iou.value)} ({number(iou.low)} to {number(iou.high)})"
+    summary = f"Attribute IoU is {number(iou.value)} ({number(iou.low)} to {number(iou.high)})"
     if mode is None:
-        return f"{found}; there is no baseline, for no other products of a train part are left to fit one on."
+        return f"{summary}. There is no baseline, because no train products are left to fit one."
     relation = "above" if iou.low > mode else "below" if iou.high < mode else "no different from"
-    return f"{found}: {relation} the {number(mode)} of the most frequent value within the true category."
+    return f"{summary}: {relation} the {number(mode)} of the most frequent value within the true category."
 
 
 def number(value: float) -> str:
-    """Counts with separators, figures with three digits, a dash where there is no evidence."""
+    """Format counts with separators and figures with three digits; a dash for nan."""
     if isinstance(value, int):
         return f"{value:,}"
     return "–" if np.isnan(value) else f"{value:.3f}"
 
 
 def signed(value: float) -> str:
-    """A difference with its sign, a dash where there is none to be told."""
+    """Format a difference with its sign; a dash for nan."""
     return "–" if np.isnan(value) else f"{value:+.3f}".replace("-", "−")
 
 
-def _difference(name: str, found: Difference) -> tuple[str, ...]:
-    interval = "–" if np.isnan(found.value) else f"{signed(found.low)} to {signed(found.high)}"
-    return number(found.a), number(found.b), signed(found.value), interval, better(name, found) or "–"
+def _cells_of(name: str, difference: Difference) -> tuple[str, ...]:
+    interval = "–" if np.isnan(difference.value) else f"{signed(difference.low)} to {signed(difference.high)}"
+    a, b, value = number(difference.a), number(difference.b), signed(difference.value)
+    return a, b, value, interval, better(name, difference) or "–"
 
 
 def _cells(rows: Sequence[KeyScores] | Sequence[CategoryScores], fields: Iterable[str]) -> tuple[tuple[str, ...], ...]:

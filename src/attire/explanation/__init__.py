@@ -1,1 +1,1 @@
-"""What in a photo spoke for an answer: `heat` asks the network, `explain` puts it into words, `picture` draws it."""
+"""Explanations: which regions of a photo support an answer, as heat maps (`heatmaps`) and pictures (`picture`)."""

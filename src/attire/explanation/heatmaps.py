@@ -1,13 +1,13 @@
-"""Heat maps over the network's input: which places of the last map speak for a value (Grad-CAM's family, by torchcam).
+"""Heat maps over the network's input: which positions of the last feature map support a value (HiResCAM, by torchcam).
 
-Selvaraju et al. ("Grad-CAM", ICCV 2017) explain the value's logit before softmax. A softmax only compares: what all
-logits of a key have in common (the white corners of every photo) decides nothing, and was most of what the map showed.
-So the score is the value's log odds: its logit, less the log-sum-exp of its rivals' where a softmax decides.
+Grad-CAM (Selvaraju et al., ICCV 2017) explains the logit before softmax. But a softmax only compares logits: evidence
+that all logits of a key share, such as the white corners of every photo, decides nothing, yet dominated those maps.
+So the explained score is the value's log odds: its logit minus the log-sum-exp of its rivals, if a softmax decides.
 
-Of a backbone that pools several stages only the last is shown: what earlier stages add is mostly edges of the photo.
-A first look (myntra26 val, recipe frozen on ResNet-50, some 20 answers): blurring the hottest 15% of the photo lowered
-the answer's log probability by 1.8, with Grad-CAM 1.0, LayerCAM 1.5, all three stages 1.4, a random 15% 0.5. The plain
-logit did no worse than the log odds there; its maps had the white corners.
+For a backbone that pools several stages only the last one is shown, because earlier stages mostly add edges. In a small
+test (myntra26 val, recipe frozen on ResNet-50, about 20 answers), blurring the hottest 15% of the photo lowered the
+answer's log probability by 1.8; by 1.0 with Grad-CAM, 1.5 with LayerCAM, 1.4 with all three stages, and 0.5 for a
+random 15%. The plain logit did as well as the log odds, but its maps showed the white corners.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from attire.model.network import Network
 def heat_maps(
     network: Network, pixels: Tensor, columns: Sequence[int], rivals: Sequence[Sequence[int]], *, category: bool
 ) -> Tensor:
-    """How much each place of each photo raises its score: float32[B, H, W], 0 where it does not; of no unit.
+    """How much each position of each photo raises the explained score: float32[B, H, W], at least 0, without a unit.
 
-    pixels: float32[B, 3, H, W], normalised; columns: the explained one, for each photo, among the logits of `category`
-    or of the attributes; rivals: those that share a softmax with it, none for a sigmoid. No weight, hook or gradient of
-    the network is touched. Raises `MissingExtraError` without torchcam, and `ConfigError` for a backbone with tokens
-    instead of maps.
+    pixels: float32[B, 3, H, W], normalised. columns: for each photo, the explained column of the category or attribute
+    logits (see `category`). rivals: the columns that share a softmax with it, empty for a sigmoid. The network's
+    weights, hooks and gradients are not changed. Raises `MissingExtraError` without torchcam, and `ConfigError` for a
+    backbone that produces tokens instead of maps.
     """
     try:
         from attire.explanation.hirescam import HiResCAM
@@ -49,10 +49,10 @@ def heat_maps(
 
 
 class _Scored(nn.Module):
-    """The log odds of each photo's explained value, with a tap on the last map that the backbone pools.
+    """The log odds of each photo's explained value, with `tap` on the last map before pooling.
 
-    Only what follows the map is differentiated. Of a network that sees mirror images the views follow one another, and
-    each has its photo's score: float32[V * B, 1].
+    Only the layers after the map are differentiated. With test-time flip, the mirrored photos follow the plain ones
+    and get the same scores: float32[V * B, 1] for V views.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class _Scored(nn.Module):
     ) -> None:
         super().__init__()
         self.columns, self.rivals, self.tap = columns, rivals, nn.Identity()
-        own = network.category_backbone if category else None  # sees no mirror image and has no trunk
-        self.backbone = own or network.backbone
-        self.mirrored = network.flip and own is None
+        separate = network.category_backbone if category else None  # has no test-time flip and no trunk
+        self.backbone = separate or network.backbone
+        self.mirrored = network.flip and separate is None
         self.logits: Callable[[Tensor], Tensor] = (
             (lambda features: network.heads.category(pooled(features)))
-            if own
+            if separate
             else lambda features: network.heads(features)[0 if category else 1]
         )
 
@@ -74,7 +74,7 @@ class _Scored(nn.Module):
         with torch.no_grad():
             maps = _maps(self.backbone, views)
         features = _pool(self.backbone, [*maps[:-1], self.tap(maps[-1].requires_grad_())])
-        logits = self.logits(_one_view(features) if self.mirrored else features).float()
+        logits = self.logits(_average_views(features) if self.mirrored else features).float()
         odds = [
             row[column] - (row[list(others)].logsumexp(0) if others else 0)
             for row, column, others in zip(logits, self.columns, self.rivals, strict=True)
@@ -83,26 +83,26 @@ class _Scored(nn.Module):
 
 
 def _maps(backbone: nn.Module, pixels: Tensor) -> list[Tensor]:
-    """What the backbone pools into features, each float32[B, channels, h, w]."""
+    """The maps that the backbone pools into features, each float32[B, channels, h, w]."""
     if isinstance(backbone, MultiScale):
         return backbone.maps(pixels)
     last: Tensor = backbone.forward_features(pixels)  # type: ignore[operator]
     if last.ndim != 4:
         raise ConfigError(
-            f"{type(backbone).__name__} makes tokens of a photo, not a map, so there is no place to point at. "
-            'Expected a bundle with a convolutional backbone, or with pooling = "multiscale".'
+            f"{type(backbone).__name__} turns a photo into tokens, not a map, so its answers cannot be located. "
+            'Use a bundle with a convolutional backbone, or with pooling = "multiscale".'
         )
     return [last.permute(0, 3, 1, 2) if _channels_last(backbone) else last]
 
 
-def _one_view(features: Tensor) -> Tensor:
-    """The mean over both views; of maps, laid on one another."""
+def _average_views(features: Tensor) -> Tensor:
+    """Mean over plain and mirrored views; mirrored maps are flipped back first."""
     plain, mirrored = features.chunk(2)
     return (plain + (mirrored.flip(3) if mirrored.ndim == 4 else mirrored)) / 2
 
 
 def _pool(backbone: nn.Module, maps: list[Tensor]) -> Tensor:
-    """The features float32[B, F] of `_maps`."""
+    """Pool the maps of `_maps` into features float32[B, F]."""
     if isinstance(backbone, MultiScale):
         return backbone.pool(maps)
     last = maps[0].permute(0, 2, 3, 1) if _channels_last(backbone) else maps[0]

@@ -1,4 +1,4 @@
-"""HiResCAM as a method of torchcam. Imports torchcam, which is an extra."""
+"""HiResCAM as a torchcam method. Requires torchcam, an optional dependency."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torchcam.methods import GradCAM
 
 
 class HiResCAM(GradCAM):
-    """Activation times its own gradient, summed over channels, where positive (Draelos and Carin, 2020).
+    """Activation times gradient, summed over channels, positive values only (Draelos and Carin, 2020).
 
-    Grad-CAM first averages the gradient over the map. Behind mean pooling that is the same; behind a maximum it spreads
-    what one place said over all places.
+    Grad-CAM averages the gradient over the map first. With mean pooling the result is the same; with max pooling it
+    would spread the evidence of one position over the whole map.
     """
 
     def _get_weights(self, class_idx: int | list[int], scores: Tensor, **kwargs: Any) -> list[Tensor]:

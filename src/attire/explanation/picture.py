@@ -1,4 +1,4 @@
-"""An explanation as a picture: the photo, the photo under its heat map, and what is explained."""
+"""Draw an explanation: the photo, the photo under its heat map, and a caption."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ from attire.errors import ConfigError
 from attire.storage import storing
 
 PANEL_PX, MARGIN, LINE_PX = (360, 420), 14, 21
-STYLES = (("#0f172a", 18), ("#64748b", 14), ("#b91c1c", 14))  # ink and size of title, note and warning
-# Inferno (van der Walt and Smith, matplotlib): even steps for the eye, and told apart with any colour vision.
+STYLES = (("#0f172a", 18), ("#64748b", 14), ("#b91c1c", 14))  # colour and size of title, note and warning
+# Inferno (van der Walt and Smith, matplotlib): perceptually uniform, and readable with any colour vision.
 INFERNO = "000004 160b39 420a68 6a176e 932667 bc3754 dd513a f37819 fca50a f6d746 fcffa4"
 _STOPS = np.array([[int(stop[i : i + 2], 16) for i in (0, 2, 4)] for stop in INFERNO.split()], dtype=np.float32)
 
 
 def colours(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """uint8[..., 3], RGB, for heat in [0, 1]."""
-    place = np.linspace(0, 1, len(_STOPS))
-    return np.stack([np.interp(heat, place, channel).round() for channel in _STOPS.T], axis=-1).astype(np.uint8)
+    """Map heat in [0, 1] to RGB colours uint8[..., 3]."""
+    positions = np.linspace(0, 1, len(_STOPS))
+    return np.stack([np.interp(heat, positions, channel).round() for channel in _STOPS.T], axis=-1).astype(np.uint8)
 
 
 def overlay(photo: Image.Image, heat: NDArray[np.float32]) -> Image.Image:
-    """The photo in grey, under the colours of heat float32[h, w], which is of its size."""
+    """Blend the photo in grey with the colours of `heat`, float32[h, w] of the same size."""
     grey = ImageOps.grayscale(photo).convert("RGB")
     return Image.blend(grey, Image.fromarray(colours(heat)), 0.6)
 
 
 def picture(photo: Image.Image, heat: NDArray[np.float32], *lines: str) -> Image.Image:
-    """The photo beside itself under its heat map, above `lines`: a title, a note and a warning; empty ones are left."""
+    """Draw the photo next to the photo under its heat map, with up to three `lines` below: title, note and warning.
+
+    Empty lines are skipped.
+    """
     size = ImageOps.contain(photo, PANEL_PX).size
     small = photo.resize(size, Image.Resampling.LANCZOS)
     hot = overlay(small, np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR)))
@@ -51,22 +54,20 @@ def picture(photo: Image.Image, heat: NDArray[np.float32], *lines: str) -> Image
 
 
 def grid(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures in rows, as square as can be."""
+    """Arrange pictures in a grid that is as square as possible."""
     columns = math.ceil(math.sqrt(len(pictures)))
-    width, height = (max(side) for side in zip(*(one.size for one in pictures), strict=True))
+    width, height = (max(side) for side in zip(*(picture.size for picture in pictures), strict=True))
     sheet = Image.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height), "white")
-    for number, one in enumerate(pictures):
-        sheet.paste(one, (number % columns * width, number // columns * height))
+    for number, picture in enumerate(pictures):
+        sheet.paste(picture, (number % columns * width, number // columns * height))
     return sheet
 
 
 def save(picture: Image.Image, out: Path) -> None:
-    """Write it; raises `ConfigError` for a suffix that does not do, and `StorageError` where it cannot be stored."""
+    """Save the picture; raises `ConfigError` for an unknown file type and `StorageError` if it cannot be stored."""
     try:
         with storing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             picture.save(out)
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"cannot write {out}: {error}. Expected --out FILE.png, in a place that can be written."
-        ) from error
+        raise ConfigError(f"cannot write {out}: {error}. Expected --out FILE.png in a writable directory.") from error

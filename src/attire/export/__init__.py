@@ -1,1 +1,1 @@
-"""A bundle's network as an engine of a faster runtime, kept only where its answers are those of torch."""
+"""Export a bundle's network as an engine for a faster runtime, kept only if its answers agree with torch."""

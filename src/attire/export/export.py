@@ -1,4 +1,4 @@
-"""From a bundle to an engine inside it: convert, compare with torch, keep what answers alike, measure its speed."""
+"""Export an engine into a bundle: convert the network, compare its answers with torch, and measure its speed."""
 
 from __future__ import annotations
 
@@ -44,29 +44,29 @@ MAKERS: dict[Runtime, Callable[[Path, Path, Scheme | None, Sample], None]] = {
 
 
 class Attempt(NamedTuple):
-    """An engine to make: its precision, and how it comes to INT8."""
+    """An engine to try: its precision, and its INT8 scheme if it has one."""
 
     precision: Precision
     scheme: Scheme | None = None
 
     @property
     def kept(self) -> str:
-        """What INT8 leaves in float beside heads and pooling."""
+        """The layers that INT8 leaves in float, besides heads and pooling."""
         return str(self.scheme or "")
 
 
 FEW, MANY = Attempt("int8", Scheme(first=0.3, sums=True)), Attempt("int8", Scheme(first=0.6, sums=True))
 ATTEMPTS: dict[tuple[Runtime, bool], tuple[Attempt, ...]] = {
     ("onnx", False): (Attempt("float32"),),
-    ("onnx", True): (Attempt("int8", Scheme()), Attempt("int8", Scheme(first=0.3)), FEW, MANY),  # sums cost it dear
-    ("openvino", False): (Attempt("bfloat16"), Attempt("float32")),  # one file, computed in two ways
+    ("onnx", True): (Attempt("int8", Scheme()), Attempt("int8", Scheme(first=0.3)), FEW, MANY),  # float sums are slow
+    ("openvino", False): (Attempt("bfloat16"), Attempt("float32")),  # one file, run at two precisions
     ("openvino", True): (Attempt("int8", Scheme()), Attempt("int8", Scheme(first=0.1, sums=True)), FEW, MANY),
 }
-"""What is tried, by runtime and whether INT8 is asked for: the fastest first, until one answers as torch does."""
+"""Attempts by (runtime, INT8), the fastest first. The first one that passes the gate is kept."""
 
 
 class Exported(NamedTuple):
-    """What an export made and measured. tried: all that was compared, in order; the last of them is the engine."""
+    """An exported engine. tried: all attempts in order with their measured parity; the last one is the engine."""
 
     folder: Path
     record: EngineRecord
@@ -83,36 +83,36 @@ def export(
 ) -> Exported:
     """Export the bundle's network into its directory as the engine `to`, or `to`-int8.
 
-    `photos`, a catalog or a folder, is what INT8 is calibrated on and what the answers are compared on (see
-    `draw_sample`); `show` is told of each comparison. An older engine of that name is replaced. Raises `ExportError` if
-    nothing that is tried answers as torch does, and then leaves no engine of that name.
+    `photos` is a catalog or a folder; its photos calibrate INT8 and are used to compare answers (see `draw_sample`).
+    `show` is called after each comparison. An older engine of the same name is replaced. Raises `ExportError` if no
+    attempt passes the gate; then no engine of that name is left.
     """
     bundle = ModelBundle.of(bundle)
     name = f"{to}-int8" if int8 else to
     folder = engine_folder(bundle.path, name)
     sample = draw_sample(bundle, photos)
     with storing(bundle.path), tempfile.TemporaryDirectory(prefix=".export-", dir=bundle.path) as temporary:
-        graph, made = Path(temporary, "graph.onnx"), Path(temporary, name)
+        graph, draft = Path(temporary, "graph.onnx"), Path(temporary, name)
         with tracking("tracing the network"):
             write_onnx(bundle, graph)
-        torch_answers = _asked(TorchEngine(bundle, "float32"), sample, "torch, float32")
+        torch_answers = _run(TorchEngine(bundle, "float32"), sample, "torch, float32")
         tried: list[tuple[Attempt, Parity]] = []
         for attempt in ATTEMPTS[to, int8]:
-            shutil.rmtree(made, ignore_errors=True)
-            made.mkdir()
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
             with tracking(f"making {name} {attempt.kept}"):
-                MAKERS[to](graph, made / MODEL_FILES[to], attempt.scheme, sample)
-            engine = ExportedEngine.of_folder(made, to, attempt.precision, sample.text is not None)
-            found = compare(bundle, sample, torch_answers, _asked(engine, sample, f"{name} {attempt.precision}"))
-            tried.append((attempt, found))
-            show(attempt, found)
-            if passes(found, attempt.precision):
+                MAKERS[to](graph, draft / MODEL_FILES[to], attempt.scheme, sample)
+            engine = ExportedEngine.of_folder(draft, to, attempt.precision, sample.text is not None)
+            parity = compare(bundle, sample, torch_answers, _run(engine, sample, f"{name} {attempt.precision}"))
+            tried.append((attempt, parity))
+            show(attempt, parity)
+            if passes(parity, attempt.precision):
                 break
         else:
             shutil.rmtree(folder, ignore_errors=True)
             raise ExportError(_refusal(name, tried))
         with tracking("measuring its speed"):
-            speed = _speed(bundle, engine, sample)
+            speed = _measure_speed(bundle, engine, sample)
         record = EngineRecord(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             runtime=to,
@@ -120,34 +120,34 @@ def export(
             kept=attempt.kept,
             titles=sample.text is not None,
             bundle=bundle.digest,
-            sha256={file.name: file_sha256(file) for file in sorted(made.iterdir())},
+            sha256={file.name: file_sha256(file) for file in sorted(draft.iterdir())},
             versions=library_versions() | _versions(to, int8),
-            parity=found,
+            parity=parity,
             speed=speed,
         )
-        del engine  # its files move
-        (made / RECORD).write_text(record.model_dump_json(indent=1), encoding="utf-8")
+        del engine  # its files are moved next
+        (draft / RECORD).write_text(record.model_dump_json(indent=1), encoding="utf-8")
         folder.parent.mkdir(exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
-        made.replace(folder)
+        draft.replace(folder)
     return Exported(folder, record, tuple(tried))
 
 
-def _asked(engine: Engine, sample: Sample, name: str) -> Answers:
-    """What the engine says of the whole sample, with a progress bar."""
-    found: list[Answers] = []
+def _run(engine: Engine, sample: Sample, name: str) -> Answers:
+    """The engine's logits for the whole sample, with a progress bar."""
+    batches: list[Answers] = []
     with tracking(f"comparing: {name}", len(sample.pixels), "photos") as tracker:
         for batch in answers(engine, sample):
-            found.append(batch)
+            batches.append(batch)
             tracker.advance(len(batch.category))
-    return Answers(*(np.concatenate(part) for part in zip(*found, strict=True)))
+    return Answers(*(np.concatenate(arrays) for arrays in zip(*batches, strict=True)))
 
 
-def _speed(bundle: ModelBundle, engine: Engine, sample: Sample) -> Speed:
-    found = images_per_s({"engine": engine, "torch": TorchEngine(bundle)}, sample.pixels)
+def _measure_speed(bundle: ModelBundle, engine: Engine, sample: Sample) -> Speed:
+    rates = images_per_s({"engine": engine, "torch": TorchEngine(bundle)}, sample.pixels)
     return Speed(
-        images_per_s=found["engine"],
-        torch_images_per_s=found["torch"],
+        images_per_s=rates["engine"],
+        torch_images_per_s=rates["torch"],
         batch=BATCH,
         threads=torch.get_num_threads(),
         cpu=cpu_name(),
@@ -155,20 +155,21 @@ def _speed(bundle: ModelBundle, engine: Engine, sample: Sample) -> Speed:
 
 
 def _versions(to: Runtime, int8: bool) -> dict[str, str]:
-    """Of the libraries that decide what an engine computes."""
+    """Versions of the libraries that determine what an engine computes."""
     writers = [*(("onnx", "onnxscript") if to == "onnx" else ()), *(["nncf"] if int8 else [])]
     return runtime_versions(to) | {name: version(name) for name in writers}
 
 
 def _refusal(name: str, tried: Sequence[tuple[Attempt, Parity]]) -> str:
-    """Why no engine was kept, with what was measured of the best one."""
-    attempt, best = max(tried, key=lambda made: min(made[1].answers, made[1].filled))
+    """The message when no attempt passed, with the measurements of the best one."""
+    attempt, best = max(tried, key=lambda result: min(result[1].answers, result[1].filled))
     iou = "" if best.iou is None else f", attribute IoU {best.iou:.4f} (torch {best.torch_iou:.4f})"
-    numbers = "" if np.isfinite(best.logits) else ", with answers that are no numbers (NaN or infinite)"
+    broken = "" if np.isfinite(best.logits) else ". It returns NaN or infinite logits"
     return (
-        f"no engine '{name}' was kept: of {best.decisions:,} decisions on {best.photos} photos the best attempt "
-        f"({attempt.precision}{f', {attempt.kept} in float' if attempt.kept else ''}) answers {best.answers:.2%} as "
-        f"torch does, {best.filled:.2%} where unsure ones are left out{iou}{numbers}. Expected at least "
-        f"{EQUAL[attempt.precision]:.1%}, and an IoU at most {IOU_LOST} lower. Use another engine"
-        f"{', one without --int8,' if attempt.scheme else ''} or --photos that are more like what it was trained on."
+        f"no engine '{name}' was kept: the best attempt ({attempt.precision}"
+        f"{f', {attempt.kept} in float' if attempt.kept else ''}) agrees with torch in {best.answers:.2%} of "
+        f"{best.decisions:,} decisions on {best.photos} photos, and in {best.filled:.2%} if unsure answers are left "
+        f"open{iou}{broken}. Expected at least {EQUAL[attempt.precision]:.1%}, and an IoU at most {IOU_LOST} lower. "
+        f"Use another engine{', one without --int8,' if attempt.scheme else ''} or --photos that are more like the "
+        "training photos."
     )

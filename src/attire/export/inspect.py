@@ -1,4 +1,4 @@
-"""What a bundle is, how good it is, and what it costs, engine by engine."""
+"""Inspect a bundle: facts, scores, and the size and speed of each engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from attire.errors import AttireError
 
 
 class EngineCost(NamedTuple):
-    """An engine of the bundle. record: None for torch; images_per_s, and ratio to torch: None where not measured."""
+    """An engine of the bundle. record: None for torch. images_per_s, ratio (to torch's speed): None if not measured."""
 
     name: str
     precision: str
@@ -28,7 +28,7 @@ class EngineCost(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """facts: names and what is said of them; faults: why an engine that lies there cannot be used."""
+    """facts: name -> text. faults: why an exported engine cannot be used, a message each."""
 
     facts: dict[str, str]
     engines: tuple[EngineCost, ...]
@@ -36,7 +36,7 @@ class Inspection(NamedTuple):
 
 
 def inspect(bundle: ModelBundle | str | Path, *, speed: bool = True) -> Inspection:
-    """Look at the bundle; with `speed` measure its engines here, in turns."""
+    """Inspect the bundle; with `speed`, measure its engines on this machine, in turns."""
     bundle = ModelBundle.of(bundle)
     facts = _facts(bundle)
     records: dict[str, EngineRecord] = {}
@@ -74,10 +74,7 @@ def inspect(bundle: ModelBundle | str | Path, *, speed: bool = True) -> Inspecti
 
 
 def multiplications(bundle: ModelBundle) -> int:
-    """Multiply-adds for one photo, as torch counts its convolutions and matrix products; both views where it mirrors.
-
-    Counted without computing them, on tensors that have shapes only.
-    """
+    """MACs (multiply-adds) for one photo: its convolutions and matrix products, for both views with test-time flip."""
     height, width = bundle.preprocess.size_px
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
@@ -100,9 +97,9 @@ def _facts(bundle: ModelBundle) -> dict[str, str]:
         "words": f"{len(words.categories)} categories, {len(words.keys)} keys, {words.width} values",
         "reads": "photos and titles" if bundle.title_reader else "photos",
         "recipe": f"{recipe.get('name', 'custom')}, seed {recipe.get('seed', 'unknown')}",
-        "learned from": f"{provenance.get('products', 'an unknown number of')} products, catalog "
+        "trained on": f"{provenance.get('products', 'an unknown number of')} products, catalog "
         f"{str(provenance.get('catalog', 'unknown'))[:12]}, split {str(provenance.get('splits', 'unknown'))[:12]}",
-        **({"never answered": f"{', '.join(spec.untaught)}: nobody stated them"} if spec.untaught else {}),
+        **({"never answered": f"{', '.join(spec.untaught)}: no labels in training"} if spec.untaught else {}),
         "decision": ", ".join(f"{name} {value}" for name, value in bundle.decision.model_dump().items()),
         "precisions": _precisions(bundle),
         "versions": ", ".join(f"{name} {number}" for name, number in provenance.get("versions", {}).items()),
@@ -113,12 +110,12 @@ def _facts(bundle: ModelBundle) -> dict[str, str]:
 
 
 def _precisions(bundle: ModelBundle) -> str:
-    """Those that were fitted, and those of them that no answer reaches."""
+    """The fitted precisions; those that no answer reaches are marked."""
     if bundle.calibration is None:
         return "none: not calibrated"
     promised = bundle.calibration.promised
     fitted = bundle.calibration.thresholds
-    return ", ".join(one if one in promised else f"{one} (cannot be promised)" for one in fitted)
+    return ", ".join(p if p in promised else f"{p} (cannot be promised)" for p in fitted)
 
 
 def _megabytes(path: Path) -> float:

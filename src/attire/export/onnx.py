@@ -1,4 +1,4 @@
-"""The network as an ONNX graph, in float32 and in INT8."""
+"""Write the network as an ONNX graph, in float32 or INT8."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ OPSET = 20
 
 
 class Flat(nn.Module):
-    """uint8[B, 3, H, W], and int32[B, T] where titles are read -> category [B, C] and one flat logits [B, K].
+    """The exported graph: uint8[B, 3, H, W], and int32[B, T] with titles -> category [B, C] and flat logits [B, K].
 
-    One output per key would be clearer to read, but dozens of outputs with external data do not load everywhere.
+    One output per key would be easier to read, but some runtimes fail to load dozens of outputs with external data.
     """
 
     def __init__(self, bundle: ModelBundle) -> None:
@@ -36,7 +36,7 @@ class Flat(nn.Module):
 
 
 def write_onnx(bundle: ModelBundle, file: Path) -> None:
-    """The bundle's network in float32, any number of photos at once."""
+    """Write the bundle's network in float32, with a dynamic batch size."""
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
@@ -49,7 +49,7 @@ def write_onnx(bundle: ModelBundle, file: Path) -> None:
     batch = torch.export.Dim("batch")
     network = Flat(bundle).to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # torch's exporter warns of its own deprecations
+        warnings.simplefilter("ignore")  # torch's exporter warns about its own deprecations
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             network,
@@ -66,7 +66,7 @@ def write_onnx(bundle: ModelBundle, file: Path) -> None:
 
 
 def make_onnx(graph: Path, file: Path, scheme: Scheme | None, sample: Sample) -> None:
-    """Copy `graph` to `file`; with a `scheme` in INT8."""
+    """Copy `graph` to `file`, quantised to INT8 if there is a `scheme`."""
     import onnx
 
     if scheme is None:

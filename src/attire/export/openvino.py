@@ -1,4 +1,4 @@
-"""From the ONNX graph to OpenVINO's own files, in float and in INT8."""
+"""Convert the ONNX graph to OpenVINO's format, in float or INT8."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from attire.export.sample import Sample
 
 
 def make_openvino(graph: Path, file: Path, scheme: Scheme | None, sample: Sample) -> None:
-    """Convert `graph` into `file` (.xml, with its weights beside it); with a `scheme` to INT8."""
-    openvino_core()  # before nncf makes others, which end before it
-    import openvino
-
+    """Convert `graph` to `file` (.xml, weights in a .bin beside it), quantised to INT8 if there is a `scheme`."""
+    try:
+        import openvino
+    except ImportError:
+        raise MissingExtraError("an OpenVINO engine", "openvino") from None
     model = openvino.convert_model(graph)
     if scheme is not None:
         model = quantise(model, sample, scheme, _layers(model))
@@ -22,5 +23,5 @@ def make_openvino(graph: Path, file: Path, scheme: Scheme | None, sample: Sample
 
 
 def _layers(model: Any) -> list[tuple[str, str]]:
-    """Name and type of each operation, in the order in which they are computed."""
+    """Name and type of each operation, in topological order."""
     return [(op.get_friendly_name(), op.get_type_name()) for op in model.get_ordered_ops()]

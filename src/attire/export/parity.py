@@ -1,4 +1,4 @@
-"""Whether an engine answers as torch does. Decisions are compared, not logits, for decisions are what is used."""
+"""The gate of exported engines: agreement with torch, measured on decisions, because only decisions reach users."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from attire.score.decisions import Decisions
 from attire.score.metrics import headline, match
 
 BATCH = 16
-EQUAL: Mapping[Precision, float] = {"float32": 0.995, "bfloat16": 0.995, "int8": 0.985}  # least share of decisions
-IOU_LOST = 0.005  # most that attribute IoU may fall
+EQUAL: Mapping[Precision, float] = {"float32": 0.995, "bfloat16": 0.995, "int8": 0.985}  # minimum share of decisions
+IOU_LOST = 0.005  # maximum loss of attribute IoU
 Bools = NDArray[np.bool_]
 
 
@@ -30,7 +30,7 @@ class Answers(NamedTuple):
 
 
 def answers(engine: Engine, sample: Sample) -> Iterator[Answers]:
-    """What the engine says of the sample, batch by batch."""
+    """Yield the engine's logits for the sample, batch by batch."""
     for start in range(0, len(sample.pixels), BATCH):
         batch = slice(start, start + BATCH)
         if sample.text is None:
@@ -41,8 +41,8 @@ def answers(engine: Engine, sample: Sample) -> Iterator[Answers]:
 
 
 def compare(bundle: ModelBundle, sample: Sample, torch: Answers, engine: Answers) -> Parity:
-    """How the decisions from the `engine`'s logits agree with those from `torch`'s, in float32."""
-    if not all(np.isfinite(part).all() for part in engine):  # nothing can be decided
+    """Compare the decisions from an exported engine's logits with those from torch in float32."""
+    if not all(np.isfinite(logits).all() for logits in engine):
         return Parity(
             photos=len(sample.pixels),
             decisions=len(sample.pixels),
@@ -52,43 +52,42 @@ def compare(bundle: ModelBundle, sample: Sample, torch: Answers, engine: Answers
             torch_iou=None,
             logits=float("inf"),
         )
-    ours, theirs = bundle.decide(*torch), bundle.decide(*engine)
-    shares = []
-    for precision in (None, PRECISION):
-        # Under a calibration an answer that is not sure enough is left out, and so it is here.
-        said = [_filled(bundle, decisions, precision) for decisions in (ours, theirs)]
-        shares.append(_equal(bundle, ours, theirs, *said))
-    iou = [None if sample.truth is None else _iou(bundle, sample, decisions) for decisions in (theirs, ours)]
+    expected, actual = bundle.decide(*torch), bundle.decide(*engine)
+    equal_answers, equal_filled = (
+        _equal_share(bundle, expected, actual, *(_filled(bundle, side, precision) for side in (expected, actual)))
+        for precision in (None, PRECISION)  # None fills every answer
+    )
+    iou, torch_iou = (None if sample.truth is None else _iou(bundle, sample, side) for side in (actual, expected))
     return Parity(
         photos=len(sample.pixels),
-        decisions=len(ours.category) + int((ours.applies | theirs.applies).sum()),
-        answers=shares[0],
-        filled=shares[1],
-        iou=iou[0],
-        torch_iou=iou[1],
+        decisions=len(expected.category) + int((expected.applies | actual.applies).sum()),
+        answers=equal_answers,
+        filled=equal_filled,
+        iou=iou,
+        torch_iou=torch_iou,
         logits=max(float(np.abs(a - b).max(initial=0)) for a, b in zip(torch, engine, strict=True)),
     )
 
 
 def passes(parity: Parity, precision: Precision) -> bool:
-    """The gate: enough decisions are equal, filled or not, and with INT8 attribute IoU has hardly fallen."""
-    lost = parity.torch_iou - parity.iou if parity.iou is not None and parity.torch_iou is not None else 0.0
-    return min(parity.answers, parity.filled) >= EQUAL[precision] and not lost > IOU_LOST
+    """The gate: enough decisions are equal, and attribute IoU has not dropped by more than `IOU_LOST`."""
+    loss = parity.torch_iou - parity.iou if parity.iou is not None and parity.torch_iou is not None else 0.0
+    return min(parity.answers, parity.filled) >= EQUAL[precision] and not loss > IOU_LOST
 
 
 def _filled(bundle: ModelBundle, decisions: Decisions, precision: float | None) -> Bools:
-    """bool[N, K]: the values that are filled in."""
+    """bool[N, K]: the values of accepted answers; of all answers if `precision` is None."""
     return decisions.chosen & bundle.accepted(decisions, precision)[:, bundle.taxonomy.key_of_column]
 
 
-def _equal(bundle: ModelBundle, ours: Decisions, theirs: Decisions, our_values: Bools, their_values: Bools) -> float:
-    """Of the decisions on category and keys."""
-    asked = ours.applies | theirs.applies
-    differ = ours.applies != theirs.applies
+def _equal_share(bundle: ModelBundle, a: Decisions, b: Decisions, a_values: Bools, b_values: Bools) -> float:
+    """Share of equal decisions on categories and on keys that apply according to either side."""
+    applies = a.applies | b.applies
+    differ = a.applies != b.applies
     if bundle.taxonomy.keys:
-        differ |= np.logical_or.reduceat(our_values != their_values, bundle.taxonomy.starts, axis=1)
-    different = (asked & differ).sum() + (ours.category != theirs.category).sum()
-    return float(1 - different / (asked.sum() + len(ours.category)))
+        differ |= np.logical_or.reduceat(a_values != b_values, bundle.taxonomy.starts, axis=1)
+    different = (applies & differ).sum() + (a.category != b.category).sum()
+    return float(1 - different / (applies.sum() + len(a.category)))
 
 
 def _iou(bundle: ModelBundle, sample: Sample, decisions: Decisions) -> float | None:

@@ -1,1 +1,1 @@
-"""Backbone, heads and losses: `backbone` -> `heads` -> `network`; `losses` says what training minimises."""
+"""The network: backbone, heads and losses. `network` joins `backbone` and `heads`; training minimises `losses`."""

@@ -1,4 +1,4 @@
-"""Any timm model as a feature extractor, with pretrained weights from timm's hub or from a safetensors file."""
+"""Any timm model as a feature extractor, with pretrained weights from the Hugging Face hub or a safetensors file."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ import timm  # isort: skip  (after ops)
 from timm.data import resolve_model_data_config  # isort: skip
 
 logger = logging.getLogger(__name__)
-SCRATCH = "none"  # the word for `weights` that means: start from random weights
+SCRATCH = "none"  # value of `weights` that starts from random weights
 
 
 def create_backbone(name: str, weights: str | Path | None = SCRATCH) -> nn.Module:
-    """A timm model without its classifier: float32[B, 3, H, W] -> float32[B, F]; F is its `feature_width`.
+    """Create a timm model without its classifier: float32[B, 3, H, W] -> float32[B, F], where F is `feature_width`.
 
-    `weights`: None for timm's pretrained weights (downloaded once), "none" for random ones, else a safetensors file.
-    Raises `ConfigError` for an unknown name and `WeightsError` for weights that cannot be had or do not fit.
+    `weights`: None for timm's pretrained weights (downloaded once), "none" for random ones, or a safetensors file.
+    Raises `ConfigError` for an unknown name and `WeightsError` for weights that cannot be fetched, read or loaded.
     """
     _check_name(name)
     if weights is None:
-        return _pretrained(name)
+        return _create_pretrained(name)
     backbone: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
     if str(weights) != SCRATCH:
-        _load(backbone, name, Path(weights))
+        _load_weights(backbone, name, Path(weights))
     return backbone
 
 
 class MultiScale(nn.Module):
-    """Mean and maximum of each of a backbone's last stages: float32[B, 3, H, W] -> float32[B, F], as square roots.
+    """Mean and max pooling over a backbone's last stages, then a square root: float32[B, 3, H, W] -> float32[B, F].
 
-    Colour, texture and small parts live in the stages before the last, which its own pooling does not see. The signed
+    Earlier stages hold colour, texture and small details, which the backbone's own pooling does not see. The signed
     square root evens out activations of very different size (Perronnin et al., "Improving the Fisher kernel", 2010).
     """
 
     def __init__(self, backbone: nn.Module, stages: int = 3) -> None:
-        """Raises `ConfigError` for a backbone whose stages timm cannot tell apart."""
+        """Raises `ConfigError` for a backbone that does not expose its stages (`forward_intermediates` in timm)."""
         super().__init__()
         if not hasattr(backbone, "forward_intermediates"):
-            raise ConfigError('this backbone has no stages to pool: take another one, or pooling = "last".')
+            raise ConfigError('this backbone has no stages to pool. Use another backbone, or pooling = "last".')
         self.backbone, self.stages = backbone, stages
         self.pretrained_cfg = backbone.pretrained_cfg
         self.num_features = 2 * sum(info["num_chs"] for info in backbone.feature_info[-stages:])  # type: ignore[index]
@@ -58,27 +58,27 @@ class MultiScale(nn.Module):
         return self.pool(self.maps(pixels))
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
-        """What the last stages put out, each float32[B, channels, h, w]."""
+        """Outputs of the last stages, each float32[B, channels, h, w]."""
         maps: list[Tensor] = self.backbone.forward_intermediates(  # type: ignore[operator]
             pixels, indices=self.stages, intermediates_only=True
         )
         return maps
 
     def pool(self, maps: Sequence[Tensor]) -> Tensor:
-        """Their features, float32[B, F]."""
+        """Pool the maps into features, float32[B, F]."""
         pooled = torch.cat([pool for x in maps for pool in (x.mean((2, 3)), x.amax((2, 3)))], dim=1).float()
-        return pooled.sign() * pooled.abs().clamp(min=1e-6).sqrt()  # the root's slope has no end at zero
+        return pooled.sign() * pooled.abs().clamp(min=1e-6).sqrt()  # clamped: the gradient is infinite at zero
 
 
 def feature_width(backbone: nn.Module) -> int:
-    """F: timm's `num_features` are those before a layer that some backbones have between pooling and classifier."""
+    """Number of features F. Some backbones have a layer after pooling, whose width timm's `num_features` ignores."""
     return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
 
 
 def without_pooling(backbone: nn.Module) -> nn.Module:
-    """`backbone`, changed so that it gives a map: float32[B, 3, H, W] -> float32[B, F, h, w].
+    """Remove the pooling of `backbone` in place, so that it returns a map: float32[B, 3, H, W] -> float32[B, F, h, w].
 
-    Raises `ConfigError` for one that has no such map (tokens, channels last, a single position): tried on one photo.
+    Runs one blank photo, and raises `ConfigError` if the output is not such a map (tokens, channels last, 1 x 1).
     """
     backbone.reset_classifier(0, global_pool="")  # type: ignore[operator]
     training = backbone.training
@@ -87,21 +87,20 @@ def without_pooling(backbone: nn.Module) -> nn.Module:
     backbone.train(training)
     if len(shape) != 4 or shape[1] != feature_width(backbone) or shape[2:].numel() == 1:
         raise ConfigError(
-            f'head = "csra" needs a backbone that gives a map [{feature_width(backbone)}, h, w]; this one gives '
-            f'{list(shape[1:])}. Take a convolutional one (resnet50, convnext_tiny), or head = "mlp".'
+            f'head = "csra" needs a backbone that returns a map [{feature_width(backbone)}, h, w]; this one returns '
+            f'{list(shape[1:])}. Use a convolutional one (resnet50, convnext_tiny), or head = "mlp".'
         )
     return backbone
 
 
 def data_config(backbone: nn.Module) -> dict[str, Any]:
-    """timm's normalisation and interpolation for the backbone."""
+    """Input size, normalisation and interpolation that timm recommends for the backbone."""
     config: dict[str, Any] = resolve_model_data_config(backbone)  # type: ignore[no-untyped-call]
     return config
 
 
 def _check_name(name: str) -> None:
-    """Raise `ConfigError` for an architecture that timm does not know, or a tag (what stands after the dot) that it
-    has no weights for."""
+    """Raise `ConfigError` for an architecture that timm does not have, or a tag (after the dot) without weights."""
     if not timm.is_model(name):
         raise ConfigError(f"backbone '{name}' is not a timm model{did_you_mean(name, timm.list_models())}")
     try:
@@ -115,67 +114,66 @@ def _check_name(name: str) -> None:
         ) from None
 
 
-def _pretrained(name: str) -> nn.Module:
+def _create_pretrained(name: str) -> nn.Module:
     try:
         backbone: nn.Module = timm.create_model(name, pretrained=True, num_classes=0)
-    except Exception as error:  # the hub's client raises a different family of errors for each way of being offline
+    except Exception as error:  # the hub client's errors share no base class
         reason = str(error).partition(". ")[0].strip() or type(error).__name__
         raise WeightsError(
-            f"cannot fetch pretrained weights of '{name}' ({reason}).\n"
-            f"  On a machine without a hub: --weights FILE.safetensors (timm's parameter names, cast to float32),\n"
-            f"  or fetch them elsewhere and copy that machine's Hugging Face cache,\n"
-            f"  or --weights none to start from random weights (needs far more photos and epochs)."
+            f"cannot download the pretrained weights of '{name}' ({reason}).\n"
+            f"  Without a connection, pass --weights FILE.safetensors (timm's parameter names; cast to float32),\n"
+            f"  or download them on another machine and copy its Hugging Face cache,\n"
+            f"  or pass --weights none to start from random weights (needs far more photos and epochs)."
         ) from error
     return backbone
 
 
-def _load(backbone: nn.Module, name: str, path: Path) -> None:
-    """Fill `backbone` from `path`; a classifier in the file is left out, anything else must fit."""
+def _load_weights(backbone: nn.Module, name: str, path: Path) -> None:
+    """Load `path` into `backbone`. A classifier in the file is ignored; everything else must match."""
     try:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"cannot read the weights {path}: {error}. Expected a safetensors file.") from None
-    own = backbone.state_dict()
+    expected = backbone.state_dict()
     classifier = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
     classifiers = [classifier] if isinstance(classifier, str) else list(classifier)
-    extra = {k for k in state.keys() - own.keys() if k.rpartition(".")[0] not in classifiers}
-    missing = own.keys() - state.keys()
-    wrong = {k for k in own.keys() & state.keys() if own[k].shape != state[k].shape}
+    extra = {k for k in state.keys() - expected.keys() if k.rpartition(".")[0] not in classifiers}
+    missing = expected.keys() - state.keys()
+    wrong = {k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape}
     if extra or missing or wrong:
-        shown = [f"  missing: {k}" for k in sorted(missing)[:3]] + [
-            f"  not in '{name}': {k}" for k in sorted(extra)[:3]
-        ]
-        shown += [f"  {k}: {tuple(state[k].shape)}, expected {tuple(own[k].shape)}" for k in sorted(wrong)[:3]]
+        examples = [f"  missing: {k}" for k in sorted(missing)[:3]]
+        examples += [f"  not in '{name}': {k}" for k in sorted(extra)[:3]]
+        examples += [f"  {k}: {tuple(state[k].shape)}, expected {tuple(expected[k].shape)}" for k in sorted(wrong)[:3]]
         raise WeightsError(
-            f"{path} does not fit '{name}': {len(missing)} parameters missing, {len(extra)} unknown, "
-            f"{len(wrong)} of another shape. Is it the file of another architecture?\n" + "\n".join(shown)
+            f"{path} does not fit '{name}': {len(missing)} parameters are missing, {len(extra)} are unknown, "
+            f"{len(wrong)} have another shape. Is the file for another architecture?\n" + "\n".join(examples)
         )
-    if left_out := sorted(state.keys() - own.keys()):
-        logger.info("%s: left out its classifier (%s)", path.name, ", ".join(left_out))
-    backbone.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items() if k in own})
+    if ignored := sorted(state.keys() - expected.keys()):
+        logger.info("%s: ignored its classifier (%s)", path.name, ", ".join(ignored))
+    backbone.load_state_dict({k: v.to(expected[k].dtype) for k, v in state.items() if k in expected})
     if broken := not_numbers(backbone):
-        raise WeightsError(f"{path} holds what is no number (NaN or infinite), as in {broken[0]}: it is damaged.")
+        raise WeightsError(f"{path} contains NaN or infinite values, first in {broken[0]}: the file is damaged.")
 
 
 def parameter_count(module: nn.Module) -> int:
-    """Number of trainable numbers."""
+    """Number of trainable parameters."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 def fastest_precision() -> Literal["bf16-mixed", "32-true"]:
-    """Lightning's precision for this machine: bf16 where the hardware multiplies it natively, else float32."""
+    """Lightning's precision for this machine: bf16 if the hardware supports it natively, else float32."""
     native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
     return "bf16-mixed" if native else "32-true"
 
 
 def not_numbers(module: nn.Module) -> list[str]:
-    """Names of parameters with NaN or infinity in them, and of buffers with NaN: some hold infinite bounds."""
+    """Names of parameters that contain NaN or infinity, and of buffers that contain NaN (infinite bounds are valid)."""
     parameters = [name for name, value in module.named_parameters() if not bool(value.isfinite().all())]
     return parameters + [name for name, value in module.named_buffers() if bool(value.isnan().any())]
 
 
 def weights_digest(module: nn.Module) -> str:
-    """SHA-256 over names and values of all parameters and buffers."""
+    """SHA-256 of the names and values of all parameters and buffers."""
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""From features to the flat value axis: each key's own head, all keys as one fused operation."""
+"""Attribute heads: from features to the logits of all values of all keys, computed for all keys at once."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from attire.taxonomy import Taxonomy
 
 
 class ValueLayout(nn.Module):
-    """Where each key's values lie on the flat axis, as tensors that follow the module from device to device.
+    """The columns of each key on the flat axis of K values, as buffers that move with the module between devices.
 
-    padded: int64[A, V], the columns of each key, V the most values of any key; padding repeats the key's first column
+    padded: int64[A, V], the columns of each key, V the largest number of values; padding repeats the first column
     real:   bool[A, V], False at padding
     flat:   int64[K], the position of each column in the flattened [A, V]
-    one:    bool[A], keys of arity one
-    key_of_column: int64[K]
+    one:    bool[A], True for keys of arity one
+    key_of_column: int64[K], the key of each column
     """
 
     padded: Tensor
@@ -44,10 +44,10 @@ class ValueLayout(nn.Module):
 
 
 class FusedHeads(nn.Module):
-    """A heads `features -> hidden -> values` with ReLU, computed together: float32[B, F] -> float32[B, K].
+    """One two-layer MLP with ReLU per key, computed together: float32[B, F] -> float32[B, K].
 
-    The first layers of all heads are one matrix; the second layers are one batched product over keys, padded to the
-    largest key, whose padding no output reads and no gradient reaches. Equal to A separate MLPs (see the test).
+    The first layers of all keys are one matrix. The second layers are one batched product over keys, padded to the
+    key with most values; no output reads the padding, so it gets no gradient. Equal to A separate MLPs (tested).
     """
 
     def __init__(self, features: int, taxonomy: Taxonomy, hidden: int, dropout: float = 0.0) -> None:
@@ -55,12 +55,12 @@ class FusedHeads(nn.Module):
         self.layout = ValueLayout(taxonomy)
         keys, values = self.layout.padded.shape
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a category model has no keys, and torch warns of initialising nothing
+            warnings.simplefilter("ignore")  # without keys (category only) torch warns about an empty layer
             self.hidden = nn.Linear(features, keys * hidden)
         self.dropout = nn.Dropout(dropout)
         self.weight = nn.Parameter(torch.empty(keys, hidden, values))
         self.bias = nn.Parameter(torch.empty(keys, 1, values))
-        bound = 1 / math.sqrt(hidden)  # nn.Linear's own initialisation, per head
+        bound = 1 / math.sqrt(hidden)  # as nn.Linear initialises each head
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
@@ -72,7 +72,7 @@ class FusedHeads(nn.Module):
 
 
 class LinearHeads(nn.Linear):
-    """One linear layer per key, which together are one matrix: float32[B, F] -> float32[B, K]."""
+    """One linear layer per key, stored as one matrix: float32[B, F] -> float32[B, K]."""
 
     def __init__(self, features: int, taxonomy: Taxonomy) -> None:
         with warnings.catch_warnings():
@@ -81,12 +81,12 @@ class LinearHeads(nn.Linear):
 
 
 class ResidualAttention(LinearHeads):
-    """Linear heads that look where the evidence for each value is: a map float32[B, F, h, w] -> float32[B, K].
+    """Linear heads with class-specific residual attention (CSRA): a map float32[B, F, h, w] -> float32[B, K].
 
-    To a value's score averaged over positions comes `share` times its score averaged with attention, which a softmax
-    of `temperature` times the scores themselves gives; with a share of 0 they are linear heads on averaged features.
-    Zhu & Wu, "Residual Attention: A Simple but Effective Method for Multi-Label Recognition", ICCV 2021 (CSRA), with
-    one attention head, and a bias. Dropout takes whole channels, as it would of averaged features.
+    A value's logit is its score averaged over positions, plus `share` times its attention-weighted score; the
+    attention is a softmax over positions of `temperature` times the scores. With `share` 0 this equals linear heads
+    on average-pooled features. Zhu & Wu, "Residual Attention: A Simple but Effective Method for Multi-Label
+    Recognition", ICCV 2021, with one attention head and a bias. Dropout drops whole channels.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class ResidualAttention(LinearHeads):
 
 
 def pooled(features: Tensor) -> Tensor:
-    """float32[B, F] of features that are so already, or of a map float32[B, F, h, w]: its average."""
+    """Average a map float32[B, F, h, w] over positions; features float32[B, F] are returned unchanged."""
     return features.mean((2, 3)) if features.ndim == 4 else features
 
 

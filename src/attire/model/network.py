@@ -1,4 +1,4 @@
-"""Backbone plus heads: from pixels (and a title) to category and attribute logits."""
+"""The network: a backbone and heads that map pixels (and a title) to category and attribute logits."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ class Logits(NamedTuple):
 
 
 class Heads(nn.Module):
-    """The category layer and the attribute heads, behind the trunk if there is one.
+    """The category layer and the attribute heads, after the trunk if the architecture has one.
 
-    On features float32[B, F], or float32[B, F, h, w] where the architecture is `spatial`.
-
-    A title (int[B, T], where the architecture reads one) is added to what the trunk makes of the features, before its
-    nonlinearity. Photo and title are terms of one sum: of what is missing there is no term.
+    Input: features float32[B, F], or float32[B, F, h, w] for a `spatial` architecture, and a title int[B, T] if the
+    architecture reads titles. The title is added to the trunk's output before its activation; a missing photo or
+    title simply adds nothing to that sum.
     """
 
     def __init__(
@@ -67,10 +66,11 @@ class Heads(nn.Module):
 
 
 class Network(nn.Module):
-    """float32[B, 3, H, W], and a title int[B, T] where the architecture reads one -> `Logits`.
+    """Pixels float32[B, 3, H, W], and a title int[B, T] if the architecture reads titles -> `Logits`.
 
-    One backbone answers everything in one pass. With a `category_backbone` the category comes from a network of its
-    own, as in the original method.
+    One backbone computes everything in one pass. With a `category_backbone`, the category is computed by a separate
+    network, as in the original method. `flip` averages the features of each photo and its mirror image (test-time
+    flip).
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class Network(nn.Module):
         self.backbone, self.heads, self.category_backbone, self.flip = backbone, heads, category_backbone, flip
 
     def features(self, pixels: Tensor) -> Tensor:
-        """What the heads see. Training photos are mirrored at random, so there one view is enough."""
+        """Input of the heads. Training uses one view: its photos are already mirrored at random."""
         if not self.flip or self.backbone.training:
             features: Tensor = self.backbone(pixels)
             return features
         both: Tensor = self.backbone(torch.cat([pixels, pixels.flip(3)]))
-        seen, mirrored = both.view(2, -1, *both.shape[1:]).unbind()
-        mean: Tensor = (seen + (mirrored.flip(3) if mirrored.ndim == 4 else mirrored)) / 2
+        plain, mirrored = both.view(2, -1, *both.shape[1:]).unbind()
+        mean: Tensor = (plain + (mirrored.flip(3) if mirrored.ndim == 4 else mirrored)) / 2
         return mean
 
     def forward(self, pixels: Tensor | None, text: Tensor | None = None) -> Logits:
@@ -104,14 +104,14 @@ def build_network(
     dropout: float = 0.0,
     text_dropout: float = 0.0,
 ) -> Network:
-    """The network of one backbone, with the backbone's `weights` (see `create_backbone`) and random heads."""
+    """A network with one backbone, its `weights` (see `create_backbone`), and randomly initialised heads."""
     backbone = build_backbone(architecture, weights)
     heads = Heads(feature_width(backbone), taxonomy, architecture, dropout, text_dropout)
     return Network(backbone, heads, flip=architecture.flip)
 
 
 def build_backbone(architecture: Architecture, weights: str | Path | None = SCRATCH) -> nn.Module:
-    """The backbone with the architecture's pooling, or without any for heads that look at positions."""
+    """The backbone with the architecture's pooling, or without pooling for heads that need a map."""
     backbone = create_backbone(architecture.backbone, weights)
     if architecture.spatial:
         return without_pooling(backbone)
@@ -119,5 +119,5 @@ def build_backbone(architecture: Architecture, weights: str | Path | None = SCRA
 
 
 def _trunk(features: int, width: int, dropout: float) -> nn.Module:
-    """The norm puts features of all scales on one; it has no parameters of its own, for the layer after it has them."""
+    """Normalise features of different scales, then project them. The linear layer makes an affine norm unnecessary."""
     return nn.Sequential(nn.BatchNorm1d(features, affine=False), nn.Dropout(dropout), nn.Linear(features, width))

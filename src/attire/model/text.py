@@ -1,4 +1,4 @@
-"""The title branch: from n-gram ids to what a title adds to the features of the photo."""
+"""The title branch: from n-gram ids to a vector that is added to the features of the photo."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch.nn import functional as F
 
 from attire.config import Architecture
 
-PHOTO_DROPOUT = 0.1  # share of training products that are known by their title alone
+PHOTO_DROPOUT = 0.1  # share of training products whose photo is dropped, so that only the title is seen
 
 
 class Title(nn.Module):
-    """int[B, T], as `TitleReader` gives them -> float32[B, width]: the sum of n-gram embeddings, projected.
+    """Projected sum of n-gram embeddings: int[B, T] from `TitleReader` -> float32[B, width].
 
-    As in fastText (Joulin et al., "Bag of Tricks for Efficient Text Classification", 2017), which takes the mean:
-    divided by the number of n-grams, a title learned too slowly beside a photo and was hardly listened to. Embeddings
-    start at zero and nothing has a bias: an n-gram that training never met, and a missing title, add exactly nothing.
+    As in fastText (Joulin et al., "Bag of Tricks for Efficient Text Classification", 2017), but with the sum instead
+    of the mean: with the mean, titles learned too slowly beside photos and had little effect. Embeddings start at zero
+    and nothing has a bias, so an n-gram never seen in training, and a missing title, add exactly nothing.
     """
 
     def __init__(self, architecture: Architecture, width: int, dropout: float = 0.0) -> None:
@@ -33,7 +33,7 @@ class Title(nn.Module):
         return projected
 
     def _sum(self, text: Tensor) -> Tensor:
-        """float32[B, text_width]. Exported graphs have no operation for a bag of embeddings, only loops."""
+        """Sum of embeddings, float32[B, text_width]. Exported graphs have no EmbeddingBag, so there it is spelt out."""
         if torch.compiler.is_exporting():
             return (F.embedding(text, self.embedding.weight) * (text != 0).unsqueeze(2)).sum(1)
         summed: Tensor = self.embedding(text)
@@ -41,14 +41,14 @@ class Title(nn.Module):
 
 
 class Kept(NamedTuple):
-    """What a training step sees. photo, title: bool[B, 1]; a product without a title keeps its photo."""
+    """Which inputs a training step sees. photo, title: bool[B, 1]; a product without a title keeps its photo."""
 
     photo: Tensor
     title: Tensor
 
 
 def drop_inputs(text: Tensor, title_dropout: float) -> Kept:
-    """Leave out titles at random, and a few photos, so that either alone is enough; never both of a product."""
-    drawn = torch.rand(len(text), 1, device=text.device)
-    title = (text != 0).any(dim=1, keepdim=True) & (drawn >= title_dropout)
-    return Kept(~title | (drawn < 1 - PHOTO_DROPOUT), title)
+    """Drop titles at random, and a few photos, so that the network learns to use either alone; never drops both."""
+    draw = torch.rand(len(text), 1, device=text.device)
+    title = (text != 0).any(dim=1, keepdim=True) & (draw >= title_dropout)
+    return Kept(~title | (draw < 1 - PHOTO_DROPOUT), title)

@@ -1,4 +1,4 @@
-"""How far a figure would move with other products of the same kind: percentile bootstrap intervals over groups."""
+"""Percentile bootstrap intervals over groups: how much a figure would vary with other products of the same kind."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from attire.progress import track
 
 LEVEL = 0.95
 Name = TypeVar("Name", bound=Hashable)
-_CELLS = 8_000_000  # weights in memory at once
-_STEP = 50  # resamples between two movements of the progress bar
+_MAX_WEIGHTS = 8_000_000  # in memory at once
+_STEP = 50  # resamples per update of the progress bar
 
 
 class Interval(NamedTuple):
-    """A figure's `LEVEL` interval; nan where the figure is nan in every resample."""
+    """A figure's `LEVEL` interval; nan if the figure is nan in every resample."""
 
     low: float
     high: float
@@ -29,21 +29,21 @@ def intervals(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[Name, Interval]:
-    """An interval for each figure that `figures` computes from weights (float32[N products, R] -> float64[R] each).
+    """Compute an interval for each figure.
 
-    Groups are drawn, not products: photos of one product in two colours are not independent evidence. `groups` names
-    the group of each of the N products.
+    `figures` maps product weights float32[N, R] of R resamples to float64[R] for each figure. `groups` is the group of
+    each of the N products. Whole groups are resampled, because one product in two colours is not independent evidence.
     """
     names, group_of_product = np.unique(np.asarray(groups), return_inverse=True)
     rng = np.random.default_rng(seed)
-    step = max(1, min(_STEP, _CELLS // max(1, len(groups))))
-    drawn: dict[Name, list[NDArray[np.float64]]] = {}
+    step = max(1, min(_STEP, _MAX_WEIGHTS // max(1, len(groups))))
+    samples: dict[Name, list[NDArray[np.float64]]] = {}
     blocks = [min(step, resamples - start) for start in range(0, resamples, step)]
     for size in track(blocks, "resampling", "blocks", len(blocks)):
         counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=size)
         for name, values in figures(counts.T.astype(np.float32)[group_of_product]).items():
-            drawn.setdefault(name, []).append(values)
-    return {name: _interval(np.concatenate(values)) for name, values in drawn.items()}
+            samples.setdefault(name, []).append(values)
+    return {name: _interval(np.concatenate(values)) for name, values in samples.items()}
 
 
 def _interval(values: NDArray[np.float64]) -> Interval:

@@ -1,4 +1,4 @@
-"""What stands behind the figures: precision against coverage, confidence against precision, what is taken for what."""
+"""Curves and tables of the report: precision against coverage, reliability diagrams, confusion matrices."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from attire.taxonomy import Taxonomy
 
 
 class Curve(NamedTuple):
-    """One point per distinct confidence, from the surest answers down; float64[points] each."""
+    """One point per distinct confidence, the highest first; float64[points] each."""
 
     coverage: Floats  # share of known pairs that are filled
-    precision: Floats  # share of the filled that are right
+    precision: Floats  # share of filled pairs that are right
 
 
 class Bins(NamedTuple):
-    """Answers by confidence, in `BINS` bins of equal width; nan in a bin without any."""
+    """Answers grouped by confidence into `BINS` bins of equal width; nan for an empty bin."""
 
     answers: NDArray[np.int64]
     confidence: Floats  # mean
@@ -35,7 +35,7 @@ class Bins(NamedTuple):
 
 
 def precision_coverage(matches: Matches) -> Curve:
-    """What would be filled, and how precisely, if one threshold on the confidence decided for every key."""
+    """Precision and coverage for every threshold on the confidence, the same threshold for all keys."""
     answered = matches.known & matches.predicted
     order = np.argsort(-matches.confidence[answered], kind="stable")
     confidence, right = matches.confidence[answered][order], matches.right[answered][order]
@@ -44,32 +44,32 @@ def precision_coverage(matches: Matches) -> Curve:
 
 
 def reliability(confidence: NDArray[np.floating], right: Bools) -> Bins:
-    """Answers (float[N] in [0, 1], bool[N]) by confidence."""
+    """Bin N answers by confidence. confidence: float[N] in [0, 1]; right: bool[N]."""
     bin_of = np.minimum(confidence * BINS, BINS - 1).astype(np.int64)
     count = np.bincount(bin_of, minlength=BINS)
-    there = np.where(count > 0, count, np.nan)
+    divisor = np.where(count > 0, count, np.nan)
     return Bins(
         count,
-        np.bincount(bin_of, weights=confidence, minlength=BINS) / there,
-        np.bincount(bin_of, weights=right, minlength=BINS) / there,
+        np.bincount(bin_of, weights=confidence, minlength=BINS) / divisor,
+        np.bincount(bin_of, weights=right, minlength=BINS) / divisor,
     )
 
 
 def key_reliability(matches: Matches) -> Bins:
-    """Of the answered pairs whose label is known."""
+    """Reliability of the answered pairs with a known label."""
     answered = matches.known & matches.predicted
     return reliability(matches.confidence[answered], matches.right[answered])
 
 
 def category_reliability(truth: Targets, decisions: Decisions) -> Bins:
-    """Of the answered products whose category is known."""
+    """Reliability of the category, over answered products with a known category."""
     answered = (truth.category >= 0) & (decisions.category >= 0)
     right = truth.category[answered] == decisions.category[answered]
     return reliability(decisions.category_probability[answered].max(axis=1, initial=0), right)
 
 
 def category_confusion(truth: Targets, decisions: Decisions) -> NDArray[np.int64]:
-    """int64[C, C + 1]: products by true and predicted category; the last column is for those without an answer."""
+    """int64[C, C + 1]: products by true and predicted category; the last column counts products without an answer."""
     categories = decisions.category_probability.shape[1]
     known = truth.category >= 0
     count = np.zeros((categories, categories + 1), dtype=np.int64)
@@ -78,9 +78,9 @@ def category_confusion(truth: Targets, decisions: Decisions) -> NDArray[np.int64
 
 
 def key_confusion(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, key: str) -> NDArray[np.int64]:
-    """int64[V, V + 1]: known pairs by stated value, and by chosen value; the last column is for keys left open.
+    """int64[V, V + 1]: known pairs by stated and chosen value; the last column counts pairs left open.
 
-    For a key with several values the cells beside the diagonal count values that were chosen though nobody stated them.
+    For a key with several values, cells off the diagonal count chosen values that were not stated.
     """
     stated, chosen = truth.hot[:, taxonomy.columns[key]].astype(bool), decisions.chosen[:, taxonomy.columns[key]]
     wrong = stated.T.astype(np.int64) @ (chosen & ~stated)
@@ -89,8 +89,7 @@ def key_confusion(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, key:
 
 
 def iou_by_category(matches: Matches) -> tuple[Floats, NDArray[np.int64]]:
-    """float64[C, A] and int64[C, A]: the IoU of each key within each true category, nan without a known pair; and how
-    many known pairs there are."""
+    """IoU of each key within each true category float64[C, A], nan without known pairs, and their count int64[C, A]."""
     count = matches.true_category.T.astype(np.int64) @ matches.known
     total = matches.true_category.T @ matches.iou
     return np.where(count > 0, total, np.nan) / np.maximum(count, 1), count

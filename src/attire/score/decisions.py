@@ -1,4 +1,4 @@
-"""From logits to answers: which category, which keys apply, which values are chosen, and how sure each of them is."""
+"""From logits to answers: the category, the keys that apply, the chosen values, and their confidence."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from attire.config import DecisionRule
 from attire.prediction import Abstained, Alternative, Answer, Prediction
 from attire.taxonomy import Taxonomy
 
-ALTERNATIVES = 3  # how many other values (or categories) a prediction mentions
-UNSURE = "no value is sure enough"  # why a key is abstained from
+ALTERNATIVES = 3  # other values (or categories) that a prediction lists
+UNSURE = "no value is sure enough"  # reason of an abstention
 
 
 class Decisions(NamedTuple):
@@ -62,8 +62,8 @@ def decide(
 
 
 def abstain(taxonomy: Taxonomy, decisions: Decisions, taught: NDArray[np.bool_]) -> Decisions:
-    """The decisions with no answer, and no probability, for keys that are not `taught` (bool[A]): nothing was learned
-    of them, so what a network says is chance."""
+    """Clear answers and probabilities of keys that are not `taught` (bool[A]): without labels in training, the
+    network's output for them is random."""
     if taught.all():
         return decisions
     values = taught[taxonomy.key_of_column]
@@ -71,7 +71,7 @@ def abstain(taxonomy: Taxonomy, decisions: Decisions, taught: NDArray[np.bool_])
 
 
 def likeliest(taxonomy: Taxonomy, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """bool[N, K]: the value with the highest score of each key, the first of them on a tie. scores: [N, K], finite."""
+    """bool[N, K]: the value with the highest score of each key, the first one on a tie. scores: [N, K], finite."""
     best = np.maximum.reduceat(scores, taxonomy.starts, axis=1)[:, taxonomy.key_of_column]
     column = np.where(scores == best, np.arange(taxonomy.width), taxonomy.width)
     chosen = np.zeros(scores.shape, dtype=bool)
@@ -80,10 +80,7 @@ def likeliest(taxonomy: Taxonomy, scores: NDArray[np.float32]) -> NDArray[np.boo
 
 
 def confidence(taxonomy: Taxonomy, decisions: Decisions) -> NDArray[np.float32]:
-    """float32[N, A]: how probable it is that all chosen values of each key are right, if they are independent.
-
-    1 where none is chosen.
-    """
+    """float32[N, A]: probability that all chosen values of a key are right, if independent; 1 if none is chosen."""
     if not taxonomy.keys:
         return decisions.probability
     probability = np.where(decisions.chosen, decisions.probability, np.float32(1))
@@ -93,22 +90,22 @@ def confidence(taxonomy: Taxonomy, decisions: Decisions) -> NDArray[np.float32]:
 def prediction(
     taxonomy: Taxonomy, decisions: Decisions, accepted: NDArray[np.bool_], row: int, id: str, bundle: str
 ) -> Prediction:
-    """The answers in `row` in the taxonomy's words, for the product `id`; `bundle` is the digest of the model.
+    """The prediction for the product `id` in `row`, in the taxonomy's words. `bundle` is the digest of the model.
 
-    accepted: bool[N, A], the keys whose answer is sure enough; the others are abstained from, with alternatives.
+    accepted: bool[N, A], the answers to fill; the other keys that apply are left open, with alternatives.
     """
     category = int(decisions.category[row])
     category_probability = decisions.category_probability[row]
     attributes: dict[str, Answer | Abstained] = {}
-    for key, applies, sure in zip(taxonomy.keys, decisions.applies[row], accepted[row], strict=True):
+    for key, applies, is_accepted in zip(taxonomy.keys, decisions.applies[row], accepted[row], strict=True):
         if not applies:
             continue
         columns, values = taxonomy.columns[key], taxonomy.keys[key].values
         probability, chosen = decisions.probability[row, columns], decisions.chosen[row, columns]
-        if sure:
-            answered = tuple(value for value, is_chosen in zip(values, chosen, strict=True) if is_chosen)
+        if is_accepted:
+            answer = tuple(value for value, is_chosen in zip(values, chosen, strict=True) if is_chosen)
             attributes[key] = Answer(
-                answered, float(probability[chosen].prod()), _alternatives(values, probability, ~chosen)
+                answer, float(probability[chosen].prod()), _alternatives(values, probability, ~chosen)
             )
         else:
             attributes[key] = Abstained(UNSURE, _alternatives(values, probability, probability >= 0))
@@ -124,13 +121,13 @@ def prediction(
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Over the last axis of float32[N, C]."""
+    """Log softmax over the last axis of float32[N, C]."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float32)
 
 
 def log_softmax_within_keys(taxonomy: Taxonomy, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Over the values of each key in float32[N, K]."""
+    """Log softmax over the values of each key in float32[N, K]."""
     key = taxonomy.key_of_column
     shifted = logits - np.maximum.reduceat(logits, taxonomy.starts, axis=1)[:, key]
     return np.asarray(shifted - np.log(np.add.reduceat(np.exp(shifted), taxonomy.starts, axis=1))[:, key])

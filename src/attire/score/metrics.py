@@ -1,9 +1,9 @@
-"""How good answers are. A figure is nan where there is no evidence for it, never 0.
+"""Figures that score answers against labels. A figure without evidence is nan, never 0.
 
-A (product, key) pair is known if somebody stated a value, even on a key that the product's category rules out. The IoU
-of a known pair is |chosen and stated| / |chosen or stated|, so 0 where the key was gated away or left open.
+A (product, key) pair is known if it has a label, even if the product's category rules the key out. The IoU of a known
+pair is |chosen and stated| / |chosen or stated|, so it is 0 if the key was left open or predicted not to apply.
 
-Every figure takes a weight per product, and a bootstrap resample is just another set of weights: 1 is the plain figure.
+Every figure takes a weight per product. Weights of 1 give the plain figure; a bootstrap resample is a set of weights.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from attire.labels import Targets, contradicted, labelled
 from attire.score.decisions import Decisions, confidence
 from attire.taxonomy import Taxonomy
 
-MIN_LABELS = 10  # known pairs that a key needs to count in macro IoU
-BINS = 15  # of confidence
-MIN_POSITIVES = 5  # products that a value needs to count in mAP
+MIN_LABELS = 10  # known pairs a key needs to count in macro IoU
+BINS = 15  # confidence bins of ECE
+MIN_POSITIVES = 5  # products a value needs to count in mAP
 
 FIGURES = {
     "category_accuracy": "share of products whose category is right",
     "category_f1": "F1 of each category that occurs, averaged over categories",
     "attribute_iou": "IoU averaged over known (product, key) pairs",
     "macro_iou": f"IoU of each key with at least {MIN_LABELS} known pairs, averaged over keys",
-    "original_iou": "per product, the IoU summed over keys both stated and predicted, by the number of keys predicted",
+    "original_iou": "the original method's figure: per product, the IoU summed over keys both stated and predicted, "
+    "divided by the number of predicted keys",
     "spurious_rate": "share of predicted (product, key) pairs whose key does not apply to the product's category",
-    "coverage_95": "share of known pairs whose answer is sure enough to be filled automatically at 95% precision",
-    "precision_95": "share of those answers all of whose values were stated",
-    "ece": f"expected calibration error: how far confidence is from being right, over {BINS} bins of answered pairs; "
-    "chance only adds to it, so of few products its interval may lie above it",
+    "coverage_95": "share of known pairs that are filled at 95% precision",
+    "precision_95": "share of filled pairs whose values were all stated",
+    "ece": f"expected calibration error: mean distance between confidence and precision over {BINS} bins of answered "
+    "pairs; resampling can only increase it, so with few products its interval may lie above it",
     "map": f"average precision of each value with at least {MIN_POSITIVES} products, averaged over values",
 }
 
@@ -40,7 +41,7 @@ Bools = NDArray[np.bool_]
 
 
 class Ranking(NamedTuple):
-    """Products whose key is known, from the highest probability of one value to the lowest."""
+    """Products with a known label of one key, ordered by decreasing probability of one of its values."""
 
     column: int
     rows: NDArray[np.int64]
@@ -49,23 +50,23 @@ class Ranking(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """Answers laid beside the truth, product by product: all that any figure needs."""
+    """Answers compared with labels, product by product: the input of every figure."""
 
-    true_category: Bools  # [N, C], a row of False where the category is not known
-    category: Bools  # [N, C], the predicted one; a row of False where the true one is not known
+    true_category: Bools  # [N, C], one-hot; all False if the category is unknown
+    category: Bools  # [N, C], one-hot predicted category; all False if the true one is unknown
     known: Bools  # [N, A]
     predicted: Bools  # [N, A]
-    iou: Floats  # [N, A], 0 where not known
-    exact: Bools  # [N, A], known, and chosen are the stated values and no others
+    iou: Floats  # [N, A], 0 if not known
+    exact: Bools  # [N, A], known, and the chosen values are exactly the stated ones
     right: Bools  # [N, A], known, predicted, and not contradicted
     confidence: NDArray[np.float32]  # [N, A]
-    filled: Bools | None  # [N, A], known, and sure enough for 95% precision; None where no threshold was fitted
+    filled: Bools | None  # [N, A], known, and accepted at 95% precision; None without fitted thresholds
     spurious: Bools  # [N, A], predicted, but the true category rules the key out
     rankings: tuple[Ranking, ...]
 
 
 def match(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, accepted: Bools | None = None) -> Matches:
-    """Compare the decisions on N products with what is known of them; accepted: bool[N, A], those sure enough."""
+    """Compare the decisions on N products with their labels. accepted: bool[N, A], the answers that are filled."""
     hot, chosen = np.asarray(truth.hot, dtype=bool), decisions.chosen
     known, predicted = labelled(taxonomy, hot), labelled(taxonomy, chosen)
     both, either = _count(taxonomy, hot & chosen), _count(taxonomy, hot | chosen)
@@ -93,14 +94,14 @@ def match(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, accepted: Bo
 
 
 def headline(matches: Matches) -> dict[str, float]:
-    """Each of `FIGURES`."""
+    """All `FIGURES`, with equal weights."""
     return {name: float(value[0]) for name, value in weighted(matches, _ones(matches)).items()}
 
 
 def weighted(matches: Matches, weights: NDArray[np.floating]) -> dict[str, Floats]:
-    """Each of `FIGURES` as float64[R], for R sets of product weights (float[N, R]).
+    """All `FIGURES` as float64[R], for R sets of product weights (float[N, R]).
 
-    Which keys and values count is decided on the products as they are, whatever their weights.
+    Which keys and values have enough labels to count does not depend on the weights.
     """
     m = matches
     true, right = m.true_category.T @ weights, (m.true_category & m.category).T @ weights
@@ -108,14 +109,14 @@ def weighted(matches: Matches, weights: NDArray[np.floating]) -> dict[str, Float
     counted = m.known.sum(axis=0) >= MIN_LABELS
     agreed = np.where(m.predicted, m.iou, 0).sum(axis=1) / np.maximum(m.predicted.sum(axis=1), 1)
     with_label, with_category = m.known.any(axis=1), m.true_category.any(axis=1)
-    judged = np.where(with_category, m.predicted.sum(axis=1), 0)
+    predicted = np.where(with_category, m.predicted.sum(axis=1), 0)
     return {
         "category_accuracy": _ratio(right.sum(axis=0), true.sum(axis=0)),
         "category_f1": _mean(f1),
         "attribute_iou": _ratio(m.iou.sum(axis=1) @ weights, m.known.sum(axis=1) @ weights),
         "macro_iou": _mean(key_iou(m, weights)[counted]),
         "original_iou": _ratio(np.where(with_label, agreed, 0) @ weights, with_label @ weights),
-        "spurious_rate": _ratio(m.spurious.sum(axis=1) @ weights, judged @ weights),
+        "spurious_rate": _ratio(m.spurious.sum(axis=1) @ weights, predicted @ weights),
         **_confidence_figures(m, weights),
         "map": _mean(_average_precisions(m, weights)),
     }
@@ -127,10 +128,13 @@ def key_iou(matches: Matches, weights: NDArray[np.floating]) -> Floats:
 
 
 def per_key(taxonomy: Taxonomy, matches: Matches) -> dict[str, NDArray[Any]]:
-    """Columns of length A: known and predicted pairs, iou, accuracy (exactly the stated values), spurious rate, map."""
+    """Figures of each key, columns of length A: known and predicted pairs, IoU, accuracy, spurious rate, mAP.
+
+    Accuracy is the share of known pairs with exactly the stated values.
+    """
     m = matches
     known, predicted = m.known.sum(axis=0), m.predicted.sum(axis=0)
-    judged = m.predicted[m.true_category.any(axis=1)].sum(axis=0)
+    with_category = m.predicted[m.true_category.any(axis=1)].sum(axis=0)
     key_of_ranking = taxonomy.key_of_column[np.array([r.column for r in m.rankings], dtype=np.int64)]
     ap = _average_precisions(m, _ones(m))[:, 0]
     return {
@@ -138,14 +142,17 @@ def per_key(taxonomy: Taxonomy, matches: Matches) -> dict[str, NDArray[Any]]:
         "predicted": predicted,
         "iou": _ratio(m.iou.sum(axis=0), known),
         "accuracy": _ratio(m.exact.sum(axis=0), known),
-        "spurious_rate": _ratio(m.spurious.sum(axis=0), judged),
+        "spurious_rate": _ratio(m.spurious.sum(axis=0), with_category),
         "map": np.array([_mean(ap[key_of_ranking == key]) for key in range(len(taxonomy.keys))]),
     }
 
 
 def per_category(matches: Matches) -> dict[str, NDArray[Any]]:
-    """Columns of length C: products of and predicted as the category, precision, recall, f1; then of the attributes of
-    its products: known pairs, iou, spurious rate."""
+    """Figures of each category, columns of length C.
+
+    Of the category itself: products, predicted products, precision, recall, F1. Of the attributes of its products:
+    known pairs, IoU, spurious rate.
+    """
     m = matches
     true, predicted, right = m.true_category.sum(axis=0), m.category.sum(axis=0), (m.true_category & m.category).sum(0)
     known = m.known.sum(axis=1) @ m.true_category
@@ -163,16 +170,16 @@ def per_category(matches: Matches) -> dict[str, NDArray[Any]]:
 
 def _confidence_figures(m: Matches, weights: NDArray[np.floating]) -> dict[str, Floats]:
     """coverage_95, precision_95 and ece (Guo et al., 2017) as float64[R]."""
-    total, nothing = m.known.sum(axis=1) @ weights, np.full(weights.shape[1], np.nan)
+    total, undefined = m.known.sum(axis=1) @ weights, np.full(weights.shape[1], np.nan)
     answered = m.known & m.predicted
     bin_of = np.minimum(m.confidence * BINS, BINS - 1).astype(np.int64)
     gap = sum(
         np.abs(np.where(answered & (bin_of == b), m.confidence - m.right, 0).sum(axis=1) @ weights) for b in range(BINS)
     )
-    filled = nothing if m.filled is None else m.filled.sum(axis=1) @ weights
+    filled = undefined if m.filled is None else m.filled.sum(axis=1) @ weights
     return {
-        "coverage_95": nothing if m.filled is None else _ratio(filled, total),
-        "precision_95": nothing if m.filled is None else _ratio((m.filled & m.right).sum(axis=1) @ weights, filled),
+        "coverage_95": undefined if m.filled is None else _ratio(filled, total),
+        "precision_95": undefined if m.filled is None else _ratio((m.filled & m.right).sum(axis=1) @ weights, filled),
         "ece": _ratio(np.asarray(gap), answered.sum(axis=1) @ weights),
     }
 
@@ -184,19 +191,19 @@ def _rank(column: np.integer, rows: NDArray[np.int64], hot: Bools, probability: 
 
 
 def _average_precisions(matches: Matches, weights: NDArray[np.floating]) -> Floats:
-    """float64[values, R]: sum over distinct probabilities of (rise in recall) x precision, as scikit-learn has it."""
-    found = np.full((len(matches.rankings), weights.shape[1]), np.nan)
+    """float64[values, R]: sum over distinct probabilities of (increase in recall) x precision, as in scikit-learn."""
+    averages = np.full((len(matches.rankings), weights.shape[1]), np.nan)
     for i, (_, rows, hits, ends) in enumerate(matches.rankings):
         weight = weights[rows]
         above = weight.cumsum(axis=0)[ends]
         right = (weight * hits[:, None]).cumsum(axis=0)[ends]
         precision = right / np.where(above > 0, above, 1)
-        found[i] = _ratio((np.diff(right, axis=0, prepend=0) * precision).sum(axis=0), right[-1])
-    return found
+        averages[i] = _ratio((np.diff(right, axis=0, prepend=0) * precision).sum(axis=0), right[-1])
+    return averages
 
 
 def _count(taxonomy: Taxonomy, marks: Bools) -> NDArray[np.int64]:
-    """int64[N, A]: how many values of each key are marked in bool[N, K]."""
+    """int64[N, A]: number of marked values of each key, from bool[N, K]."""
     return np.add.reduceat(marks, taxonomy.starts, axis=1, dtype=np.int64)
 
 
@@ -204,12 +211,13 @@ def _ones(matches: Matches) -> Floats:
     return np.ones((len(matches.known), 1))
 
 
-def _ratio(part: NDArray[np.number], whole: NDArray[np.number]) -> Floats:
-    there = np.asarray(whole) > 0
-    return np.where(there, part, np.nan) / np.where(there, whole, 1)
+def _ratio(numerator: NDArray[np.number], denominator: NDArray[np.number]) -> Floats:
+    """The quotient; nan where the denominator is 0."""
+    defined = np.asarray(denominator) > 0
+    return np.where(defined, numerator, np.nan) / np.where(defined, denominator, 1)
 
 
 def _mean(values: Floats) -> Floats:
-    """Mean over the first axis of the values that are not nan."""
-    there = ~np.isnan(values)
-    return _ratio(np.where(there, values, 0).sum(axis=0), there.sum(axis=0))
+    """Mean over the first axis, ignoring nan."""
+    defined = ~np.isnan(values)
+    return _ratio(np.where(defined, values, 0).sum(axis=0), defined.sum(axis=0))
