@@ -171,7 +171,7 @@ def _check_padding(file: IO[bytes]) -> None:
     while padding := file.read(CHUNK):
         if padding.count(0) < len(padding):
             raise tarfile.ReadError(
-                f"data follows the end marker, before byte {file.tell():,}: the archive was overwritten or joined"
+                f"data follows the end marker, before byte {file.tell():,}: data was zeroed, or archives were joined"
             )
 
 

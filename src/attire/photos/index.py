@@ -157,7 +157,7 @@ def _unpacked(archive: Path, folder: Path) -> Iterator[Listed]:
             continue
         total += len(member.content)
         if total > max(BOMB_BYTES, BOMB_RATIO * size):
-            raise CatalogError(f"{archive} unpacks to more than {BOMB_RATIO} times its size: it may be a zip bomb.")
+            raise CatalogError(f"{archive} unpacks to more than {BOMB_RATIO} times its size: a decompression bomb?")
         digest = hashlib.sha256(member.content).hexdigest()
         file = folder / digest[:2] / f"{digest}{splitext(member.name)[1].lower()}"
         if not file.is_file() or file.stat().st_size != len(member.content):
