@@ -77,7 +77,7 @@ def model_card(spec: Mapping[str, Any], fills: Sequence[str]) -> str:
         height=height,
         width=width,
         fit=preprocess["fit"],
-        reads="photos, and titles where there are any" if spec["network"]["text"] == "title" else "photos only",
+        reads="photos, and titles if there are any" if spec["network"]["text"] == "title" else "photos only",
         interpolation=preprocess["interpolation"],
         decision=", ".join(f"{name} {value}" for name, value in spec["decision"].items()),
         products=provenance.get("products", "unknown number of"),

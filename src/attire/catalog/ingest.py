@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Drafted:
+class TaxonomyChoice:
     """The taxonomy to check a feed against: given by the user, edited by hand, or drafted from the feed."""
 
     taxonomy: Taxonomy
@@ -74,8 +74,8 @@ def ingest(
                 "first. (attire predict reads addresses.)"
             )
     rows = list(SOURCES[source](Path(feed), options or SourceOptions()))
-    drafted = _load_or_draft(rows, taxonomy, out, feed)
-    checked = check(rows, drafted.taxonomy)
+    choice = _load_or_draft(rows, taxonomy, out, feed)
+    checked = check(rows, choice.taxonomy)
     if checked.problems and bad_rows == "refuse":
         count = len(checked.problems)
         raise FeedError(
@@ -105,11 +105,11 @@ def ingest(
                 "feed": str(Path(feed).absolute()),
                 "source": source,
                 "images": [str(folder) for folder in folders],
-                "drafted_taxonomy": drafted.taxonomy.digest if drafted.drafted else None,
+                "drafted_taxonomy": choice.taxonomy.digest if choice.drafted else None,
                 "unused_photos": len(index) - len(tables["photos"]),
                 "stray_labels": dict(checked.stray),
             }
-            catalog = write_catalog(out, drafted.taxonomy, drafted.toml, tables, provenance)
+            catalog = write_catalog(out, choice.taxonomy, choice.toml, tables, provenance)
             facts.forget()
             remove_unlisted(out / PHOTOS, index)
             return catalog
@@ -119,18 +119,18 @@ def ingest(
         raise CatalogError(not_written(f"the catalog {out}", error)) from error
 
 
-def _load_or_draft(rows: Sequence[Row], given: str | Path | None, out: Path, feed: str | Path) -> Drafted:
+def _load_or_draft(rows: Sequence[Row], given: str | Path | None, out: Path, feed: str | Path) -> TaxonomyChoice:
     draft_path = out / TAXONOMY
     path = Path(given) if given is not None else draft_path if _is_edited(draft_path) else None
     if path is not None:
-        return Drafted(Taxonomy.read(path), path.read_text(encoding="utf-8"), drafted=False)
+        return TaxonomyChoice(Taxonomy.read(path), path.read_text(encoding="utf-8"), drafted=False)
     draft = draft_taxonomy(rows)
     if draft.unlabelled:
         logger.info("%s: keys without any label are left out: %s", feed, ", ".join(draft.unlabelled))
     heading = (
         f"Drafted by attire from {Path(feed).name}. Edit it (aliases, titles, where a key applies), then ingest again."
     )
-    return Drafted(draft.taxonomy, draft.taxonomy.to_toml(heading, draft.counts), drafted=True)
+    return TaxonomyChoice(draft.taxonomy, draft.taxonomy.to_toml(heading, draft.counts), drafted=True)
 
 
 def _is_edited(path: Path) -> bool:

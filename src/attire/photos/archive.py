@@ -119,7 +119,9 @@ def _read_remote_tar(archive: str, remote: Remote) -> Iterator[Member]:
         except Exception as error:  # each service raises its own exceptions
             fault = error
         time.sleep(WAIT_S * attempt)
-    raise CatalogError(f"{archive} ended early: {fault}. Run the command again to continue, or replace the archive.")
+    raise CatalogError(
+        f"{archive} cannot be read completely: {fault}. Run the command again to continue, or replace the archive."
+    )
 
 
 class _Header(tarfile.TarInfo):
