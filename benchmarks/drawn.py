@@ -1,4 +1,4 @@
-"""A feed and photos for benchmarks: as large as shops have them, and different enough not to be tied as duplicates."""
+"""Draw a feed and photos for benchmarks, with realistic photo sizes and no near-duplicates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 def draw_shop(folder: Path, products: int, size_px: tuple[int, int], categories: int = 26, keys: int = 46) -> Path:
     """Write `folder`/photos and return `folder`/feed.csv: a photo of `size_px` (height, width) for each product.
 
-    Blurred colours with some noise compress to what a photo of that size has, about a fifth of a byte per pixel.
+    Blurred colours with some noise compress like real photos, to about a fifth of a byte per pixel.
     """
     random = np.random.default_rng(0)
     (folder / "photos").mkdir(parents=True)

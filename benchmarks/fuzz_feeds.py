@@ -1,11 +1,11 @@
-"""Mutated feeds and taxonomies: each is read, or told what is wrong with it in a sentence; nothing crashes or hangs.
+"""Fuzz feeds and taxonomies: each is read, or refused with a clear message; nothing crashes or hangs.
 
 python benchmarks/fuzz_feeds.py [--minutes 5] [--seed 0] [--kinds csv jsonl ...] [--keep DIR] [--json FILE]
 
-Small feeds of every source and format get bytes damaged and hostile words put in. What can be read goes the whole way:
-rows, a drafted taxonomy, its file read again, the rows checked against it and against another one, tables written.
-Any exception but attire's own is a failure, and so is a control character in what would be printed. Cases run in
-processes of their own with bounded memory, so that one that ends its process, or does not end, is told as well.
+Damages bytes of small feeds of every source and format, and inserts hostile words. Readable feeds go through all steps:
+rows, a drafted taxonomy, reading its file, checking the rows against it and another taxonomy, and writing tables. Any
+exception other than attire's own is a failure, and so is a control character in printed text. Cases run in separate
+processes with limited memory, so that crashes and hangs are detected too.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ WIDE: list[dict[str, Any]] = [
 
 @dataclass(slots=True)
 class Case:
-    """Files of one case, and how the first of them is read."""
+    """The files of one case, and how to read the first one."""
 
     source: str
     files: dict[str, bytes]
@@ -148,14 +148,14 @@ KINDS: dict[str, Callable[[], Case]] = {
 
 
 def drawn(kind: str, seed: int) -> Case:
-    """The case of that number: bytes damaged, or hostile words put between others; or rarely both."""
+    """The case with this seed: damaged bytes, or inserted hostile words, or rarely both."""
     random, case = np.random.default_rng((seed, list(KINDS).index(kind))), KINDS[kind]()
     name = list(case.files)[random.integers(len(case.files))]
     content = case.files[name]
-    how = random.integers(10)
-    if how >= 3:
+    choice = random.integers(10)
+    if choice >= 3:
         content = with_words(random, content)
-    if how <= 3:
+    if choice <= 3:
         content = mutated(random, [content, *case.files.values()])
     case.files[name] = content
     case.options = OPTIONS[random.integers(len(OPTIONS))] if case.source == "table" else {}
@@ -163,56 +163,55 @@ def drawn(kind: str, seed: int) -> Case:
 
 
 def with_words(random: np.random.Generator, content: bytes) -> bytes:
-    """The content with one to three hostile words in it, mostly in a word's place."""
+    """Insert one to three hostile words into the content, sometimes replacing up to nine bytes."""
     for _ in range(random.integers(1, 4)):
         word = WORDS[random.integers(len(WORDS))]
         escaped = json.dumps(word)[1:-1] if random.random() < 0.4 else word
-        put = escaped.encode("utf-8", "surrogatepass")
-        at = int(random.integers(len(content) + 1))
-        taken = int(random.integers(10)) if random.random() < 0.3 else 0
-        content = content[:at] + put + content[at + taken :]
+        inserted = escaped.encode("utf-8", "surrogatepass")
+        start = int(random.integers(len(content) + 1))
+        removed = int(random.integers(10)) if random.random() < 0.3 else 0
+        content = content[:start] + inserted + content[start + removed :]
     return content
 
 
 def attempt(case: Case, folder: Path) -> str:
-    """Go the whole way with a case; "read" or "refused". Raises whatever is a failure."""
+    """Run all steps on a case, and return "read" or "refused". Any exception is a failure."""
     for name, content in case.files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
     feed = folder / next(iter(case.files))
     try:
         if case.source == "taxonomy":
-            through(Taxonomy.read(feed))
+            check_round_trip(Taxonomy.read(feed))
             return "read"
         rows = list(SOURCES[case.source](feed, SourceOptions.model_validate(case.options)))
     except FeedError as error:
-        printable(str(error), *error.problems[:50])
+        check_printable(str(error), *error.problems[:50])
         return "refused"
     except TaxonomyError as error:
-        printable(str(error))
+        check_printable(str(error))
         return "refused"
-    written(rows, folder)
-    known = check(rows, KNOWN)
-    printable(summarise(known.problems))
+    check_writable(rows, folder)
+    check_printable(summarise(check(rows, KNOWN).problems))
     try:
         draft = draft_taxonomy(rows)
     except FeedError as error:  # no category
-        printable(str(error))
+        check_printable(str(error))
         return "read"
-    through(draft.taxonomy, draft.counts)
+    check_round_trip(draft.taxonomy, draft.counts)
     assert not [p for p in check(rows, draft.taxonomy).problems if "is not one of" in p.message]
     return "read"
 
 
-def through(taxonomy: Taxonomy, counts: dict[tuple[str, str], int] | None = None) -> None:
-    """Its file says the same again."""
+def check_round_trip(taxonomy: Taxonomy, counts: dict[tuple[str, str], int] | None = None) -> None:
+    """A taxonomy survives writing and reading."""
     text = taxonomy.to_toml("Drafted from \x1b[31m\nfeed.", counts)
     assert Taxonomy.parse(tomllib.loads(text), "the draft") == taxonomy
-    printable(*taxonomy.categories[:20], *taxonomy.keys)
+    check_printable(*taxonomy.categories[:20], *taxonomy.keys)
 
 
-def written(rows: list[Row], folder: Path) -> None:
-    """What `attire predict` and `attire ingest` write of rows."""
+def check_writable(rows: list[Row], folder: Path) -> None:
+    """Rows survive writing and reading the tables of `attire predict` and `attire ingest`."""
     products = [
         {"id": r.id, "group": r.group, "category": r.category, "title": r.title, "images": r.images} for r in rows
     ]
@@ -225,15 +224,15 @@ def written(rows: list[Row], folder: Path) -> None:
     json.dumps([list(row.labels.items()) for row in rows]).encode()
 
 
-def printable(*texts: str) -> None:
-    """Nothing in them reaches a terminal as a control character."""
+def check_printable(*texts: str) -> None:
+    """No control character of the texts reaches a terminal."""
     screen = io.StringIO()
     Console(file=screen, width=100).print(*texts)
     assert not CONTROL.search(screen.getvalue().replace("\n", ""))
 
 
 def worker(pipe: Connection, kinds: list[str], number: int, step: int) -> None:
-    """Try cases for ever, saying before each which one it is and afterwards what came of it."""
+    """Run cases forever; sends (kind, seed) before each case and its result after it."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     while True:
         for kind in kinds:
@@ -249,16 +248,16 @@ def worker(pipe: Connection, kinds: list[str], number: int, step: int) -> None:
 
 
 def run(kinds: list[str], seed: int, seconds: float, keep: Path | None) -> tuple[Counter[str], list[dict[str, Any]]]:
-    """How many cases of each kind were read, refused or failed; and the failures."""
-    found, failures, end = Counter[str](), list[dict[str, Any]](), time.monotonic() + seconds
+    """Counts of cases that were read, refused or failed, per kind; and the failures."""
+    counts, failures, end = Counter[str](), list[dict[str, Any]](), time.monotonic() + seconds
     context, workers = multiprocessing.get_context("spawn"), len(os.sched_getaffinity(0))
 
     def cases(first: int) -> Iterator[tuple[str, int, str]]:
         while time.monotonic() < end:
-            pipe, theirs = context.Pipe()
-            process = context.Process(target=worker, args=(theirs, kinds, first, workers), daemon=True)
+            pipe, worker_pipe = context.Pipe()
+            process = context.Process(target=worker, args=(worker_pipe, kinds, first, workers), daemon=True)
             process.start()
-            theirs.close()
+            worker_pipe.close()
             current: tuple[str, int] | None = None
             try:
                 while time.monotonic() < end:
@@ -266,11 +265,11 @@ def run(kinds: list[str], seed: int, seconds: float, keep: Path | None) -> tuple
                         process.kill()
                         yield (*(current or ("", first)), f"failed: not done after {LIMIT_S} s")
                         break
-                    said = pipe.recv()
-                    if isinstance(said, tuple):
-                        current = said
+                    message = pipe.recv()
+                    if isinstance(message, tuple):
+                        current = message
                     elif current is not None:
-                        yield (*current, said)
+                        yield (*current, message)
             except EOFError:
                 process.join()
                 yield (*(current or ("", first)), f"failed: the process ended with {process.exitcode}")
@@ -285,30 +284,30 @@ def run(kinds: list[str], seed: int, seconds: float, keep: Path | None) -> tuple
                 streams.remove(stream)
                 continue
             kind, number, result = case
-            found[f"{kind} {result.partition(':')[0]}"] += 1
+            counts[f"{kind} {result.partition(':')[0]}"] += 1
             if result.startswith("failed"):
                 failures.append({"kind": kind, "seed": number, "what": result})
                 if keep is not None:
                     for name, content in drawn(kind, number).files.items():
                         (keep / f"{kind}-{number}" / name).parent.mkdir(parents=True, exist_ok=True)
                         (keep / f"{kind}-{number}" / name).write_bytes(content)
-    return found, failures
+    return counts, failures
 
 
 def main() -> None:
-    """Run it and say what came of it; fails for any failure."""
+    """Run the fuzzer and print the results; exits with an error after any failure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--keep", type=Path, help="folder for the files of cases that failed")
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    found, failures = run(given.kinds, given.seed, 60 * given.minutes, given.keep)
-    said = {"cases": found.total(), "results": dict(sorted(found.items())), "failures": failures[:50]}
-    print(json.dumps(said, indent=1))  # noqa: T201
-    if given.json:
-        given.json.write_text(json.dumps(said, indent=1), encoding="utf-8")
+    options = parser.parse_args()
+    counts, failures = run(options.kinds, options.seed, 60 * options.minutes, options.keep)
+    results = {"cases": counts.total(), "results": dict(sorted(counts.items())), "failures": failures[:50]}
+    print(json.dumps(results, indent=1))  # noqa: T201
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
     assert not failures, f"{len(failures)} cases failed"
 
 

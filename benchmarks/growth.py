@@ -1,10 +1,10 @@
-"""How cost grows with photos, with keys and with values; near linear is what it should be.
+"""Measure how cost grows with the number of photos, keys and values; it should be about linear.
 
 python benchmarks/growth.py [--photos 250 500 1000 2000] [--plot docs/growth.svg] [--json FILE]
 
-Photos: seconds to ingest a drawn catalog, to fill its photo cache, to load it once, and to predict it with a small
-network. Keys and values: milliseconds of a training step of the heads with their loss at batch 64, and of deciding
-1,000 products. The ratio says by how much faster than its size a cost grew from the smallest size to the largest.
+Photos: seconds to ingest a drawn catalog, fill its photo cache, load it once, and predict it with a small network. Keys
+and values: milliseconds for a training step of the heads and loss with batch size 64, and for the decisions on 1,000
+products. The ratio is the growth of the cost divided by the growth of the size, from the smallest to the largest size.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ HEADS = {"linear heads": {"head": "linear", "trunk": 256}, "MLP heads": {"head":
 
 
 class Point(NamedTuple):
-    """`cost` of doing `what` with `size` of `axis` (photos, keys, values)."""
+    """The `cost` of `what` for `size` units of `axis` (photos, keys, values)."""
 
     axis: str
     what: str
@@ -55,7 +55,7 @@ class Point(NamedTuple):
 
 
 def over_photos(photos: int) -> Iterator[Point]:
-    """What a catalog of so many photos costs."""
+    """The costs of a catalog with that number of photos."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         feed = draw_shop(folder, photos, (448, 336), keys=5)
@@ -88,7 +88,7 @@ def over_photos(photos: int) -> Iterator[Point]:
 
 
 def over_words(axis: str, keys: int, values: int, rounds: int) -> Iterator[Point]:
-    """What a taxonomy of so many words costs."""
+    """The costs of a taxonomy with those numbers of keys and values."""
     taxonomy, size = words(keys, values), keys if axis == "keys" else values
     truth = Targets(*(torch.from_numpy(column).to(device()) for column in _labels(taxonomy)))
     runs: dict[str, Callable[[], object]] = {name: _step(taxonomy, truth, fields) for name, fields in HEADS.items()}
@@ -122,7 +122,7 @@ def _labels(taxonomy: Taxonomy) -> Targets:
 
 
 def rows(points: list[Point]) -> Iterator[Row]:
-    """Every point, the last of each line with how its growth compares with that of its size."""
+    """A row per point; the last point of each line has the growth ratio."""
     lines: dict[tuple[str, str], list[Point]] = {}
     for point in points:
         lines.setdefault((point.axis, point.what), []).append(point)
@@ -137,23 +137,23 @@ def rows(points: list[Point]) -> Iterator[Row]:
 
 
 def plot(points: list[Point], file: Path) -> None:
-    """A panel for each axis, both scales logarithmic; dashed: what exactly linear growth would be."""
+    """Plot a panel per axis with logarithmic scales; dashed lines show exactly linear growth."""
     import altair as alt
     import vl_convert
 
     grey, panels = "#808890", []
     for axis in ("photos", "keys", "values"):
-        own = [point._asdict() for point in points if point.axis == axis]
-        first = {point["what"]: point for point in reversed(own)}
-        linear = [p | {"cost": first[p["what"]]["cost"] * p["size"] / first[p["what"]]["size"]} for p in own]
-        sizes = sorted({point["size"] for point in own})
+        measured = [point._asdict() for point in points if point.axis == axis]
+        first = {point["what"]: point for point in reversed(measured)}
+        linear = [p | {"cost": first[p["what"]]["cost"] * p["size"] / first[p["what"]]["size"]} for p in measured]
+        sizes = sorted({point["size"] for point in measured})
         x = alt.X("size:Q", title=axis, scale=alt.Scale(type="log", nice=False, padding=8))
         x = x.axis(values=sizes, format=",d", grid=False)
-        y = alt.Y("cost:Q", title=own[0]["unit"], scale=alt.Scale(type="log")).axis(tickCount=4, format="~g")
+        y = alt.Y("cost:Q", title=measured[0]["unit"], scale=alt.Scale(type="log")).axis(tickCount=4, format="~g")
         colour = alt.Color(
             "what:N", title=None, sort=None, legend=alt.Legend(orient="bottom", columns=1, symbolOpacity=1)
         )
-        lines = alt.Chart(alt.InlineData(values=own)).mark_line(point=True).encode(x=x, y=y, color=colour)
+        lines = alt.Chart(alt.InlineData(values=measured)).mark_line(point=True).encode(x=x, y=y, color=colour)
         dashed = alt.Chart(alt.InlineData(values=linear)).mark_line(strokeDash=[4, 4], strokeWidth=1, opacity=0.6)
         panels.append(alt.layer(dashed.encode(x=x, y=y, color=colour), lines).properties(width=220, height=220))
     chart = alt.hconcat(*panels).resolve_scale(color="independent")
@@ -170,12 +170,12 @@ def main(
     plot_to: Annotated[Path | None, Parameter(name="--plot")] = None,
     json: Path | None = None,
 ) -> None:
-    """Measure on the GPU where there is one, else on the CPU."""
-    list(over_photos(32))  # what is loaded and warmed up once is no cost of photos
+    """Measure on the GPU if there is one, else on the CPU."""
+    list(over_photos(32))  # warm-up: loading libraries once is not a cost of photos
     points = [point for size in photos for point in over_photos(size)]
     for axis, sizes in SIZES.items():
         points += [point for keys, values in sizes for point in over_words(axis, keys, values, rounds)]
-    report("How cost grows (ratio 1: exactly linear, below: slower)", list(rows(points)), json)
+    report("Growth of cost (ratio 1: exactly linear; below 1: slower)", list(rows(points)), json)
     if plot_to is not None:
         plot(points, plot_to)
 

@@ -1,9 +1,9 @@
-"""Ingest beside the least a user could do: open, orient and resize every photo with Pillow in one process.
+"""Compare ingest with a minimal loop that opens, rotates and resizes every photo with Pillow in one process.
 
 python benchmarks/ingest.py ../shared/benchmarks/myntra26
 
-Prints seconds, photos/s and peak memory (of the process and its largest child) of the plain loop, of the first ingest
-and of a second one with nothing new to do, each in a process of its own, and the ratios to the loop.
+Prints seconds, photos/s and peak memory (of the process and its largest child) of the plain loop, a first ingest, and a
+second ingest with nothing new, each in its own process, and the ratios to the loop.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from rich.table import Table
 
 
 def plain_loop(photos: Path) -> None:
-    """What ingest does to each photo and nothing of what it finds out."""
+    """Decode each photo as ingest does, without verifying or hashing it."""
     for path in photos.rglob("*.jpg"):
         with Image.open(path) as photo:
             ImageOps.exif_transpose(photo).convert("RGB").resize((224, 224))
 
 
 def main(data: Path) -> None:
-    """Run all three on the photos and labels in `data`."""
+    """Run all three on the photos and labels in `data`, and print a table."""
     with tempfile.TemporaryDirectory() as folder:
         photos, catalog = Path(folder) / "photos", Path(folder) / "catalog"
         for archive in sorted(data.glob("*.tar")):
@@ -44,26 +44,26 @@ def main(data: Path) -> None:
             "attire ingest (unpack, verify, hash, tie, split)": lambda: make_catalog(data, catalog),
             "attire ingest again, nothing new": lambda: make_catalog(data, catalog),
         }
-        measured = {name: _in_own_process(run) for name, run in runs.items()}
-    base = next(iter(measured.values()))[0]
+        results = {name: _in_own_process(run) for name, run in runs.items()}
+    base = next(iter(results.values()))[0]
     table = Table("run", "seconds", "photos/s", "peak MB", "time / loop")
-    for name, (seconds, peak_mb) in measured.items():
+    for name, (seconds, peak_mb) in results.items():
         table.add_row(name, f"{seconds:.1f}", f"{count / seconds:,.0f}", f"{peak_mb:,.0f}", f"{seconds / base:.2f}")
     Console().print(table)
 
 
 def _in_own_process(run: Callable[[], None]) -> tuple[float, float]:
-    """Seconds, and the peak of resident memory in MB of the process or its largest child."""
+    """Run in a new process; returns seconds, and the peak resident memory in MB of the process or its largest child."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
 
-    def measured() -> None:
+    def measure() -> None:
         start = time.perf_counter()
         run()
         seconds = time.perf_counter() - start
         peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         sender.send(json.dumps([seconds, max(peaks) / 1024]))
 
-    process = multiprocessing.get_context("fork").Process(target=measured)
+    process = multiprocessing.get_context("fork").Process(target=measure)
     process.start()
     process.join()
     seconds, peak_mb = json.loads(receiver.recv())

@@ -1,12 +1,12 @@
-"""Every verb killed with SIGKILL at moments spread over its run, and called again: is the result as if it had not been?
+"""Kill every verb with SIGKILL at moments spread over its run, run it again, and check that the result is unaffected.
 
 python benchmarks/kills.py [--moments 10] [--products 90] [--only ingest predict ...] [--json FILE]
 
-Everything is done on a drawn catalog, by processes of their own. Equal means: for `ingest` the digest and the bytes of
-every table; for `predict` the bytes of the file; for `evaluate` those of every file; for `train` weights, probe and all
-of bundle.json but the time; for `export` the graph and the answers that were compared. What is there right after a kill
-must be that result already, or what was there before, or must not look finished. For `review` every decision that was
-answered must be there after the kill, and in the end the same decisions hold. Exits with 1 where anything differs.
+Works on a drawn catalog, with each run in its own process. Results are compared by: for `ingest`, the digest and the
+bytes of every table; for `predict`, the bytes of the file; for `evaluate`, those of every file; for `train`, weights,
+probe and bundle.json except the time; for `export`, the graph and the compared answers. Right after a kill, the output
+must be the finished result, or the earlier output, or not look finished. For `review`, every acknowledged decision must
+be stored after the kill, and the final decisions must be equal. Exits with status 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ from attire.review.options import Options
 from attire.review.store.events import Store
 from attire.training.run import train
 
-SAVE = 20  # photos or products between two saves, so that a small run has several
-TRIES = 5  # to hit a moment before the end of a run that is faster than the measured one
+SAVE = 20  # photos or products per chunk, so that a small run has several
+TRIES = 5  # attempts to kill a run before it ends, if it is faster than the measured run
 DECISIONS = 100
 READY_S = 60.0
 CONTEXT = multiprocessing.get_context("forkserver")
-# Imported once, for every process. polars has threads from the start, and a fork of it would wait for them for ever.
+# Imported once for all processes. Without polars: it starts threads on import, and a fork would deadlock on them.
 SHARED = [
     "attire.pixels.torchvision_ops",
     "timm",
@@ -73,12 +73,12 @@ SHARED = [
     "fastapi",
     "alembic.command",
 ]
-Found = Mapping[str, str]  # what a result is told by; empty where nothing looks finished
+Result = Mapping[str, str]  # digests that identify a result; empty if nothing looks finished
 
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """What the verbs work on, below one folder."""
+    """The inputs of the verbs, in one folder."""
 
     folder: Path
 
@@ -115,7 +115,7 @@ def _ingest_half(shop: Shop, out: Path) -> None:
     ingest(shop.half, shop.photos, out / "catalog")
 
 
-def _tables(out: Path) -> Found:
+def _tables(out: Path) -> Result:
     try:
         digest = Catalog.open(out / "catalog").digest
     except AttireError:
@@ -129,7 +129,7 @@ def _predict(shop: Shop, out: Path) -> None:
     predict(shop.bundle, shop.photos, out / "p.csv", format="long", engine="torch", batch_size=8)
 
 
-def _rows(out: Path) -> Found:
+def _rows(out: Path) -> Result:
     file = out / "p.csv"
     return {file.name: file_sha256(file)} if record_path(file).exists() else {}
 
@@ -138,7 +138,7 @@ def _evaluate(shop: Shop, out: Path) -> None:
     evaluate(ModelBundle.load(shop.bundle), Catalog.open(shop.catalog), "val", out=out / "report")
 
 
-def _report(out: Path) -> Found:
+def _report(out: Path) -> Result:
     return _files(out / "report", "[!.]*") if (out / "report" / SCORES).is_file() else {}
 
 
@@ -149,12 +149,12 @@ def _train(shop: Shop, out: Path) -> None:
     train(catalog, Splits.read(catalog), recipe=recipe, out=out / "run", weights="none", resume=True, workers=0)
 
 
-def _weights(out: Path) -> Found:
+def _weights(out: Path) -> Result:
     spec = out / "run" / "bundle" / SPEC
     if not spec.is_file():
         return {}
-    said = json.loads(spec.read_text(encoding="utf-8")) | {"created": ""}
-    return {SPEC: json.dumps(said), **_files(spec.parent, "*.safetensors")}
+    content = json.loads(spec.read_text(encoding="utf-8")) | {"created": ""}
+    return {SPEC: json.dumps(content), **_files(spec.parent, "*.safetensors")}
 
 
 def _copy_bundle(shop: Shop, out: Path) -> None:
@@ -165,12 +165,12 @@ def _export(shop: Shop, out: Path) -> None:
     export(out / "bundle", "onnx", shop.catalog)
 
 
-def _graph(out: Path) -> Found:
+def _graph(out: Path) -> Result:
     record = engine_folder(out / "bundle", "onnx") / RECORD
     if not record.is_file():
         return {}
-    said = json.loads(record.read_text(encoding="utf-8"))
-    return {name: json.dumps(said[name]) for name in ("bundle", "sha256", "parity")}
+    content = json.loads(record.read_text(encoding="utf-8"))
+    return {name: json.dumps(content[name]) for name in ("bundle", "sha256", "parity")}
 
 
 def _files(folder: Path, pattern: str) -> dict[str, str]:
@@ -183,10 +183,10 @@ def _nothing(_shop: Shop, out: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """`run` makes what `found` tells; `before` makes what stands there first."""
+    """`run` makes the output, `result` reads its digests, and `before` prepares the folder."""
 
     run: Callable[[Shop, Path], None]
-    found: Callable[[Path], Found]
+    result: Callable[[Path], Result]
     before: Callable[[Shop, Path], None] = _nothing
 
 
@@ -202,7 +202,7 @@ REVIEW = "review"
 
 
 def prepare(shop: Shop, products: int) -> None:
-    """Draw a shop, and run the whole job once."""
+    """Draw a shop, and run all verbs that others depend on."""
     draw_catalog(shop.folder / "shop", products, seed=1)
     lines = shop.feed.read_text(encoding="utf-8").splitlines(keepends=True)
     shop.half.write_text("".join(lines[: len(lines) // 2]), encoding="utf-8")
@@ -214,7 +214,7 @@ def prepare(shop: Shop, products: int) -> None:
 
 @dataclass(slots=True)
 class Tally:
-    """What came of kills at `moments` (s) of a run of `seconds`; `left` are files that it leaves only when killed."""
+    """The results of kills at `moments` (in s) of a run of `seconds`; `left` are files that only killed runs leave."""
 
     verb: str
     seconds: float
@@ -229,12 +229,12 @@ class Tally:
 
 
 def kill_verb(name: str, shop: Shop, folder: Path, moments: int) -> Tally:
-    """The verb unbroken, then killed at each moment and called again."""
+    """Run a verb to the end, then kill it at each moment and run it again."""
     verb, log = VERBS[name], folder / "log"
     _finished(start(log, verb.before, shop, folder / "before"), log)
-    whole = _fresh(folder, "whole")
-    seconds = _finished(start(log, verb.run, shop, whole), log)
-    before, expected = verb.found(folder / "before"), verb.found(whole)
+    uninterrupted = _fresh(folder, "uninterrupted")
+    seconds = _finished(start(log, verb.run, shop, uninterrupted), log)
+    before, expected = verb.result(folder / "before"), verb.result(uninterrupted)
     tally = Tally(name, seconds)
     for number in range(moments):
         out, moment = folder / str(number), seconds * (number + 0.5) / moments
@@ -245,42 +245,42 @@ def kill_verb(name: str, shop: Shop, folder: Path, moments: int) -> Tally:
                 process.kill()
                 process.join()
                 break
-            moment = (time.monotonic() - began) * (number + 0.5) / moments  # it was faster than the measured one
+            moment = (time.monotonic() - began) * (number + 0.5) / moments  # it was faster than the measured run
         else:
             raise SystemExit(f"{name}: {TRIES} runs ended before they were killed. Give more --products.")
         tally.moments.append(moment)
-        at_once = verb.found(out)
-        if at_once and at_once not in (before, expected):
-            tally.wrong.append(f"{name}, killed after {moment:.2f} s: looks finished, and is not")
+        after_kill = verb.result(out)
+        if after_kill and after_kill not in (before, expected):
+            tally.wrong.append(f"{name}, killed after {moment:.2f} s: looks finished but is not")
             continue
         process = start(log, verb.run, shop, out)
         process.join()
         if process.exitcode:
-            said = log.read_text(errors="replace").strip().rpartition("\n")[2]
-            tally.wrong.append(f"{name}, killed after {moment:.2f} s and called again, fails: {said}")
+            message = log.read_text(errors="replace").strip().rpartition("\n")[2]
+            tally.wrong.append(f"{name}, killed after {moment:.2f} s and run again, fails: {message}")
             continue
-        again = verb.found(out)
+        again = verb.result(out)
         if again != expected:
-            other = [part for part in {**expected, **again} if expected.get(part) != again.get(part)]
-            tally.wrong.append(f"{name}, killed after {moment:.2f} s and called again: {', '.join(other)} differ")
-        tally.left |= _names(out) - _names(whole)
+            differing = [file for file in {**expected, **again} if expected.get(file) != again.get(file)]
+            tally.wrong.append(f"{name}, killed after {moment:.2f} s and run again: {', '.join(differing)} differ")
+        tally.left |= _names(out) - _names(uninterrupted)
         shutil.rmtree(out)
     return tally
 
 
 def _fresh(folder: Path, name: str) -> Path:
-    """A copy of what stands there before the verb runs."""
+    """A fresh copy of the folder as it is before the verb runs."""
     shutil.rmtree(folder / name, ignore_errors=True)
     return Path(shutil.copytree(folder / "before", folder / name))
 
 
 def _names(folder: Path) -> set[str]:
-    """Every path below it, but for logs, whose names have the time in them."""
+    """Every path below the folder, except logs, whose names contain the time."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if "logs" not in path.parts}
 
 
 def start(log: Path, run: Callable[..., None], *arguments: Any) -> ForkServerProcess:
-    """A process that has just begun to run this; what it says comes into `log`."""
+    """Start `run` in a new process, and wait until it begins; its output goes to `log`."""
     log.unlink(missing_ok=True)
     process = CONTEXT.Process(target=_quietly, args=(log, run, *arguments))
     process.start()
@@ -298,7 +298,7 @@ def _quietly(log: Path, run: Callable[..., None], *arguments: Any) -> None:
 
 
 def _finished(process: ForkServerProcess, log: Path) -> float:
-    """The seconds until it ends; exits where it fails."""
+    """Wait for the process, and return the seconds until it ended; exits if it failed."""
     began = time.monotonic()
     process.join()
     if process.exitcode:
@@ -307,29 +307,29 @@ def _finished(process: ForkServerProcess, log: Path) -> float:
 
 
 def kill_review(shop: Shop, folder: Path, moments: int) -> Tally:
-    """A server that is killed while decisions are sent to it, and then asked to take the rest."""
+    """Kill a server while decisions are sent to it, then start it again and send all decisions."""
     folder.mkdir(exist_ok=True)
     verdicts = _verdicts(shop)
-    with served(shop, folder / "whole.sqlite", folder / "log") as (_, address):
+    with served(shop, folder / "uninterrupted.sqlite", folder / "log") as (_, address):
         began = time.monotonic()
-        assert len(_sent(address, verdicts)) == len(verdicts)
+        assert len(_send(address, verdicts)) == len(verdicts)
         tally = Tally(REVIEW, time.monotonic() - began)
-    expected = _held(folder / "whole.sqlite")
+    expected = _decisions(folder / "uninterrupted.sqlite")
     for number in range(moments):
         store, moment = folder / f"{number}.sqlite", tally.seconds * (number + 0.5) / moments
         with served(shop, store, folder / "log") as (process, address):
-            answered = _sent(address, verdicts, process, moment)
+            acknowledged = _send(address, verdicts, process, moment)
         tally.moments.append(moment)
-        kept = _held(store)
-        if lost := [verdict for verdict in answered if kept.get(verdict) != expected[verdict]]:
+        stored = _decisions(store)
+        if lost := [verdict for verdict in acknowledged if stored.get(verdict) != expected[verdict]]:
             tally.wrong.append(
-                f"review, killed after {moment:.2f} s: {len(lost)} of {len(answered)} decisions are lost"
+                f"review, killed after {moment:.2f} s: {len(lost)} of {len(acknowledged)} decisions are lost"
             )
             continue
         with served(shop, store, folder / "log") as (_, address):
-            _sent(address, verdicts)
-        if _held(store) != expected:
-            tally.wrong.append(f"review, killed after {moment:.2f} s and started again: other decisions hold")
+            _send(address, verdicts)
+        if _decisions(store) != expected:
+            tally.wrong.append(f"review, killed after {moment:.2f} s and started again: the decisions differ")
     return tally
 
 
@@ -342,40 +342,40 @@ def _verdicts(shop: Shop) -> dict[Field, str]:
     return {(id, key): values for id, key, values in fields.select("id", "key", "values").iter_rows()}
 
 
-def _sent(
+def _send(
     address: str, verdicts: Mapping[Field, str], victim: ForkServerProcess | None = None, moment: float = 0.0
 ) -> list[Field]:
-    """Send the verdicts one by one, and say which were answered; the victim is killed at that moment."""
-    answered: list[Field] = []
+    """Send the verdicts one by one, and return the acknowledged ones; `victim` is killed after `moment` s."""
+    acknowledged: list[Field] = []
     killer = None if victim is None else Timer(moment, victim.kill)
     if killer:
         killer.start()
     with httpx.Client(base_url=address, headers={"Origin": address}) as client:
         for number, ((product, key), values) in enumerate(verdicts.items()):
-            said = {"product": product, "key": key, "action": "set", "values": values.split("|"), "version": 0}
-            body = {"page": "page-of-kills", "batch": f"batch-{number:04d}", "verdicts": [said]}
+            verdict = {"product": product, "key": key, "action": "set", "values": values.split("|"), "version": 0}
+            body = {"page": "page-of-kills", "batch": f"batch-{number:04d}", "verdicts": [verdict]}
             try:
-                answer = client.post("/api/decide", json=body)
+                response = client.post("/api/decide", json=body)
             except httpx.TransportError:
                 break
-            answer.raise_for_status()
-            answered.append((product, key))
+            response.raise_for_status()
+            acknowledged.append((product, key))
     if killer:
         killer.join()
-    return answered
+    return acknowledged
 
 
-def _held(file: Path) -> dict[Field, tuple[str, ...]]:
+def _decisions(file: Path) -> dict[Field, tuple[str, ...]]:
     store = Store(file)
     try:
-        return {of: said.values for of, said in store.held().items() if said.decided}
+        return {field: decision.values for field, decision in store.held().items() if decision.decided}
     finally:
         store.close()
 
 
 @contextmanager
 def served(shop: Shop, store: Path, log: Path) -> Iterator[tuple[ForkServerProcess, str]]:
-    """A review page in a process of its own, and its address."""
+    """Serve a review page in a new process, and yield the process and the address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -411,7 +411,7 @@ def main(
     only: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     json: Path | None = None,
 ) -> None:
-    """Kill each verb, print what came of it, and exit with 1 where anything differs."""
+    """Kill each verb, print the results, and exit with status 1 if anything differs."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     CONTEXT.set_forkserver_preload(SHARED)
     with tempfile.TemporaryDirectory() as temporary:
@@ -423,10 +423,10 @@ def main(
             (folder / name).mkdir()
             kill = kill_review if name == REVIEW else partial(kill_verb, name)
             tallies.append(kill(shop, folder / name, moments))
-    report("Killed and called again", [tally.row() for tally in tallies], json)
+    report("Killed and run again", [tally.row() for tally in tallies], json)
     for tally in tallies:
         if tally.left:
-            Console().print(f"{tally.verb}, killed, leaves: {', '.join(sorted(tally.left))}", highlight=False)
+            Console().print(f"{tally.verb} leaves files when killed: {', '.join(sorted(tally.left))}", highlight=False)
     if wrong := [line for tally in tallies for line in tally.wrong]:
         sys.exit("\n".join(wrong))
 

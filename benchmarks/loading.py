@@ -1,10 +1,10 @@
-"""Loading training examples from the photo cache beside Pillow in a DataLoader, with as many workers.
+"""Compare loading training examples from the photo cache with Pillow in a DataLoader, with equal workers.
 
 python benchmarks/loading.py CATALOG [--generate 300] [--photos 1000] [--workers 1] [--rounds 3] [--json FILE]
 
-On photos of CATALOG and on drawn ones of 1500 x 2000 px, as shops have them: images/s as prediction sees a photo and
-as training does; and of the cache the seconds until the first batch, and the memory of loading with 1, 2 and 4 workers.
-Memory is anonymous: pages of the mapped file belong to the system's cache, which gives them back when it needs them.
+On photos of CATALOG, and on drawn photos of 1500 x 2000 px, a common size in shops: images/s with and without
+augmentation; and for the cache, the seconds until the first batch and the memory with 1, 2 and 4 workers. Only
+anonymous memory is counted, because pages of the mapped file are page cache, which the system can reclaim.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CACHE_PX, BATCH, LARGE_PX = 256, 32, (2000, 1500)
 PREPROCESS = Preprocess(size_px=SIZE_PX, mean=MEAN, std=STD)
 NORMALISED = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
 BICUBIC = v2.InterpolationMode.BICUBIC
-USUAL = {  # what attire's augmentations are compared with
+BASELINES = {  # torchvision transforms for each of attire's augmentations
     "none": v2.Compose([v2.Resize(SIZE_PX, BICUBIC), *NORMALISED]),
     "light": v2.Compose(
         [
@@ -56,8 +56,8 @@ USUAL = {  # what attire's augmentations are compared with
 }
 
 
-class UsualDataset(Dataset[Tensor]):
-    """As a user would write it: open with Pillow, transform with torchvision."""
+class PillowDataset(Dataset[Tensor]):
+    """The usual dataset: open with Pillow, transform with torchvision."""
 
     def __init__(self, paths: list[Path], transform: v2.Transform) -> None:
         self.paths, self.transform = paths, transform
@@ -67,30 +67,30 @@ class UsualDataset(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         with Image.open(self.paths[index]) as photo:
-            found: Tensor = self.transform(photo.convert("RGB"))
-        return found
+            pixels: Tensor = self.transform(photo.convert("RGB"))
+        return pixels
 
 
 def loader(examples: Dataset[Any], workers: int, seed: int | None = 0, **options: Any) -> DataLoader[Any]:
-    """In the order of training for attire's examples, shuffled for others."""
-    order = {"shuffle": True} if isinstance(examples, UsualDataset) else {"sampler": DrawSampler(len(examples), seed)}  # type: ignore[arg-type]
+    """A DataLoader: with attire's sampler for its own examples, shuffled for others."""
+    order = {"shuffle": True} if isinstance(examples, PillowDataset) else {"sampler": DrawSampler(len(examples), seed)}  # type: ignore[arg-type]
     return DataLoader(examples, BATCH, num_workers=workers, **order, **options)
 
 
 def exhaust(batches: DataLoader[Any]) -> None:
-    """Load all of them."""
+    """Load all batches."""
     for _ in batches:
         pass
 
 
 def measure(name: str, catalog: Catalog, ids: list[str], workers: int, rounds: int) -> Iterator[Row]:
-    """Images/s of three ways to load, seen as in prediction and as in training."""
-    cache = cache_photos(catalog, CACHE_PX)
-    part = Subset(catalog, ids, name)
+    """Images/s of three ways to load photos, with and without augmentation."""
+    cache = fill(catalog, CACHE_PX)
+    part = Part(catalog, ids, name)
     first = [views[0] for views in part.photos]
-    for augment, usual in USUAL.items():
+    for augment, baseline in BASELINES.items():
         ways: dict[str, Dataset[Any]] = {
-            "Pillow": UsualDataset(first, usual),
+            "Pillow": PillowDataset(first, baseline),
             "attire, files": part.photo_examples(PREPROCESS, augment),
             "attire, cache": part.photo_examples(PREPROCESS, augment, cache),
         }
@@ -98,16 +98,16 @@ def measure(name: str, catalog: Catalog, ids: list[str], workers: int, rounds: i
             way: loader(examples, workers, None if augment == "none" else 0, persistent_workers=workers > 0)
             for way, examples in ways.items()
         }
-        seconds = interleaved({way: partial(exhaust, batches) for way, batches in loaders.items()}, rounds)
-        for way, took in seconds.items():
-            ratio = None if way == "Pillow" else seconds["Pillow"] / took
+        times = interleaved({way: partial(exhaust, batches) for way, batches in loaders.items()}, rounds)
+        for way, seconds in times.items():
+            ratio = None if way == "Pillow" else times["Pillow"] / seconds
             yield Row(
-                f"{name}, augment {augment}: {way}", len(ids) / took, "images/s", ratio, "Pillow" if ratio else ""
+                f"{name}, augment {augment}: {way}", len(ids) / seconds, "images/s", ratio, "Pillow" if ratio else ""
             )
 
 
 def first_batch_s(examples: Dataset[Any], workers: int) -> float:
-    """Seconds from asking for batches until there is one."""
+    """Seconds from starting to iterate until the first batch."""
     batches = loader(examples, workers)
     start = time.perf_counter()
     next(iter(batches))
@@ -115,7 +115,7 @@ def first_batch_s(examples: Dataset[Any], workers: int) -> float:
 
 
 def memory(catalog: Catalog, ids: list[str], workers: int) -> float:
-    """MB of anonymous memory that loading takes, of all processes together, each shared page counted once."""
+    """Anonymous memory in MB of all loading processes together, with each shared page counted once."""
 
     def load(sender: Any) -> None:
         examples = Subset(catalog, ids, "memory").photo_examples(PREPROCESS, "light", cache_photos(catalog, CACHE_PX))
@@ -127,9 +127,9 @@ def memory(catalog: Catalog, ids: list[str], workers: int) -> float:
     receiver, sender = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=load, args=(sender,))
     process.start()
-    found: float = receiver.recv()
+    used_mb: float = receiver.recv()
     process.join()
-    return found
+    return used_mb
 
 
 def _anonymous_mb(pid: int | None) -> float:
@@ -147,7 +147,7 @@ def main(
     rounds: int = 3,
     json: Path | None = None,
 ) -> None:
-    """Measure on the first `photos` products of a copy of CATALOG, and on `generate` drawn ones."""
+    """Measure on the first `photos` products of a copy of CATALOG, and on `generate` drawn products."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "catalog"

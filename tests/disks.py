@@ -1,4 +1,4 @@
-"""A disk that is nearly full."""
+"""Simulate a full disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def little_room(size: int) -> Iterator[None]:
-    """No file may grow beyond so many bytes; Python ignores the signal that comes with it, so writing fails."""
+    """Limit the size of files to `size` bytes; writing more raises `OSError`, because Python ignores SIGXFSZ."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

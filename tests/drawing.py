@@ -1,4 +1,4 @@
-"""A feed and photos for tests: bars whose width is the category, with a colour, and tags below."""
+"""Draw a feed and photos for tests: a bar whose width is the category, with a colour, and tags below it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WIDTHS = {"Shirts": 32, "Trousers": 20, "Belts": 8}
 
 
 def draw_feed(folder: Path, products: int = 90, seed: int = 0) -> Path:
-    """A feed and photos: a bar whose width is the category, with a colour, and tags below it."""
+    """Draw `products` products into `folder`, and return the path of the feed."""
     random = np.random.default_rng(seed)
     (folder / "photos").mkdir(parents=True)
     rows = []

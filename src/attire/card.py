@@ -1,4 +1,4 @@
-"""The model card that stands in every bundle as its README."""
+"""The model card, which is the README of every bundle."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 _CARD = """\
 # {recipe} on {backbone}: product photo to category and attributes
 
-Says for a product photo which of {categories} categories it is and, of {keys} attribute keys with {values} values,
-those that apply. Made by [attire](https://pypi.org/project/attire/) {attire} on {created}.
+Predicts one of {categories} categories for a product photo, and the values of those of its {keys} attribute keys
+({values} values) that apply. Made with [attire](https://pypi.org/project/attire/) {attire} on {created}.
 
 ## Use
 
@@ -27,13 +27,13 @@ or `attire predict THIS_DIRECTORY PHOTOS --out predictions.csv`
 
 {scores}
 
-A figure is `–` where nothing could be measured. `attire evaluate` gives intervals, baselines and every key.
+`–` means that there was nothing to measure. `attire evaluate` adds intervals, baselines and a table per key.
 
-## What it fills by itself
+## Fields filled automatically
 
 {fills}
 
-## How it was made
+## Training
 
 | | |
 | --- | --- |
@@ -45,20 +45,20 @@ A figure is `–` where nothing could be measured. `attire evaluate` gives inter
 | split | digest `{splits}` |
 | libraries | {versions} |
 
-## What to expect of it
+## Limitations
 
-It knows the words of its own taxonomy and photos like those it learned from; on other photos (worn, cluttered,
-another shop's style) its confidence is not to be trusted before it was evaluated there. It reads {reads}:
-what they do not show (fabric, who it is for) it guesses from looks. Labels that were wrong were learned as they stood.
+The model knows only the categories and values of its own taxonomy, and photos like those it was trained on. Evaluate it
+before you trust its confidence on other photos (worn, cluttered, another shop's style). It reads {reads}:
+it can only guess what they do not show (fabric, target group). It also learned from wrong labels in the feed.
 
-## Words
+## Categories and values
 
 {words}
 """
 
 
 def model_card(spec: Mapping[str, Any], fills: Sequence[str]) -> str:
-    """Markdown for people from the content of `bundle.json`; `fills` says in sentences how precisely it answers."""
+    """The model card in Markdown, from the content of `bundle.json` and sentences (`fills`) on the precision."""
     provenance, taxonomy, preprocess = spec["provenance"], spec["taxonomy"], spec["preprocess"]
     height, width = preprocess["size_px"]
     return _CARD.format(
@@ -73,11 +73,11 @@ def model_card(spec: Mapping[str, Any], fills: Sequence[str]) -> str:
         created=spec["created"],
         scored_on=provenance.get("scored_on", "nothing yet"),
         scores=_table(spec["scores"]),
-        fills="\n".join(f"- {said}" for said in fills),
+        fills="\n".join(f"- {sentence}" for sentence in fills),
         height=height,
         width=width,
         fit=preprocess["fit"],
-        reads="photos, and titles where there are any" if spec["network"]["text"] == "title" else "photos only",
+        reads="photos, and titles if there are any" if spec["network"]["text"] == "title" else "photos only",
         interpolation=preprocess["interpolation"],
         decision=", ".join(f"{name} {value}" for name, value in spec["decision"].items()),
         products=provenance.get("products", "unknown number of"),

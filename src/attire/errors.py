@@ -1,7 +1,7 @@
-"""Every error that attire raises on purpose.
+"""Exceptions that attire raises.
 
-A message says what was expected, what came, and what to do. The command line prints the message alone; a traceback
-means a bug in attire.
+A message says what was expected, what was received, and what to do. The command line prints only the message; a
+traceback means a bug in attire.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Iterable, Sequence
 
 from rapidfuzz import fuzz, process
 
-SHOWN = 100  # characters of a user's text that a message repeats
+SHOWN = 100  # maximum length, in characters, of user text quoted in a message
 
 
 class AttireError(Exception):
-    """Base of all errors below: catch this one to catch them all."""
+    """Base class of all errors below."""
 
 
 class TaxonomyError(AttireError):
-    """A taxonomy contradicts itself, or a word is not in it."""
+    """A taxonomy is invalid, or a word is not in it."""
 
 
 class FeedError(AttireError):
@@ -30,39 +30,39 @@ class FeedError(AttireError):
 
 
 class PhotoError(AttireError):
-    """A photo cannot be used; the message is the reason alone, without the photo's name."""
+    """A photo cannot be used. The message is the reason, without the photo's name."""
 
 
 class CatalogError(AttireError):
-    """A catalog directory is missing, unfinished, or not what its manifest says."""
+    """A catalog directory is missing, unfinished, or does not match its manifest."""
 
 
 class ConfigError(AttireError):
-    """A recipe, option or configuration file is wrong."""
+    """A recipe, option or configuration file is invalid."""
 
 
 class WeightsError(AttireError):
-    """Pretrained weights cannot be found, fetched or fitted to the backbone."""
+    """Pretrained weights cannot be found, downloaded or loaded into the backbone."""
 
 
 class BundleError(AttireError):
-    """A model bundle is damaged, unfinished, or does not compute what it computed when it was saved."""
+    """A model bundle is damaged or unfinished, or its outputs differ from those at the time it was saved."""
 
 
 class ExportError(AttireError):
-    """An exported engine does not answer as the bundle that it was made from, and was not kept."""
+    """An exported engine gives other answers than its bundle, and was discarded."""
 
 
 class ReportError(AttireError):
-    """A report's directory is missing or damaged, or two reports cannot be compared."""
+    """A report directory is missing or damaged, or two reports cannot be compared."""
 
 
 class StorageError(AttireError):
-    """A file cannot be written: the disk is full or read-only, or the place is not this user's."""
+    """A file cannot be written: the disk is full or read-only, or permission is denied."""
 
 
 class ReviewStoreError(AttireError):
-    """The store of decisions cannot be opened, read or written, or is not one that this attire can read."""
+    """The store of review decisions cannot be opened, read or written, or has an unsupported format."""
 
 
 class MissingExtraError(AttireError):
@@ -73,7 +73,7 @@ class MissingExtraError(AttireError):
 
 
 def shown(text: str) -> str:
-    r"""What a user wrote, for a message: on one line, cut where it is long, with escapes for what cannot be seen.
+    r"""User text for a message: on one line, shortened if it is long, with non-printable characters escaped.
 
     >>> print(shown("red\n\x1b[31m"))
     red\n\x1b[31m
@@ -83,27 +83,27 @@ def shown(text: str) -> str:
 
 
 def spelled_out(text: str, kept: str = "") -> str:
-    r"""The text with escapes for what cannot be seen, but for the characters that are `kept`.
+    r"""Escape the non-printable characters of a text, except those in `kept`.
 
     >>> print(spelled_out("a\x1b[2J\nb"))
     a\x1b[2J\nb
     """
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() or one in kept else ascii(one)[1:-1] for one in text)
+    return "".join(char if char.isprintable() or char in kept else ascii(char)[1:-1] for char in text)
 
 
 def listed(lines: Sequence[str], limit: int = 20) -> str:
-    """The first of the lines, and how many more there are, to stand indented below another line."""
-    more = [f"... and {len(lines) - limit:,} more"] if len(lines) > limit else []
-    return "\n  ".join([*lines[:limit], *more])
+    """Join the first `limit` lines and the number of the others, indented to follow another line."""
+    remainder = [f"... and {len(lines) - limit:,} more"] if len(lines) > limit else []
+    return "\n  ".join([*lines[:limit], *remainder])
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of an error's sentence: `; did you mean 'x'?` for the closest of `known`, or `.` where nothing is close.
+    """The end of a message: `; did you mean 'x'?` for the closest word in `known`, or `.` if none is close.
 
     >>> did_you_mean("recepi", ["recipe", "epochs"])
     "; did you mean 'recipe'?"
     """
-    close = process.extractOne(word[:SHOWN], list(known), scorer=fuzz.ratio, processor=str.casefold, score_cutoff=60)
-    return f"; did you mean '{shown(close[0])}'?" if close else "."
+    match = process.extractOne(word[:SHOWN], list(known), scorer=fuzz.ratio, processor=str.casefold, score_cutoff=60)
+    return f"; did you mean '{shown(match[0])}'?" if match else "."

@@ -1,4 +1,4 @@
-"""Files on disk: told apart by content, written whole or not at all, and read by exactly the path that is given."""
+"""File helpers: hashes, atomic writes, locks, and reading by literal path (no glob patterns)."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from pydantic_core import from_json
 
 
 def regular(path: Path) -> Path:
-    """`path`, if it is a file; raises `OSError` for anything else: a pipe could block, and a device never end."""
-    kind = path.stat().st_mode
-    if stat.S_ISDIR(kind):
+    """Return `path` if it is a regular file, else raise `OSError`: a pipe could block, and a device might never end."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(kind):
+    if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "it is a pipe or device, not a file", str(path))
     return path
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, as hexadecimal digits."""
+    """SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its place when the block ends without an error.
+    """Yield a temporary path next to `path`, and move it to `path` when the block ends without an error.
 
-    The temporary file is removed on an error, so `path` holds the old content or the new one, never half of it; after
-    a power cut too where it is `durable`, which costs a sync of the disk. Its permissions are those that this process
-    gives to new files, also where a library (safetensors) writes files that their owner alone may read. What polars
-    says of the disk is raised as `OSError`, as Python says it.
+    The temporary file is removed on an error, so `path` holds either the old or the new content, never half of it. With
+    `durable` this also holds after a power failure, at the cost of a disk sync. The file gets the default permissions
+    of the process, even if a library (safetensors) makes its files private. Disk errors of polars are raised as
+    `OSError`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -63,24 +63,24 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def remove_temporary(path: Path) -> None:
-    """Remove what killed processes left when they were replacing `path`; no other one may be at it."""
+    """Remove temporary files that killed processes left next to `path`. No process may be writing `path`."""
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         temporary.unlink()
 
 
 def replace_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file, as UTF-8, whole or not at all."""
+    """Write a UTF-8 text file atomically."""
     replace_bytes(path, text.encode())
 
 
 def replace_parquet(path: Path, table: pl.DataFrame) -> None:
-    """Write a table as a Parquet file, whole or not at all."""
+    """Write a table as a Parquet file atomically."""
     with replacing(path) as temporary:
         table.write_parquet(temporary.absolute())
 
@@ -91,9 +91,9 @@ class LockedError(Exception):
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the file `path` as a lock, which ends with this process, however it ends.
+    """Hold a lock on the file `path`. It is released when the process ends, however it ends.
 
-    Raises `LockedError` at once where another process, or another call in this one, holds it.
+    Raises `LockedError` at once if another process, or another call in this one, holds the lock.
     """
     lock = FileLock(path)
     try:
@@ -103,14 +103,14 @@ def locked(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # before it is released: whoever waits for this file sees that it is gone
+        path.unlink(missing_ok=True)  # before the release, so that waiting processes see that the file is gone
         lock.release()
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; raises `ValueError` for whatever cannot be parsed, `OSError` where it cannot be read.
+    """Parse a JSON file; raises `ValueError` for invalid content and `OSError` if the file cannot be read.
 
-    Python's own reader ends in `RecursionError` where a file is nested deep, and passes on text that no file can hold.
+    Python's `json` raises `RecursionError` on deep nesting, and lets lone surrogates through.
     """
     try:
         return from_json(path.read_bytes())
@@ -119,21 +119,21 @@ def read_json(path: Path) -> Any:
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """The table at that path; polars alone would take `[`, `*` and `?` in it for patterns, and `~` for a home."""
+    """Read a Parquet table. The path is literal: polars would expand `[`, `*`, `?` and `~`."""
     return pl.read_parquet(path.absolute(), columns=None if columns is None else list(columns), glob=False)
 
 
 def read_ndjson(path: Path, schema_overrides: Mapping[str, Any]) -> pl.DataFrame:
-    """The table of the JSON objects, one in each line, at that path; all of them say what columns there are."""
-    with path.open("rb") as file:  # polars has no other way to a path with `[`
+    """Read a file of JSON objects, one per line, as a table. The columns are inferred from all lines."""
+    with path.open("rb") as file:  # a file object, because polars would expand `[` in a path
         return pl.read_ndjson(file, schema_overrides=dict(schema_overrides), infer_schema_length=None)
 
 
 def read_parquet_metadata(path: Path) -> dict[str, str]:
-    """What was written beside the table at that path."""
+    """Read the metadata of a Parquet file."""
     return pl.read_parquet_metadata(path.absolute())
 
 
 def scan_parquet(paths: Sequence[Path]) -> pl.LazyFrame:
-    """The tables at those paths, one after the other, read when they are collected."""
+    """Scan Parquet files lazily as one table, in the order of `paths`."""
     return pl.scan_parquet([path.absolute() for path in paths], glob=False)

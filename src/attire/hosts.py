@@ -1,6 +1,6 @@
-"""The names under which a server is asked for, as the header `Host` has them.
+"""Host names in the `Host` header of requests.
 
-A page of another site can let a name of its own lead to this machine (DNS rebinding); what gives it away is that name.
+Another site can point its own host name at this machine (DNS rebinding); the name in the header reveals it.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::
 
 
 def host_of(header: str) -> str:
-    """The name or address in a header `Host`, lower case, without port; empty where it holds none.
+    """The name or address in a `Host` header, in lower case and without port; empty if the header is invalid.
 
     >>> host_of("Shop.example:8000"), host_of("[::1]:8000"), host_of("[")
     ('shop.example', '::1', '')
     """
-    found = HOST.fullmatch(header)
-    return (found["v6"] or found["name"]).lower().rstrip(".") if found else ""
+    match = HOST.fullmatch(header)
+    return (match["v6"] or match["name"]).lower().rstrip(".") if match else ""
 
 
 def is_address(host: str) -> bool:
-    """Whether a host is an address, which no page can let lead elsewhere.
+    """Whether a host is an IP address, which cannot be rebound to another machine.
 
     >>> is_address("192.168.0.7"), is_address("::1"), is_address("localhost")
     (True, True, False)
@@ -37,7 +37,7 @@ def is_address(host: str) -> bool:
 
 
 def is_local(host: str) -> bool:
-    """Whether a host name or address means this machine.
+    """Whether a host name or address refers to this machine.
 
     >>> is_local("127.0.0.1"), is_local("localhost"), is_local("0.0.0.0"), is_local("shop.example")
     (True, True, False, False)
@@ -46,6 +46,6 @@ def is_local(host: str) -> bool:
 
 
 def not_answering(host: str, port: int, error: Exception) -> ConfigError:
-    """The error about an address that a server cannot have, for the `error` of its socket."""
+    """An error that says why a server cannot listen on an address; `error` comes from its socket."""
     reason = str(getattr(error, "strerror", None) or error).rstrip(".")
-    return ConfigError(f"cannot answer on {host}:{port}: {reason}. Choose another --host or --port.")
+    return ConfigError(f"cannot listen on {host}:{port}: {reason}. Choose another --host or --port.")

@@ -1,7 +1,7 @@
-"""What is known of a product's attributes, and the arrays that training and scoring read.
+"""Labels of products, and the arrays that training and scoring read.
 
-The label of one (product, key) is `Known`, `Unknown` (nobody said: no loss, no score) or `NotApplicable` (the category
-rules the key out: never a class). "No collar" is an ordinary value: observed absence.
+The label of one (product, key) is `Known`, `Unknown` (no loss, no score) or `NotApplicable` (the category rules the key
+out: never a class). "No collar" is an ordinary value: observed absence.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from attire.taxonomy import Taxonomy
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Somebody said: these values (one or more)."""
+    """One or more values are known."""
 
     values: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nobody said."""
+    """There is no label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ Label = Known | Unknown | NotApplicable
 
 
 class State(IntEnum):
-    """The same three cases as a number, for `Targets.state`."""
+    """The three kinds of label as numbers, for `Targets.state`."""
 
     UNKNOWN = 0
     KNOWN = 1
@@ -48,8 +48,8 @@ class State(IntEnum):
 class Targets(NamedTuple):
     """Labels of B products as arrays (numpy or torch).
 
-    category: int64[B], index of the category, -1 where it is not known
-    hot:      bool[B, K], True at each value that somebody stated (also on keys that the category rules out)
+    category: int64[B], index of the category, -1 if unknown
+    hot:      bool[B, K], multi-hot: True at each stated value (also on keys that the category rules out)
     state:    int8[B, A], a `State` per key
     """
 
@@ -68,7 +68,7 @@ def label(taxonomy: Taxonomy, key: str, category: str | None, values: Sequence[s
 def encode(
     taxonomy: Taxonomy, categories: Sequence[str | None], labels: Sequence[Mapping[str, Sequence[str]]]
 ) -> Targets:
-    """Labels of N products, in the taxonomy's own words, as numpy arrays; raises `KeyError` on any other word."""
+    """Encode the labels of N products as numpy arrays; raises `KeyError` for a word that is not in the taxonomy."""
     category = np.array([-1 if c is None else taxonomy.category_index[c] for c in categories], dtype=np.int64)
     hot = np.zeros((len(labels), taxonomy.width), dtype=bool)
     cells = [
@@ -88,14 +88,14 @@ def encode(
 
 
 def labelled(taxonomy: Taxonomy, hot: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """bool[N, A]: whether any value of each key is set in `hot` (bool[N, K])."""
+    """bool[N, A]: whether each key has any value set in `hot` (bool[N, K])."""
     return np.logical_or.reduceat(hot, taxonomy.starts, axis=1) if taxonomy.keys else np.zeros((len(hot), 0), bool)
 
 
 def contradicts(answer: Collection[str], stated: Collection[str]) -> bool:
-    """Whether an answer contradicts what is stated of the field: it names a value that is not among the stated ones.
+    """Whether an answer contains a value that is not among the stated values of the field.
 
-    It says nothing against stated values that it leaves out, and where nothing is stated it contradicts nothing.
+    Leaving out stated values is no contradiction. If no values are stated, nothing is contradicted.
 
     >>> contradicts(["red"], ["red", "blue"]), contradicts(["red", "green"], ["red"]), contradicts(["red"], [])
     (False, True, False)
@@ -104,5 +104,5 @@ def contradicts(answer: Collection[str], stated: Collection[str]) -> bool:
 
 
 def contradicted(taxonomy: Taxonomy, hot: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """bool[N, A]: `contradicts` of every (product, key), from answered and stated values as bool[N, K]."""
+    """bool[N, A]: `contradicts` for every (product, key), from stated (`hot`) and answered (`chosen`) bool[N, K]."""
     return labelled(taxonomy, hot) & labelled(taxonomy, chosen & ~hot)

@@ -1,4 +1,4 @@
-"""How the process that computes keeps its memory."""
+"""Memory settings of processes that run a network."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import os
 import platform
 from pathlib import Path
 
-# What glibc is told, by number in malloc.h and by the variable that a child process reads.
+# glibc settings: the variable that a child process reads -> (option number in malloc.h, value).
 SETTINGS = {
-    "MALLOC_MMAP_MAX_": (-4, 0),  # large blocks are taken from the heap, not mapped anew each time
-    "MALLOC_TRIM_THRESHOLD_": (-1, 2**31 - 1),  # bytes at its end before the heap gives any back
-    "MALLOC_ARENA_MAX": (-8, 1),  # one heap: those of threads are too small for large blocks
+    "MALLOC_MMAP_MAX_": (-4, 0),  # allocate large blocks from the heap instead of mapping each one
+    "MALLOC_TRIM_THRESHOLD_": (-1, 2**31 - 1),  # free bytes at the end of the heap before any are returned
+    "MALLOC_ARENA_MAX": (-8, 1),  # a single heap, because per-thread heaps are too small for large blocks
 }
 
 
 def keep_freed_memory() -> None:
-    """Let this process, and those that it starts, reuse what they free instead of giving it back to the system.
+    """Let this process and its children reuse freed memory instead of returning it to the system.
 
-    A network on the CPU allocates and frees gigabytes a second. glibc maps each large block anew, and the system fills
-    each of its pages with zeros, which takes up to a third of the time (docs/experiments.md). The price is a higher
-    peak. To be called before other threads start. Without glibc, or where the environment has settings of its own
-    (or another allocator), nothing is changed.
+    A network on the CPU allocates and frees gigabytes per second. By default glibc maps each large block again, and the
+    system zeroes its pages, which takes up to a third of the time (docs/experiments.md). The cost is a higher peak.
+    Call this before starting threads. It does nothing without glibc, or if the environment already configures malloc or
+    preloads another allocator.
     """
     if not _glibc() or os.environ.keys() & {*SETTINGS, "GLIBC_TUNABLES", "LD_PRELOAD"}:
         return
@@ -32,13 +32,13 @@ def keep_freed_memory() -> None:
 
 
 def give_freed_memory_back() -> None:
-    """Let the system have what this process has freed, after something that took far more than usual."""
+    """Return freed memory to the system, after work that took far more than usual."""
     if _glibc():
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def resident_bytes() -> int:
-    """The memory that this process holds; 0 where the system does not tell (it is not Linux)."""
+    """Resident memory of this process; 0 on systems other than Linux."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:

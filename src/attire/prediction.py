@@ -1,4 +1,4 @@
-"""What attire says of one product: a category, and per applicable key an answer or an abstention."""
+"""The prediction for one product: a category, and an answer or an abstention for each applicable key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """A value (or category) that was considered, with its probability."""
+    """Another value (or category) that was considered, with its probability."""
 
     value: str
     confidence: float
@@ -15,7 +15,7 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The key's values; `confidence` in [0, 1] is the probability that all of them are right."""
+    """The values of a key; `confidence` in [0, 1] is the probability that all of them are right."""
 
     values: tuple[str, ...]
     confidence: float
@@ -24,7 +24,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Abstained:
-    """The key applies, but no value is sure enough to be filled."""
+    """The key applies, but no answer is confident enough to be filled."""
 
     reason: str
     alternatives: tuple[Alternative, ...] = ()
@@ -32,7 +32,10 @@ class Abstained:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One product. `attributes` has an entry for each key that applies to `category`; `bundle` its model's digest."""
+    """The prediction for one product.
+
+    `attributes` has an entry for each key that applies to `category`; `bundle` is the digest of the model bundle.
+    """
 
     id: str
     category: str

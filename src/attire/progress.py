@@ -1,7 +1,4 @@
-"""How far work has come: a bar on a terminal, and a line now and then where there is none, so that a log file has it.
-
-All of it goes to stderr.
-"""
+"""Progress on stderr: a bar on a terminal, otherwise a line every 30 seconds for log files."""
 
 from __future__ import annotations
 
@@ -15,19 +12,19 @@ from rich.text import Text
 
 from attire.terminal import Console
 
-SHORT_S = 2.0  # work that is done sooner leaves no line
-LINE_S = 30.0  # between two lines of a log
+SHORT_S = 2.0  # shorter work prints no line
+LINE_S = 30.0  # between two log lines
 
 Item = TypeVar("Item")
 
 
 class Tracker:
-    """Counts what is done of `total` (None where only the end will tell) and shows it."""
+    """Counts finished units of `total` (None if unknown) and shows the progress."""
 
     def __init__(self, what: str, total: int | None, unit: str, done: int, console: Console) -> None:
         self.what, self.total, self.unit, self.done, self.console = what, total, unit, done, console
         self._before, self._began = done, time.monotonic()
-        self._said = self._began - LINE_S + SHORT_S  # so that the first line comes early
+        self._last_line = self._began - LINE_S + SHORT_S  # print the first line early
         self._bar: Progress | None = None
         if console.is_terminal or console.is_jupyter:
             columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), _Count(self))
@@ -39,26 +36,26 @@ class Tracker:
             self._bar.start()
 
     def advance(self, count: int = 1) -> None:
-        """So many more are done."""
+        """Count `count` more units as done."""
         self.done += count
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done)
-        elif time.monotonic() - self._said >= LINE_S:
-            self._said = time.monotonic()
+        elif time.monotonic() - self._last_line >= LINE_S:
+            self._last_line = time.monotonic()
             self.say(f"{self.what}: {self.state()}")
 
     def describe(self, what: str) -> None:
-        """Show another name of the work from now on."""
+        """Change the description of the work."""
         self.what = what
         if self._bar is not None:
             self._bar.update(self._task, description=what)
 
     def say(self, line: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def state(self) -> str:
-        """How much is done, how fast, and how long the rest will take.
+        """The count, the speed, and the time left.
 
         >>> Tracker("reading", 10, "rows", 10, Console(stderr=True)).state()
         '10 of 10 rows'
@@ -66,15 +63,15 @@ class Tracker:
         seconds = time.monotonic() - self._began
         count = f"{self.done:,}" if self.total is None else f"{self.done:,} of {self.total:,}"
         speed = (self.done - self._before) / seconds if seconds > 0 else 0.0
-        said = [f"{count} {self.unit}"]
+        texts = [f"{count} {self.unit}"]
         if speed:
-            said.append(f"{speed:,.0f} {self.unit}/s" if speed >= 1 else f"{1 / speed:,.0f} s each")
+            texts.append(f"{speed:,.0f} {self.unit}/s" if speed >= 1 else f"{1 / speed:,.0f} s each")
             if self.total is not None and self.done < self.total:
-                said.append(f"{_clock((self.total - self.done) / speed)} left")
-        return ", ".join(said)
+                texts.append(f"{_clock((self.total - self.done) / speed)} left")
+        return ", ".join(texts)
 
     def close(self, finished: bool) -> None:
-        """Take the bar away, and leave a line about what took its time and was `finished`."""
+        """Remove the bar, and print a summary line if the work was `finished` and not short."""
         if self._bar is not None:
             self._bar.stop()
         seconds = time.monotonic() - self._began
@@ -85,7 +82,7 @@ class Tracker:
 
 @contextmanager
 def tracking(what: str, total: int | None = None, unit: str = "", *, done: int = 0) -> Iterator[Tracker]:
-    """Show work of `total` units, of which an earlier run has `done` some, until the block ends."""
+    """Show the progress of a block with `total` units of work, `done` of them finished by an earlier run."""
     tracker = Tracker(what, total, unit, done, Console(stderr=True))
     finished = False
     try:
@@ -96,7 +93,7 @@ def tracking(what: str, total: int | None = None, unit: str = "", *, done: int =
 
 
 def track(items: Iterable[Item], what: str, unit: str, total: int | None = None, *, done: int = 0) -> Iterator[Item]:
-    """`items`, shown one by one as they are done."""
+    """Yield `items` and show the progress."""
     with tracking(what, total, unit, done=done) as tracker:
         for item in items:
             yield item
@@ -113,5 +110,5 @@ class _Count(ProgressColumn):
 
 
 def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+    minutes, secs = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{secs:02d}" if minutes >= 60 else f"{minutes}:{secs:02d}"

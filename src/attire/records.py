@@ -1,4 +1,4 @@
-"""JSON and TOML documents from disk, read so that whatever is wrong with one is told in a few words."""
+"""Read JSON and TOML documents, with short error messages."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pydantic import BaseModel, ValidationError
 
 from attire.files import read_json, regular
 
-MOST = 3  # faults that are told one by one
+MAX_FAULTS = 3  # number of faults that a message lists
 
 Record = TypeVar("Record", bound=BaseModel)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The TOML document at `path`; raises `OSError`, and `ValueError` for one that cannot be read."""
+    """Parse a TOML file; raises `OSError` if it cannot be read and `ValueError` if it is invalid."""
     try:
         return tomllib.loads(regular(path).read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -25,28 +25,28 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ValueError("its arrays or tables are nested too deeply") from None
     except tomllib.TOMLDecodeError:
         raise
-    except ValueError:  # Python's guard against numbers that take long to read
+    except ValueError:  # Python's limit on the number of digits
         raise ValueError("a number has too many digits") from None
 
 
 def read_as(path: Path, kind: type[Record]) -> Record:
-    """The JSON document at `path` as a `kind`; raises `OSError`, and `ValueError` that names what is wrong in it."""
+    """Parse a JSON file as a `kind`; raises `OSError`, or `ValueError` that says what is wrong."""
     return checked(read_json(path), kind)
 
 
 def checked(content: Any, kind: type[Record]) -> Record:
-    """`content` as a `kind`; raises `ValueError` that names what is wrong in it."""
+    """Validate `content` as a `kind`; raises `ValueError` that says what is wrong."""
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise ValueError(_in_short(error)) from None
+        raise ValueError(_summarise(error)) from None
 
 
-def _in_short(error: ValidationError) -> str:
-    """Where the first faults are, and what was expected there; pydantic's own text has a paragraph for each."""
-    found = error.errors(include_url=False, include_context=False)
-    told = [
-        ": ".join(filter(None, [".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")]))
-        for one in found[:MOST]
+def _summarise(error: ValidationError) -> str:
+    """The location and message of the first faults on one line; pydantic's text has a paragraph for each."""
+    faults = error.errors(include_url=False, include_context=False)
+    texts = [
+        ": ".join(filter(None, [".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")]))
+        for fault in faults[:MAX_FAULTS]
     ]
-    return "; ".join(told) + (f"; and {len(found) - MOST} more" if len(found) > MOST else "")
+    return "; ".join(texts) + (f"; and {len(faults) - MAX_FAULTS} more" if len(faults) > MAX_FAULTS else "")

@@ -1,8 +1,8 @@
-"""CSV for people: what a spreadsheet would run as a formula is written so that it does not, and read back as it was.
+"""CSV files that are safe to open in a spreadsheet: cells are escaped so that no formula runs.
 
-A cell that starts like a formula, as `=HYPERLINK(...)` or `@SUM(1)`, gets an apostrophe in front, by which it is text.
-Numbers and lone signs stay as they are. The rule can be undone exactly, also for cells that started with an apostrophe
-before, so that ids come back as they were.
+A cell that starts like a formula, such as `=HYPERLINK(...)` or `@SUM(1)`, gets a leading apostrophe, which makes it
+text. Numbers and single characters are unchanged. The escaping is exactly reversible, also for cells that already
+started with an apostrophe, so ids are restored unchanged.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import polars as pl
 
-# Programs trim spaces and take the wide signs of East Asian keyboards for the narrow ones.
+# Spreadsheets trim spaces and treat full-width signs (East Asian keyboards) like the ASCII ones.
 FORMULA = r"^[ \t\r\n']*[=+\-@＝＋－＠](?s:.)"
 NUMBER = r"^[+-]?[0-9]+([.,][0-9]+)*([eE][+-]?[0-9]+)?$"
 
@@ -22,7 +22,7 @@ Rows = TypeVar("Rows", pl.DataFrame, pl.LazyFrame)
 
 
 def safe_text(text: str) -> str:
-    """The text as a cell in which no formula runs.
+    """Escape a text so that a spreadsheet does not run it as a formula.
 
     >>> safe_text("=1+1"), safe_text("-5"), safe_text("it's")
     ("'=1+1", '-5', "it's")
@@ -31,7 +31,7 @@ def safe_text(text: str) -> str:
 
 
 def original_text(cell: str) -> str:
-    """What `safe_text` was given.
+    """Undo `safe_text`.
 
     >>> original_text("'=1+1"), original_text("'tis")
     ('=1+1', "'tis")
@@ -40,18 +40,20 @@ def original_text(cell: str) -> str:
 
 
 def safe_table(rows: Rows) -> Rows:
-    """`rows` with all text, and the names of columns, as cells in which no formula runs."""
+    """Escape all text cells and column names of a table, as `safe_text` does."""
     text = pl.selectors.string()
     unsafe = text.str.contains(FORMULA) & ~text.str.contains(NUMBER)
-    return _renamed(rows.with_columns(pl.when(unsafe).then(text.str.replace("^", "'")).otherwise(text)), safe_text)
+    escaped = rows.with_columns(pl.when(unsafe).then(text.str.replace("^", "'")).otherwise(text))
+    return _rename_columns(escaped, safe_text)
 
 
 def read_csv(path: Path) -> pl.DataFrame:
-    """The CSV at exactly that path, every cell as text, as it was before `safe_table`."""
+    """Read a CSV (literal path, every cell as text) and undo `safe_table`."""
     rows, text = pl.read_csv(path.absolute(), infer_schema=False, glob=False), pl.selectors.string()
-    safe = text.str.starts_with("'") & text.str.contains(FORMULA)
-    return _renamed(rows.with_columns(pl.when(safe).then(text.str.slice(1)).otherwise(text)), original_text)
+    escaped = text.str.starts_with("'") & text.str.contains(FORMULA)
+    original = rows.with_columns(pl.when(escaped).then(text.str.slice(1)).otherwise(text))
+    return _rename_columns(original, original_text)
 
 
-def _renamed(rows: Rows, name: Callable[[str], str]) -> Rows:
-    return rows.rename({column: name(column) for column in rows.collect_schema().names()})
+def _rename_columns(rows: Rows, rename: Callable[[str], str]) -> Rows:
+    return rows.rename({column: rename(column) for column in rows.collect_schema().names()})

@@ -1,4 +1,4 @@
-"""A disk that is full or must not be written to, told in a sentence whichever library met it."""
+"""Clear messages for full disks and missing permissions, whichever library raised the error."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from attire.errors import AttireError, StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 FORBIDDEN = (errno.EACCES, errno.EPERM)
-SHORT = re.compile(r"\d+ requested and \d+ written")  # numpy's words, which do not tell why
+SHORT = re.compile(r"\d+ requested and \d+ written")  # numpy's message, which does not give the reason
 
 
 def not_written(what: str, error: OSError) -> str:
-    """The sentence about an output that could not be written, and that goes on when the command is called again."""
+    """A message for an output that could not be written and that the same command can resume."""
     at = f" ({error.filename})" if error.filename else ""
     return (
         f"cannot write {what}: {error.strerror or error}{at}. Free space or choose another --out; "
-        "what was done is kept, and the same command goes on from there."
+        "finished work is kept, and the same command continues from there."
     )
 
 
 @contextmanager
 def storing(place: Path) -> Iterator[None]:
-    """Raise `StorageError` about `place` where a disk that is full or must not be written to ends the block."""
+    """Raise `StorageError` if the block fails because the disk is full or may not be written to."""
     try:
         yield
     except AttireError:
         raise
     except Exception as error:
-        if (fault := storage_fault(error, place)) is None:
+        if (message := storage_fault(error, place)) is None:
             raise
-        raise StorageError(fault) from error
+        raise StorageError(message) from error
 
 
 def storage_fault(error: BaseException | None, place: Path | None = None) -> str | None:
-    """A sentence about the disk or the right to write that is behind `error`, None where it is something else.
+    """A message if a full disk or a missing permission caused `error`, else None.
 
-    Libraries in other languages tell of it in the text of their own errors (safetensors, polars), or only in what those
-    were raised from (torch). `place` is named where nobody says which file it was.
+    Compiled libraries report the cause only in the text of their errors (safetensors, polars), or only in the error
+    they were raised from (torch). The message names `place` if the error names no file.
     """
     while error is not None:
-        number = getattr(error, "errno", None) or _named(str(error))
+        number = getattr(error, "errno", None) or _errno_in(str(error))
         if number in FULL or number in FORBIDDEN:
             name = getattr(error, "filename2", None) or getattr(error, "filename", None) or place
             reason = f"{name or 'a file'}: {os.strerror(number)}"
             if number in FORBIDDEN:
-                return f"cannot read or write {reason}. Give this user the right to it, or choose another place."
-            return f"cannot write {reason}. Free space, or choose another place; what was finished is kept."
+                return f"cannot read or write {reason}. Give this user access, or choose another path."
+            return f"cannot write {reason}. Free space, or choose another path; finished work is kept."
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
 
 
-def _named(text: str) -> int | None:
-    """The number of the fault that a text tells of, mostly in the system's words."""
+def _errno_in(text: str) -> int | None:
+    """The error number whose system message is in `text`."""
     if SHORT.search(text):
         return errno.ENOSPC
     return next((number for number in (*FULL, *FORBIDDEN) if os.strerror(number) in text), None)

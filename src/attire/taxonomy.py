@@ -1,6 +1,6 @@
-"""The words a catalog may use: categories, attribute keys, and each key's values.
+"""The taxonomy of a catalog: categories, attribute keys, and the values of each key.
 
-A taxonomy is edited by people, as `taxonomy.toml`::
+People edit it as `taxonomy.toml`::
 
     version = 1
     categories = ["Shirts", "Tshirts"]
@@ -10,13 +10,13 @@ A taxonomy is edited by people, as `taxonomy.toml`::
 
     [keys.neck]
     arity = "one"                      # a product has one neck; "many" allows several values
-    categories = ["Tshirts"]           # where the key applies; elsewhere it is never a class
+    categories = ["Tshirts"]           # categories to which the key applies
     values = ["Round Neck", "Polo Collar"]
 
     [keys.neck.aliases]
     "crew" = "Round Neck"
 
-All values of all keys form one flat axis of length K, in file order: `columns["neck"]` is the key's slice of it.
+The values of all keys form one flat axis of length K, in file order; `columns["neck"]` is the slice of one key.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from attire.errors import TaxonomyError, did_you_mean, listed, shown
 from attire.records import read_toml
 
 Arity = Literal["one", "many"]
-SEPARATOR = "|"  # joins several values in one cell, so no value may contain it
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # not white space; halves of characters
+SEPARATOR = "|"  # between several values in one cell, so no value may contain it
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # except white space; lone surrogates
 MARKS = re.compile(r"[\W_]+")
-SURROGATE = "\ud800"  # the first of them
-HINTS = 20  # faults of one taxonomy for which the closest word is looked up
-BARE = re.compile(r"[A-Za-z0-9_-]+")  # keys of TOML that need no quotes
+SURROGATE = "\ud800"  # the first surrogate
+HINTS = 20  # maximum number of faults for which the closest word is looked up
+BARE = re.compile(r"[A-Za-z0-9_-]+")  # TOML keys that need no quotes
 ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def fold(text: str) -> str:
-    """The form in which two spellings of one word are equal: case, spaces and punctuation do not count.
+    """Normalise a word so that spellings that differ only in case, spaces or punctuation are equal.
 
     >>> fold(" Three-Quarter  Sleeves ") == fold("three quarter sleeves")
     True
@@ -57,31 +57,31 @@ def fold(text: str) -> str:
 
 
 def unfit(word: str) -> str:
-    """Why `word` cannot be a category, key or value, as the end of a sentence that starts with it; "" if it can."""
+    """Why `word` cannot be a category, key or value, as the predicate of a sentence about it; "" if it can."""
     if not word.strip():
         return "is empty"
     if SEPARATOR in word:
-        return f"contains '{SEPARATOR}', which joins several values in one cell"
+        return f"contains '{SEPARATOR}', which separates several values in one cell"
     return stray(word)
 
 
 def stray(text: str) -> str:
-    """What in `text` is no text, as the end of a sentence that starts with it; "" if nothing is."""
-    found = CONTROL.search(text)
-    if found is None:
+    """Which invalid character `text` contains, as the predicate of a sentence about it; "" if there is none."""
+    match = CONTROL.search(text)
+    if match is None:
         return ""
-    return f"contains {'half a character' if found[0] >= SURROGATE else 'a control character'}, {shown(found[0])}"
+    return f"contains {'a lone surrogate' if match[0] >= SURROGATE else 'a control character'}, {shown(match[0])}"
 
 
 class Spellings(NamedTuple):
-    """Folded spelling -> word; and what is wrong with the words or leaves it open which one a spelling means."""
+    """`words` maps each folded spelling to its word; `problems` lists invalid words and ambiguous spellings."""
 
     words: dict[str, str]
     problems: list[str]
 
 
 class Key(BaseModel):
-    """One attribute key: its values in order, how many of them a product may have, and where it applies."""
+    """An attribute key: its values in order, how many a product may have, and the categories to which it applies."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -94,18 +94,21 @@ class Key(BaseModel):
 
     @cached_property
     def spellings(self) -> Spellings:
-        """Those of values, aliases and titles."""
+        """The spellings of values, aliases and titles."""
         titles = ((self.titles[value], value) for value in self.values if self.titles.get(value))
         return _spellings(self.values, chain(self.aliases.items(), titles))
 
     @cached_property
     def applies_to(self) -> frozenset[str]:
-        """`categories`, to ask whether one is among them."""
+        """`categories` as a set."""
         return frozenset(self.categories)
 
 
 class Taxonomy(BaseModel):
-    """Categories, keys, values, and which key applies to which category. Immutable; equal content, equal `digest`."""
+    """Categories, keys, values, and which key applies to which category.
+
+    Immutable. Taxonomies with equal content have equal `digest`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -116,15 +119,15 @@ class Taxonomy(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Taxonomy:
-        own = frozenset(self.categories)
+        categories = frozenset(self.categories)
         problems = [f"categories: {problem}" for problem in self._category_spellings.problems]
         for name, key in self.keys.items():
             if reason := unfit(name):
                 problems.append(f"keys: '{shown(name)}' {reason}")
             where = f"keys.{shown(name)}"
             problems += [f"{where}: {problem}" for problem in key.spellings.problems]
-            for category in (category for category in key.categories if category not in own):
-                hint = did_you_mean(category, own) if len(problems) < HINTS else "."
+            for category in (category for category in key.categories if category not in categories):
+                hint = did_you_mean(category, categories) if len(problems) < HINTS else "."
                 problems.append(f"{where}.categories: '{shown(category)}' is not a category{hint}")
             values = frozenset(key.values)
             unknown = (value for value in key.titles if value not in values)
@@ -134,7 +137,7 @@ class Taxonomy(BaseModel):
         return self
 
     def __eq__(self, other: object) -> bool:
-        # pydantic would compare the cached arrays below, and an array has no truth value.
+        # pydantic would also compare the cached arrays below, whose comparison has no single truth value.
         return isinstance(other, Taxonomy) and self.digest == other.digest
 
     def __hash__(self) -> int:
@@ -155,12 +158,12 @@ class Taxonomy(BaseModel):
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
-        """int64[A]: the first column of each key, for `np.add.reduceat` and its kin."""
+        """int64[A]: the first column of each key, for `np.add.reduceat` and similar functions."""
         return np.array([c.start for c in self.columns.values()], dtype=np.int64)
 
     @cached_property
     def key_of_column(self) -> NDArray[np.int64]:
-        """int64[K]: the index of the key that each column belongs to."""
+        """int64[K]: the index of each column's key."""
         return np.repeat(np.arange(len(self.keys)), [len(key.values) for key in self.keys.values()])
 
     @cached_property
@@ -170,12 +173,12 @@ class Taxonomy(BaseModel):
 
     @cached_property
     def one(self) -> NDArray[np.bool_]:
-        """bool[A]: which keys take exactly one value."""
+        """bool[A]: whether each key takes exactly one value."""
         return np.array([key.arity == "one" for key in self.keys.values()], dtype=bool)
 
     @cached_property
     def category_index(self) -> dict[str, int]:
-        """Category -> its place in `categories`."""
+        """Category -> index in `categories`."""
         return {name: i for i, name in enumerate(self.categories)}
 
     @cached_property
@@ -186,7 +189,7 @@ class Taxonomy(BaseModel):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the content, comments aside."""
+        """SHA-256 of the content, without comments."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @cached_property
@@ -194,42 +197,42 @@ class Taxonomy(BaseModel):
         return _spellings(self.categories, self.category_aliases.items())
 
     def category(self, text: str, *, hint: bool = True) -> str:
-        """The category that `text` spells; raises `TaxonomyError`, with `hint` naming the closest one."""
-        found = self._category_spellings.words.get(fold(text))
-        if found is None:
+        """The category with the spelling `text`; raises `TaxonomyError`, with the closest category if `hint`."""
+        category = self._category_spellings.words.get(fold(text))
+        if category is None:
             closest = did_you_mean(text, self.categories) if hint else "."
             raise TaxonomyError(f"category='{shown(text)}' is not one of {len(self.categories):,} categories{closest}")
-        return found
+        return category
 
     def key(self, name: str) -> Key:
-        """The key of that name; raises `TaxonomyError` with the closest one."""
+        """The key with the given name; raises `TaxonomyError` with the closest name."""
         if name not in self.keys:
             closest = did_you_mean(name, self.keys)
             raise TaxonomyError(f"'{shown(name)}' is not one of {len(self.keys):,} keys{closest}")
         return self.keys[name]
 
     def value(self, key: str, text: str, *, hint: bool = True) -> str:
-        """The value of `key` that `text` spells; raises `TaxonomyError`, with `hint` naming the closest one."""
-        words = self.key(key)
-        found = words.spellings.words.get(fold(text))
-        if found is None:
-            known = (words.values, words.titles.values(), words.aliases)
-            closest = did_you_mean(text, chain(*known)) if hint else "."
-            raise TaxonomyError(f"{key}='{shown(text)}' is not one of {len(words.values):,} values{closest}")
-        return found
+        """The value of `key` with the spelling `text`; raises `TaxonomyError`, with the closest value if `hint`."""
+        definition = self.key(key)
+        value = definition.spellings.words.get(fold(text))
+        if value is None:
+            spellings = (definition.values, definition.titles.values(), definition.aliases)
+            closest = did_you_mean(text, chain(*spellings)) if hint else "."
+            raise TaxonomyError(f"{key}='{shown(text)}' is not one of {len(definition.values):,} values{closest}")
+        return value
 
     @classmethod
     def parse(cls, content: Mapping[str, object], where: str) -> Taxonomy:
-        """Check `content` (a parsed TOML or JSON document); `where` names it in errors."""
+        """Validate `content` (a parsed TOML or JSON document); `where` names the document in errors."""
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            found = error.errors(include_url=False, include_input=False, include_context=False)
-            raise TaxonomyError(f"{where} is not a valid taxonomy:\n  {listed([*map(_fault, found)])}") from None
+            faults = error.errors(include_url=False, include_input=False, include_context=False)
+            raise TaxonomyError(f"{where} is not a valid taxonomy:\n  {listed([*map(_fault, faults)])}") from None
 
     @classmethod
     def read(cls, path: str | Path) -> Taxonomy:
-        """Read `taxonomy.toml`; raises `TaxonomyError` with every fault in it."""
+        """Read `taxonomy.toml`; raises `TaxonomyError` with all faults."""
         try:
             content = read_toml(Path(path))
         except (OSError, ValueError) as error:
@@ -238,7 +241,7 @@ class Taxonomy(BaseModel):
         return cls.parse(content, str(path))
 
     def to_toml(self, heading: str = "", counts: Mapping[tuple[str, str], int] | None = None) -> str:
-        """The taxonomy as TOML for people; `counts[key, value]` (`counts["", category]`) become comments."""
+        """The taxonomy as TOML; `counts[key, value]` and `counts["", category]` become comments."""
         counts = counts or {}
         categories = _words(self.categories, {c: counts.get(("", c)) for c in self.categories})
         lines = [*(f"# {shown(line)}" for line in heading.splitlines()), "version = 1", f"categories = {categories}"]
@@ -257,13 +260,13 @@ class Taxonomy(BaseModel):
 
 
 def _words(words: Iterable[str], counts: Mapping[str, int | None]) -> str:
-    """A TOML array with one word a line, its count as a comment."""
+    """A TOML array with one word per line, and its count as a comment."""
     comments = {word: "" if count is None else f" # {count:,}" for word, count in counts.items()}
     return "\n".join(["[", *(f"    {_quoted(word)},{comments[word]}" for word in words), "]"])
 
 
 def _table(name: str, content: Mapping[str, str]) -> list[str]:
-    """The lines of a TOML table; none for an empty one."""
+    """The lines of a TOML table; empty for an empty table."""
     return ["", f"[{name}]", *(f"{_key(key)} = {_quoted(word)}" for key, word in content.items())] if content else []
 
 
@@ -276,7 +279,7 @@ def _quoted(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text within the quotes of TOML; what cannot be seen as an escape, for people edit the file."""
+    """Escape text for a quoted TOML string, including non-printable characters, since people edit the file."""
     if text.isprintable() and '"' not in text and "\\" not in text:
         return text
     return "".join(ESCAPES.get(c) or (c if c.isprintable() else _unicode_escape(c)) for c in text)
@@ -287,28 +290,28 @@ def _unicode_escape(character: str) -> str:
 
 
 def _spellings(words: Iterable[str], aliases: Iterable[tuple[str, str]]) -> Spellings:
-    """`aliases`: other spellings, and the word that each leads to."""
-    found: dict[str, str] = {}
+    """Collect the spellings of `words`; `aliases` are pairs of another spelling and its word."""
+    spellings: dict[str, str] = {}
     problems: list[str] = []
     for word in words:
         if reason := unfit(word):
             problems.append(f"'{shown(word)}' {reason}")
-        before = len(found)
-        other = found.setdefault(fold(word), word)
-        if len(found) == before:
+        before = len(spellings)
+        other = spellings.setdefault(fold(word), word)
+        if len(spellings) == before:
             both = f"'{shown(word)}' and '{shown(other)}' differ only in case, spaces or punctuation; keep one"
-            problems.append(f"'{shown(word)}' stands there twice" if other == word else both)
-    own = frozenset(words)
+            problems.append(f"'{shown(word)}' is listed twice" if other == word else both)
+    known = frozenset(words)
     for alias, word in aliases:
-        if word not in own:
-            hint = did_you_mean(word, own) if len(problems) < HINTS else "."
-            problems.append(f"alias '{shown(alias)}' leads to '{shown(word)}', which is not there{hint}")
-        elif (other := found.setdefault(fold(alias), word)) != word:
+        if word not in known:
+            hint = did_you_mean(word, known) if len(problems) < HINTS else "."
+            problems.append(f"alias '{shown(alias)}' refers to '{shown(word)}', which is not listed{hint}")
+        elif (other := spellings.setdefault(fold(alias), word)) != word:
             problems.append(f"alias '{shown(alias)}' of '{shown(word)}' is also a spelling of '{shown(other)}'")
-    return Spellings(found, problems)
+    return Spellings(spellings, problems)
 
 
 def _fault(error: ErrorDetails) -> str:
-    """What pydantic found, and where."""
-    where = ".".join(shown(str(part)) for part in error["loc"])
+    """The location and message of a pydantic error."""
+    where = ".".join(shown(str(step)) for step in error["loc"])
     return f"{where}: {error['msg']}" if where else error["msg"].removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""Ingest as a user meets it: every container, bad photos, bad rows, edited words, a killed run, nowhere to write."""
+"""Ingest from end to end: containers, bad photos, bad rows, edited taxonomies, killed runs, unwritable outputs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from drawing import draw_feed
 
-from attire.catalog import ingest as ingesting
-from attire.catalog import photo_facts as opening
+from attire.catalog import ingest as ingest_module
+from attire.catalog import photo_facts as photo_facts_module
 from attire.catalog.ingest import ingest
 from attire.catalog.store import MANIFEST, Catalog
 from attire.errors import CatalogError, ConfigError, FeedError, TaxonomyError
@@ -19,18 +19,18 @@ from attire.errors import CatalogError, ConfigError, FeedError, TaxonomyError
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """feed.csv and photos/ of 20 products."""
+    """A folder with feed.csv and photos/ of 20 products."""
     draw_feed(tmp_path / "shop", products=20)
     return tmp_path / "shop"
 
 
 def feed_of(folder: Path, *rows: str, header: str = "id,category,image,neck") -> Path:
-    path = folder / "own.csv"
+    path = folder / "custom.csv"
     path.write_text("\n".join([header, *rows]), encoding="utf-8")
     return path
 
 
-def test_what_is_ingested(shop: Path, tmp_path: Path) -> None:
+def test_a_catalog_from_a_feed(shop: Path, tmp_path: Path) -> None:
     catalog = ingest(shop / "feed.csv", shop / "photos", tmp_path / "out")
     assert len(catalog) == 20
     assert catalog.ids == sorted(catalog.ids)
@@ -46,7 +46,7 @@ def test_what_is_ingested(shop: Path, tmp_path: Path) -> None:
         catalog.rows_of(["pp007"])
 
 
-def test_containers_make_no_difference(shop: Path, tmp_path: Path) -> None:
+def test_folders_and_archives_give_equal_catalogs(shop: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         for photo in (shop / "photos").iterdir():
             archive.write(photo, f"deep/{photo.name}")
@@ -58,7 +58,7 @@ def test_containers_make_no_difference(shop: Path, tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
-def test_bad_photos_are_set_aside_by_name_and_reason(shop: Path, tmp_path: Path) -> None:
+def test_bad_photos_are_quarantined_with_name_and_reason(shop: Path, tmp_path: Path) -> None:
     photos = shop / "photos"
     (photos / "1.png").write_bytes((photos / "1.png").read_bytes()[:150])
     (photos / "2.png").write_bytes(b"")
@@ -72,23 +72,23 @@ def test_bad_photos_are_set_aside_by_name_and_reason(shop: Path, tmp_path: Path)
     assert reasons["3.png"].startswith("text")
     assert reasons["0-back.png"] == "not found in --images"
     assert catalog.quarantine.filter(kind="product")["id"].sort().to_list() == ["p001", "p002", "p003"]
-    assert len(catalog) == 20, "a product without a photo stays, without a photo"
+    assert len(catalog) == 20, "products without photos are kept"
     assert catalog["p000"].images == ("0.png",)
     assert catalog["p001"].images == ()
 
 
-def test_the_same_photo_ties_products(shop: Path, tmp_path: Path) -> None:
+def test_products_with_the_same_photo_form_a_group(shop: Path, tmp_path: Path) -> None:
     shutil.copy(shop / "photos" / "5.png", shop / "photos" / "6.png")
     catalog = ingest(shop / "feed.csv", shop / "photos", tmp_path / "out")
     assert catalog["p005"].group == catalog["p006"].group == "p005"
     assert catalog["p007"].group != "p005"
 
 
-def test_a_second_run_opens_only_what_is_new(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_opens_only_new_photos(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = ingest(shop / "feed.csv", shop / "photos", tmp_path / "out")
     opened: list[str] = []
-    facts = opening._facts
-    monkeypatch.setattr(opening, "_facts", lambda name, *rest: opened.append(name) or facts(name, *rest))  # type: ignore[func-returns-value]
+    facts = photo_facts_module._facts
+    monkeypatch.setattr(photo_facts_module, "_facts", lambda name, *rest: opened.append(name) or facts(name, *rest))  # type: ignore[func-returns-value]
     again = ingest(shop / "feed.csv", shop / "photos", tmp_path / "out")
     assert opened == []
     assert again.digest == first.digest
@@ -97,33 +97,33 @@ def test_a_second_run_opens_only_what_is_new(shop: Path, tmp_path: Path, monkeyp
     assert opened == ["8.png"]
 
 
-def test_a_killed_ingest_is_not_finished_and_goes_on(
+def test_a_killed_ingest_is_unfinished_and_continues(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = ingest(shop / "feed.csv", shop / "photos", tmp_path / "whole")
-    monkeypatch.setattr(opening, "CHUNK", 5)
+    expected = ingest(shop / "feed.csv", shop / "photos", tmp_path / "expected")
+    monkeypatch.setattr(photo_facts_module, "CHUNK", 5)
     opened: list[str] = []
-    facts = opening._facts
+    facts = photo_facts_module._facts
 
-    def dying(name: str, path: Path, root: Path) -> opening.Facts:
+    def dying(name: str, path: Path, root: Path) -> photo_facts_module.Facts:
         if len(opened) == 12:
             raise KeyboardInterrupt
         opened.append(name)
         return facts(name, path, root)
 
-    monkeypatch.setattr(opening, "_facts", dying)
+    monkeypatch.setattr(photo_facts_module, "_facts", dying)
     with pytest.raises(KeyboardInterrupt):
         ingest(shop / "feed.csv", shop / "photos", tmp_path / "cut")
     with pytest.raises(CatalogError, match="holds no finished catalog: run 'attire ingest' again"):
         Catalog.open(tmp_path / "cut")
     opened.clear()
-    monkeypatch.setattr(opening, "_facts", lambda name, *rest: opened.append(name) or facts(name, *rest))  # type: ignore[func-returns-value]
-    assert ingest(shop / "feed.csv", shop / "photos", tmp_path / "cut").digest == whole.digest
-    assert len(opened) < len(whole.photos), "two chunks were saved before the kill"
+    monkeypatch.setattr(photo_facts_module, "_facts", lambda name, *rest: opened.append(name) or facts(name, *rest))  # type: ignore[func-returns-value]
+    assert ingest(shop / "feed.csv", shop / "photos", tmp_path / "cut").digest == expected.digest
+    assert len(opened) < len(expected.photos), "two chunks were saved before the kill"
     assert not (tmp_path / "cut" / ".work").exists()
 
 
-def test_bad_rows_are_told_at_once_or_set_aside(shop: Path, tmp_path: Path) -> None:
+def test_bad_rows_are_reported_at_once_or_quarantined(shop: Path, tmp_path: Path) -> None:
     words = tmp_path / "taxonomy.toml"
     words.write_text('categories = ["Shirts"]\n[keys.neck]\ncategories = ["Shirts"]\nvalues = ["Round", "V"]\n')
     feed = feed_of(
@@ -137,14 +137,14 @@ def test_bad_rows_are_told_at_once_or_set_aside(shop: Path, tmp_path: Path) -> N
     )
     with pytest.raises(FeedError) as caught:
         ingest(feed, shop / "photos", tmp_path / "out", taxonomy=words)
-    told = "\n".join(caught.value.problems)
+    message = "\n".join(caught.value.problems)
     for fault in (
         "row 3: category='Shrits' is not one of 1 categories; did you mean 'Shirts'?",
         "row 4: neck='Rond' is not one of 2 values; did you mean 'Round'?",
         "row 5: id 'a' is already in row 2",
         "row 7: the id is empty",
     ):
-        assert fault in told
+        assert fault in message
     assert not (tmp_path / "out").exists(), "nothing was written"
     catalog = ingest(feed, shop / "photos", tmp_path / "out", taxonomy=words, bad_rows="quarantine")
     assert catalog.ids == ["a", "d"]
@@ -160,7 +160,7 @@ def test_missing_columns(shop: Path, tmp_path: Path, header: str, fault: str) ->
         ingest(feed_of(shop, "a,Shirts,0.png", header=header), shop / "photos", tmp_path / "out")
 
 
-def test_edited_words_are_kept_and_applied(shop: Path, tmp_path: Path) -> None:
+def test_an_edited_taxonomy_is_kept_and_applied(shop: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ingest(shop / "feed.csv", shop / "photos", out)
     text = (out / "taxonomy.toml").read_text(encoding="utf-8")
@@ -185,7 +185,7 @@ def test_a_new_value_redrafts_an_untouched_draft(shop: Path, tmp_path: Path) -> 
     assert "crimson" in catalog.taxonomy.keys["colour"].values
 
 
-def test_wrong_words_for_options(shop: Path, tmp_path: Path) -> None:
+def test_invalid_options(shop: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'tabel' is not a source .* did you mean 'table'"):
         ingest(shop / "feed.csv", shop / "photos", tmp_path / "out", source="tabel")
     with pytest.raises(TaxonomyError, match="cannot read the taxonomy"):
@@ -194,7 +194,7 @@ def test_wrong_words_for_options(shop: Path, tmp_path: Path) -> None:
         ingest(shop / "feed.csv", shop / "nowhere", tmp_path / "out")
 
 
-def test_nowhere_to_write(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_that_cannot_be_written(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CatalogError, match=r"cannot write the catalog .* choose another --out"):
         ingest(shop / "feed.csv", shop / "photos", tmp_path / "file" / "out")
@@ -202,7 +202,7 @@ def test_nowhere_to_write(shop: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ingesting, "write_catalog", full)
+    monkeypatch.setattr(ingest_module, "write_catalog", full)
     with pytest.raises(CatalogError, match=r"No space left on device\. Free space"):
         ingest(shop / "feed.csv", shop / "photos", tmp_path / "out")
     assert not (tmp_path / "out" / MANIFEST).exists()
@@ -211,7 +211,7 @@ def test_nowhere_to_write(shop: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 def test_damaged_catalogs_do_not_open(shop: Path, tmp_path: Path) -> None:
     out = ingest(shop / "feed.csv", shop / "photos", tmp_path / "out").path
     pl.DataFrame({"id": ["x"]}).write_parquet(out / "labels.parquet")
-    with pytest.raises(CatalogError, match=r"labels.parquet is missing or not what ingest wrote"):
+    with pytest.raises(CatalogError, match=r"labels.parquet is missing or was changed after ingest"):
         Catalog.open(out)
     (out / MANIFEST).write_text("{")
     with pytest.raises(CatalogError, match="cannot be read"):

@@ -1,4 +1,4 @@
-"""Rows against a taxonomy: words resolved, products merged, every fault told with its row."""
+"""Checking rows against a taxonomy: words resolved, products merged, every fault reported with its row."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ WORDS = Taxonomy(
 
 
 def row(number: int = 2, id: str = "a", category: str = "Shirts", image: str = "a.jpg", **labels: str) -> Row:
-    said = {key: tuple(words.split("|")) if words else () for key, words in labels.items()}
-    return Row(number, id, category, said, (image,) if image else ())
+    words_of = {key: tuple(words.split("|")) if words else () for key, words in labels.items()}
+    return Row(number, id, category, words_of, (image,) if image else ())
 
 
 def messages(*rows: Row) -> list[str]:
     return [str(problem) for problem in check(rows, WORDS).problems]
 
 
-def test_words_become_the_taxonomys_own() -> None:
+def test_words_are_resolved_to_those_of_the_taxonomy() -> None:
     (product,) = check([row(category="shirting", sleeve_length="3/4", colour="Red|BLUE|red")], WORDS).products
     assert product.category == "Shirts"
     assert product.labels == {"sleeve_length": ("three_quarter",), "colour": ("red", "blue")}
 
 
-def test_what_nobody_said_stays_open() -> None:
+def test_empty_cells_are_unknown() -> None:
     (product,) = check([row(category="", sleeve_length="", colour="red")], WORDS).products
     assert (product.category, product.labels) == (None, {"colour": ("red",)})
 
@@ -57,14 +57,14 @@ def test_what_nobody_said_stays_open() -> None:
         (row(image=""), "row 2: it names no photo."),
     ],
 )
-def test_a_bad_row_is_told_and_left_out(bad: Row, message: str) -> None:
+def test_a_bad_row_is_reported_and_left_out(bad: Row, message: str) -> None:
     checked = check([bad, row(900, id="good")], WORDS)
     assert [product.id for product in checked.products] == ["good"]
     (problem,) = checked.problems
     assert str(problem).startswith(message)
 
 
-def test_the_closest_word_is_looked_up_once_for_each_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closest_words_are_looked_up_once_per_word_and_with_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_up: list[str] = []
 
     def look_up(word: str, _: object) -> str:
@@ -81,7 +81,7 @@ def test_the_closest_word_is_looked_up_once_for_each_and_not_for_ever(monkeypatc
     assert len(looked_up) == 3
 
 
-def test_a_thousand_unknown_words_are_told_in_a_moment() -> None:
+def test_a_thousand_unknown_words_are_reported_quickly() -> None:
     values = tuple(f"value {n * 7919 % 100_003} of the list" for n in range(3_000))
     words = Taxonomy(categories=("Shirts",), keys={"k": Key(categories=("Shirts",), values=values)})
     rows = [Row(n, str(n), "Shirts", {"k": (f"valeu {n} off the list",)}, ("a.jpg",)) for n in range(1_000)]
@@ -91,19 +91,19 @@ def test_a_thousand_unknown_words_are_told_in_a_moment() -> None:
     assert time.process_time() - started < 6  # 150 s with Python's difflib
 
 
-def test_a_message_holds_the_start_of_a_long_word_on_one_line() -> None:
+def test_a_message_quotes_the_start_of_a_long_word_on_one_line() -> None:
     (problem,) = check([row(sleeve_length="x\ny\u202e" + "z" * 10_000_000)], WORDS).problems
     assert problem.message.startswith(r"sleeve_length='x\ny\u202ezzz")
     assert "... (10,000,004 characters)' is not one of 3 values." in problem.message
     assert len(problem.message) < 300
 
 
-def test_every_fault_of_every_row_is_told() -> None:
+def test_every_fault_of_every_row_is_reported() -> None:
     rows = row(2, category="Hats", sleeve_length="puff", colour="mauve|teal"), row(3, id="", image="")
     assert [message.split(":")[0] for message in messages(*rows)] == ["row 2"] * 4 + ["row 3"] * 2
 
 
-def test_an_unknown_key_is_told_once_and_harms_no_row() -> None:
+def test_an_unknown_key_is_reported_once_and_no_row_is_lost() -> None:
     rows = [row(n, id=str(n), colors="red" if n > 2 else "", fabric="") for n in range(2, 6)]
     checked = check(rows, WORDS)
     assert [str(problem) for problem in checked.problems] == [
@@ -112,24 +112,24 @@ def test_an_unknown_key_is_told_once_and_harms_no_row() -> None:
     assert len(checked.products) == 4
 
 
-def test_later_rows_add_photos_and_what_was_open() -> None:
+def test_later_rows_add_photos_and_missing_labels() -> None:
     later = row(3, category="Shirting", image="b.jpg", sleeve_length="short", colour="blue|red")
     (product,) = check([row(category="", colour="red|blue"), later], WORDS).products
     assert (product.row, product.category, product.images) == (2, "Shirts", ("a.jpg", "b.jpg"))
     assert product.labels == {"colour": ("red", "blue"), "sleeve_length": ("short",)}
 
 
-def test_later_rows_contradict_nothing() -> None:
+def test_later_rows_may_not_contradict_earlier_ones() -> None:
     first = row(2, colour="red", sleeve_length="short")
-    found = messages(first, row(3, category="Jeans", image="b.jpg", colour="blue", sleeve_length="Short"))
-    assert found == [
+    problems = messages(first, row(3, category="Jeans", image="b.jpg", colour="blue", sleeve_length="Short"))
+    assert problems == [
         "row 3: id 'a' is already in row 2 with category='Shirts', here 'Jeans'. Fix one of the rows.",
         "row 3: id 'a' is already in row 2 with colour='red', here 'blue'. Fix one of the rows.",
     ]
 
 
 @pytest.mark.parametrize(("name", "values"), [("title", ("Tee", "Top")), ("group", ("g1", "g2"))])
-def test_titles_and_groups_contradict_too(name: str, values: tuple[str, str]) -> None:
+def test_contradicting_titles_and_groups_are_reported(name: str, values: tuple[str, str]) -> None:
     rows = [Row(n, "a", "", {}, (f"{n}.jpg",), **{name: value}) for n, value in enumerate(values, 2)]
     assert messages(*rows) == [
         f"row 3: id 'a' is already in row 2 with {name}='{values[0]}', here '{values[1]}'. Fix one of the rows."
@@ -150,10 +150,10 @@ def test_labels_that_the_category_rules_out_are_kept_and_counted() -> None:
     assert not checked.problems
 
 
-def test_a_summary_says_a_repeated_fault_once() -> None:
-    found = [Problem(n, "colour='mauve' is wrong.") for n in (9, 11, 12, 40, 41)]
-    found += [Problem(3, "twice."), Problem(4, "twice."), Problem(1, "once."), Problem(2, "last.")]
-    assert summarise(found, limit=3).splitlines() == [
+def test_a_summary_lists_a_repeated_fault_once() -> None:
+    problems = [Problem(n, "colour='mauve' is wrong.") for n in (9, 11, 12, 40, 41)]
+    problems += [Problem(3, "twice."), Problem(4, "twice."), Problem(1, "once."), Problem(2, "last.")]
+    assert summarise(problems, limit=3).splitlines() == [
         "  row 9: colour='mauve' is wrong. (and 4 more rows: 11, 12, 40, ...)",
         "  row 3: twice. (and 1 more row: 4)",
         "  row 1: once.",
@@ -161,7 +161,7 @@ def test_a_summary_says_a_repeated_fault_once() -> None:
     ]
 
 
-def test_rows_that_contradict_each_other_are_told_so_against_a_draft_of_their_own() -> None:
+def test_contradicting_rows_are_reported_when_checked_against_their_own_draft() -> None:
     rows = [row(2, colour="red"), row(3, category="Belts", image="b.jpg", colour="blue")]
     category, colour = [problem.message for problem in check(rows, draft_taxonomy(rows).taxonomy).problems]
     assert category == "id 'a' is already in row 2 with category='Shirts', here 'Belts'. Fix one of the rows."

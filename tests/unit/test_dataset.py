@@ -1,4 +1,4 @@
-"""Examples: every product once per epoch, randomness by (seed, epoch, product) alone, no substitutes."""
+"""Examples: every product once per epoch, randomness that depends only on (seed, epoch, product), no substitutes."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def test_every_product_is_drawn_once_per_epoch(world: int) -> None:
         for sampler in samplers:
             sampler.set_epoch(epoch)
         draws = [list(sampler) for sampler in samplers]
-        assert {len(own) for own in draws} == {len(samplers[0])}, "DDP waits for equal numbers of steps"
-        assert {draw.product for own in draws for draw in own} == set(range(10))
-        epochs.append([draw for own in draws for draw in own])
+        assert {len(share) for share in draws} == {len(samplers[0])}, "DDP needs equal numbers of steps"
+        assert {draw.product for share in draws for draw in share} == set(range(10))
+        epochs.append([draw for share in draws for draw in share])
     assert epochs[0] != epochs[1]
 
 
@@ -53,9 +53,9 @@ def drawn(expected: list[float], world: int, epoch: int = 0) -> list[Draw]:
     for rank in range(world):
         sampler = DrawSampler(len(expected), seed=4, rank=rank, world=world, expected=np.array(expected))
         sampler.set_epoch(epoch)
-        own = list(sampler)
-        assert len(own) == len(sampler), "DDP waits for equal numbers of steps"
-        draws += own
+        share = list(sampler)
+        assert len(share) == len(sampler), "DDP needs equal numbers of steps"
+        draws += share
     return draws
 
 
@@ -70,7 +70,7 @@ def test_rare_products_are_drawn_more_often() -> None:
     assert drawn(expected, 1, 1) == drawn(expected, 1, 1) != drawn(expected, 1, 2)
 
 
-def test_drawn_evenly_every_product_comes_once() -> None:
+def test_equal_expected_counts_draw_every_product_once() -> None:
     assert sorted(d.product for d in drawn([1.0] * 9, 1)) == list(range(9))
 
 
@@ -93,13 +93,13 @@ def test_photos_become_pixels(tmp_path: Path) -> None:
     augment = AUGMENTS["light"](PREPROCESS)
     photos = PhotoFiles([tmp_path / "a.png", tmp_path / "b.png"], PREPROCESS.size_px)
     dataset = PhotoDataset(photos, [1, 1], targets(2), PREPROCESS, augment)
-    pixels, found = dataset[Draw(1, None)][:2]
+    pixels, labels = dataset[Draw(1, None)][:2]
     assert torch.equal(pixels, torch.full((3, 16, 12), 255, dtype=torch.uint8))
-    assert found.category == 1
+    assert labels.category == 1
     state = torch.get_rng_state()
     again = [dataset[Draw(0, 7)][0] for _ in range(2)]
     torch.testing.assert_close(again[0], again[1])
-    assert torch.equal(torch.get_rng_state(), state), "an example's randomness is its own"
+    assert torch.equal(torch.get_rng_state(), state), "loading an example leaves the global random state unchanged"
 
 
 def test_each_view_is_drawn() -> None:
@@ -110,14 +110,14 @@ def test_each_view_is_drawn() -> None:
     assert [float(dataset[Draw(product, None)][0]) for product in (0, 1)] == [0, 3]
 
 
-def test_titles_come_with_the_examples_only_where_they_are_read() -> None:
+def test_titles_are_part_of_examples_only_if_given() -> None:
     embeddings, text = np.zeros((3, 1), dtype=np.float32), np.array([[1, 2], [3, 0]], dtype=np.int32)
     assert len(EmbeddingDataset(embeddings, [2, 1], targets(2))[Draw(1, None)]) == 2
-    *_, found = EmbeddingDataset(embeddings, [2, 1], targets(2), text)[Draw(1, None)]
-    assert torch.equal(torch.as_tensor(found), torch.tensor([3, 0]))
+    *_, title = EmbeddingDataset(embeddings, [2, 1], targets(2), text)[Draw(1, None)]
+    assert torch.equal(torch.as_tensor(title), torch.tensor([3, 0]))
 
 
-def test_a_photo_that_became_unreadable_is_told_not_replaced(tmp_path: Path) -> None:
+def test_a_photo_that_became_unreadable_raises(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     photos, augment = PhotoFiles([tmp_path / "a.jpg"], PREPROCESS.size_px), AUGMENTS["none"](PREPROCESS)
     dataset = PhotoDataset(photos, [1], targets(1), PREPROCESS, augment)

@@ -1,4 +1,4 @@
-"""Drafted taxonomies: ordered by use, one word for one thing, keys where products carry them."""
+"""Drafted taxonomies: words by frequency, aliases for other spellings, and the categories to which a key applies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rows(*products: tuple[str, Mapping[str, Sequence[str]]]) -> list[Row]:
     ]
 
 
-def test_words_stand_by_use_then_name_and_keys_as_in_the_feed() -> None:
+def test_words_are_sorted_by_frequency_then_name_and_keys_as_in_the_feed() -> None:
     labels = [{"neck": [neck], "fit": ["slim"]} for neck in ("V", "Polo", "V", "Crew")]
     draft = draft_taxonomy(rows(*zip(["Shirts", "Jeans", "Shirts", "Belts"], labels, strict=True)))
     assert draft.taxonomy.categories == ("Shirts", "Belts", "Jeans")
@@ -35,7 +35,7 @@ def test_words_stand_by_use_then_name_and_keys_as_in_the_feed() -> None:
     assert draft.counts["neck", "V"] == draft.counts["", "Shirts"] == 2
 
 
-def test_spellings_of_one_word_become_aliases_of_the_commonest() -> None:
+def test_spellings_become_aliases_of_the_most_frequent() -> None:
     necks = ["Round Neck", "round neck", "round neck", "Round-Neck", "Polo"]
     draft = draft_taxonomy(
         rows(*((kind, {"neck": [n]}) for n, kind in zip(necks, ["Tops"] * 4 + ["tops"], strict=True)))
@@ -53,29 +53,29 @@ def test_a_key_takes_several_values_if_one_product_has_them() -> None:
     assert (keys["colour"].arity, keys["neck"].arity) == ("many", "one")
 
 
-def test_a_key_applies_where_enough_products_carry_it() -> None:
+def test_a_key_applies_to_categories_with_enough_labels() -> None:
     feed = rows(
         *[("Shirts", {"collar": ["spread"] if n < 5 else []}) for n in range(100)],
         *[("Jeans", {"collar": ["spread"] if n < 4 else [], "rare": ["x"] if n < 2 else []}) for n in range(100)],
     )
     assert draft_taxonomy(feed).taxonomy.keys["collar"].categories == ("Shirts",)
     assert set(draft_taxonomy(feed, min_share=0.04).taxonomy.keys["collar"].categories) == {"Shirts", "Jeans"}
-    assert draft_taxonomy(feed).taxonomy.keys["rare"].categories == ("Jeans",)  # somewhere, rather than nowhere
+    assert draft_taxonomy(feed).taxonomy.keys["rare"].categories == ("Jeans",)  # the category with the most labels
 
 
-def test_a_draft_of_rows_with_keys_of_their_own_takes_a_moment() -> None:
+def test_a_draft_with_thousands_of_keys_is_fast() -> None:
     feed = rows(*(("Tops", {f"key {n}": ["x"]}) for n in range(5_000)))
     started = time.process_time()
     assert len(draft_taxonomy(feed).taxonomy.keys) == 5_000
-    assert time.process_time() - started < 5  # 25 million pairs of a row and a key take longer
+    assert time.process_time() - started < 5  # a loop over 25 million (row, key) pairs would take longer
 
 
-def test_of_categories_that_carry_a_key_equally_seldom_the_first_has_it() -> None:
+def test_of_categories_with_equally_few_labels_the_first_is_chosen() -> None:
     feed = rows(*((kind, {"rare": ["x"] if n == 0 else []}) for kind in "ZYXWV" for n in range(100)))
     assert draft_taxonomy(feed).taxonomy.keys["rare"].categories == ("V",)
 
 
-def test_keys_that_nobody_filled_are_left_out_and_told() -> None:
+def test_keys_without_labels_are_left_out_and_listed() -> None:
     draft = draft_taxonomy(rows(("Tops", {"neck": [], "fit": ["slim"]})))
     assert (list(draft.taxonomy.keys), draft.unlabelled) == (["fit"], ("neck",))
 
@@ -101,8 +101,8 @@ def test_a_draft_fits_its_own_feed_and_survives_its_file(tmp_path: Path) -> None
     assert '"V", # 2' in path.read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif(not MYNTRA.is_dir(), reason="the benchmark stands in ../shared/benchmarks only")
-def test_the_benchmarks_draft_is_its_published_vocabulary() -> None:
+@pytest.mark.skipif(not MYNTRA.is_dir(), reason="the benchmark is only in ../shared/benchmarks")
+def test_the_draft_of_the_benchmark_is_its_published_vocabulary() -> None:
     feed = list(SOURCES["table"](MYNTRA / "public.csv", SourceOptions(ignore=("brand",))))
     draft = draft_taxonomy(feed)
     words = draft.taxonomy

@@ -1,4 +1,4 @@
-"""Near duplicates: the same shot however stored, and not merely the same kind of product."""
+"""Near duplicates: the same shot in other encodings is found, similar products are not."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def pairs_among(photos: list[Image.Image]) -> set[tuple[int, int]]:
     return {(a, b) for a, b in near_duplicates(hashes, thumbs).tolist()}
 
 
-def test_the_same_shot_is_found_however_it_is_stored() -> None:
+def test_the_same_shot_is_found_in_other_encodings() -> None:
     one = shirt(0)
     photos = [one, shirt(1), recompressed(one), shirt(2), one.resize((336, 448)), shirt(3)]
     assert pairs_among(photos) == {(0, 2), (0, 4), (2, 4)}
 
 
-def test_other_products_are_not() -> None:
+def test_other_products_are_not_duplicates() -> None:
     assert pairs_among([shirt(seed) for seed in range(40)]) == set()
 
 
-def test_alike_in_grey_but_not_in_colour_are_not() -> None:
+def test_photos_that_differ_only_in_colour_are_not_duplicates() -> None:
     red, green = (Image.new("RGB", (64, 64), colour) for colour in ("#ff0000", "#008200"))
     assert fingerprint(red)[0] == fingerprint(green)[0]
     assert pairs_among([red, green]) == set()

@@ -1,4 +1,4 @@
-"""Files: a lock that ends with its process, JSON of any kind, what polars says of the disk, what a kill leaves."""
+"""Files: locks that end with their process, invalid JSON, disk errors of polars, leftovers of killed processes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_lock_does_not_survive_its_process(tmp_path: Path) -> None:
     with locked(path):
         with pytest.raises(LockedError), locked(path):
             pass
-        assert path.exists(), "who was refused did not remove it"
+        assert path.exists(), "a refused process does not remove the lock file"
     assert not path.exists()
 
 
@@ -45,7 +45,7 @@ def test_json_that_cannot_be_parsed_is_a_value_error(tmp_path: Path, content: by
         read_json(tmp_path / "x.json")
 
 
-def test_what_polars_says_of_the_disk(tmp_path: Path) -> None:
+def test_disk_errors_of_polars_are_os_errors(tmp_path: Path) -> None:
     def write(message: str) -> None:
         with replacing(tmp_path / "t.parquet"):
             raise pl.exceptions.ComputeError(message)
@@ -58,7 +58,7 @@ def test_what_polars_says_of_the_disk(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_kill_leaves_is_removed(tmp_path: Path) -> None:
+def test_temporary_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
     replace_text(tmp_path / "a[1].csv", "whole")
     for name in (".a[1].csv.7.tmp", ".a1.csv.7.tmp"):
         (tmp_path / name).touch()
@@ -66,7 +66,7 @@ def test_what_a_kill_leaves_is_removed(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"a[1].csv", ".a1.csv.7.tmp"}
 
 
-def test_only_a_file_is_regular(tmp_path: Path) -> None:
+def test_only_regular_files_are_accepted(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("file")

@@ -1,4 +1,4 @@
-"""Every kind of file that a feed may call a photo, and what becomes of it."""
+"""Opening photos: readable formats, unreadable files, transparency, bit depth, and limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from attire.photos.image import open_photo, photo_header
 
 
 def photo(width: int = 60, height: int = 90) -> Image.Image:
-    """Smooth, so that lossy formats keep it: red grows to the right, green downwards."""
+    """A smooth image, which lossy formats preserve: red increases to the right, green downwards."""
     x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
     return Image.fromarray(np.stack([x, y, np.full_like(x, 128)], axis=-1).astype(np.uint8))
 
@@ -29,7 +29,7 @@ def encoded(image: Image.Image, format: str, **options: object) -> bytes:
 
 
 def with_orientation(orientation: int) -> bytes:
-    """The upright photo stored as a camera held in that orientation stores it."""
+    """The photo as a camera in that orientation stores it."""
     undo: dict[int, Image.Transpose] = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -69,7 +69,7 @@ def test_readable_kinds_open_upright_in_rgb(kind: str) -> None:
     opened = open_photo(READABLE[kind]())
     assert (opened.mode, opened.size) == ("RGB", (60, 90))
     difference = np.abs(np.asarray(opened, dtype=int) - np.asarray(photo(), dtype=int)).mean()
-    assert difference < 20, "colours are about the photo's (CMYK has no exact ones), and nothing is turned"
+    assert difference < 20, "colours are about right (CMYK is not exact), and the photo is upright"
 
 
 UNREADABLE: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -87,7 +87,7 @@ UNREADABLE: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
-def test_unreadable_kinds_say_why(kind: str, tmp_path: Path) -> None:
+def test_unreadable_kinds_give_the_reason(kind: str, tmp_path: Path) -> None:
     make, reason = UNREADABLE[kind]
     content = make()
     with pytest.raises(PhotoError, match=reason):
@@ -120,13 +120,13 @@ def test_16_bits_keep_their_scale() -> None:
     assert np.asarray(open_photo(deep(32767))).max() == 127, "a dark photo stays dark"
 
 
-def test_every_value_of_16_bits_is_rounded_as_it_should_be() -> None:
+def test_every_value_of_16_bits_is_rounded_correctly() -> None:
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     opened = np.asarray(open_photo(encoded(Image.fromarray(values), "PNG")))[..., 0]
     np.testing.assert_array_equal(opened, np.round(values.astype(np.float64) / 257))
 
 
-def test_a_jpeg_of_so_many_scans_that_it_takes_minutes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_jpeg_with_too_many_scans_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     content = encoded(photo(), "JPEG", progressive=True)
     many = content[:-2] + content[content.rindex(b"\xff\xda") : -2] * 54 + b"\xff\xd9"
     assert open_photo(many).size == (60, 90)
@@ -136,7 +136,7 @@ def test_a_jpeg_of_so_many_scans_that_it_takes_minutes_is_refused(monkeypatch: p
         open_photo(many, target_px=(30, 20))
 
 
-def test_a_target_size_reads_less_but_never_too_little() -> None:
+def test_a_target_size_reduces_the_decoded_size_but_not_below_it() -> None:
     for orientation in (1, 6):
         exif = Image.Exif()
         exif[0x0112] = orientation
@@ -147,6 +147,6 @@ def test_a_target_size_reads_less_but_never_too_little() -> None:
     assert open_photo(encoded(photo(60, 90), "JPEG"), target_px=(300, 200)).size == (60, 90)
 
 
-def test_the_header_tells_the_upright_size() -> None:
+def test_the_header_gives_the_upright_size() -> None:
     assert photo_header(with_orientation(6)) == ("JPEG", 60, 90)
     assert photo_header(READABLE["WebP"]()) == ("WEBP", 60, 90)

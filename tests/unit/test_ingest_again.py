@@ -1,4 +1,4 @@
-"""Ingesting onto a catalog: what the normal loop changes, what is refused, what a killed or failing run leaves."""
+"""Ingesting into an existing catalog: allowed changes, refused feeds, and killed or failed runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROWS = {f"p{n}": ("Shirts" if n % 2 else "Belts", "round" if n % 3 else "v") for
 
 
 class Shop:
-    """A feed and a photo for each product, whose colour is its number."""
+    """A feed, and a photo for each product with a colour of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.photos, self.out = folder, folder / "photos", folder / "catalog"
@@ -53,7 +53,7 @@ def shop(tmp_path: Path) -> Shop:
     return shop
 
 
-def test_the_normal_loop_needs_no_option(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+def test_usual_changes_need_no_option(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "attire")
     words = shop.out / TAXONOMY
     words.write_text(
@@ -62,32 +62,32 @@ def test_the_normal_loop_needs_no_option(shop: Shop, caplog: pytest.LogCaptureFi
     with pytest.raises(FeedError, match="neck='round' is not one of"):
         shop.ingest(ROWS)
     words.write_text(words.read_text() + '\n[keys.neck.aliases]\nround = "crew"\n')
-    assert "crew" in shop.ingest(ROWS).labels["value"].to_list(), "words that were edited"
+    assert "crew" in shop.ingest(ROWS).labels["value"].to_list(), "an edited taxonomy"
     more = ROWS | {"p1": ("Shirts", "v"), "p6": ("Belts", "v")}
-    assert len(shop.ingest(more)) == 7, "a feed that was edited"
+    assert len(shop.ingest(more)) == 7, "an edited feed"
     assert "1 added, 1 changed, 0 dropped" in caplog.text
     shop.draw("p2", 11)
     before = Catalog.open(shop.out).digest
-    assert shop.ingest(more).digest != before, "a photo that was taken again"
+    assert shop.ingest(more).digest != before, "a replaced photo"
     assert len(shop.ingest(more | {"p7": ("Shirts", "")}, "other.csv")) == 8, "the same products in another file"
 
 
-def test_products_are_not_dropped_without_a_word(shop: Shop) -> None:
+def test_dropping_products_is_refused(shop: Shop) -> None:
     before = Catalog.open(shop.out).digest
     week = {id: row for id, row in ROWS.items() if id > "p3"} | {"p5": ("Belts", "v"), "p9": ("Belts", "v")}
     for name in ("week.csv", "feed.csv"):
         with pytest.raises(CatalogError) as caught:
             shop.ingest(week, name)
-        told = str(caught.value)
-        assert "lacks 4 of the 6 products" in told
-        assert "('p0', 'p1', 'p2' and 1 more)" in told
-        assert "1 added, 1 changed, 4 dropped" in told
-        assert "--replace makes the catalog of this feed alone" in told
+        message = str(caught.value)
+        assert "lacks 4 of the 6 products" in message
+        assert "('p0', 'p1', 'p2' and 1 more)" in message
+        assert "1 added, 1 changed, 4 dropped" in message
+        assert "Use --replace to replace the catalog" in message
         assert Catalog.open(shop.out).digest == before, "nothing was written"
     assert shop.ingest(week, "week.csv", replace=True).ids == ["p4", "p5", "p9"]
 
 
-def test_rows_that_were_set_aside_are_not_dropped(shop: Shop) -> None:
+def test_quarantined_rows_do_not_count_as_dropped(shop: Shop) -> None:
     taxonomy = shop.folder / "words.toml"
     taxonomy.write_text((shop.out / TAXONOMY).read_text())
     odd = ROWS | {"p0": ("Hats", "v")}
@@ -96,22 +96,22 @@ def test_rows_that_were_set_aside_are_not_dropped(shop: Shop) -> None:
     assert catalog.quarantine["kind"].to_list() == ["row"]
 
 
-def test_another_feed_does_not_give_products_other_photos(shop: Shop) -> None:
+def test_another_feed_may_not_replace_the_photos_of_products(shop: Shop) -> None:
     before = Catalog.open(shop.out).digest
     moved: dict[str, Any] = {"photo": lambda id: f"p{int(id[1:]) + 6}.png"}
-    with pytest.raises(CatalogError, match=r"6 of the products in .* would get other photos .*--replace"):
+    with pytest.raises(CatalogError, match=r"all photos of 6 products in .* would be replaced.*--replace"):
         ingest(shop.feed(ROWS, "week.csv", **moved), shop.photos, shop.out)
     assert Catalog.open(shop.out).digest == before
     assert not (shop.out / ".lock").exists()
     shutil.copytree(shop.photos, shop.folder / "elsewhere")
     renamed = ingest(shop.feed(ROWS, "renamed.csv"), shop.folder / "elsewhere", shop.out)
-    assert renamed.digest == before, "the same photos in another place"
+    assert renamed.digest == before, "the same photos in another folder"
     ingest(shop.feed(ROWS, "renamed.csv", **moved), shop.photos, shop.out)
-    assert Catalog.open(shop.out)["p0"].images == ("p6.png",), "the feed it was made from may say so"
+    assert Catalog.open(shop.out)["p0"].images == ("p6.png",), "the catalog's own feed may change photos"
     assert ingest(shop.feed(ROWS, "week.csv"), shop.photos, shop.out, replace=True)["p0"].images == ("p0.png",)
 
 
-def test_a_draft_is_drawn_up_anew_for_another_feed_and_edited_words_stay(shop: Shop) -> None:
+def test_another_feed_gets_a_new_draft_and_edited_taxonomies_are_kept(shop: Shop) -> None:
     week = {f"w{n}": ("Hats", "none") for n in range(3)}
     for id in week:
         shop.draw(id, int(id[1:]))
@@ -125,7 +125,7 @@ def test_a_draft_is_drawn_up_anew_for_another_feed_and_edited_words_stay(shop: S
 
 
 @pytest.mark.parametrize("moment", range(6))
-def test_a_killed_second_ingest_keeps_what_the_catalog_was_made_from(
+def test_a_killed_second_ingest_keeps_the_source_of_the_catalog(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
     more = ROWS | {"p6": ("Hats", "v")}
@@ -151,30 +151,30 @@ def test_a_killed_second_ingest_keeps_what_the_catalog_was_made_from(
             Catalog.open(shop.out)
     with pytest.raises(CatalogError, match=r"lacks (6 of the 6|7 of the 7) products"):
         shop.ingest({"p9": ("Hats", "v")}, "week.csv")
-    whole = ingest(shop.feed(more), shop.photos, shop.folder / "whole")
-    assert shop.ingest(more).digest == whole.digest
-    assert {path.name for path in shop.out.iterdir()} == {path.name for path in whole.path.iterdir()}
+    expected = ingest(shop.feed(more), shop.photos, shop.folder / "expected")
+    assert shop.ingest(more).digest == expected.digest
+    assert {path.name for path in shop.out.iterdir()} == {path.name for path in expected.path.iterdir()}
 
 
-def test_a_kill_while_facts_are_saved_leaves_nothing(shop: Shop) -> None:
+def test_leftovers_of_a_kill_while_saving_facts_are_removed(shop: Shop) -> None:
     (shop.out / ".work").mkdir()
     (shop.out / ".work" / ".photos-00000.parquet.1.tmp").write_text("half of it")
     shop.ingest(ROWS)
     assert not (shop.out / ".work").exists()
 
 
-def test_two_at_the_same_time(shop: Shop) -> None:
+def test_two_ingests_at_the_same_time(shop: Shop) -> None:
     with locked(shop.out / ".lock"), pytest.raises(CatalogError, match="another attire ingest is writing"):
         shop.ingest(ROWS)
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "[]", "{", '{"format": 1}', "1" * 5000, "\ud800"])
-def test_a_damaged_manifest_is_told(shop: Shop, content: str) -> None:
+def test_a_damaged_manifest_is_reported(shop: Shop, content: str) -> None:
     (shop.out / MANIFEST).write_bytes(content.encode(errors="surrogatepass"))
-    told = r"manifest.json cannot be read .*: remove it, and run 'attire ingest'"
-    with pytest.raises(CatalogError, match=told):
+    message = r"manifest.json cannot be read .*: remove it, and run 'attire ingest'"
+    with pytest.raises(CatalogError, match=message):
         Catalog.open(shop.out)
-    with pytest.raises(CatalogError, match=told):
+    with pytest.raises(CatalogError, match=message):
         shop.ingest(ROWS)
     (shop.out / MANIFEST).unlink()
     assert len(shop.ingest(ROWS)) == 6
@@ -183,14 +183,14 @@ def test_a_damaged_manifest_is_told(shop: Shop, content: str) -> None:
 def test_damaged_tables_are_made_again(shop: Shop) -> None:
     for name in ("photos", "products"):
         (shop.out / f"{name}.parquet").write_bytes(b"PAR1")
-    with pytest.raises(CatalogError, match="is missing or not what ingest wrote: run 'attire ingest' again"):
+    with pytest.raises(CatalogError, match="is missing or was changed after ingest: run 'attire ingest' again"):
         Catalog.open(shop.out)
     assert len(shop.ingest(ROWS)) == 6
     pl.DataFrame({"id": ["x"]}).write_parquet(shop.out / "photos.parquet")
     assert len(shop.ingest(ROWS).photos) == 6
 
 
-def test_a_full_disk_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise pl.exceptions.ComputeError("parquet: underlying IO error: No space left on device (os error 28)")
 

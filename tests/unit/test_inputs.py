@@ -135,7 +135,7 @@ def test_pipes_devices_and_odd_names_stop_nobody(tmp_path: Path) -> None:
     Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.jpg")).write_bytes(b"x")
     products = {product.id: product.photos[0] for product in read_products(tmp_path, scratch=tmp_path)}
     assert set(products) == {"pipe", "zero", "gone", r"caf\xe9"}
-    for id, told in {"pipe": "no regular file", "zero": "no regular file", "gone": "not found"}.items():
+    for id, told in {"pipe": "not a regular file", "zero": "not a regular file", "gone": "not found"}.items():
         photo = products[id]
         assert isinstance(photo, Path)
         with pytest.raises(PhotoError, match=told):

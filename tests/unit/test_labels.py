@@ -1,4 +1,4 @@
-"""Labels as arrays: what is known, what nobody said, and what the category rules out."""
+"""Labels as arrays: known, unknown and not applicable."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_encoding() -> None:
     assert targets.state.dtype == np.int8
 
 
-def test_words_outside_the_taxonomy_do_not_pass() -> None:
+def test_words_outside_the_taxonomy_raise() -> None:
     with pytest.raises(KeyError):
         encode(TAXONOMY, ["Shirts"], [{"neck": ["Boat"]}])
 
@@ -50,9 +50,9 @@ def test_a_taxonomy_without_keys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "stated", "against"),
+    ("answer", "stated", "expected"),
     [
-        (["Pocket"], ["Pocket", "Zip"], False),  # what it leaves out it says nothing of
+        (["Pocket"], ["Pocket", "Zip"], False),  # leaving out a stated value is no contradiction
         (["Zip", "Pocket"], ["Pocket", "Zip"], False),
         (["Pocket", "Zip"], ["Pocket"], True),
         (["Pocket", "Hood"], ["Pocket", "Zip"], True),
@@ -61,9 +61,9 @@ def test_a_taxonomy_without_keys() -> None:
         ([], ["Hood"], False),
     ],
 )
-def test_an_answer_contradicts_what_is_stated_where_it_names_another_value(
-    answer: list[str], stated: list[str], against: bool
+def test_an_answer_contradicts_the_label_if_it_names_another_value(
+    answer: list[str], stated: list[str], expected: bool
 ) -> None:
-    assert contradicts(answer, stated) is against
+    assert contradicts(answer, stated) is expected
     hot, chosen = (encode(TAXONOMY, [None], [{"details": values}]).hot for values in (stated, answer))
-    assert contradicted(TAXONOMY, hot, chosen).tolist() == [[False, against]]
+    assert contradicted(TAXONOMY, hot, chosen).tolist() == [[False, expected]]

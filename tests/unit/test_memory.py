@@ -1,4 +1,4 @@
-"""What a process frees, it uses again."""
+"""Freed memory is reused, or returned to the system on request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from attire.memory import SETTINGS
 
-# Page faults of allocating and freeing 64 MiB twenty times, in a thread as the engine of a server has one.
+# Page faults of allocating and freeing 64 MiB twenty times, in a thread, like the engine of a server.
 FAULTS = """
 import resource, threading
 from attire.memory import keep_freed_memory
@@ -33,14 +33,14 @@ thread.join()
 PAGES = 64 * 1024 // 4  # of one block
 
 
-# Resident MiB before, while 300 MiB are held, after they are freed, and after they are given back.
+# Resident MiB before, while 300 MiB are held, after they are freed, and after they are returned to the system.
 GIVEN_BACK = """
 from attire.memory import give_freed_memory_back, keep_freed_memory, resident_bytes
 keep_freed_memory()
 for step in ("before", "held", "freed", "back"):
     if step == "held":
         blocks = [b"." * (1 << 20) for _ in range(300)]
-        kept = b"."  # on the heap behind them
+        last = b"."  # on the heap behind the blocks
     elif step == "freed":
         del blocks
     elif step == "back":
@@ -48,26 +48,29 @@ for step in ("before", "held", "freed", "back"):
     print(resident_bytes() >> 20)
 """
 
-glibc_only = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator than glibc's")
+glibc_only = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 
 
 @glibc_only
-def test_what_was_freed_goes_back_to_the_system_when_asked() -> None:
+def test_freed_memory_is_returned_on_request() -> None:
     environment = {name: value for name, value in os.environ.items() if name not in {*SETTINGS, "GLIBC_TUNABLES"}}
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", GIVEN_BACK], capture_output=True, text=True, check=True, env=environment, timeout=60
     )
-    before, held, freed, back = map(int, found.stdout.split())
+    before, held, freed, back = map(int, process.stdout.split())
     assert held - before > 290
     assert freed > held - 10
     assert back < before + 30
 
 
 @glibc_only
-@pytest.mark.parametrize(("own", "few"), [({}, True), ({"MALLOC_ARENA_MAX": "4"}, False)])
-def test_large_blocks_are_used_again_unless_the_environment_says_otherwise(own: dict[str, str], few: bool) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in {*SETTINGS, "GLIBC_TUNABLES"}} | own
-    found = subprocess.run(
+@pytest.mark.parametrize(("settings", "reused"), [({}, True), ({"MALLOC_ARENA_MAX": "4"}, False)])
+def test_large_blocks_are_reused_unless_the_environment_configures_malloc(
+    settings: dict[str, str], reused: bool
+) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name not in {*SETTINGS, "GLIBC_TUNABLES"}}
+    environment = inherited | settings
+    process = subprocess.run(
         [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True, env=environment, timeout=60
     )
-    assert (int(found.stdout) < 3 * PAGES) is few
+    assert (int(process.stdout) < 3 * PAGES) is reused

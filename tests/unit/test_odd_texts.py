@@ -1,4 +1,4 @@
-"""Ids, titles and words that look like paths, formulas, markup or code travel through every stage as they are."""
+"""Ids, titles and words that look like paths, formulas, markup or code pass through every stage unchanged."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def feed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.new("RGB", (20, 30), (number * 8, 255 - number * 8, number % 7 * 30)).save(
             folder / f"photos/{number}.png"
         )
-        said = {
+        labels = {
             "colour": WORDS[number % len(WORDS)],
             "tags": ["logo", "zip"],
             "category": "Shirts",
             "title": f"=1 [/b] {id}",
         }
-        rows.append({"id": id, "image": f"{number}.png", **said})
+        rows.append({"id": id, "image": f"{number}.png", **labels})
     (folder / "feed.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder / "feed.jsonl"
 
@@ -71,7 +71,7 @@ def odd(feed: Path) -> Catalog:
     return ingest(feed, feed.parent / "photos", feed.parent / "catalog")
 
 
-def test_a_catalog_keeps_them(odd: Catalog) -> None:
+def test_a_catalog_keeps_odd_texts(odd: Catalog) -> None:
     assert odd.ids == IDS
     assert {odd[id].title for id in IDS} == {f"=1 [/b] {id}" for id in IDS}
     assert set(odd.taxonomy.keys["colour"].values) == set(WORDS)
@@ -80,7 +80,9 @@ def test_a_catalog_keeps_them(odd: Catalog) -> None:
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("format", ["wide", "long"])
-def test_predictions_keep_them(feed: Path, untrained: ModelBundle, tmp_path: Path, suffix: str, format: str) -> None:
+def test_predictions_keep_odd_texts(
+    feed: Path, untrained: ModelBundle, tmp_path: Path, suffix: str, format: str
+) -> None:
     out = tmp_path / f"out{suffix}"
     engine = MeanColour(untrained.taxonomy)
     predict(untrained, feed, out, images=[str(feed.parent / "photos")], format=format, engine=engine)  # type: ignore[arg-type]
@@ -96,7 +98,7 @@ def test_predictions_keep_them(feed: Path, untrained: ModelBundle, tmp_path: Pat
             assert {row["id"] for row in csv.DictReader(file)} == {safe_text(id) for id in IDS}
 
 
-def test_reviewing_keeps_them(odd: Catalog, tmp_path: Path) -> None:
+def test_a_review_keeps_odd_texts(odd: Catalog, tmp_path: Path) -> None:
     predictions = write_predictions(odd, tmp_path / "p.parquet")
     context = open_review(odd.path, Options(predictions=predictions, store=str(tmp_path / "s.sqlite"), reviewer="Ann"))
     with TestClient(
@@ -107,8 +109,9 @@ def test_reviewing_keeps_them(odd: Catalog, tmp_path: Path) -> None:
             assert (photo.status_code, photo.headers["content-type"][:6]) == (200, "image/"), id
             value = WORDS[(number + 1) % len(WORDS)]
             verdict = {"product": id, "key": "colour", "action": "set", "values": [value], "version": 0}
-            said = ann.post("/api/decide", json={"batch": f"{number:08}", "verdicts": [verdict], "page": "page-of-ann"})
-            assert said.status_code == 200, said.text
+            body = {"batch": f"{number:08}", "verdicts": [verdict], "page": "page-of-ann"}
+            response = ann.post("/api/decide", json=body)
+            assert response.status_code == 200, response.text
         for path in ("/", "/review?queue=all", "/grid?queue=all"):
             page = ann.get(path)
             assert page.status_code == 200

@@ -1,4 +1,4 @@
-"""Paths are taken literally, from the feed to the review page, also beside one that they would match as patterns."""
+"""Paths with glob characters are literal in every verb, even next to a path that they would match as a pattern."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from attire.review.data import ReviewData
 COUNT = 24
 
 
-def test_every_verb_in_a_folder_whose_name_could_be_a_pattern(untrained: ModelBundle, tmp_path: Path) -> None:
+def test_every_verb_in_a_folder_named_like_a_pattern(untrained: ModelBundle, tmp_path: Path) -> None:
     folder, other = tmp_path / "c[1]*t?", tmp_path / "c1art2"
     draw_feed(folder, COUNT)
     draw_feed(other, COUNT // 2, seed=1)
     words = tmp_path / "taxonomy.toml"
     words.write_text(untrained.taxonomy.to_toml())
-    for at in (other, folder, other, folder):  # the second time on what the first has left
-        ingest(at / "feed.csv", at / "photos", at / "catalog", taxonomy=words)
-    catalogs = [Catalog.open(at / "catalog") for at in (other, folder)]
+    for path in (other, folder, other, folder):  # twice, so that the second ingest updates a catalog
+        ingest(path / "feed.csv", path / "photos", path / "catalog", taxonomy=words)
+    catalogs = [Catalog.open(path / "catalog") for path in (other, folder)]
     assert [len(catalog) for catalog in catalogs] == [COUNT // 2, COUNT]
     for catalog in catalogs:
         split(catalog, val=0.5)
     splits = Splits.read(catalogs[1])
     assert len(splits.train) + len(splits.val) == COUNT
     for suffix in (".csv", ".jsonl", ".parquet"):
-        for at in (other, folder):
-            predict(untrained, at / "catalog", at / f"p{suffix}", format="long", precision=None)
+        for path in (other, folder):
+            predict(untrained, path / "catalog", path / f"p{suffix}", format="long", precision=None)
         assert len(ReviewData(catalogs[1], folder / f"p{suffix}").products) == COUNT
-    for at, catalog in zip((other, folder), catalogs, strict=True):
-        evaluate(untrained, catalog, "all", out=at / "report")
+    for path, catalog in zip((other, folder), catalogs, strict=True):
+        evaluate(untrained, catalog, "all", out=path / "report")
     assert len(Evidence.read(folder / "report").ids) == COUNT
 
 
-def test_a_feed_and_archives_in_such_a_folder(untrained: ModelBundle, tmp_path: Path) -> None:
+def test_a_feed_and_archives_in_a_folder_named_like_a_pattern(untrained: ModelBundle, tmp_path: Path) -> None:
     for name, count in (("s1", 2), ("s[1]", 3), ("s*", 4)):
         draw_feed(tmp_path / name, count)
         shutil.make_archive(str(tmp_path / name / "photos"), "zip", tmp_path / name / "photos")
@@ -53,5 +53,5 @@ def test_a_feed_and_archives_in_such_a_folder(untrained: ModelBundle, tmp_path: 
         with zipfile.ZipFile(folder / "photos.zip") as archive:
             photos = len(archive.namelist())
         assert len(list(read_products(folder / "photos.zip", scratch=scratch))) == photos
-        made = predict(untrained, folder / "feed.csv", tmp_path / f"{count}.csv", images=folder / "photos.zip")
-        assert (made.products, made.unread) == (count, 0)
+        result = predict(untrained, folder / "feed.csv", tmp_path / f"{count}.csv", images=folder / "photos.zip")
+        assert (result.products, result.unread) == (count, 0)

@@ -1,4 +1,4 @@
-"""The photo cache: what the photos give, added to and never half there, damaged only with notice, cheap for workers."""
+"""The photo cache: same pixels as the photos, incremental and atomic updates, detected damage, cheap for workers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def smooth(seed: int, size: tuple[int, int]) -> Image.Image:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """A feed of five photos of different shapes, one of them upright only by its EXIF, and one transparent."""
+    """A feed of five photos of different shapes, one rotated by its EXIF, and one transparent."""
     (tmp_path / "photos").mkdir()
     rows = ["id,category,image,colour"]
     for number, size in enumerate(SIZES):
@@ -59,7 +59,7 @@ def catalog_of(shop: Path, px: int | None = 96) -> Catalog:
 
 
 def datasets(catalog: Catalog, size_px: tuple[int, int], fit: Literal["pad", "squash", "crop"]) -> list[PhotoDataset]:
-    """From the files, and from the cache."""
+    """A dataset that reads the files, and one that reads the cache."""
     preprocess = Preprocess(size_px=size_px, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), fit=fit)
     count = len(catalog)
     targets = Targets(np.zeros(count, int), np.zeros((count, 1), bool), np.zeros((count, 1), np.int8))
@@ -69,28 +69,28 @@ def datasets(catalog: Catalog, size_px: tuple[int, int], fit: Literal["pad", "sq
     return [PhotoDataset(photos, [1] * count, targets, preprocess, augment) for photos in (files, cached)]
 
 
-def test_photos_are_upright_and_no_larger_than_asked(shop: Path) -> None:
+def test_photos_are_upright_and_no_larger_than_requested(shop: Path) -> None:
     catalog = catalog_of(shop)
     cache = PhotoCache.open(catalog.path / "cache" / "photos-96")
     photos = CachedPhotos(cache, [digest for (digest,) in catalog.photo_digests()])
     assert [photos[i].size for i in range(5)] == [(96, 144), (96, 144), (64, 48), (40, 400), (33, 33)]
-    assert np.array_equal(np.asarray(photos[4]), np.asarray(smooth(4, SIZES[4]))), "small ones are kept as they are"
+    assert np.array_equal(np.asarray(photos[4]), np.asarray(smooth(4, SIZES[4]))), "small photos are not scaled"
 
 
 @pytest.mark.parametrize("fit", ["pad", "squash", "crop"])
 @pytest.mark.parametrize("seed", [None, 1, 2])
-def test_framing_and_augmentation_give_what_they_give_from_the_photo(
+def test_framing_and_augmentation_give_the_same_as_from_the_photo(
     shop: Path, fit: Literal["pad", "squash", "crop"], seed: int | None
 ) -> None:
     files, cached = datasets(catalog_of(shop), (80, 60), fit)
     for product, size in enumerate(SIZES):
-        expected, found = (dataset[Draw(product, seed)][0].int() for dataset in (files, cached))
-        assert found.shape == (3, 80, 60)
-        difference = (expected - found).abs().float().mean()
-        assert difference == 0 if min(size) <= 96 else difference < 4, "of 255, for photos that were scaled"
+        expected, result = (dataset[Draw(product, seed)][0].int() for dataset in (files, cached))
+        assert result.shape == (3, 80, 60)
+        difference = (expected - result).abs().float().mean()
+        assert difference == 0 if min(size) <= 96 else difference < 4, "of 255, for scaled photos"
 
 
-def test_ingesting_again_adds_what_is_new(shop: Path) -> None:
+def test_ingesting_again_adds_new_photos(shop: Path) -> None:
     catalog_of(shop)
     folder = shop / "catalog" / "cache" / "photos-96"
     before = (folder / PIXELS).read_bytes()
@@ -101,21 +101,21 @@ def test_ingesting_again_adds_what_is_new(shop: Path) -> None:
     shutil.copy(shop / "photos" / "9.png", shop / "photos" / "again.png")
     with (shop / "feed.csv").open("a") as feed:
         feed.write("\np9,A,9.png|again.png,red")
-    cache = cache_photos(catalog_of(shop, px=None), 96)
-    assert len(cache) == 6, "equal photos are kept once"
+    cache = fill(catalog_of(shop, cache=None), 96)
+    assert len(cache) == 6, "equal photos are stored once"
     after = (folder / PIXELS).read_bytes()
     assert after[: len(before)] == before
     assert len(after) == len(before) + 50 * 50 * 3
 
 
-def test_a_full_disk_leaves_what_was_finished(shop: Path) -> None:
-    catalog = catalog_of(shop, px=48)
+def test_a_full_disk_leaves_finished_work(shop: Path) -> None:
+    catalog = catalog_of(shop, cache=48)
     folder = catalog.path / "cache" / "photos-96"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
-        with pytest.raises(CatalogError, match=r"cannot write the photo cache.*Free space.*goes on from there"):
-            cache_photos(catalog, 96)
+        with pytest.raises(CatalogError, match=r"cannot write the photo cache.*Free space.*continues from there"):
+            fill(catalog, 96)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not (folder / MANIFEST).exists(), "nothing half-written looks finished"
@@ -123,10 +123,10 @@ def test_a_full_disk_leaves_what_was_finished(shop: Path) -> None:
     assert len(cache_photos(catalog, 96)) == 5
 
 
-def test_what_a_killed_run_left_behind_does_not_count(shop: Path) -> None:
+def test_leftovers_of_a_killed_run_are_ignored(shop: Path) -> None:
     catalog = catalog_of(shop)
     folder = catalog.path / "cache" / "photos-96"
-    whole = (folder / PIXELS).read_bytes()
+    pixels = (folder / PIXELS).read_bytes()
     for name in (PIXELS, INDEX):
         with (folder / name).open("ab") as file:
             file.write(b"half a chunk")
@@ -136,20 +136,20 @@ def test_what_a_killed_run_left_behind_does_not_count(shop: Path) -> None:
         feed.write("\np9,A,9.png,red")
     catalog_of(shop)
     assert len(PhotoCache.open(folder)) == 6
-    assert (folder / PIXELS).read_bytes()[: len(whole)] == whole
-    assert (folder / PIXELS).stat().st_size == len(whole) + 50 * 50 * 3
+    assert (folder / PIXELS).read_bytes()[: len(pixels)] == pixels
+    assert (folder / PIXELS).stat().st_size == len(pixels) + 50 * 50 * 3
 
 
-@pytest.mark.parametrize("damage", ["cut", "foreign", "index", "manifest", "format"])
-def test_a_damaged_cache_is_refused_and_made_anew(shop: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["truncated", "zeroed", "index", "manifest", "format"])
+def test_a_damaged_cache_is_refused_and_rebuilt(shop: Path, damage: str) -> None:
     catalog = catalog_of(shop)
     folder = catalog.path / "cache" / "photos-96"
     pixels, index, manifest = folder / PIXELS, folder / INDEX, folder / MANIFEST
     good = pixels.read_bytes()
     match damage:
-        case "cut":
+        case "truncated":
             pixels.write_bytes(good[:-1])
-        case "foreign":
+        case "zeroed":
             pixels.write_bytes(bytes(len(good)))
         case "index":
             index.write_bytes(index.read_bytes()[::-1])
@@ -169,15 +169,15 @@ def test_a_damaged_cache_is_refused_and_made_anew(shop: Path, damage: str) -> No
 def test_photos_that_changed_since_ingest_are_refused(shop: Path) -> None:
     catalog = catalog_of(shop, px=None)
     smooth(7, (20, 20)).save(shop / "photos" / "0.png")
-    with pytest.raises(CatalogError, match=r"0\.png was changed since ingest"):
-        cache_photos(catalog, 96)
+    with pytest.raises(CatalogError, match=r"0\.png was changed after ingest"):
+        fill(catalog, 96)
     (shop / "photos" / "0.png").unlink()
     with pytest.raises(CatalogError, match=r"0\.png: .*run attire ingest again"):
         cache_photos(catalog, 96)
 
 
-def test_training_takes_the_smallest_complete_cache_that_is_large_enough(shop: Path) -> None:
-    catalog = catalog_of(shop, px=None)
+def test_training_uses_the_smallest_complete_cache_that_is_large_enough(shop: Path) -> None:
+    catalog = catalog_of(shop, cache=None)
     assert cache_px(catalog, (56, 42), None) is None
     assert cache_px(catalog, (56, 42), True) == 64, "room for random crops"
     for px in (96, 72, 48):
@@ -193,9 +193,9 @@ def test_training_takes_the_smallest_complete_cache_that_is_large_enough(shop: P
     )
 
 
-def test_nonsense_is_told(shop: Path) -> None:
-    with pytest.raises(AttireError, match="px=0: expected"):
-        catalog_of(shop, px=0)
+def test_an_invalid_size_is_refused(shop: Path) -> None:
+    with pytest.raises(AttireError, match="cache=0: expected"):
+        catalog_of(shop, cache=0)
 
 
 def test_workers_map_the_file_instead_of_copying_it(shop: Path) -> None:
@@ -205,8 +205,8 @@ def test_workers_map_the_file_instead_of_copying_it(shop: Path) -> None:
     assert torch.equal(pickle.loads(pickle.dumps(cached))[Draw(3, 5)][0], expected)
 
 
-def test_of_several_that_fill_one_works(shop: Path) -> None:
-    catalog = catalog_of(shop, px=None)
+def test_concurrent_calls_fill_the_cache_once(shop: Path) -> None:
+    catalog = catalog_of(shop, cache=None)
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda px: len(cache_photos(catalog, px)), [80] * 4)) == [5] * 4
     assert cache_photos(catalog, 80).size == (catalog.path / "cache" / "photos-80" / PIXELS).stat().st_size

@@ -1,4 +1,4 @@
-"""Preprocessing: size, aspect, white padding, and timm's own normalisation as the oracle."""
+"""Preprocessing and augmentation: size, aspect ratio, white padding, and torchvision as the reference."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def test_every_photo_gets_the_size(fit: str, photo_size: tuple[int, int], size_p
     assert pixels.dtype == np.float32
 
 
-def test_a_strip_gets_the_size_without_a_frame_as_large_as_its_length_squared(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = preprocess((64, 48), "pad")
-    whole = made.resize(Image.linear_gradient("L").resize((3000, 100)).convert("RGB"))
+def test_a_strip_is_padded_without_a_huge_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    pad = preprocess((64, 48), "pad")
+    expected = pad.resize(Image.linear_gradient("L").resize((3000, 100)).convert("RGB"))
     monkeypatch.setattr("attire.pixels.preprocess.FRAME_PIXELS", 500_000)
     strip = Image.linear_gradient("L").resize((3000, 100)).convert("RGB")
-    framed = made.frame(strip)
+    framed = pad.frame(strip)
     assert framed.width * framed.height < 600_000
     assert framed.width / framed.height == pytest.approx(48 / 64, rel=0.01)
-    assert np.abs(made.resize(strip).astype(int) - whole).mean() < 3
-    assert made.resize(Image.new("RGB", (100_000, 1))).shape == (3, 64, 48)
+    assert np.abs(pad.resize(strip).astype(int) - expected).mean() < 3
+    assert pad.resize(Image.new("RGB", (100_000, 1))).shape == (3, 64, 48)
 
 
 def test_padding_is_white_and_keeps_proportions() -> None:
@@ -54,7 +54,7 @@ def test_cropping_keeps_the_middle() -> None:
     assert (pixels[2] > 250).all()
 
 
-def test_normalisation_is_torchvisions() -> None:
+def test_normalisation_equals_torchvision() -> None:
     from torchvision.transforms import v2
 
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8))
@@ -73,7 +73,7 @@ def test_every_augmentation_keeps_size_type_and_hue(name: str) -> None:
         assert pixels.dtype == np.uint8
         red, green, blue = (int(x) for x in pixels[:, 32, 24])
         assert red > 2 * green
-        assert abs(green - blue) <= 2, "colour is an attribute: its hue may not move"
+        assert abs(green - blue) <= 2, "colour is an attribute, so the hue must not change"
 
 
 def test_light_augmentation_varies_and_repeats_under_a_seed() -> None:
@@ -87,16 +87,16 @@ def test_light_augmentation_varies_and_repeats_under_a_seed() -> None:
     assert (views[0] != views[1]).any()
 
 
-def test_light_and_contrast_are_torchvisions() -> None:
+def test_brightness_and_contrast_equal_torchvision() -> None:
     from torchvision.transforms.v2 import functional
 
     photo = Image.fromarray(np.random.default_rng(0).integers(40, 200, (20, 20, 3), dtype=np.uint8))
     expected = functional.adjust_contrast(functional.adjust_brightness(photo, 1.15), 0.85)
-    found = photo.point(_curve(photo, 1.0, 0.0))
-    np.testing.assert_allclose(np.asarray(found, int), np.asarray(expected, int), atol=2)
+    result = photo.point(_curve(photo, 1.0, 0.0))
+    np.testing.assert_allclose(np.asarray(result, int), np.asarray(expected, int), atol=2)
 
 
-def test_views_are_spread_over_the_frame_within_their_limits() -> None:
+def test_crops_cover_the_frame_within_their_limits() -> None:
     torch.manual_seed(0)
     boxes = np.array([_box(200, 100) for _ in range(500)])
     width, height = (boxes[:, 2] - boxes[:, 0]) / 200, (boxes[:, 3] - boxes[:, 1]) / 100
@@ -107,20 +107,20 @@ def test_views_are_spread_over_the_frame_within_their_limits() -> None:
     assert area.max() > 0.95
     assert (ratio >= STRETCH - 1e-9).all()
     assert (ratio <= 1 / STRETCH + 1e-9).all()
-    assert boxes[:, 0].max() > 25, "views lie to the right, too"
+    assert boxes[:, 0].max() > 25, "crops also start further right"
 
 
 @pytest.mark.parametrize("fit", ["pad", "squash", "crop"])
 @pytest.mark.parametrize("photo_size", [(168, 224), (300, 20), (64, 48), (1, 1)])
-def test_the_window_is_what_the_frame_shows(fit: str, photo_size: tuple[int, int]) -> None:
-    travels = preprocess((64, 48), fit)
-    left, top, right, bottom = travels.window(*photo_size)
-    assert (right - left, bottom - top) == travels.frame(Image.new("RGB", photo_size)).size
-    assert abs(left + right - photo_size[0]) <= 1, "the middle stays the middle"
+def test_the_window_matches_the_frame(fit: str, photo_size: tuple[int, int]) -> None:
+    framing = preprocess((64, 48), fit)
+    left, top, right, bottom = framing.window(*photo_size)
+    assert (right - left, bottom - top) == framing.frame(Image.new("RGB", photo_size)).size
+    assert abs(left + right - photo_size[0]) <= 1, "the window is centred"
     assert abs(top + bottom - photo_size[1]) <= 1
 
 
-def test_the_layer_normalises_as_the_function_does() -> None:
+def test_the_layer_normalises_like_the_function() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 5)).astype(np.uint8)
     layer = Normalise(preprocess((4, 5), "pad"))
     np.testing.assert_allclose(

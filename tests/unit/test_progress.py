@@ -1,4 +1,4 @@
-"""Progress: lines in a log, nothing for what is quick, and names that are no markup."""
+"""Progress: regular lines in a log, nothing for quick work, and names without markup."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_a_log_has_a_line_now_and_then_and_one_at_the_end(
-    clock: list[float], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_log_has_regular_lines_and_one_at_the_end(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     with tracking("reading [b]photos[/b]", 100, "photos", done=10) as tracker:
         for _ in range(90):
             clock[0] += 1
@@ -28,13 +26,13 @@ def test_a_log_has_a_line_now_and_then_and_one_at_the_end(
     assert len(lines) == 4
 
 
-def test_what_is_quick_leaves_nothing(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+def test_quick_work_prints_nothing(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     assert list(track(range(3), "reading", "rows", 3)) == [0, 1, 2]
     clock[0] += 1
     assert capsys.readouterr().err == ""
 
 
-def test_what_fails_does_not_look_finished(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_work_does_not_look_finished(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         with tracking("splitting"):
             clock[0] += 60
@@ -48,7 +46,7 @@ def test_what_fails_does_not_look_finished(clock: list[float], capsys: pytest.Ca
     assert capsys.readouterr().err == "splitting: 1:00\n"
 
 
-def test_slow_work_says_how_long_each_takes(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+def test_slow_work_shows_the_seconds_per_unit(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     for _ in track(range(2), "training", "epochs", 2):
         clock[0] += 7200
     assert capsys.readouterr().err.splitlines()[0] == "training: 1 of 2 epochs, 7,200 s each, 2:00:00 left"

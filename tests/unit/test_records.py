@@ -1,4 +1,4 @@
-"""Records: whatever is damaged, a `ValueError` says in a line what is wrong."""
+"""Records: any damage raises `ValueError` with a message of one line."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Point(BaseModel, extra="forbid"):
 
 DAMAGED = {
     "empty": b"",
-    "cut": b'{"x": 1, ',
+    "truncated": b'{"x": 1, ',
     "nested": b"[" * 5000 + b"]" * 5000,
     "not UTF-8": b'"\xff"',
-    "half a character": b'"\\ud800"',
+    "lone surrogate": b'"\\ud800"',
     "a number of 5,000 digits": b"9" * 5000,
 }
 
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
-def test_damaged_json_is_told_in_a_line(tmp_path: Path, content: bytes) -> None:
+def test_damaged_json_gives_a_message_of_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "record.json"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"^[^\n]{5,}$"):
@@ -37,7 +37,7 @@ def test_damaged_json_is_told_in_a_line(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     "content", [b"a = ", b'a = "\xe9"', b"a = " + b"[" * 5000 + b"]" * 5000, b"a = " + b"9" * 5000]
 )
-def test_damaged_toml_is_told_in_a_line(tmp_path: Path, content: bytes) -> None:
+def test_damaged_toml_gives_a_message_of_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "record.toml"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"^[^\n]{5,}$"):
@@ -52,14 +52,14 @@ def test_damaged_toml_is_told_in_a_line(tmp_path: Path, content: bytes) -> None:
         ('{"x": "a", "y": [], "z": 1, "w": 2}', r"^x: .*; y: .*; z: .*; and 1 more$"),
     ],
 )
-def test_a_record_of_another_shape_is_told_field_by_field(tmp_path: Path, content: str, fault: str) -> None:
+def test_a_record_with_other_fields_lists_each_fault(tmp_path: Path, content: str, fault: str) -> None:
     path = tmp_path / "record.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=fault):
         read_as(path, Point)
 
 
-def test_what_is_right_is_read(tmp_path: Path) -> None:
+def test_a_valid_record_is_read(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_text('{"x": 1, "y": 2}')
     assert read_as(path, Point) == Point(x=1, y=2)

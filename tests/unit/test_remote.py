@@ -1,4 +1,4 @@
-"""Photos, feeds and archives from real local servers (S3 by moto, HTTP) and streams of archives equal the folder's."""
+"""Photos, feeds and archives from local servers (HTTP, S3 by moto) give the same results as the folder of photos."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytest.importorskip("aiohttp", reason="the extra 'remote' is not installed")
 
 @pytest.fixture(scope="module")
 def folder(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """25 photos, the last of them cut, in two folders."""
+    """25 photos in two folders, the last one truncated."""
     top = tmp_path_factory.mktemp("photos")
     for number, paths in enumerate(catalog.photo_paths()[:25]):
         photo = top / ("a" if number < 12 else "b") / f"{number:02d}.png"
@@ -43,20 +43,20 @@ def folder(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(folder: Path) -> Iterator[str]:
-    """The folder over HTTP. What is below /fails is answered with 503, and /flaky only every second time."""
-    asked: dict[str, int] = {}
+    """Serve the folder over HTTP. /fails always answers 503, and /flaky succeeds only every second time."""
+    requests: dict[str, int] = {}
 
     class Handler(SimpleHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked[self.path] = asked.get(self.path, 0) + 1
-            if self.path.startswith("/fails/") or (self.path.startswith("/flaky/") and asked[self.path] % 2):
+            requests[self.path] = requests.get(self.path, 0) + 1
+            if self.path.startswith("/fails/") or (self.path.startswith("/flaky/") and requests[self.path] % 2):
                 self.send_error(503)
                 return
             self.path = self.path.removeprefix("/flaky")
             super().do_GET()
 
         def log_message(self, *_: Any) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -66,7 +66,7 @@ def site(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "WAIT_S", 0.01)
     monkeypatch.setattr(archive, "WAIT_S", 0.01)
 
@@ -79,7 +79,7 @@ def of_folder(untrained: ModelBundle, folder: Path, tmp_path: Path) -> pl.DataFr
 
 
 def answers(bundle: ModelBundle, source: str | Path, out: Path, **options: Any) -> pl.DataFrame:
-    """The rows of all products, by their ids."""
+    """Predict, and return the rows of all products, sorted by id."""
     predict(bundle, source, out, engine=MeanColour(bundle.taxonomy), **options)
     return pl.read_csv(out, infer_schema=False).sort("id")
 
@@ -89,18 +89,18 @@ def tar_of(folder: Path, out: Path, sidecars: bool = False, part: slice = slice(
         for photo in sorted(folder.rglob("*.png"))[part]:
             tar.add(photo, f"./{photo.relative_to(folder)}")
             if sidecars:
-                said = json.dumps({"title": f"title {photo.stem}"}).encode()
-                for suffix, content in ((".cls", b"3"), (".json", said)):
+                sidecar = json.dumps({"title": f"title {photo.stem}"}).encode()
+                for suffix, content in ((".cls", b"3"), (".json", sidecar)):
                     info = tarfile.TarInfo(f"./{photo.relative_to(folder).with_suffix(suffix)}")
                     info.size = len(content)
                     tar.addfile(info, io.BytesIO(content))
     return out
 
 
-def same(found: pl.DataFrame, expected: pl.DataFrame) -> None:
-    """All but the wording of faults, in which photos have the names that their source gives them."""
-    assert found.drop("error").equals(expected.drop("error"))
-    assert found["error"].is_null().equals(expected["error"].is_null())
+def same(result: pl.DataFrame, expected: pl.DataFrame) -> None:
+    """Compare everything except the texts of errors, which contain the photo names of the source."""
+    assert result.drop("error").equals(expected.drop("error"))
+    assert result["error"].is_null().equals(expected["error"].is_null())
 
 
 @pytest.mark.parametrize("name", ["photos.tar", "photos.tar.gz", "photos.zip"])
@@ -113,9 +113,9 @@ def test_archives_are_read_without_unpacking(
                 file.write(photo, photo.relative_to(folder))
     else:
         tar_of(folder, tmp_path / name)
-    found = answers(untrained, tmp_path / name, tmp_path / "o.csv")
-    same(found, of_folder)
-    assert found["error"].drop_nulls().str.starts_with("b/24.png: ").all()
+    result = answers(untrained, tmp_path / name, tmp_path / "o.csv")
+    same(result, of_folder)
+    assert result["error"].drop_nulls().str.starts_with("b/24.png: ").all()
 
 
 def test_shards_are_samples_with_their_keys(
@@ -131,15 +131,15 @@ def test_shards_are_samples_with_their_keys(
         answers(untrained, f"{tmp_path}/s-{{000..003}}.tar", tmp_path / "c.csv")
 
 
-def test_a_sample_has_several_photos_and_ids_stay_distinct(folder: Path, tmp_path: Path) -> None:
+def test_samples_with_several_photos_have_distinct_ids(folder: Path, tmp_path: Path) -> None:
     content = (folder / "a" / "00.png").read_bytes()
     with tarfile.open(tmp_path / "s.tar", "w") as tar:
         for name in ("x.front.png", "x.back.png", "x.json", "y.png", "z.jpg", "y.jpg", "v.1.png", "v.2.png"):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    found = [(sample.id, len(sample.photos)) for sample in samples([str(tmp_path / "s.tar")], tmp_path, Remote())]
-    assert found == [("x", 2), ("y", 1), ("z", 1), ("y.jpg", 1), ("v.1", 1), ("v.2", 1)]
+    counts = [(sample.id, len(sample.photos)) for sample in samples([str(tmp_path / "s.tar")], tmp_path, Remote())]
+    assert counts == [("x", 2), ("y", 1), ("z", 1), ("y.jpg", 1), ("v.1", 1), ("v.2", 1)]
 
 
 def test_patterns() -> None:
@@ -147,12 +147,12 @@ def test_patterns() -> None:
     assert expanded("{0..1}-{2..3}.tar", Remote()) == ["0-2.tar", "0-3.tar", "1-2.tar", "1-3.tar"]
 
 
-def test_a_damaged_archive_keeps_what_was_done_and_goes_on(
+def test_a_killed_run_on_an_archive_continues(
     untrained: ModelBundle, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "CHUNK", 5)
-    whole = answers(untrained, tar_of(folder, tmp_path / "whole.tar"), tmp_path / "whole.csv")
-    tar, out = tmp_path / "whole.tar", tmp_path / "o.csv"
+    expected = answers(untrained, tar_of(folder, tmp_path / "photos.tar"), tmp_path / "expected.csv")
+    tar, out = tmp_path / "photos.tar", tmp_path / "o.csv"
 
     class Dying(MeanColour):
         def logits(self, pixels: Any) -> Any:
@@ -164,11 +164,11 @@ def test_a_damaged_archive_keeps_what_was_done_and_goes_on(
         predict(untrained, tar, out, engine=Dying(untrained.taxonomy), batch_size=4)
     second = predict(untrained, tar, out, engine=MeanColour(untrained.taxonomy))
     assert second.resumed == 10
-    assert pl.read_csv(out, infer_schema=False).sort("id").equals(whole)
-    cut = tmp_path / "cut.tar"
-    cut.write_bytes(tar.read_bytes()[:5000])
-    with pytest.raises(CatalogError, match=r"cut\.tar is damaged"):
-        answers(untrained, cut, tmp_path / "cut.csv")
+    assert pl.read_csv(out, infer_schema=False).sort("id").equals(expected)
+    truncated = tmp_path / "truncated.tar"
+    truncated.write_bytes(tar.read_bytes()[:5000])
+    with pytest.raises(CatalogError, match=r"truncated\.tar is damaged"):
+        answers(untrained, truncated, tmp_path / "truncated.csv")
 
 
 def test_photos_over_http(
@@ -193,7 +193,7 @@ def test_photos_over_http(
     same(answers(untrained, feed, tmp_path / "z.csv", images=f"{site}/all.zip"), of_folder)
 
 
-def test_faults_of_the_network_are_the_products(untrained: ModelBundle, site: str, tmp_path: Path) -> None:
+def test_network_faults_are_errors_of_single_products(untrained: ModelBundle, site: str, tmp_path: Path) -> None:
     feed = tmp_path / "feed.csv"
     urls = {
         "good": f"{site}/a/00.png",
@@ -202,40 +202,40 @@ def test_faults_of_the_network_are_the_products(untrained: ModelBundle, site: st
         "refused": "http://127.0.0.1:9/a.png",
     }
     feed.write_text("id,image\n" + "".join(f"{id},{url}\n" for id, url in urls.items()))
-    found = dict(answers(untrained, feed, tmp_path / "o.csv").select("id", "error").iter_rows())
-    assert found["good"] is None
-    assert found["missing"] == f"{site}/none.png: not found"
-    assert "503" in found["fails"]
-    assert "Connect" in found["refused"]
+    errors = dict(answers(untrained, feed, tmp_path / "o.csv").select("id", "error").iter_rows())
+    assert errors["good"] is None
+    assert errors["missing"] == f"{site}/none.png: not found"
+    assert "503" in errors["fails"]
+    assert "Connect" in errors["refused"]
 
 
-def test_a_photo_is_not_read_without_end(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_has_a_maximum_size(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "MAX_BYTES", 100)
     with pytest.raises(PhotoError, match="too large"):
         Remote().photo(f"{site}/a/00.png").read()
 
 
-def test_a_photo_does_not_come_for_ever(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_has_a_maximum_download_time(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "PHOTO_S", -1.0)
-    with pytest.raises(PhotoError, match="takes more than"):
+    with pytest.raises(PhotoError, match="the download takes more than"):
         Remote().photo(f"{site}/a/00.png").read()
 
 
 @pytest.mark.parametrize(
-    ("source", "error", "told"),
+    ("source", "error", "message"),
     [
         ("SITE/none.tar", CatalogError, "does not exist"),
         ("SITE/fails/feed.csv", CatalogError, "503"),
-        ("nothing://x/feed.csv", ConfigError, "an address that starts with 'nothing://' is not read"),
-        ("file:///etc/passwd.csv", ConfigError, "not read"),
-        ("reference::http://127.0.0.1:9/x.csv", ConfigError, "not read"),
-        ("simplecache::file:///etc/x.tar", ConfigError, "not read"),
+        ("nothing://x/feed.csv", ConfigError, "addresses that start with 'nothing://' are not allowed"),
+        ("file:///etc/passwd.csv", ConfigError, "not allowed"),
+        ("reference::http://127.0.0.1:9/x.csv", ConfigError, "not allowed"),
+        ("simplecache::file:///etc/x.tar", ConfigError, "not allowed"),
     ],
 )
-def test_what_cannot_be_fetched_is_told(
-    untrained: ModelBundle, site: str, tmp_path: Path, source: str, error: type[AttireError], told: str
+def test_addresses_that_cannot_be_read_are_reported(
+    untrained: ModelBundle, site: str, tmp_path: Path, source: str, error: type[AttireError], message: str
 ) -> None:
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         answers(untrained, source.replace("SITE", site), tmp_path / "o.csv")
 
 

@@ -133,7 +133,7 @@ def test_the_token_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypa
 def test_an_address_that_cannot_be_had_is_told(context: ReviewContext) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for host, port in (("127.0.0.1", taken.getsockname()[1]), ("127.0.0.1", 99999), ("a..b", 1)):
-            with pytest.raises(ConfigError, match=r"cannot answer on .*--port"):
+            with pytest.raises(ConfigError, match=r"cannot listen on .*--port"):
                 serve(review_app(context), host, port)
 
 

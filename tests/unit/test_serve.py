@@ -597,10 +597,10 @@ def test_what_is_fetched_is_bounded_until_it_is_decoded(
 def test_an_address_that_cannot_be_had_is_told_before_anything_starts(untrained: ModelBundle, workers: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=rf"cannot answer on 127.0.0.1:{port}: Address already in use. Choose"):
+        with pytest.raises(ConfigError, match=rf"cannot listen on 127.0.0.1:{port}: Address already in use. Choose"):
             run(Settings(bundle=untrained.path), port, workers)
     for host, wrong in (("203.0.113.1", 0), ("127.0.0.1", 99999), ("a" * 300, 0)):
-        with pytest.raises(ConfigError, match=r"cannot answer on|expected a number from 0"):
+        with pytest.raises(ConfigError, match=r"cannot listen on|expected a number from 0"):
             run(Settings(bundle=untrained.path, host=host), wrong, workers)
 
 

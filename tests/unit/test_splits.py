@@ -27,7 +27,7 @@ TAXONOMY = Taxonomy(
 
 @dataclass
 class FakeCatalog:
-    """The part of `Catalog` that a split reads."""
+    """The attributes of `Catalog` that splitting uses."""
 
     path: Path
     ids: list[str]
@@ -52,7 +52,7 @@ class FakeCatalog:
 
 
 def _catalog(path: Path, sizes: Sequence[int], seed: int = 0) -> Catalog:
-    """Groups of the given sizes; a tenth of the products are jeans, few are teal."""
+    """A catalog with groups of the given sizes; a tenth of the products are jeans, few are teal."""
     rng = np.random.default_rng(seed)
     groups = [f"g{g:04}" for g, size in enumerate(sizes) for _ in range(size)]
     n = len(groups)
@@ -71,18 +71,18 @@ def _catalog(path: Path, sizes: Sequence[int], seed: int = 0) -> Catalog:
     return cast(Catalog, FakeCatalog(path, [f"p{i:05}" for i in range(n)], groups, categories, labels))
 
 
-def test_parts_are_disjoint_complete_and_keep_groups_together(tmp_path: Path) -> None:
+def test_splits_are_disjoint_complete_and_keep_groups_together(tmp_path: Path) -> None:
     catalog = _catalog(tmp_path, [1, 2, 3, 4] * 100)
     splits = split(catalog, val=0.25, test=0.15, seed=3)
     assert sorted([*splits.train, *splits.val, *splits.test]) == catalog.ids
     group_of = dict(zip(catalog.ids, catalog.products["group"], strict=True))
-    sides = [{group_of[i] for i in part} for part in (splits.train, splits.val, splits.test)]
-    assert sum(map(len, sides)) == len(set().union(*sides)) == 400
+    groups = [{group_of[i] for i in ids} for ids in (splits.train, splits.val, splits.test)]
+    assert sum(map(len, groups)) == len(set().union(*groups)) == 400
     assert len(splits.val) / 1000 == pytest.approx(0.25, abs=0.02)
     assert len(splits.test) / 1000 == pytest.approx(0.15, abs=0.02)
 
 
-def test_categories_and_values_have_the_same_share_in_each_part(tmp_path: Path) -> None:
+def test_categories_and_values_have_the_same_share_in_each_split(tmp_path: Path) -> None:
     catalog = _catalog(tmp_path, [1] * 2000)
     table = balance(catalog, split(catalog, val=0.25, seed=1))
     assert set(zip(table["key"], table["value"], strict=True)) == {
@@ -93,14 +93,14 @@ def test_categories_and_values_have_the_same_share_in_each_part(tmp_path: Path) 
     hot = catalog.targets().hot
     np.testing.assert_array_equal(table.filter(pl.col("key") != "category")["count"].to_numpy(), hot.sum(axis=0))
     largest = np.abs(table["deviation"].to_numpy()).max()
-    assert largest < 0.02  # a random split strays by about 0.06 on teal
-    brief = deviations(table)
-    assert brief["kind"].to_list() == ["categories", "values"]
-    assert brief["largest"].max() == largest
+    assert largest < 0.02  # a random split deviates by about 0.06 on teal
+    summary = deviations(table)
+    assert summary["kind"].to_list() == ["categories", "values"]
+    assert summary["largest"].max() == largest
 
 
 @pytest.mark.parametrize("sizes", [[1700, *[1, 2, 3] * 900], [300] * 4 + [1] * 1000, [40] * 30, [50, 20, *[1] * 30]])
-def test_val_holds_its_share_of_products_even_where_groups_are_large(tmp_path: Path, sizes: list[int]) -> None:
+def test_val_has_its_share_of_products_even_with_large_groups(tmp_path: Path, sizes: list[int]) -> None:
     splits = split(_catalog(tmp_path, sizes), val=0.25)
     assert len(splits.val) / sum(sizes) == pytest.approx(0.25, abs=0.03)
 
@@ -137,7 +137,7 @@ def test_read_returns_what_split_saved(tmp_path: Path) -> None:
     assert sorted(f.name for f in tmp_path.iterdir()) == sorted([MANIFEST, TABLE])
 
 
-def test_read_says_what_to_do(tmp_path: Path) -> None:
+def test_errors_of_read_say_what_to_do(tmp_path: Path) -> None:
     catalog = cast(FakeCatalog, _catalog(tmp_path, [1] * 40))
     with pytest.raises(CatalogError, match=r"is not split yet; run 'attire split"):
         Splits.read(cast(Catalog, catalog))
@@ -149,7 +149,7 @@ def test_read_says_what_to_do(tmp_path: Path) -> None:
         Splits.read(cast(Catalog, catalog))
     catalog.digest = "one"
     (tmp_path / TABLE).write_bytes(first)  # as a kill between the two files would leave it
-    with pytest.raises(CatalogError, match=r"is not the table that splits\.json describes"):
+    with pytest.raises(CatalogError, match=r"does not match splits\.json"):
         Splits.read(cast(Catalog, catalog))
     (tmp_path / TABLE).write_bytes(b"PAR1")
     with pytest.raises(CatalogError, match="cannot be read"):
@@ -169,9 +169,9 @@ def test_impossible_splits_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_or_empty_part_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_or_empty_split_is_refused(tmp_path: Path) -> None:
     splits = split(_catalog(tmp_path, [1] * 40))
     with pytest.raises(CatalogError, match="did you mean 'val'"):
         splits["vall"]
-    with pytest.raises(CatalogError, match="no test products; run 'attire split' with --test above 0"):
+    with pytest.raises(CatalogError, match="the test split is empty; run 'attire split' with --test above 0"):
         splits["test"]

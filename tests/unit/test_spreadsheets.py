@@ -1,4 +1,4 @@
-"""Cells that a spreadsheet would run: written as text, read back as they were."""
+"""Cells that a spreadsheet would run as formulas are escaped, and restored when read."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def test_formulas_become_text(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HARMLESS)
-def test_what_is_no_formula_stays(text: str) -> None:
+def test_other_texts_are_unchanged(text: str) -> None:
     assert safe_text(text) == text
 
 
-def test_every_text_comes_back_as_it_was() -> None:
+def test_every_text_is_restored() -> None:
     texts = {"".join(signs) for length in range(5) for signs in product("'=-1 \na", repeat=length)}
     cells = {safe_text(text) for text in texts}
-    assert len(cells) == len(texts), "no two texts become one cell"
+    assert len(cells) == len(texts), "different texts give different cells"
     assert all(original_text(safe_text(text)) == text for text in texts)
 
 
-def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_table_is_restored(tmp_path: Path) -> None:
     words = [*FORMULAS, *HARMLESS[1:]]
     rows = pl.DataFrame({"id": words, "=1+1": words[::-1], "share": [-0.5] * len(words)})
     path = tmp_path / "t[1].csv"
@@ -54,15 +54,15 @@ def test_tables_of_a_report_run_no_formula() -> None:
     assert _csv(rows) == b"key,iou\n'=1+1,-0.5\n"
 
 
-def test_predictions_in_a_csv_are_reviewed_as_they_were(tmp_path: Path) -> None:
+def test_predictions_in_a_csv_are_restored_for_review(tmp_path: Path) -> None:
     feed = draw_feed(tmp_path, 3)
     feed.write_text(feed.read_text().replace("p000", "=1+1").replace("p001", "-1"))
     catalog = ingest(feed, tmp_path / "photos", tmp_path / "catalog")
     rows = {name: [None] * 3 for name in COLUMNS} | {"id": catalog.ids, "category": ["Shirts"] * 3}
     table = pl.LazyFrame(rows, schema=COLUMNS)
-    work = []
+    fields = []
     for suffix in (".csv", ".parquet"):
         SINKS[suffix](table, tmp_path / f"p{suffix}")
-        work.append(ReviewData(catalog, tmp_path / f"p{suffix}").fields)
-    assert work[0].equals(work[1])
-    assert work[0]["product"].to_list() == catalog.ids
+        fields.append(ReviewData(catalog, tmp_path / f"p{suffix}").fields)
+    assert fields[0].equals(fields[1])
+    assert fields[0]["product"].to_list() == catalog.ids

@@ -1,4 +1,4 @@
-"""A full disk is told in a sentence whichever library meets it; new files can be read by whom the umask lets."""
+"""Full disks are reported whichever library raises the error; new files have the permissions of the umask."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_full_disk_is_told_whichever_library_meets_it(tmp_path: Path, name: str) -> None:
+def test_a_full_disk_is_reported_whichever_library_raises(tmp_path: Path, name: str) -> None:
     with (
         pytest.raises(StorageError, match=r"(File too large|No space left on device)\. Free space") as raised,
         little_room(4096),
@@ -46,18 +46,16 @@ def test_a_full_disk_is_told_whichever_library_meets_it(tmp_path: Path, name: st
     assert str(tmp_path) in str(raised.value)
 
 
-def test_other_errors_are_left_as_they_are() -> None:
+def test_other_errors_are_unchanged() -> None:
     for error in (ZeroDivisionError("division by zero"), ConfigError("No space left on device, said a user")):
         with pytest.raises(type(error)), storing(Path("x")):
             raise error
     assert storage_fault(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "x")) is None
 
 
-def test_rights_that_lack_are_told() -> None:
+def test_missing_permissions_are_reported() -> None:
     fault = storage_fault(PermissionError(errno.EACCES, "Permission denied", "runs/a"), Path("x"))
-    assert fault == (
-        "cannot read or write runs/a: Permission denied. Give this user the right to it, or choose another place."
-    )
+    assert fault == ("cannot read or write runs/a: Permission denied. Give this user access, or choose another path.")
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
@@ -65,7 +63,7 @@ def test_new_files_have_the_permissions_of_the_umask(tmp_path: Path, mask: int, 
     before = os.umask(mask)
     try:
         with replacing(tmp_path / "weights.safetensors") as temporary:
-            save_file({"weight": torch.zeros(3)}, temporary)  # for its owner alone
+            save_file({"weight": torch.zeros(3)}, temporary)  # readable by its owner only
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "weights.safetensors").stat().st_mode) == mode

@@ -1,4 +1,4 @@
-"""Taxonomy: the flat axis, spelling, faults found all at once, and the file that people edit."""
+"""Taxonomies: the flat value axis, spellings, error messages, and the TOML file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def taxonomy() -> Taxonomy:
     )
 
 
-def test_values_of_all_keys_lie_on_one_axis(taxonomy: Taxonomy) -> None:
+def test_values_of_all_keys_form_one_axis(taxonomy: Taxonomy) -> None:
     assert taxonomy.width == 5
     assert taxonomy.columns == {"neck": slice(0, 2), "details": slice(2, 5)}
     assert taxonomy.key_of_column.tolist() == [0, 0, 1, 1, 1]
@@ -35,7 +35,7 @@ def test_values_of_all_keys_lie_on_one_axis(taxonomy: Taxonomy) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["Round Neck", "round-neck", " ROUND  NECK ", "round_neck", "crew"])
-def test_spellings_lead_to_the_value(taxonomy: Taxonomy, spelling: str) -> None:
+def test_spellings_resolve_to_the_value(taxonomy: Taxonomy, spelling: str) -> None:
     assert taxonomy.value("neck", spelling) == "Round Neck"
 
 
@@ -58,7 +58,7 @@ def test_the_file_reads_back_equal(taxonomy: Taxonomy, tmp_path: Path) -> None:
     assert again.digest == taxonomy.digest
 
 
-def test_words_that_yaml_would_change_stay_words(tmp_path: Path) -> None:
+def test_words_that_yaml_would_convert_stay_strings(tmp_path: Path) -> None:
     path = tmp_path / "taxonomy.toml"
     words = ("no", "yes", "1", "1.0", "null", '3/4 "slv"', "ä #")
     taxonomy = Taxonomy(categories=("A",), keys={"x": Key(categories=("A",), values=words)})
@@ -66,7 +66,7 @@ def test_words_that_yaml_would_change_stay_words(tmp_path: Path) -> None:
     assert Taxonomy.read(path).keys["x"].values == words
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     path = tmp_path / "taxonomy.toml"
     path.write_text(
         'version = 1\ncategories = ["Shirts"]\n'
@@ -98,14 +98,14 @@ TOML = 'version = 1\ncategories = ["Shirts"]\n[keys.neck]\ncategories = ["Shirts
         (b"version = " + b"9" * 5000, "a number has too many digits."),
         (b"categories = [", "Invalid value (at end of document)."),
         (b"categories = [1]\nkeys = 3", "categories.0: Input should be a valid string\n  "),
-        (TOML.replace('"Polo"', '"Polo", "Polo"').encode(), "\n  keys.neck: 'Polo' stands there twice"),
+        (TOML.replace('"Polo"', '"Polo", "Polo"').encode(), "\n  keys.neck: 'Polo' is listed twice"),
         (TOML.replace("Polo", r"x\u001b[31m").encode(), r"keys.neck: 'x\x1b[31m' contains a control character, \x1b"),
         (TOML.replace("Polo", " ").encode(), "keys.neck: ' ' is empty"),
         (TOML.replace("keys.neck", r'keys."ne\u0000ck"').encode(), r"keys: 'ne\x00ck' contains a control character"),
         (TOML.replace("Polo", "y" * 1000 + "|").encode(), "y... (1,001 characters)' contains '|'"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told_in_a_sentence(tmp_path: Path, content: bytes, message: str) -> None:
+def test_an_invalid_file_gives_a_clear_message(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "taxonomy.toml"
     path.write_bytes(content)
     with pytest.raises(TaxonomyError) as caught:
@@ -114,13 +114,13 @@ def test_what_is_wrong_with_a_file_is_told_in_a_sentence(tmp_path: Path, content
     assert "Value error" not in str(caught.value)
 
 
-def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_allowed(tmp_path: Path) -> None:
     path = tmp_path / "taxonomy.toml"
     path.write_text(TOML, encoding="utf-8-sig")
     assert Taxonomy.read(path).keys["neck"].values == ("Polo",)
 
 
-def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+def test_pipes_devices_and_folders_are_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.toml")
     for path, reason in (
         (tmp_path / "pipe.toml", "it is a pipe"),
@@ -145,7 +145,7 @@ def test_a_spelling_means_one_word() -> None:
     assert "keys.neck.titles: 'W' is not a value" in faults(titles={"W": "x"})
 
 
-def test_a_long_list_of_faults_is_cut() -> None:
+def test_a_long_list_of_faults_is_shortened() -> None:
     for content in ({"categories": [1] * 50}, {"categories": ["a"] * 51}):
         with pytest.raises(TaxonomyError) as caught:
             Taxonomy.parse(content, "it")
@@ -153,8 +153,8 @@ def test_a_long_list_of_faults_is_cut() -> None:
         assert len(str(caught.value).splitlines()) == 22
 
 
-def test_a_large_vocabulary_is_read_written_and_checked_in_a_moment(tmp_path: Path) -> None:
-    """What is done for each word with each other one takes minutes of 20,000."""
+def test_a_large_vocabulary_is_written_read_and_checked_quickly(tmp_path: Path) -> None:
+    """Quadratic work would take minutes with 20,000 words."""
     words = tuple(f"word number {n}" for n in range(20_000))
     aliases = {f"alias {n}": word for n, word in enumerate(words)}
     kinds = tuple(f"category {n}" for n in range(1_000))
@@ -172,7 +172,7 @@ def test_a_large_vocabulary_is_read_written_and_checked_in_a_moment(tmp_path: Pa
     assert time.process_time() - started < 10
 
 
-def test_what_cannot_be_seen_is_escaped_in_the_file(tmp_path: Path) -> None:
+def test_non_printable_characters_are_escaped_in_the_file(tmp_path: Path) -> None:
     words = ("a\nb", "tab\tx", 'quote" x', "back\\slash", "\u202ert", "zero\u200bwidth", "\U000e0041", "é 👕", "'" * 3)
     neck = Key(categories=words, values=words, title='a "key"\n', aliases={"x\ty": "é 👕"})
     taxonomy = Taxonomy(categories=words, keys={"ä.b c": neck})
@@ -184,7 +184,7 @@ def test_what_cannot_be_seen_is_escaped_in_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "version = 2\ncategories = ['A']\n[keys]", "categories = [", "\0"])
-def test_files_that_are_no_taxonomy(tmp_path: Path, text: str) -> None:
+def test_other_files_are_refused_as_taxonomies(tmp_path: Path, text: str) -> None:
     path = tmp_path / "taxonomy.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(TaxonomyError, match="taxonomy"):

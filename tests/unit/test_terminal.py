@@ -1,4 +1,4 @@
-"""What people wrote reaches the terminal as text, by whichever way it is printed."""
+"""Untrusted text reaches the terminal literally, however it is printed."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ def test_text_is_shown_and_never_obeyed(way: str, capsys: pytest.CaptureFixture[
     assert "gnp" in printed
 
 
-def test_a_terminal_gets_styles_and_no_codes_of_others() -> None:
+def test_a_terminal_gets_only_attires_own_styles() -> None:
     screen = io.StringIO()
     Console(file=screen, force_terminal=True, color_system="standard", highlight=False).print(HOSTILE, style="bold red")
     assert screen.getvalue().startswith("\x1b[1;31mx[/bold]")
     assert not CONTROL.search(screen.getvalue().replace("\x1b[1;31m", "").replace("\x1b[0m", ""))
 
 
-def test_a_bar_moves_the_cursor_as_rich_does_and_no_further() -> None:
+def test_a_bar_writes_only_the_cursor_codes_of_rich() -> None:
     screen = io.StringIO()
     Tracker(HOSTILE, None, "rows", 0, Console(file=screen, force_terminal=True, color_system=None, width=200)).close(
         False
@@ -104,13 +104,13 @@ def test_a_bar_moves_the_cursor_as_rich_does_and_no_further() -> None:
     assert not CONTROL.search(drawn)
 
 
-def test_every_control_is_replaced_by_something_visible() -> None:
+def test_every_control_is_replaced_by_a_visible_character() -> None:
     controls = [chr(code) for code in (*range(9), *range(11, 32), *range(127, 160), 0x202E, 0x2066, 0xD800)]
     assert all(len(visible(control)) == 1 and visible(control).isprintable() for control in controls)
     assert visible("a\tb\nc é 👕 שלום") == "a\tb\nc é 👕 שלום"
 
 
-def test_columns_stay_in_line_beside_what_was_replaced() -> None:
+def test_replaced_characters_keep_columns_aligned() -> None:
     screen = io.StringIO()
     shown = Table("word", "times")
     shown.add_row("\x1b\x1b\x1b\x1b\x1b\x1bred", "1")
@@ -118,7 +118,7 @@ def test_columns_stay_in_line_beside_what_was_replaced() -> None:
     assert len({len(line) for line in screen.getvalue().splitlines()}) == 1
 
 
-def test_a_character_that_the_streams_encoding_lacks_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_character_missing_in_the_encoding_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
     main(lambda: console.print("écru"))

@@ -1,4 +1,4 @@
-"""What ingesting again would do to the catalog that is there: products added, changed, dropped, mistaken for others."""
+"""Changes that ingesting again would make to an existing catalog, and checks against losing or mixing up products."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from attire.catalog.store import read_manifest
 from attire.errors import CatalogError
 from attire.files import read_parquet
 
-SHOWN = 3  # ids in a message
-REPLACE = "Nothing was written. --replace makes the catalog of this feed alone; another --out keeps both."
+SHOWN = 3  # ids listed in a message
+REPLACE = "Nothing was written. Use --replace to replace the catalog, or another --out to keep both."
 
 
 class Changes(NamedTuple):
-    """Ids, sorted. `changed` have another category, title or label than before."""
+    """Sorted product ids. Products in `changed` have another category, title or label than before."""
 
     added: list[str]
     changed: list[str]
@@ -28,9 +28,9 @@ class Changes(NamedTuple):
         return f"{len(self.added):,} added, {len(self.changed):,} changed, {len(self.dropped):,} dropped"
 
 
-@dataclass(frozen=True, eq=False)  # tables have no truth value
+@dataclass(frozen=True, eq=False)  # the comparison of tables has no single truth value
 class Earlier:
-    """The catalog at `path` as it is: `tables` of products, labels and photos, and the feed that they were made of."""
+    """The existing catalog at `path`: its `tables` (products, labels, photos), and the feed it was made from."""
 
     path: Path
     feed: Path
@@ -38,7 +38,7 @@ class Earlier:
 
     @classmethod
     def read(cls, path: Path) -> Earlier | None:
-        """None where no catalog was finished, or its tables cannot be read."""
+        """Read the catalog; None if there is no finished catalog or its tables cannot be read."""
         manifest = read_manifest(path)
         if manifest is None:
             return None
@@ -58,58 +58,58 @@ class Earlier:
     def changes(
         self, products: Sequence[tuple[str, str | None, str]], labels: pl.DataFrame, in_feed: Collection[str]
     ) -> Changes:
-        """What becomes of the products by the new `products` (id, category, title) and `labels`.
+        """Compare the catalog with the new `products` (id, category, title) and `labels`.
 
-        Products of `in_feed` are not dropped, even if their rows were set aside.
+        Products whose ids are `in_feed` do not count as dropped, even if their rows were quarantined.
         """
-        stated = pl.DataFrame(list(products), dict.fromkeys(("id", "category", "title"), pl.String), orient="row")
-        before, after = _said(self.tables["products"], self.tables["labels"]), _said(stated, labels)
-        known = pl.DataFrame({"id": list(in_feed)}, {"id": pl.String})
+        new = pl.DataFrame(list(products), dict.fromkeys(("id", "category", "title"), pl.String), orient="row")
+        before, after = _contents(self.tables["products"], self.tables["labels"]), _contents(new, labels)
+        feed_ids = pl.DataFrame({"id": list(in_feed)}, {"id": pl.String})
         both = before.join(after, on="id", suffix="_after")
-        found = (
+        changes = (
             after.join(before, on="id", how="anti"),
-            both.filter(pl.col("said") != pl.col("said_after")),
-            before.join(after, on="id", how="anti").join(known, on="id", how="anti"),
+            both.filter(pl.col("content") != pl.col("content_after")),
+            before.join(after, on="id", how="anti").join(feed_ids, on="id", how="anti"),
         )
-        return Changes(*(table["id"].sort().to_list() for table in found))
+        return Changes(*(table["id"].sort().to_list() for table in changes))
 
     def refuse_lost(self, feed: str | Path, changes: Changes) -> None:
-        """Raise `CatalogError` where a product that the catalog has is not in the feed."""
+        """Raise `CatalogError` if a product of the catalog is missing from the feed."""
         if changes.dropped:
             count = f"{len(changes.dropped):,} of the {len(self.tables['products']):,}"
             raise CatalogError(
-                f"{feed} lacks {count} products in {self.path} ({_some(changes.dropped)}): is it the feed of another "
-                f"catalog? Products would be {changes}. {REPLACE}"
+                f"{feed} lacks {count} products in {self.path} ({_first_ids(changes.dropped)}): is it the feed of "
+                f"another catalog? Products would be {changes}. {REPLACE}"
             )
 
     def refuse_mistaken(self, feed: str | Path, tables: Mapping[str, pl.DataFrame]) -> None:
-        """Raise `CatalogError` where another feed has none of the photos that the catalog has of a product."""
+        """Raise `CatalogError` if another feed has none of the photos that the catalog has for a product."""
         if Path(feed).absolute() == self.feed:
             return
-        before, after = _shown(self.tables), _shown(tables)
+        before, after = _photo_digests(self.tables), _photo_digests(tables)
         both = before.join(after, on="id", suffix="_after")
         shared = pl.col("sha256").list.set_intersection("sha256_after").list.len()
-        if other := both.filter(shared == 0)["id"].sort().to_list():
+        if mistaken := both.filter(shared == 0)["id"].sort().to_list():
             raise CatalogError(
-                f"{len(other):,} of the products in {self.path} ({_some(other)}) would get other photos for all that "
-                f"they have, for {feed} is another feed than {self.feed}: does it give other products the same ids? "
-                f"{REPLACE}"
+                f"all photos of {len(mistaken):,} products in {self.path} ({_first_ids(mistaken)}) would be replaced, "
+                f"and {feed} is not the feed of the catalog ({self.feed}): does it use the same ids for other "
+                f"products? {REPLACE}"
             )
 
 
-def _said(products: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
-    """id, said: all words of a product as one text."""
+def _contents(products: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
+    """Columns id, content: the category, title and labels of a product as one text."""
     labels = labels.sort("key", "value").group_by("id").agg(labels=pl.format("{}={}", "key", "value").str.join("\n"))
     words = pl.concat_str(pl.col("category", "title", "labels").fill_null(""), separator="\n")
-    return products.select("id", "category", "title").join(labels, on="id", how="left").select("id", said=words)
+    return products.select("id", "category", "title").join(labels, on="id", how="left").select("id", content=words)
 
 
-def _shown(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """id, sha256: the contents of the photos of each product that has any."""
+def _photo_digests(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Columns id, sha256: the digests of the photos of each product that has photos."""
     photos = tables["products"].select("id", name="images").explode("name").drop_nulls()
     return photos.join(tables["photos"].select("name", "sha256"), on="name").group_by("id").agg("sha256")
 
 
-def _some(ids: Sequence[str]) -> str:
+def _first_ids(ids: Sequence[str]) -> str:
     shown = ", ".join(f"'{id}'" for id in ids[:SHOWN])
     return f"{shown} and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else shown

@@ -1,4 +1,4 @@
-"""A feed's rows against a taxonomy: every word resolved, rows of one product merged, every fault with its row."""
+"""Check the rows of a feed against a taxonomy: resolve words, merge rows of one product, and report faults by row."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from attire.catalog.feed_row import Row
 from attire.errors import TaxonomyError, did_you_mean, shown
 from attire.taxonomy import Taxonomy
 
-COMPARISONS = 20_000_000  # of an unknown word with a known one, until closest words are no longer looked up: 2 seconds
+COMPARISONS = 20_000_000  # budget of word comparisons for "did you mean" hints: about 2 seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with one row of the feed."""
+    """A fault of one row of the feed."""
 
     row: int
     message: str
@@ -26,7 +26,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class CheckedProduct:
-    """A product in the taxonomy's own words. `row` is the first one that names it."""
+    """A product in the words of the taxonomy. `row` is the first row with its id."""
 
     row: int
     id: str
@@ -39,10 +39,10 @@ class CheckedProduct:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What `check` found: products made of the rows without a problem, and the problems of all others.
+    """The result of `check`: products made from the rows without problems, and the problems of the other rows.
 
-    `stray` counts, per key, labels where the category rules the key out. They are kept, being what the feed says;
-    training does not learn from them.
+    `stray` counts, per key, labels of products whose category rules the key out. They are kept as part of the feed, but
+    training ignores them.
     """
 
     products: list[CheckedProduct]
@@ -51,7 +51,7 @@ class Checked:
 
 
 def check(rows: Sequence[Row], taxonomy: Taxonomy) -> Checked:
-    """Resolve every word of `rows`; merge rows that share an id, where later ones may add photos and what is open."""
+    """Resolve every word of `rows`, and merge rows with the same id: later rows may add photos and missing labels."""
     problems = list(_unknown_keys(rows, taxonomy))
     words = _Words(taxonomy)
     products: dict[str, CheckedProduct] = {}
@@ -74,23 +74,23 @@ def check(rows: Sequence[Row], taxonomy: Taxonomy) -> Checked:
 
 
 def summarise(problems: Sequence[Problem], limit: int = 20) -> str:
-    """One line for each of the `limit` commonest faults, with the number of its rows and the first of them."""
+    """One line for each of the `limit` most frequent faults, with its first rows and the number of the others."""
     rows: dict[str, list[int]] = defaultdict(list)
     for problem in problems:
         rows[problem.message].append(problem.row)
     lines = []
     for message, numbers in sorted(rows.items(), key=lambda item: (-len(item[1]), item[1][0]))[:limit]:
-        more = numbers[1:]
-        listed = ", ".join(map(str, more[:3])) + (", ..." if len(more) > 3 else "")
-        others = f" (and {len(more):,} more {'row' if len(more) == 1 else 'rows'}: {listed})" if more else ""
-        lines.append(f"  row {numbers[0]}: {message}{others}")
+        others = numbers[1:]
+        listed = ", ".join(map(str, others[:3])) + (", ..." if len(others) > 3 else "")
+        suffix = f" (and {len(others):,} more {'row' if len(others) == 1 else 'rows'}: {listed})" if others else ""
+        lines.append(f"  row {numbers[0]}: {message}{suffix}")
     if len(rows) > limit:
         lines.append(f"  ... further faults not shown: {len(rows) - limit:,}")
     return "\n".join(lines)
 
 
 def _unknown_keys(rows: Sequence[Row], taxonomy: Taxonomy) -> Iterator[Problem]:
-    """One problem for each key that the taxonomy lacks, at the first row that carries it."""
+    """A problem for each key that the taxonomy lacks, at the first row with a label for it."""
     seen: set[str] = set()
     for row in rows:
         for key, words in row.labels.items():
@@ -102,30 +102,30 @@ def _unknown_keys(rows: Sequence[Row], taxonomy: Taxonomy) -> Iterator[Problem]:
 
 
 class _Words:
-    """The taxonomy's word for each of the feed's, found once: a feed repeats its words, and its misspelt ones too."""
+    """Looks up the words of a feed in a taxonomy, with a cache: a feed repeats its words, misspelt ones too."""
 
     def __init__(self, taxonomy: Taxonomy) -> None:
         self.taxonomy = taxonomy
-        self._found: dict[tuple[str | None, str], tuple[str | None, str]] = {}
+        self._cache: dict[tuple[str | None, str], tuple[str | None, str]] = {}
         self._comparisons = 0
 
     def find(self, key: str | None, text: str) -> tuple[str | None, str]:
-        """The value of the key (None: the category) that `text` spells, or None; and what is wrong where it is None."""
-        if (key, text) not in self._found:
-            self._found[key, text] = self._look_up(key, text)
-        return self._found[key, text]
+        """The value of `key` (None: the category) with the spelling `text`, and ""; or None and the fault."""
+        if (key, text) not in self._cache:
+            self._cache[key, text] = self._look_up(key, text)
+        return self._cache[key, text]
 
     def _look_up(self, key: str | None, text: str) -> tuple[str | None, str]:
-        known, hint = self.taxonomy, self._comparisons < COMPARISONS
+        taxonomy, hint = self.taxonomy, self._comparisons < COMPARISONS
         try:
-            return known.category(text, hint=hint) if key is None else known.value(key, text, hint=hint), ""
+            return taxonomy.category(text, hint=hint) if key is None else taxonomy.value(key, text, hint=hint), ""
         except TaxonomyError as error:
-            self._comparisons += len(known.categories if key is None else known.keys[key].values)
+            self._comparisons += len(taxonomy.categories if key is None else taxonomy.keys[key].values)
             return None, f"{error} Add it or an alias in taxonomy.toml."
 
 
 def _resolve(row: Row, words: _Words) -> tuple[CheckedProduct, list[str]]:
-    """The row in the taxonomy's words, as far as it has them, and what is wrong with it."""
+    """The row in the words of the taxonomy, as far as they are known, and its faults."""
     category, fault = words.find(None, row.category) if row.category else (None, "")
     faults = [
         "the id is empty. Every product needs one." if not row.id else "",
@@ -135,10 +135,10 @@ def _resolve(row: Row, words: _Words) -> tuple[CheckedProduct, list[str]]:
     labels: dict[str, tuple[str, ...]] = {}
     for name, texts in row.labels.items():
         if not texts or name not in words.taxonomy.keys:
-            continue  # nobody said, or told once for the whole feed
-        found = [words.find(name, text) for text in texts]
-        faults += [fault for _, fault in found]
-        values = tuple(dict.fromkeys(value for value, _ in found if value is not None))
+            continue  # no label, or an unknown key, which is reported once for the whole feed
+        results = [words.find(name, text) for text in texts]
+        faults += [fault for _, fault in results]
+        values = tuple(dict.fromkeys(value for value, _ in results if value is not None))
         if len(values) > 1 and words.taxonomy.keys[name].arity == "one":
             several = "', '".join(values)
             faults.append(f"{name} takes one value, got '{shown(several)}'. Set arity = \"many\" in taxonomy.toml?")
@@ -149,9 +149,9 @@ def _resolve(row: Row, words: _Words) -> tuple[CheckedProduct, list[str]]:
 
 
 def _clashes(first: CheckedProduct, later: CheckedProduct) -> list[str]:
-    """How a later row of a product contradicts the earlier ones, or why it adds nothing."""
+    """How a later row of a product contradicts the earlier rows, or that it adds nothing."""
     where = f"id '{shown(first.id)}' is already in row {first.row}"
-    before, now = _said(first), _said(later)
+    before, now = _contents(first), _contents(later)
     faults = [
         f"{where} with {name}='{shown('|'.join(before[name]))}', here '{shown('|'.join(now[name]))}'. "
         "Fix one of the rows."
@@ -163,8 +163,8 @@ def _clashes(first: CheckedProduct, later: CheckedProduct) -> list[str]:
     return sorted(faults)
 
 
-def _said(product: CheckedProduct) -> dict[str, tuple[str, ...]]:
-    """What a row says, without what it leaves open."""
+def _contents(product: CheckedProduct) -> dict[str, tuple[str, ...]]:
+    """The non-empty fields of a row."""
     texts = {"category": product.category, "title": product.title, "group": product.group}
     return {name: (text,) for name, text in texts.items() if text} | product.labels
 

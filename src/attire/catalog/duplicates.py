@@ -1,7 +1,7 @@
-"""Products that show the same photo, exactly or nearly, tied into groups so that no split can part them.
+"""Find near-duplicate photos, and tie products that share a photo into groups, which splits keep together.
 
-Near duplicates are found by perceptual hash (pHash: DCT of a small grey image, Zauner 2010, as the library ImageHash
-computes it) and confirmed by a small colour thumbnail, for two plain shirts can share a hash.
+Near duplicates are found by perceptual hash (pHash: DCT of a small grey image, Zauner 2010, computed by the library
+ImageHash) and confirmed by a small colour thumbnail, because two plain shirts can share a hash.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from PIL import Image
 
 HASH_SIDE = 16  # 256 bits
 THUMB_SIDE = 8
-BANDS = 16  # of 16 bits: two hashes that differ in fewer than 16 bits agree in at least one band
-WINDOW = 32  # neighbours compared in each band: bounds the cost where thousands of photos share one
-MAX_BITS = 10  # of 256; with MAX_COLOUR tuned by eye on 10,131 real photos: pairs show one shot, at most recoloured
-MAX_COLOUR = 2.0  # mean absolute difference of the thumbnails, of 255
+BANDS = 16  # bands of 16 bits: two hashes that differ in fewer than 16 bits agree in at least one band
+WINDOW = 32  # neighbours compared per band: bounds the cost if thousands of photos share a band
+MAX_BITS = 10  # of 256. Tuned with MAX_COLOUR by eye on 10,131 real photos: pairs show one shot, at most recoloured
+MAX_COLOUR = 2.0  # mean absolute difference of the thumbnails, on a scale of 255
 
 
 def fingerprint(photo: Image.Image) -> tuple[bytes, bytes]:
@@ -29,15 +29,15 @@ def fingerprint(photo: Image.Image) -> tuple[bytes, bytes]:
 
 
 def near_duplicates(hashes: Sequence[bytes], thumbs: Sequence[bytes]) -> NDArray[np.int64]:
-    """int64[P, 2]: pairs of positions whose photos are nearly the same."""
+    """int64[P, 2]: pairs of indices of near-duplicate photos."""
     if len(hashes) < 2:
         return np.zeros((0, 2), dtype=np.int64)
     bits = np.frombuffer(b"".join(hashes), dtype=np.uint16).reshape(-1, BANDS)
     colours = np.frombuffer(b"".join(thumbs), dtype=np.uint8).reshape(len(bits), -1)
-    found = [pairs for pairs in _candidates(bits) if len(pairs)]
-    if not found:
+    candidates = [pairs for pairs in _candidates(bits) if len(pairs)]
+    if not candidates:
         return np.zeros((0, 2), dtype=np.int64)
-    pairs = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
+    pairs = np.unique(np.sort(np.concatenate(candidates), axis=1), axis=0)
     difference = np.abs(colours[pairs[:, 0]].astype(np.int16) - colours[pairs[:, 1]]).mean(axis=1)
     return np.asarray(pairs[difference <= MAX_COLOUR])
 
@@ -58,7 +58,7 @@ def _candidates(bits: NDArray[np.uint16]) -> Iterator[NDArray[np.int64]]:
 
 
 def tie(size: int, links: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
-    """int64[size]: the smallest position that each position is linked to, directly or not (union-find)."""
+    """int64[size]: the smallest index in the connected component of each index (union-find)."""
     root = list(range(size))
 
     def find(i: int) -> int:

@@ -1,4 +1,4 @@
-"""One row of a feed, as its source spells it: what every source yields and ingest checks."""
+"""One row of a feed: what every source yields and `ingest` checks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A product, or one more photo of a product already seen (several rows may share an id).
+    """A product, or another photo of an earlier product (several rows may share an id).
 
-    `number` is where a person finds the row in the feed: the line of a CSV (the header is line 1), the line of a JSON
-    Lines file, the row of a Parquet file, the n-th photo of a folder. Words are the feed's own, stripped, not yet
-    checked against a taxonomy. An empty string, or no word for a key, means that the feed does not say.
+    `number` locates the row in the feed: the line of a CSV (the header is line 1) or JSON Lines file, the row of a
+    Parquet file, or the position of the photo in a folder. Words are as in the feed, stripped, and not yet checked
+    against a taxonomy. An empty string, or no words for a key, means unknown.
     """
 
     number: int

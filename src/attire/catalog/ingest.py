@@ -1,4 +1,4 @@
-"""From a feed and photos to a catalog on disk: read, check, open every photo, group, write."""
+"""Ingest: read and check a feed, open every photo, group products, and write a catalog."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Drafted:
-    """The words to check a feed against: as given, as edited by hand, or as drafted from the feed itself."""
+class TaxonomyChoice:
+    """The taxonomy to check a feed against: given by the user, edited by hand, or drafted from the feed."""
 
     taxonomy: Taxonomy
     toml: str
@@ -50,32 +50,32 @@ def ingest(
     bad_rows: Literal["refuse", "quarantine"] = "refuse",
     replace: bool = False,
 ) -> Catalog:
-    """Read `feed`, open every photo it names in `images` (folders, tar and zip archives) and write a catalog to `out`.
+    """Read `feed`, open its photos in `images` (folders, tar and zip archives) and write a catalog to `out`.
 
-    Without `taxonomy` one is drafted from the feed into `out`/taxonomy.toml; once that file was edited it is used as
-    it stands. Photos that cannot be used are listed in the quarantine with the reason, and never replaced by others.
+    Without `taxonomy`, one is drafted from the feed into `out`/taxonomy.toml; if you edit that file, later calls use
+    your version. Photos that cannot be used are listed in the quarantine with the reason, and never replaced.
 
-    Where `out` holds a catalog already, it becomes what the feed and the words say now, and only photos that are new or
-    changed are opened. It may gain products and change what is said of them. Refused without `replace` are a feed that
-    lacks a product of the catalog, and another feed (another file) that has none of the photos which the catalog has of
-    a product, since that is another product under the same id.
+    An existing catalog in `out` is updated to the current feed and taxonomy, and only new or changed photos are opened.
+    Products may be added and changed. Without `replace`, these feeds are refused: one that lacks a product of the
+    catalog, and a different file that has none of the photos that the catalog has for a product, since it probably uses
+    the id for another product.
 
-    Raises `FeedError` with every bad row (or quarantines them, with `bad_rows="quarantine"`), `TaxonomyError` for a
-    faulty taxonomy, and `CatalogError` for what is refused, and where photos cannot be looked for or `out` cannot be
-    written, or another process is writing it.
+    Raises `FeedError` with every bad row (or quarantines them, with `bad_rows="quarantine"`), `TaxonomyError` for an
+    invalid taxonomy, and `CatalogError` if a feed is refused, photos cannot be searched, `out` cannot be written, or
+    another process is writing it.
     """
     out, folders = Path(out).absolute(), [images] if isinstance(images, str | Path) else images
     if source not in SOURCES:
         raise ConfigError(f"'{source}' is not a source ({', '.join(SOURCES)}){did_you_mean(source, SOURCES)}")
-    for place in (feed, *folders):
-        if is_url(place):
+    for path in (feed, *folders):
+        if is_url(path):
             raise ConfigError(
-                f"{place} is an address, and ingest reads files, folders and archives on this machine: download it "
+                f"{path} is an address, and ingest reads files, folders and archives on this machine: download it "
                 "first. (attire predict reads addresses.)"
             )
     rows = list(SOURCES[source](Path(feed), options or SourceOptions()))
-    words = _words(rows, taxonomy, out, feed)
-    checked = check(rows, words.taxonomy)
+    choice = _load_or_draft(rows, taxonomy, out, feed)
+    checked = check(rows, choice.taxonomy)
     if checked.problems and bad_rows == "refuse":
         count = len(checked.problems)
         raise FeedError(
@@ -100,16 +100,16 @@ def ingest(
             if earlier is not None:
                 if not replace:
                     earlier.refuse_mistaken(feed, tables)
-                logger.info("%s, beside what it was: products %s", out, changes)
-            made_from = {
+                logger.info("%s: products %s", out, changes)
+            provenance = {
                 "feed": str(Path(feed).absolute()),
                 "source": source,
                 "images": [str(folder) for folder in folders],
-                "drafted_taxonomy": words.taxonomy.digest if words.drafted else None,
+                "drafted_taxonomy": choice.taxonomy.digest if choice.drafted else None,
                 "unused_photos": len(index) - len(tables["photos"]),
                 "stray_labels": dict(checked.stray),
             }
-            catalog = write_catalog(out, words.taxonomy, words.toml, tables, made_from)
+            catalog = write_catalog(out, choice.taxonomy, choice.toml, tables, provenance)
             facts.forget()
             remove_unlisted(out / PHOTOS, index)
             return catalog
@@ -119,22 +119,22 @@ def ingest(
         raise CatalogError(not_written(f"the catalog {out}", error)) from error
 
 
-def _words(rows: Sequence[Row], given: str | Path | None, out: Path, feed: str | Path) -> Drafted:
-    own = out / TAXONOMY
-    path = Path(given) if given is not None else own if _edited(own) else None
+def _load_or_draft(rows: Sequence[Row], given: str | Path | None, out: Path, feed: str | Path) -> TaxonomyChoice:
+    draft_path = out / TAXONOMY
+    path = Path(given) if given is not None else draft_path if _is_edited(draft_path) else None
     if path is not None:
-        return Drafted(Taxonomy.read(path), path.read_text(encoding="utf-8"), drafted=False)
+        return TaxonomyChoice(Taxonomy.read(path), path.read_text(encoding="utf-8"), drafted=False)
     draft = draft_taxonomy(rows)
     if draft.unlabelled:
-        logger.info("%s: keys that no product carries are left out: %s", feed, ", ".join(draft.unlabelled))
+        logger.info("%s: keys without any label are left out: %s", feed, ", ".join(draft.unlabelled))
     heading = (
         f"Drafted by attire from {Path(feed).name}. Edit it (aliases, titles, where a key applies), then ingest again."
     )
-    return Drafted(draft.taxonomy, draft.taxonomy.to_toml(heading, draft.counts), drafted=True)
+    return TaxonomyChoice(draft.taxonomy, draft.taxonomy.to_toml(heading, draft.counts), drafted=True)
 
 
-def _edited(path: Path) -> bool:
-    """Whether a taxonomy stands there that is not just an earlier draft of ours."""
+def _is_edited(path: Path) -> bool:
+    """Whether there is a taxonomy at `path` that differs from the draft of an earlier ingest."""
     manifest = read_manifest(path.parent)
     return path.is_file() and (
         manifest is None or manifest.source.get("drafted_taxonomy") != Taxonomy.read(path).digest
@@ -142,7 +142,7 @@ def _edited(path: Path) -> bool:
 
 
 def _known(table: Path) -> pl.DataFrame | None:
-    """The facts of photos that an earlier ingest wrote; None where they cannot be read, so that photos are opened."""
+    """The photo facts of an earlier ingest; None if they cannot be read."""
     try:
         known = read_parquet(table)
     except (OSError, pl.exceptions.PolarsError):
@@ -158,9 +158,9 @@ def _labels(products: Iterable[CheckedProduct]) -> pl.DataFrame:
 def _tables(
     products: Sequence[CheckedProduct], problems: Iterable[Problem], index: PhotoIndex, known: PhotoFacts, out: Path
 ) -> dict[str, pl.DataFrame]:
-    """All tables but the labels; `products` are in the order of their ids."""
-    found, faults = _look_up(products, index)
-    facts, unreadable = known.gather(found, out)
+    """All tables except the labels; `products` are sorted by id."""
+    files, faults = _look_up(products, index)
+    facts, unreadable = known.gather(files, out)
     faults |= unreadable
     readable = {fact["name"] for fact in facts}
     images = [[name for name in product.images if name in readable] for product in products]
@@ -187,18 +187,18 @@ def _tables(
 
 
 def _look_up(products: Iterable[CheckedProduct], index: PhotoIndex) -> tuple[dict[str, Path], dict[str, str]]:
-    """The file of each photo that the feed names, and the reason of each one without."""
-    found, faults = {}, {}
+    """The file of each photo in the feed that can be found, and the fault of each other photo."""
+    files, faults = {}, {}
     for name in dict.fromkeys(name for product in products for name in product.images):
         try:
-            found[name] = index[name]
+            files[name] = index[name]
         except PhotoError as error:
             faults[name] = str(error)
-    return found, faults
+    return files, faults
 
 
 def _groups(products: Sequence[CheckedProduct], images: Sequence[Sequence[str]], facts: Sequence[Facts]) -> list[str]:
-    """The group of each product: the smallest id among those that share a feed group or (nearly) a photo."""
+    """The group of each product: the smallest id of those that share a feed group or a (near-duplicate) photo."""
     owners: Mapping[str, list[int]] = defaultdict(list)
     for row, (product, names) in enumerate(zip(products, images, strict=True)):
         if product.group:

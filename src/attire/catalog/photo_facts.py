@@ -1,4 +1,4 @@
-"""Opening, verifying and hashing every photo of a feed, in parallel, once."""
+"""Open, verify and hash every photo of a feed, in parallel and only once."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from attire.photos.folder import read_file
 from attire.photos.image import open_photo, photo_header
 from attire.progress import tracking
 
-DECODE_PX = (256, 256)  # enough to verify the whole file and to hash what it shows
-CHUNK = 1000  # photos between two saves: what a killed ingest loses at most
+DECODE_PX = (256, 256)  # enough to verify the file and compute its fingerprint
+CHUNK = 1000  # photos between two saves, the most that a killed ingest loses
 
 Facts = dict[str, Any]  # a row of the photos table
 
 
 class PhotoFacts:
-    """Facts of photos by path, kept in `folder` while an ingest runs, so that no photo is opened twice.
+    """Facts of photos by path, saved in `folder` while an ingest runs, so that no photo is opened twice.
 
-    A photo counts as known while its size and modification time are what they were.
+    A photo counts as known if its size and modification time are unchanged.
     """
 
     def __init__(self, folder: Path, known: pl.DataFrame | None) -> None:
         self.folder = folder
-        parts = [read_parquet(part) for part in sorted(folder.glob("photos-*.parquet"))]
-        tables = [*parts, *([] if known is None else [known])]
+        chunks = [read_parquet(chunk) for chunk in sorted(folder.glob("photos-*.parquet"))]
+        tables = [*chunks, *([] if known is None else [known])]
         self._known = {row["path"]: row for table in tables for row in table.iter_rows(named=True)}
-        self._next = len(parts)
+        self._next = len(chunks)
 
     def gather(self, photos: Mapping[str, Path], root: Path) -> tuple[list[Facts], dict[str, str]]:
-        """Facts of every readable photo of `photos` (name -> file), and the reason of every other one.
+        """Facts of the readable photos in `photos` (name -> file), and the fault of each other photo by name.
 
-        Paths are kept relative to `root` where the photo lies below it.
+        Paths are stored relative to `root` if the photo is below it.
         """
         facts: list[Facts] = []
         faults: dict[str, str] = {}
@@ -62,30 +62,30 @@ class PhotoFacts:
         return facts, faults
 
     def forget(self) -> None:
-        """Remove the intermediate files: the catalog has it all now."""
+        """Remove the intermediate files, once the catalog contains the facts."""
         if self.folder.is_dir():
-            shutil.rmtree(self.folder)  # with what a killed run has left unfinished
+            shutil.rmtree(self.folder)  # including unfinished files of killed runs
 
     def _save(self, facts: Sequence[Facts]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f"photos-{self._next:05d}.parquet"
-        replace_parquet(part, pl.DataFrame(list(facts), schema=TABLES["photos"]))
+        chunk = self.folder / f"photos-{self._next:05d}.parquet"
+        replace_parquet(chunk, pl.DataFrame(list(facts), schema=TABLES["photos"]))
         self._next += 1
 
 
 def _opened(photos: Mapping[str, Path], root: Path) -> Iterator[dict[str, Facts | str]]:
-    """Facts, or the reason, of each photo, a chunk at a time. Threads suffice: Pillow decodes outside Python's lock."""
+    """The facts or fault of each photo, in chunks. Threads are enough, because Pillow releases the GIL to decode."""
     jobs = [(name, path, root) for name, path in photos.items()]
     with tracking("opening photos", len(jobs), "photos") as tracker, ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(jobs), CHUNK):
             chunk = {}
-            for name, result in pool.map(_facts_or_reason, jobs[start : start + CHUNK]):
+            for name, result in pool.map(_facts_or_fault, jobs[start : start + CHUNK]):
                 chunk[name] = result
                 tracker.advance()
             yield chunk
 
 
-def _facts_or_reason(job: tuple[str, Path, Path]) -> tuple[str, Facts | str]:
+def _facts_or_fault(job: tuple[str, Path, Path]) -> tuple[str, Facts | str]:
     name, path, root = job
     try:
         return name, _facts(name, path, root)
@@ -115,11 +115,11 @@ def _facts(name: str, path: Path, root: Path) -> Facts:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Size and modification time: equal stamps, same photo."""
+    """Size and modification time. A photo with an equal stamp counts as unchanged."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
 def relative_path(path: Path, root: Path) -> str:
-    """Relative to the catalog where the photo lies in it, so that a catalog can be moved; else absolute."""
+    """The path relative to `root` if it is below it, so that a catalog can be moved; else absolute."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path.absolute())

@@ -1,6 +1,6 @@
-"""Train, val and test parts of a catalog: no group on two sides, the same mix of categories and values in each part.
+"""Train, val and test splits of a catalog: groups stay together, and the mix of categories and values is similar.
 
-The parts are kept in the catalog's directory as `splits.parquet` (id, split) and `splits.json`, which is written last.
+The splits are stored in the catalog directory as `splits.parquet` (id, split) and `splits.json`, which is written last.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from attire.taxonomy import Taxonomy
 
 PARTS = ("train", "val", "test")
 TABLE, MANIFEST = "splits.parquet", "splits.json"
-RARE = 20  # with fewer products than this, a deviation says more about rounding than about the split
+RARE = 20  # with fewer products than this, a deviation is mostly rounding
 
 
 class _Manifest(BaseModel):
@@ -41,7 +41,7 @@ class _Manifest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """Product ids of each part, sorted; `shares` are the target shares; `digest` is the SHA-256 of the assignment."""
+    """Sorted product ids of each split; `shares` are the target shares, `digest` the SHA-256 of the assignment."""
 
     train: tuple[str, ...]
     val: tuple[str, ...]
@@ -50,54 +50,54 @@ class Splits:
     shares: Mapping[str, float]
     digest: str
 
-    def __getitem__(self, part: str) -> tuple[str, ...]:
-        """The ids of one part; raises `CatalogError` if there is no such part or nothing in it."""
-        if part not in PARTS:
-            raise CatalogError(f"'{part}' is not a part of a split ({', '.join(PARTS)}){did_you_mean(part, PARTS)}")
-        ids: tuple[str, ...] = getattr(self, part)
+    def __getitem__(self, name: str) -> tuple[str, ...]:
+        """The ids of one split; raises `CatalogError` if the split does not exist or is empty."""
+        if name not in PARTS:
+            raise CatalogError(f"'{name}' is not one of the splits {', '.join(PARTS)}{did_you_mean(name, PARTS)}")
+        ids: tuple[str, ...] = getattr(self, name)
         if not ids:
-            raise CatalogError(f"the split has no {part} products; run 'attire split' with --{part} above 0.")
+            raise CatalogError(f"the {name} split is empty; run 'attire split' with --{name} above 0.")
         return ids
 
     @classmethod
     def of(cls, splits: Splits | str | Path | None, catalog: Catalog) -> Splits:
-        """The split itself, or the one that is saved in the catalog at that path; None: in `catalog`."""
+        """`splits` itself, or the saved splits of the catalog at that path; None means those of `catalog`."""
         if splits is None or isinstance(splits, str | Path):
             return cls.read(catalog if splits is None else splits)
         return splits
 
     @classmethod
     def read(cls, catalog: Catalog | str | Path) -> Splits:
-        """The saved split of `catalog`; raises `CatalogError` if there is none or the catalog has changed since."""
+        """Read the saved splits of `catalog`; raises `CatalogError` if there are none or the catalog has changed."""
         catalog = Catalog.of(catalog)
         again = f"run 'attire split {catalog.path}'"
         try:
             manifest = read_as(catalog.path / MANIFEST, _Manifest)
             table = read_parquet(catalog.path / TABLE)
-            ids, parts = table["id"].to_list(), table["split"].to_list()
+            ids, names = table["id"].to_list(), table["split"].to_list()
         except FileNotFoundError:
             raise CatalogError(f"{catalog.path} is not split yet; {again}.") from None
         except (OSError, ValueError, pl.exceptions.PolarsError) as error:
             raise CatalogError(f"the split of {catalog.path} cannot be read ({error}); {again} again.") from None
         if manifest.catalog != catalog.digest:
             raise CatalogError(f"{catalog.path} has changed since it was split; {again} again.")
-        if manifest.digest != _digest(ids, parts):
-            raise CatalogError(f"{TABLE} in {catalog.path} is not the table that {MANIFEST} describes; {again} again.")
-        return _splits(ids, parts, manifest.seed, manifest.shares)
+        if manifest.digest != _digest(ids, names):
+            raise CatalogError(f"{TABLE} in {catalog.path} does not match {MANIFEST}; {again} again.")
+        return _splits(ids, names, manifest.seed, manifest.shares)
 
 
 def split(catalog: Catalog | str | Path, val: float = 0.25, test: float = 0.0, seed: int = 0) -> Splits:
-    """Split `catalog` into parts that hold about the shares `val`, `test` and the rest of its products, and save it.
+    """Split `catalog` by the shares `val` and `test`, with the remaining products in train, and save the splits.
 
     Equal catalogs, shares and seeds give equal splits. A category or value found in one or two groups stays in train.
-    Raises `ConfigError` on impossible shares, `CatalogError` if the groups are too few or too large to fill a part, or
-    the split cannot be written.
+    Raises `ConfigError` for invalid shares, and `CatalogError` if the groups are too few or too large to fill each
+    split, or the splits cannot be written.
     """
     catalog = Catalog.of(catalog)
     if val < 0 or test < 0 or not 0 < val + test < 1 or not 0 <= seed < 2**32:
         raise ConfigError(
-            f"cannot split with val={val}, test={test}, seed={seed}: shares must not be negative and must leave a "
-            "part for train (0 < val + test < 1), and the seed must be in [0, 2^32)."
+            f"cannot split with val={val}, test={test}, seed={seed}: shares must not be negative and must leave "
+            "products for train (0 < val + test < 1), and the seed must be in [0, 2^32)."
         )
     shares = {"train": 1 - val - test, "val": val, "test": test}
     groups, group_of_product = np.unique(catalog.products["group"].to_numpy(), return_inverse=True)
@@ -105,39 +105,39 @@ def split(catalog: Catalog | str | Path, val: float = 0.25, test: float = 0.0, s
     marks = np.zeros((len(groups), len(_names(catalog.taxonomy))), dtype=bool)
     marks[group_of_product[product], mark] = True
     sizes = np.bincount(group_of_product, minlength=len(groups))
-    part = _assign(marks, sizes, np.array([shares[name] for name in PARTS]), seed)[group_of_product]
-    empty = [name for i, name in enumerate(PARTS) if shares[name] > 0 and i not in part]
+    assignment = _assign(marks, sizes, np.array([shares[name] for name in PARTS]), seed)[group_of_product]
+    empty = [name for i, name in enumerate(PARTS) if shares[name] > 0 and i not in assignment]
     if empty:
         raise CatalogError(
             f"{len(catalog)} products in {len(groups)} groups (the largest has {sizes.max(initial=0)}) cannot be "
             f"split: {' and '.join(empty)} would be empty. Use other shares, or check the groups in the feed."
         )
-    return _save(catalog, [PARTS[i] for i in part], seed, shares)
+    return _save(catalog, [PARTS[i] for i in assignment], seed, shares)
 
 
 def balance(catalog: Catalog, splits: Splits) -> pl.DataFrame:
-    """How far each part is from its share: one row per part other than train and per category or value in the catalog.
+    """How far each split is from its target share: a row per split (except train) and category or value.
 
-    Columns: split, key ("category" for categories), value, count (products in the whole catalog), share (of them, in
-    this part), deviation (share minus the part's target share).
+    Columns: split, key ("category" for categories), value, count (products in the whole catalog), share (of those
+    products in this split), deviation (share minus the split's target share).
     """
     marks, names = _marks(catalog), _names(catalog.taxonomy)
     count = marks.sum(axis=0)
     tables = []
-    for part in PARTS[1:]:
-        if getattr(splits, part):
-            share = marks[catalog.rows_of(splits[part])].sum(axis=0) / np.maximum(count, 1)
-            columns = {"count": count, "share": share, "deviation": share - splits.shares[part]}
+    for name in PARTS[1:]:
+        if getattr(splits, name):
+            share = marks[catalog.rows_of(splits[name])].sum(axis=0) / np.maximum(count, 1)
+            columns = {"count": count, "share": share, "deviation": share - splits.shares[name]}
             tables.append(
                 pl.DataFrame(names, schema=["key", "value"], orient="row").with_columns(
-                    pl.lit(part).alias("split"), **{name: pl.Series(column) for name, column in columns.items()}
+                    pl.lit(name).alias("split"), **{column: pl.Series(cells) for column, cells in columns.items()}
                 )
             )
     return pl.concat(tables).filter(pl.col("count") > 0).select("split", "key", "value", "count", "share", "deviation")
 
 
 def deviations(table: pl.DataFrame) -> pl.DataFrame:
-    """`balance` in brief: per part, for categories and for values with at least `RARE` products, how many there are and
+    """A summary of `balance`: per split, for categories and for values with at least `RARE` products, their number and
     their mean and largest absolute deviation (`things`, `mean`, `largest`)."""
     kind = pl.when(pl.col("key") == "category").then(pl.lit("categories")).otherwise(pl.lit("values"))
     deviation = pl.col("deviation").abs()
@@ -153,7 +153,7 @@ def _names(taxonomy: Taxonomy) -> list[tuple[str, str]]:
 
 
 def _marks(catalog: Catalog) -> NDArray[np.bool_]:
-    """bool[N, C + K]: each product's category and stated values, what a split is to spread evenly."""
+    """bool[N, C + K]: each product's category and stated values, which the splits should share evenly."""
     targets = catalog.targets()
     category = targets.category[:, None] == np.arange(len(catalog.taxonomy.categories))
     return np.concatenate([category, targets.hot], axis=1)
@@ -162,10 +162,10 @@ def _marks(catalog: Catalog) -> NDArray[np.bool_]:
 def _assign(
     marks: NDArray[np.bool_], sizes: NDArray[np.int64], shares: NDArray[np.float64], seed: int
 ) -> NDArray[np.int64]:
-    """int64[G]: the part of each group. marks: bool[G, M]; sizes: int64[G], products; shares: float64[parts].
+    """int64[G]: the split of each group. marks: bool[G, M]; sizes: int64[G], in products; shares: float64[splits].
 
     Iterative stratification (Sechidis et al., 2011) counts groups, not products. So groups that would fill a tenth of a
-    part are placed first, each where most room is left, and the size of the others is one more mark to spread.
+    split are placed first, each where most room is left, and the sizes of the others are added to their marks.
     About 45 s for a million groups.
     """
     rng = np.random.RandomState(seed)
@@ -174,24 +174,24 @@ def _assign(
     order = rng.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
     large = np.count_nonzero(sizes > max(1, 0.1 * room.min()))
-    part = np.zeros(len(sizes), dtype=np.int64)
+    assignment = np.zeros(len(sizes), dtype=np.int64)
     for group in order[:large]:
-        part[group] = room.argmax()
-        room[part[group]] -= sizes[group]
-    rest = order[large:]
+        assignment[group] = room.argmax()
+        room[assignment[group]] -= sizes[group]
+    small = order[large:]
     room = room.clip(min=0)
-    if len(rest):
-        size_marks = sizes[rest, None] >= 2 ** np.arange(1, int(sizes[rest].max()).bit_length())
+    if len(small):
+        size_marks = sizes[small, None] >= 2 ** np.arange(1, int(sizes[small].max()).bit_length())
         with tracking("splitting"):
-            part[rest] = IterativeStratification(np.hstack([marks[rest], size_marks]), room / room.sum(), rng)
-    return used[part]
+            assignment[small] = IterativeStratification(np.hstack([marks[small], size_marks]), room / room.sum(), rng)
+    return used[assignment]
 
 
-def _save(catalog: Catalog, parts: list[str], seed: int, shares: Mapping[str, float]) -> Splits:
-    splits = _splits(catalog.ids, parts, seed, shares)
+def _save(catalog: Catalog, names: list[str], seed: int, shares: Mapping[str, float]) -> Splits:
+    splits = _splits(catalog.ids, names, seed, shares)
     manifest = _Manifest(seed=seed, shares=dict(shares), catalog=catalog.digest, digest=splits.digest)
-    try:  # a kill between the two is found out: the manifest holds the table's digest
-        replace_parquet(catalog.path / TABLE, pl.DataFrame({"id": catalog.ids, "split": parts}))
+    try:  # a kill between the two is detected, because the manifest contains the table's digest
+        replace_parquet(catalog.path / TABLE, pl.DataFrame({"id": catalog.ids, "split": names}))
         replace_text(catalog.path / MANIFEST, manifest.model_dump_json(indent=2))
     except OSError as error:
         raise CatalogError(
@@ -200,10 +200,10 @@ def _save(catalog: Catalog, parts: list[str], seed: int, shares: Mapping[str, fl
     return splits
 
 
-def _splits(ids: list[str], parts: list[str], seed: int, shares: Mapping[str, float]) -> Splits:
-    of_part = {name: tuple(sorted(i for i, part in zip(ids, parts, strict=True) if part == name)) for name in PARTS}
-    return Splits(**of_part, seed=seed, shares=shares, digest=_digest(ids, parts))
+def _splits(ids: list[str], names: list[str], seed: int, shares: Mapping[str, float]) -> Splits:
+    ids_of = {split: tuple(sorted(i for i, name in zip(ids, names, strict=True) if name == split)) for split in PARTS}
+    return Splits(**ids_of, seed=seed, shares=shares, digest=_digest(ids, names))
 
 
-def _digest(ids: list[str], parts: list[str]) -> str:
-    return hashlib.sha256("\n".join(f"{i}\t{p}" for i, p in sorted(zip(ids, parts, strict=True))).encode()).hexdigest()
+def _digest(ids: list[str], names: list[str]) -> str:
+    return hashlib.sha256("\n".join(f"{i}\t{n}" for i, n in sorted(zip(ids, names, strict=True))).encode()).hexdigest()

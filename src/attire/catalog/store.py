@@ -1,12 +1,12 @@
-"""A catalog on disk: products, labels and photos as Parquet, with a manifest that is written last.
+"""The catalog on disk: products, labels and photos as Parquet, with a manifest that is written last.
 
-manifest.json        digests of everything below: the catalog is complete where they fit
-taxonomy.toml        the words, for people to edit (then run ingest again)
+manifest.json        digests of the other files; the catalog is complete if they match
+taxonomy.toml        the taxonomy, for people to edit (then run ingest again)
 products.parquet     id, group, category, title, images
 labels.parquet       id, key, value: one row for each stated value
 photos.parquet       name, path, sha256, width, height, ...: the readable photos
-quarantine.parquet   kind (row, photo, product), id, name, row, reason: what could not be used
-photos/              photos that came out of archives
+quarantine.parquet   kind (row, photo, product), id, name, row, reason: unusable rows, photos and products
+photos/              photos unpacked from archives
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ TABLES: dict[str, dict[str, Any]] = {
 
 
 class Manifest(BaseModel):
-    """Of a finished catalog: digests of the content, the words and each table's file, and what it was made from."""
+    """The manifest of a finished catalog: digests of the content, the taxonomy and the tables, and the source."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -73,7 +73,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One product: `labels` in the taxonomy's words, `images` the names of its readable photos."""
+    """One product: `labels` in the words of the taxonomy, `images` the names of its readable photos."""
 
     id: str
     group: str
@@ -84,9 +84,9 @@ class Product:
 
 
 class Catalog:
-    """A complete catalog, opened for reading. Products are in the order of their ids.
+    """A complete catalog, opened for reading. Products are sorted by id.
 
-    Its tables are read when they are first used, and raise `CatalogError` where ingest has written others since.
+    Tables are read on first use, which raises `CatalogError` if ingest has changed them since the catalog was opened.
     """
 
     def __init__(self, path: Path, taxonomy: Taxonomy, digest: str) -> None:
@@ -95,30 +95,30 @@ class Catalog:
 
     @classmethod
     def of(cls, catalog: Catalog | str | Path) -> Catalog:
-        """The catalog itself, or the one at that path."""
+        """Return the catalog itself, or open the one at that path."""
         return cls.open(catalog) if isinstance(catalog, str | Path) else catalog
 
     @classmethod
     def open(cls, path: str | Path) -> Catalog:
-        """Read and verify the catalog at `path`; raises `CatalogError` where it is missing, unfinished or changed."""
+        """Read and verify the catalog at `path`; raises `CatalogError` if it is missing, unfinished or changed."""
         path = Path(path)
         again = "run 'attire ingest' again"
         manifest = read_manifest(path)
         if manifest is None:
-            what = "holds no finished catalog" if path.is_dir() else "does not exist"
-            raise CatalogError(f"{path} {what}: {again} (it goes on where it stopped).")
+            fault = "holds no finished catalog" if path.is_dir() else "does not exist"
+            raise CatalogError(f"{path} {fault}: {again} (it continues where it stopped).")
         taxonomy = Taxonomy.read(path / TAXONOMY)
         if taxonomy.digest != manifest.taxonomy:
             raise CatalogError(f"{path / TAXONOMY} was edited after ingest: {again} to apply it.")
         for name in TABLES:
             file = path / f"{name}.parquet"
             if not file.is_file() or file_sha256(file) != manifest.tables.get(name):
-                raise CatalogError(f"{file} is missing or not what ingest wrote: {again}.")
+                raise CatalogError(f"{file} is missing or was changed after ingest: {again}.")
         return cls(path, taxonomy, manifest.digest)
 
     @cached_property
     def products(self) -> pl.DataFrame:
-        """A row per product: `id`, `group`, `category` (null where nobody said), `title`, `images`."""
+        """A row per product: `id`, `group`, `category` (null if unknown), `title`, `images`."""
         return self._read("products")
 
     @cached_property
@@ -133,12 +133,12 @@ class Catalog:
 
     @cached_property
     def quarantine(self) -> pl.DataFrame:
-        """What could not be used: `kind` (row, photo, product), `id`, `name`, `row`, `reason`."""
+        """Unusable rows, photos and products: `kind` (row, photo, product), `id`, `name`, `row`, `reason`."""
         return self._read("quarantine")
 
     @cached_property
     def _files(self) -> pl.DataFrame:
-        return self._read("photos", ["name", "path"])  # fingerprints are most of that table
+        return self._read("photos", ["name", "path"])  # without fingerprints, which are most of the table
 
     def _read(self, name: str, columns: list[str] | None = None) -> pl.DataFrame:
         file = self.path / f"{name}.parquet"
@@ -154,44 +154,44 @@ class Catalog:
 
     @cached_property
     def _labels_of(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        found: dict[str, dict[str, tuple[str, ...]]] = {}
+        labels_of: dict[str, dict[str, tuple[str, ...]]] = {}
         for id, key, value in self.labels.iter_rows():
-            labels = found.setdefault(id, {})
+            labels = labels_of.setdefault(id, {})
             labels[key] = (*labels.get(key, ()), value)
-        return found
+        return labels_of
 
     def rows_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """int64: the position of each id; raises `CatalogError` for an id that is not there."""
-        own, wanted = self.products["id"], pl.Series(ids, dtype=pl.String)
-        rows = own.search_sorted(wanted).to_numpy().astype(np.int64)
-        there = rows < len(own)
-        there[there] = (own.gather(rows[there]) == wanted.filter(there)).to_numpy()
-        if not there.all():
-            unknown = wanted.filter(~there)[0]
+        """int64: the row of each id in `products`; raises `CatalogError` for an unknown id."""
+        known, wanted = self.products["id"], pl.Series(ids, dtype=pl.String)
+        rows = known.search_sorted(wanted).to_numpy().astype(np.int64)
+        is_known = rows < len(known)
+        is_known[is_known] = (known.gather(rows[is_known]) == wanted.filter(is_known)).to_numpy()
+        if not is_known.all():
+            unknown = wanted.filter(~is_known)[0]
             raise CatalogError(f"{self.path} has no product '{unknown}'{did_you_mean(unknown, self.ids[:10000])}")
         return rows
 
     def targets(self) -> Targets:
-        """What is known of every product, as numpy arrays in the order of `ids`."""
+        """The labels of all products, as numpy arrays in the order of `ids`."""
         labels = self._labels_of
         return encode(self.taxonomy, self.products["category"].to_list(), [labels.get(id, {}) for id in self.ids])
 
     def photo_paths(self, rows: NDArray[np.int64] | None = None) -> list[tuple[Path, ...]]:
-        """The readable photos of the products at `rows`, or of all in the order of `ids`; empty where there is none."""
+        """The readable photos of the products at `rows`, or of all products in the order of `ids`; may be empty."""
         return [tuple(self.path / path for path in paths) for paths in self._of_photos(self._files, "path", rows)]
 
     def photo_digests(self) -> list[tuple[str, ...]]:
-        """The SHA-256 of each photo of `photo_paths`."""
+        """The SHA-256 of each photo in `photo_paths`."""
         return list(self._of_photos(self.photos, "sha256"))
 
     def _of_photos(
         self, photos: pl.DataFrame, column: str, rows: NDArray[np.int64] | None = None
     ) -> Iterator[tuple[str, ...]]:
-        """That column of each photo of each product; ingest writes `photos` in the order of their names."""
+        """The values of a column for the photos of each product. Ingest sorts `photos` by name."""
         images = self.products["images"] if rows is None else self.products["images"].gather(rows)
         names = images.explode().drop_nulls()
-        found = iter(photos[column].gather(photos["name"].search_sorted(names)).to_list())
-        return (tuple(islice(found, count)) for count in images.list.len().to_list())
+        values = iter(photos[column].gather(photos["name"].search_sorted(names)).to_list())
+        return (tuple(islice(values, count)) for count in images.list.len().to_list())
 
     def __len__(self) -> int:
         return len(self.products)
@@ -205,13 +205,13 @@ class Catalog:
 
 
 def read_manifest(path: Path) -> Manifest | None:
-    """The manifest of a finished catalog, None where there is none; raises `CatalogError` where it cannot be read."""
+    """The manifest of a finished catalog, or None if there is none; raises `CatalogError` if it cannot be read."""
     file = path / MANIFEST
     try:
-        said = read_json(file)
-        if isinstance(said, dict) and said.get("format", 1) != 1:
-            raise CatalogError(f"{path} has catalog format {said['format']!r}, expected 1: update attire.")
-        return checked(said, Manifest)
+        content = read_json(file)
+        if isinstance(content, dict) and content.get("format", 1) != 1:
+            raise CatalogError(f"{path} has catalog format {content['format']!r}, expected 1: update attire.")
+        return checked(content, Manifest)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
@@ -221,10 +221,10 @@ def read_manifest(path: Path) -> Manifest | None:
 def write_catalog(
     path: Path, taxonomy: Taxonomy, taxonomy_toml: str, tables: Mapping[str, pl.DataFrame], source: Mapping[str, Any]
 ) -> Catalog:
-    """Write a whole catalog, its manifest last, and open it. `source` records what it was made from.
+    """Write a catalog, with its manifest last, and open it. `source` records what it was made from.
 
-    Where one stood there, its manifest stays until then: it does not fit what is new, so nothing looks finished, and it
-    still says what the catalog was made from. No other process may be writing there.
+    The manifest of an existing catalog is replaced last: until then it does not match the new tables, so the catalog
+    does not look finished, and still names its source. No other process may be writing the catalog.
     """
     files = {name: path / f"{name}.parquet" for name in tables}
     for file in (*files.values(), path / TAXONOMY, path / MANIFEST):
@@ -246,7 +246,7 @@ def write_catalog(
 
 
 def _digest(taxonomy: Taxonomy, tables: Mapping[str, pl.DataFrame]) -> str:
-    """SHA-256 of the content, in the order of ids and names: not of paths."""
+    """SHA-256 of the content, in the order of ids and names, without paths."""
     content = hashlib.sha256(taxonomy.digest.encode())
     for name, columns in (
         ("products", [*TABLES["products"]]),

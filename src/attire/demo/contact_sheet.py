@@ -1,4 +1,4 @@
-"""A contact sheet: photos with what was predicted of them, coloured by whether it is right."""
+"""A contact sheet: photos with their predictions, coloured by whether they are right."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 Verdict = Literal["right", "filled", "wrong"]
 INK: dict[Verdict, str] = {"right": "#15803d", "filled": "#1d4ed8", "wrong": "#b91c1c"}
-LEGEND: dict[Verdict, str] = {"right": "right", "filled": "right, and the feed had left it empty", "wrong": "wrong"}
+LEGEND: dict[Verdict, str] = {"right": "right", "filled": "right, and empty in the feed", "wrong": "wrong"}
 CELL_PX, PHOTO_PX, LINE_PX, MARGIN = 230, (170, 210), 17, 12
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One prediction: what it says, how sure it is, and whether it is right."""
+    """One predicted value, its confidence, and whether it is right."""
 
     text: str
     confidence: float
@@ -26,14 +26,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One product: its photo and the lines below it."""
+    """One product: its photo, and the lines below it."""
 
     photo: Path
     lines: Sequence[Line]
 
 
 def contact_sheet(entries: Sequence[Entry], title: str, columns: int = 5) -> Image.Image:
-    """The entries in rows of `columns`, under a title and a legend."""
+    """Draw the entries in rows of `columns`, below a title and a legend."""
     rows = [entries[i : i + columns] for i in range(0, len(entries), columns)]
     heights = [PHOTO_PX[1] + LINE_PX * max(len(entry.lines) for entry in row) + 3 * MARGIN for row in rows]
     sheet = Image.new("RGB", (columns * CELL_PX + 2 * MARGIN, sum(heights) + 70), "white")

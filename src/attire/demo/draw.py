@@ -1,4 +1,4 @@
-"""A synthetic catalog: photos of drawn garments and a feed with the faults of a real one, and the truth beside it."""
+"""Draw a synthetic catalog: photos of garments, a feed with realistic faults, and the true labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MISSING, WRONG, RESPELT, SECOND_PHOTO, VARIANT = 0.3, 0.02, 0.03, 0.15, 0.1  # s
 
 @dataclass(frozen=True)
 class Kind:
-    """A category: how common it is, how it is drawn, and what each key that applies to it may be."""
+    """A category: its share of products, how to draw it, and the possible values of each key that applies to it."""
 
     share: float
     draw: Callable[[Canvas], None]
@@ -64,7 +64,7 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class DrawnCatalog:
-    """Where the drawn catalog lies: the feed as a shop would have it, its photos, and what is true."""
+    """The paths of the drawn catalog: the feed, the photos, and the table of true labels."""
 
     feed: Path
     photos: Path
@@ -72,41 +72,43 @@ class DrawnCatalog:
 
 
 def draw_catalog(out: Path, products: int = 700, seed: int = 0) -> DrawnCatalog:
-    """Draw `products` garments into `out`. About a third of the labels are missing and one in fifty is wrong; one
-    photo is cut off, one is not there, and one stands under two ids. Equal seeds draw equal catalogs.
+    """Draw `products` garments into `out`. Equal seeds draw equal catalogs.
+
+    About a third of the labels are missing and one in fifty is wrong. One photo is truncated, one is missing, and one
+    is used by two products.
     """
     random = np.random.default_rng(seed)
-    drawn = DrawnCatalog(out / "feed.csv", out / "photos", out / "truth.csv")
-    drawn.photos.mkdir(parents=True, exist_ok=True)
+    paths = DrawnCatalog(out / "feed.csv", out / "photos", out / "truth.csv")
+    paths.photos.mkdir(parents=True, exist_ok=True)
     feed, truth = [], []
     garment, group = _garment(random), ""
     for number in track(range(products), "drawing garments", "garments", products):
         id = f"{number:04d}"
         variant = number > 0 and random.random() < VARIANT
-        if variant:  # the garment before it, in another colour
+        if variant:  # the previous garment in another colour
             other = str(random.choice([colour for colour in COLOURS if colour != garment.values["colour"]]))
             garment = Garment(garment.category, {**garment.values, "colour": other}, garment.details)
         else:
             garment, group = _garment(random), id
         names = [f"{id}.jpg"]
         photo = _photo(garment, colour_of(garment.values["colour"], random), random)
-        photo.save(drawn.photos / names[0], quality=90)
+        photo.save(paths.photos / names[0], quality=90)
         if random.random() < SECOND_PHOTO:
             names.append(f"{id}-2.jpg")
-            _second_view(photo, random).save(drawn.photos / names[1], quality=90)
-        known = {**garment.values, "details": "|".join(sorted(garment.details)) or "none"}
+            _second_view(photo, random).save(paths.photos / names[1], quality=90)
+        labels = {**garment.values, "details": "|".join(sorted(garment.details)) or "none"}
         row = {"id": id, "group": group, "category": garment.category, "image": "|".join(names)}
         title = f"{garment.values['colour']} {garment.values['pattern']} {garment.category}".capitalize()
-        truth.append({"id": id, "category": garment.category, **known})
-        feed.append({**row, "title": title, **_as_a_shop_fills_it(garment, known, random)})
-    _plant_faults(drawn, feed)
-    for path, rows in ((drawn.feed, feed), (drawn.truth, truth)):
-        columns = ["id", *([] if path == drawn.truth else ["group"]), "category", "image", "title", *KEYS]
+        truth.append({"id": id, "category": garment.category, **labels})
+        feed.append({**row, "title": title, **_corrupt_labels(garment, labels, random)})
+    _damage_photos(paths, feed)
+    for path, rows in ((paths.feed, feed), (paths.truth, truth)):
+        columns = ["id", *([] if path == paths.truth else ["group"]), "category", "image", "title", *KEYS]
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [name for name in columns if any(name in row for row in rows)], restval="")
             writer.writeheader()
             writer.writerows(rows)
-    return drawn
+    return paths
 
 
 def _garment(random: np.random.Generator) -> Garment:
@@ -129,25 +131,25 @@ def _photo(garment: Garment, colour: RGB, random: np.random.Generator) -> Image.
 
 
 def _second_view(photo: Image.Image, random: np.random.Generator) -> Image.Image:
-    """The garment from a little nearer, turned around."""
+    """A slightly closer, mirrored photo of the garment."""
     zoom = random.uniform(0.86, 0.94)
     return ImageOps.mirror(ImageOps.fit(ImageOps.crop(photo, int(PHOTO_PX[0] * (1 - zoom) / 2)), PHOTO_PX))
 
 
-def _as_a_shop_fills_it(garment: Garment, known: dict[str, str], random: np.random.Generator) -> dict[str, str]:
-    """The labels with holes, mistakes and other spellings."""
-    filled = {}
-    for key, value in known.items():
+def _corrupt_labels(garment: Garment, labels: dict[str, str], random: np.random.Generator) -> dict[str, str]:
+    """The labels with missing values, mistakes and other spellings."""
+    cells = {}
+    for key, value in labels.items():
         chance = random.random()
         if chance < MISSING:
-            filled[key] = ""
+            cells[key] = ""
         elif chance < MISSING + WRONG and (others := _other_values(garment, key, value)):
-            filled[key] = str(random.choice(others))
+            cells[key] = str(random.choice(others))
         elif chance < MISSING + WRONG + RESPELT:
-            filled[key] = value.upper().replace(" ", "-")
+            cells[key] = value.upper().replace(" ", "-")
         else:
-            filled[key] = value
-    return filled
+            cells[key] = value
+    return cells
 
 
 def _other_values(garment: Garment, key: str, value: str) -> list[str]:
@@ -155,9 +157,9 @@ def _other_values(garment: Garment, key: str, value: str) -> list[str]:
     return [other for other in everywhere.get(key, KINDS[garment.category].values.get(key, ())) if other != value]
 
 
-def _plant_faults(drawn: DrawnCatalog, feed: list[dict[str, str]]) -> None:
-    """What every real catalog has: a photo cut off, a photo that is not there, a photo under two ids."""
-    cut, missing, copied, copy = (drawn.photos / f"{feed[len(feed) * n // 5]['id']}.jpg" for n in (1, 2, 3, 4))
-    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+def _damage_photos(paths: DrawnCatalog, feed: list[dict[str, str]]) -> None:
+    """Truncate one photo, remove one, and overwrite one with a copy of another."""
+    truncated, missing, original, copy = (paths.photos / f"{feed[len(feed) * n // 5]['id']}.jpg" for n in (1, 2, 3, 4))
+    truncated.write_bytes(truncated.read_bytes()[: truncated.stat().st_size // 2])
     missing.unlink()
-    copy.write_bytes(copied.read_bytes())
+    copy.write_bytes(original.read_bytes())

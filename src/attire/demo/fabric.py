@@ -1,4 +1,4 @@
-"""Cloth: a base colour with variation, a pattern, and the light and folds of a piece that hangs."""
+"""Draw fabric: a base colour with variation, a pattern, and the shading and folds of hanging cloth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 RGB = tuple[int, int, int]
-# Hue in degrees, saturation and lightness of each colour family; far enough apart to be told apart when varied.
+# Hue in degrees, saturation and lightness of each colour family, distinguishable even with variation.
 COLOURS: dict[str, tuple[float, float, float]] = {
     "black": (230, 0.05, 0.14),
     "white": (40, 0.10, 0.93),
@@ -25,7 +25,7 @@ PATTERNS = ("solid", "striped", "checked", "dotted")
 
 
 def colour_of(family: str, random: np.random.Generator) -> RGB:
-    """One colour of the family."""
+    """A random colour of the family."""
     hue, saturation, lightness = COLOURS[family]
     hue += random.uniform(-6, 6)
     lightness = float(np.clip(lightness + random.uniform(-0.035, 0.035), 0.04, 0.96))
@@ -34,7 +34,7 @@ def colour_of(family: str, random: np.random.Generator) -> RGB:
 
 
 def darker(colour: RGB, factor: float) -> RGB:
-    """The colour with its light multiplied by `factor`."""
+    """The colour with its brightness multiplied by `factor`."""
     red, green, blue = (int(np.clip(channel * factor, 0, 255)) for channel in colour)
     return red, green, blue
 

@@ -1,6 +1,6 @@
-"""Garments drawn by code: each category is a silhouette in fabric, with seams, openings and details on top.
+"""Draw garments: each category is a silhouette in fabric, with seams, closures and details on top.
 
-Coordinates are in a frame 100 wide and 130 high, origin at the top left, before a garment is scaled and moved.
+Coordinates are in a frame 100 wide and 130 high, with the origin at the top left, before a garment is scaled and moved.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HEMS = {"short": 0.0, "knee length": 0.5, "long": 1.0}
 
 @dataclass(frozen=True)
 class Garment:
-    """What is to be seen: the truth that labels are taken from. Keys that do not apply to `category` are absent."""
+    """The garment to draw, with its true labels. Keys that do not apply to `category` are absent."""
 
     category: str
     values: dict[str, str]
@@ -29,7 +29,7 @@ class Garment:
 
 
 class Canvas:
-    """A white photo at several times its final size, on which a garment is put together."""
+    """A white photo at several times its final size, on which a garment is drawn."""
 
     def __init__(self, size_px: tuple[int, int], colour: RGB, garment: Garment, random: np.random.Generator) -> None:
         """`size_px`: width and height of the canvas."""
@@ -44,11 +44,11 @@ class Canvas:
         self.origin = room / 2 + random.uniform(-0.02, 0.02, 2) * size_px
 
     def points(self, points: Sequence[Point]) -> list[Point]:
-        """From the garment's frame to pixels."""
+        """Convert points from the garment's frame to pixels."""
         return [(float(x), float(y)) for x, y in np.asarray(points, dtype=float) * self.scale + self.origin]
 
     def panel(self, points: Sequence[Point]) -> None:
-        """A piece of fabric with soft edges, shaded as if it hung."""
+        """Draw a piece of hanging fabric with soft edges and shading."""
         mask = Image.new("L", self.image.size, 0)
         ImageDraw.Draw(mask).polygon(self.points(points), fill=255)
         mask = mask.filter(ImageFilter.GaussianBlur(self.unit * 0.7)).point([0] * 100 + [255] * 156)
@@ -59,16 +59,16 @@ class Canvas:
         self.image.paste(self.ink, mask=edge.point([min(255, v * 2) for v in range(256)]))
 
     def fill(self, points: Sequence[Point], colour: RGB) -> None:
-        """A flat shape with an outline."""
+        """Draw a flat shape with an outline."""
         ImageDraw.Draw(self.image).polygon(self.points(points), fill=colour, outline=self.ink, width=self.stroke(0.5))
 
     def line(self, points: Sequence[Point], width: float = 0.6, colour: RGB | None = None) -> None:
-        """A seam through `points`."""
+        """Draw a seam through `points`."""
         draw = ImageDraw.Draw(self.image)
         draw.line(self.points(points), fill=colour or self.ink, width=self.stroke(width), joint="curve")
 
     def dot(self, x: float, y: float, radius: float, colour: RGB) -> None:
-        """A button, an eyelet."""
+        """Draw a button or eyelet."""
         (left, top), (right, bottom) = self.points([(x - radius, y - radius), (x + radius, y + radius)])
         outline = darker(colour, 0.5)
         ImageDraw.Draw(self.image).ellipse(
@@ -76,12 +76,12 @@ class Canvas:
         )
 
     def stroke(self, width: float) -> int:
-        """A width in the garment's frame, in whole pixels."""
+        """Convert a width from the garment's frame to whole pixels."""
         return max(1, round(width * self.unit))
 
 
 def draw_top(canvas: Canvas, *, hem: float, flare: float) -> None:
-    """T-shirts, shirts, jackets and the upper part of dresses: torso and sleeves, then neck, closure and details."""
+    """Draw a T-shirt, shirt, jacket or the top of a dress: torso and sleeves, then neck, closure and details."""
     values, details = canvas.garment.values, canvas.garment.details
     waist = 30 - (4 if canvas.garment.category == "dress" else 0)
     if "hood" in details:
@@ -109,13 +109,13 @@ def draw_top(canvas: Canvas, *, hem: float, flare: float) -> None:
 
 
 def draw_dress(canvas: Canvas) -> None:
-    """A top that widens below the waist."""
+    """Draw a top that widens below the waist."""
     draw_top(canvas, hem=86 + 40 * HEMS[canvas.garment.values["length"]], flare=canvas.random.uniform(9, 14))
     canvas.line([(27, 63), (50, 64.5), (73, 63)], 0.5)
 
 
 def draw_trousers(canvas: Canvas) -> None:
-    """Two legs from one waistband."""
+    """Draw two legs and a waistband."""
     hem = 58 + 66 * HEMS[canvas.garment.values["length"]]
     narrow = canvas.random.uniform(0, 4)
     for side in (-1, 1):
@@ -131,7 +131,7 @@ def draw_trousers(canvas: Canvas) -> None:
 
 
 def draw_skirt(canvas: Canvas) -> None:
-    """A waistband and a fall of fabric."""
+    """Draw a waistband and the skirt below it."""
     hem, flare = 50 + 72 * HEMS[canvas.garment.values["length"]], canvas.random.uniform(8, 16)
     canvas.panel([(34, 12), (66, 12), (70 + flare, hem), (50, hem + 2), (30 - flare, hem)])
     canvas.panel([(34, 7), (66, 7), (67, 14), (33, 14)])
@@ -145,7 +145,7 @@ def draw_skirt(canvas: Canvas) -> None:
 
 
 def _sleeve(reach: float) -> list[Point]:
-    """From the left shoulder, `reach` of the arm's length."""
+    """A left sleeve; `reach` is its share of the arm's length."""
     x, y = 27 - 15 * reach, 24 + 56 * reach
     return [(37, 12.5), (26, 17), (x - 1, y - 3), (x + 8 - 2 * reach, y + 1), (31, 38)]
 

@@ -1,4 +1,4 @@
-"""The whole job on a drawn catalog: draw, ingest, split, train, evaluate, predict, and look at what came of it."""
+"""The demo, on a synthetic catalog: draw, ingest, split, train, evaluate, predict, and compare with the true labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from attire.taxonomy import SEPARATOR
 from attire.training.run import train
 
 SEED = 7
-# Drawings are simple, so a small network learns them from nothing; what a real catalog needs is the recipe itself.
+# Drawings are simple, so a small network can learn them from scratch. For a real catalog, use a recipe as it is.
 SETTINGS = {
     "backbone": "resnet10t",
     "pooling": "last",
@@ -35,7 +35,7 @@ SETTINGS = {
     "dropout": 0.1,
     "ema_decay": 0.98,
 }
-PRECISION = 0.9  # of what is filled: one label of twenty in the feed is wrong, so 0.95 could hardly be measured
+PRECISION = 0.9  # of filled fields; too many labels of the feed are wrong to measure 0.95
 SHOWN = 15  # products on the contact sheet
 
 Words = Mapping[str, Mapping[str, str]]  # product -> key -> word
@@ -43,7 +43,10 @@ Words = Mapping[str, Mapping[str, str]]  # product -> key -> word
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What the demo made and found. `filled` fields were empty in the feed; `filled_right` agree with the truth."""
+    """Files and results of the demo.
+
+    Of the `empty` fields of the feed, `filled` were filled, and `filled_right` of these agree with the truth.
+    """
 
     feed: Path
     catalog: Path
@@ -59,12 +62,12 @@ class Demo:
 
 
 def run_demo(out: Path, *, products: int = 700, epochs: int = 24, step: Callable[[str], None] = lambda _: None) -> Demo:
-    """Run everything in `out`, from the drawing to the report; `step` is told what comes next."""
-    step(f"Drawing a catalog of {products} garments, with the faults of a real feed")
+    """Run all steps in `out`, from the drawings to the report; `step` is called with a description of each step."""
+    step(f"Drawing a catalog of {products} garments, with realistic faults")
     drawn = draw_catalog(out / "shop", products, SEED)
-    step("attire ingest: read, open photos, tie duplicates, draft the taxonomy")
+    step("attire ingest: read the feed, open photos, group duplicates, draft a taxonomy")
     catalog = ingest(drawn.feed, drawn.photos, out / "catalog", replace=True)
-    step("attire split: 25% to val, no group on two sides")
+    step("attire split: 25% to val, groups stay together")
     splits = split(catalog, val=0.25, seed=SEED)
     step("attire train: the recipe 'base' with a small backbone, from random weights")
     stages = {
@@ -79,17 +82,17 @@ def run_demo(out: Path, *, products: int = 700, epochs: int = 24, step: Callable
         weights="none",
         resume=True,
     )
-    step("attire evaluate: on val, beside two baselines that see no photo")
+    step("attire evaluate: on val, compared with two baselines that see no photo")
     scores = evaluate(bundle, catalog, "val", out=out / "report")
     step("attire predict: every product of the catalog")
     predictions = predict(bundle, catalog.path, out / "predictions.csv", precision=PRECISION, overwrite=True).out
-    said, truth, stated = _read(predictions), _read(drawn.truth), _stated(catalog)
-    chosen = np.random.default_rng(SEED).permutation([id for id in splits.val if said[id]["category"]])[:SHOWN]
-    entries = [_entry(catalog, id, said[id], truth[id], stated[id]) for id in chosen.tolist()]
+    predicted, truth, stated = _read(predictions), _read(drawn.truth), _stated_keys(catalog)
+    chosen = np.random.default_rng(SEED).permutation([id for id in splits.val if predicted[id]["category"]])[:SHOWN]
+    entries = [_entry(catalog, id, predicted[id], truth[id], stated[id]) for id in chosen.tolist()]
     sheet = out / "contact-sheet.png"
-    contact_sheet(entries, f"What attire says of {len(entries)} products that it has not seen").save(sheet)
+    contact_sheet(entries, f"Predictions for {len(entries)} products that were not used in training").save(sheet)
     empty = [(id, key) for id, words in truth.items() for key, word in words.items() if word and key not in stated[id]]
-    filled = [(id, key) for id, key in empty if said[id][key]]
+    filled = [(id, key) for id, key in empty if predicted[id][key]]
     return Demo(
         drawn.feed,
         out / "catalog",
@@ -101,30 +104,30 @@ def run_demo(out: Path, *, products: int = 700, epochs: int = 24, step: Callable
         quarantined=len(catalog.quarantine.filter(kind="photo")),
         empty=len(empty),
         filled=len(filled),
-        filled_right=sum(said[id][key] == truth[id][key] for id, key in filled),
+        filled_right=sum(predicted[id][key] == truth[id][key] for id, key in filled),
     )
 
 
 def _read(table: Path) -> Words:
-    """A CSV by product id, every cell a word."""
+    """Read a CSV as product id -> column -> cell."""
     rows = read_csv(table).fill_null("").iter_rows(named=True)
     return {row["id"]: {name: word for name, word in row.items() if name != "id"} for row in rows}
 
 
-def _stated(catalog: Catalog) -> dict[str, set[str]]:
-    """The keys that the feed filled, right or wrong, of each product."""
+def _stated_keys(catalog: Catalog) -> dict[str, set[str]]:
+    """The keys that the feed states for each product, right or wrong."""
     stated: dict[str, set[str]] = {id: {"category"} for id in catalog.ids}
     for id, key in catalog.labels.select("id", "key").iter_rows():
         stated[id].add(key)
     return stated
 
 
-def _entry(catalog: Catalog, id: str, said: Mapping[str, str], truth: Mapping[str, str], stated: set[str]) -> Entry:
+def _entry(catalog: Catalog, id: str, cells: Mapping[str, str], truth: Mapping[str, str], stated: set[str]) -> Entry:
     lines = []
     for key in ("category", *catalog.taxonomy.keys):
-        if said[key]:
-            verdict: Verdict = "wrong" if said[key] != truth[key] else "right" if key in stated else "filled"
-            sure = said["category_confidence" if key == "category" else f"{key}__confidence"]
-            text = said[key] if key == "category" else f"{key}: {said[key].replace(SEPARATOR, ', ')}"
-            lines.append(Line(text, float(sure), verdict))
+        if cells[key]:
+            verdict: Verdict = "wrong" if cells[key] != truth[key] else "right" if key in stated else "filled"
+            confidence = cells["category_confidence" if key == "category" else f"{key}__confidence"]
+            text = cells[key] if key == "category" else f"{key}: {cells[key].replace(SEPARATOR, ', ')}"
+            lines.append(Line(text, float(confidence), verdict))
     return Entry(catalog.photo_paths(catalog.rows_of([id]))[0][0], lines)

@@ -1,1 +1,1 @@
-"""Where photos come from: folders, archives and addresses are listed, opened and checked here, and nowhere else."""
+"""Find, open and check photos in folders, in archives and at addresses."""

@@ -1,6 +1,6 @@
-"""Opening tar and zip archives, from disk or from an address: the only place that does.
+"""Read tar and zip archives, from disk or from an address.
 
-Photos and sidecars come one after the other, each held to a size. Damage is never taken for the end of an archive.
+Photos and sidecars are read one at a time, each up to a size limit. Damage is never mistaken for the end of an archive.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from attire.photos.folder import is_photo, open_regular, text_of
 from attire.photos.remote import ATTEMPTS, CHUNK, MAX_BYTES, WAIT_S, Remote, is_url
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
-SIDECAR_BYTES = 2**20  # a larger sidecar is a sample's other data
-HEADER_BYTES = 2**20  # of the name and other facts of one member: what is larger would be held in memory
+SIDECAR_BYTES = 2**20  # a larger sidecar is other data of a sample
+HEADER_BYTES = 2**20  # limit for extended headers (long names), which are held in memory
 DECOMPRESSORS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 DAMAGE = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError)
 UNREADABLE = (*DAMAGE, zipfile.BadZipFile, struct.error, RuntimeError)  # RuntimeError: encrypted, unknown compression
@@ -41,54 +41,54 @@ SPECIAL = (
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in an archive: its bytes, or the reason why they cannot be used."""
+    """A file in an archive. `content` is its bytes, or a message that says why it cannot be used."""
 
     name: str
     content: bytes | str
 
     def read(self) -> bytes:
-        """Its bytes; raises `PhotoError` with the reason where there are none."""
+        """Return the bytes; raises `PhotoError` if the file cannot be used."""
         if isinstance(self.content, str):
             raise PhotoError(self.content)
         return self.content
 
 
 def is_archive(source: str | Path) -> bool:
-    """Whether the name is an archive's."""
+    """Whether the name has the suffix of an archive."""
     return str(source).split("?")[0].lower().endswith(SUFFIXES)
 
 
 def looks_like_archive(file: Path) -> bool:
-    """Whether the name or the content is an archive's."""
+    """Whether the suffix or the content is that of an archive."""
     if is_archive(file):
         return True
-    with open_regular(file) as opened:
-        head = opened.read(512)
+    with open_regular(file) as stream:
+        head = stream.read(512)
     return head.startswith((*DECOMPRESSORS, b"PK")) or head[257:262] == b"ustar" or zipfile.is_zipfile(file)
 
 
 def members(archive: str, scratch: Path, remote: Remote) -> Iterator[Member]:
-    """Photos and small other files in the order of the archive; hidden files are left out.
+    """Yield photos and small other files in the order of the archive, without hidden files.
 
-    A remote zip is fetched to `scratch` first, for its table of contents is at its end. A remote tar that breaks off is
-    opened again, and what was read is passed over. What is wrong with one member is said in its place; raises
-    `CatalogError` with the byte (of the tar, as unpacked) where the archive itself is damaged.
+    A remote zip is downloaded to `scratch` first, because its table of contents is at its end. If a remote tar ends
+    early, it is opened again, and the members already read are skipped. A member that cannot be used is yielded with
+    the reason. Raises `CatalogError` if the archive itself is damaged, with the byte (in the decompressed tar).
     """
     if is_url(archive):
         if archive.split("?")[0].lower().endswith(".zip"):
-            fetched = remote.fetch(archive, scratch)
-            yield from _of_zip(archive, fetched)
-            fetched.unlink()
+            copy = remote.fetch(archive, scratch)
+            yield from _read_zip(archive, copy)
+            copy.unlink()
         else:
-            yield from _of_remote_tar(archive, remote)
+            yield from _read_remote_tar(archive, remote)
     elif _is_zip(Path(archive)):
-        yield from _of_zip(archive, Path(archive))
+        yield from _read_zip(archive, Path(archive))
     else:
         try:
             with _open(Path(archive)) as file:
-                yield from _of_tar(file)
+                yield from _read_tar(file)
         except DAMAGE as error:
-            raise CatalogError(f"{archive} is damaged: {error}. Fetch the archive again.") from None
+            raise CatalogError(f"{archive} is damaged: {error}. Download the archive again.") from None
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -105,37 +105,39 @@ def _is_zip(path: Path) -> bool:
         return file.read(2) == b"PK" or zipfile.is_zipfile(file)
 
 
-def _of_remote_tar(archive: str, remote: Remote) -> Iterator[Member]:
+def _read_remote_tar(archive: str, remote: Remote) -> Iterator[Member]:
     done = 0
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with closing(remote.open(archive)) as file:
-                for member in islice(_of_tar(file), done, None):
+                for member in islice(_read_tar(file), done, None):
                     yield member
                     done += 1
             return
         except FileNotFoundError:
             raise CatalogError(f"{archive} does not exist.") from None
-        except Exception as error:  # each service has exceptions of its own
+        except Exception as error:  # each service raises its own exceptions
             fault = error
         time.sleep(WAIT_S * attempt)
-    raise CatalogError(f"{archive} breaks off: {fault}. Call again, and it goes on from there; or fetch it again.")
+    raise CatalogError(
+        f"{archive} cannot be read completely: {fault}. Run the command again to continue, or replace the archive."
+    )
 
 
 class _Header(tarfile.TarInfo):
-    """A tar's header, damage to which is an error; `tarfile` takes it for the end after the first member."""
+    """A tar header that raises on damage; after the first member, `tarfile` takes damage for the end of the archive."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
-        at = tar.fileobj.tell()
+        position = tar.fileobj.tell()
         try:
             return super().fromtarfile(tar)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-            raise  # the end mark, as it should be
+            raise  # the regular end-of-archive marker
         except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
-            raise tarfile.ReadError(f"it ends at byte {at:,} without an end mark, so its end is missing") from None
+            raise tarfile.ReadError(f"it ends at byte {position:,} without an end marker, so data is missing") from None
         except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"the header at byte {at:,} is wrong ({error})") from None
+            raise tarfile.ReadError(f"the header at byte {position:,} is invalid ({error})") from None
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -145,11 +147,11 @@ class _Header(tarfile.TarInfo):
         return header
 
 
-def _of_tar(file: IO[bytes]) -> Iterator[Member]:
+def _read_tar(file: IO[bytes]) -> Iterator[Member]:
     content = _decompressed(file)
     with tarfile.open(fileobj=content, mode="r|", bufsize=CHUNK, tarinfo=_Header) as tar:
         while header := tar.next():
-            tar.members.clear()  # type: ignore[attr-defined]  # it would keep each header until the end
+            tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep all headers in memory
             name = text_of(header.name.removeprefix("./"))
             if header.isdir() or _is_hidden(name):
                 continue
@@ -163,27 +165,27 @@ def _of_tar(file: IO[bytes]) -> Iterator[Member]:
                 yield Member(name, tar.extractfile(header).read())  # type: ignore[union-attr]
             except tarfile.ReadError:
                 raise tarfile.ReadError(f"{name}, from byte {header.offset_data:,}, is cut off") from None
-        _check_rest(tar.fileobj)  # type: ignore[arg-type]
+        _check_padding(tar.fileobj)  # type: ignore[arg-type]
 
 
-def _check_rest(rest: IO[bytes]) -> None:
-    """Raise unless zeros follow the end mark. To read on also makes a decompressor look at its checksum."""
-    while more := rest.read(CHUNK):
-        if more.count(0) < len(more):
+def _check_padding(file: IO[bytes]) -> None:
+    """Raise unless only zeros follow the end marker. Reading to the end also verifies a decompressor's checksum."""
+    while padding := file.read(CHUNK):
+        if padding.count(0) < len(padding):
             raise tarfile.ReadError(
-                f"more follows the end mark, before byte {rest.tell():,}: a part was lost, or archives were joined"
+                f"data follows the end marker, before byte {file.tell():,}: data was zeroed, or archives were joined"
             )
 
 
 def _decompressed(file: IO[bytes]) -> IO[bytes]:
-    """What the file holds, by its first bytes: `tarfile`'s own streams do not look at a gzip's checksum."""
+    """Open the decompressed content, by the first bytes; `tarfile`'s own streams do not verify a gzip's checksum."""
     head = file.read(6)
-    whole: Any = _Joined(head, file)
-    return next((made(whole) for magic, made in DECOMPRESSORS.items() if head.startswith(magic)), whole)
+    content: Any = _Joined(head, file)
+    return next((opener(content) for magic, opener in DECOMPRESSORS.items() if head.startswith(magic)), content)
 
 
 class _Joined:
-    """A file whose first bytes were read already; it can only be read on."""
+    """A sequential reader of a file whose first bytes (`head`) were already read."""
 
     def __init__(self, head: bytes, file: IO[bytes]) -> None:
         self.head, self.file = head, file
@@ -196,12 +198,12 @@ class _Joined:
         return head
 
 
-def _of_zip(archive: str, path: Path) -> Iterator[Member]:
+def _read_zip(archive: str, path: Path) -> Iterator[Member]:
     try:
         file = zipfile.ZipFile(path)
     except UNREADABLE as error:
         raise CatalogError(
-            f"{archive} is damaged: the table of contents at its end cannot be read ({error}). Fetch the archive again."
+            f"{archive} is damaged: the table of contents at its end cannot be read ({error}). Download it again."
         ) from None
     with file:
         for entry in file.infolist():

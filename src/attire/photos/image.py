@@ -1,4 +1,4 @@
-"""Opening a product photo, whatever its format and faults, as an upright RGB image; or saying why it cannot be used."""
+"""Open product photos of any supported format as upright RGB images, with clear errors."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from attire.errors import PhotoError
 from attire.photos.folder import read_file
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-MAX_PIXELS = 100_000_000  # decoded at once: 300 MB of RGB
-MAX_SCANS = 20  # of a JPEG of so many pixels; of a smaller one more. A usual progressive one has 10
-ORIENTATION, SIDEWAYS = 0x0112, 5  # the EXIF tag; from this value on, width and height are swapped
+MAX_PIXELS = 100_000_000  # per photo: 300 MB of RGB
+MAX_SCANS = 20  # in a JPEG of MAX_PIXELS; smaller ones may have more. A usual progressive JPEG has 10
+ORIENTATION, SIDEWAYS = 0x0112, 5  # the EXIF tag, and the first value that swaps width and height
 
 
 def open_photo(source: Path | bytes, target_px: tuple[int, int] | None = None) -> Image.Image:
-    """The photo, fully decoded: RGB, upright by its EXIF, transparency on white, the first frame of an animation.
+    """Decode a photo: RGB, upright by its EXIF, transparency on white, the first frame of an animation.
 
-    `target_px` (height, width) lets a JPEG decode at a reduced scale, never below that size.
-    Raises `PhotoError` with the reason alone.
+    `target_px` (height, width) lets a JPEG decode at a reduced scale, but not below that size.
+    Raises `PhotoError` with the reason, without the photo's name.
     """
     content = source if isinstance(source, bytes) else read_file(source)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of sizes and EXIF that are judged here
+            warnings.simplefilter("ignore")  # Pillow warns about sizes and EXIF, which are checked here
             with Image.open(io.BytesIO(content), formats=FORMATS) as photo:
                 _check_scans(photo, content)
                 return _decode(photo, target_px)
@@ -36,15 +36,15 @@ def open_photo(source: Path | bytes, target_px: tuple[int, int] | None = None) -
     except Image.DecompressionBombError:
         raise PhotoError(f"too large: more than {MAX_PIXELS / 1e6:.0f} megapixels") from None
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
-        # Pillow says "image file is truncated", "broken data stream", "Truncated File Read", by format.
-        cut = any(word in str(error).lower() for word in ("truncated", "broken data", "unexpected end"))
-        raise PhotoError("truncated: the file ends too early" if cut else f"damaged: {error}") from None
+        # Depending on the format, Pillow says "image file is truncated", "broken data stream", "Truncated File Read".
+        truncated = any(word in str(error).lower() for word in ("truncated", "broken data", "unexpected end"))
+        raise PhotoError("truncated: the file ends too early" if truncated else f"damaged: {error}") from None
 
 
 def _check_scans(photo: Image.Image, content: bytes) -> None:
-    """Refuse a JPEG whose decoding takes minutes: each scan is a pass over all pixels, for as little as 20 bytes."""
+    """Reject a JPEG that takes minutes to decode: each scan is a pass over all pixels, for as little as 20 bytes."""
     if photo.format in ("JPEG", "MPO"):
-        # Elsewhere than at the start of a scan these two bytes stand only in a thumbnail, which has few.
+        # Apart from scans, the marker occurs only in the few scans of an embedded thumbnail.
         scans = content.count(b"\xff\xda")
         if scans * photo.width * photo.height > MAX_SCANS * MAX_PIXELS:
             raise PhotoError(f"too slow to decode: {photo.width:,} x {photo.height:,} px in {scans:,} scans")
@@ -66,7 +66,7 @@ def _upright(photo: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(photo)
     except (OSError, ValueError, SyntaxError, KeyError, TypeError, ZeroDivisionError):
-        return photo  # an EXIF block that cannot be read says nothing about the orientation
+        return photo  # an unreadable EXIF block says nothing about the orientation
 
 
 def _rgb(photo: Image.Image) -> Image.Image:
@@ -80,12 +80,12 @@ def _rgb(photo: Image.Image) -> Image.Image:
 
 
 def _from_deep(photo: Image.Image) -> Image.Image:
-    """16-bit integers keep their scale; floats and 32-bit integers have none, so they are stretched to theirs."""
+    """Convert high bit depths: 16-bit integers keep their scale; floats and 32-bit integers are stretched."""
     if photo.mode.startswith("I;16"):
-        whole = np.asarray(photo).astype(np.uint32)
-        whole += 128  # to round
-        whole //= 257
-        return Image.fromarray(whole.astype(np.uint8)).convert("RGB")
+        levels = np.asarray(photo).astype(np.uint32)
+        levels += 128  # to round
+        levels //= 257
+        return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
     values = np.asarray(photo, dtype=np.float64)
     if photo.mode == "I" and values.min() >= 0 and 255 < values.max() < 65536:
         low, high = 0.0, 65535.0
@@ -104,7 +104,7 @@ def _unidentified(content: bytes) -> str:
 
 
 def photo_header(content: bytes) -> tuple[str, int, int]:
-    """(format, width, height in px, upright) of a photo that `open_photo` can open, without decoding it."""
+    """(format, width, height in px when upright) of a photo that `open_photo` can open, without decoding it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(content), formats=FORMATS) as photo:

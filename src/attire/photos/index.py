@@ -1,4 +1,4 @@
-"""Finding photos by the name that a feed gives them, in folders and archives."""
+"""Find photos in folders and archives by the names used in a feed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from attire.photos.folder import is_photo, photos_below
 from attire.photos.remote import Remote
 from attire.progress import track
 
-BLOCK = 10_000  # photos that are objects at once
+BLOCK = 10_000  # photos held as Python objects at once
 UNPACKED = re.compile("[0-9a-f]{64}")  # the name of an unpacked photo, without its suffix
-BOMB_BYTES, BOMB_RATIO = 2**30, 100  # photos are compressed already, so an archive makes them little smaller
+BOMB_BYTES, BOMB_RATIO = 2**30, 100  # photos are already compressed, so an archive hardly makes them smaller
 
 
 class Listed(NamedTuple):
-    """A photo of a source: its path within the source, with slashes; and its file, or why there is none."""
+    """A photo in a source: its path within the source, with slashes, and its file, or None and the fault."""
 
     name: str
     file: Path | None
@@ -35,28 +35,28 @@ class Listed(NamedTuple):
 
 
 class PhotoIndex:
-    """Photos by name. Raises `PhotoError` for a name that leads nowhere or to several photos."""
+    """Photos by name. Raises `PhotoError` for a name that matches no photo or several photos."""
 
     def __init__(self, sources: Iterable[tuple[str, Iterable[Listed]]]) -> None:
         """`sources`: the path of each folder or archive, and its photos.
 
-        They are held as arrays of text, and hashes of base names: a dictionary would take ten times as much.
+        Stored as arrays of text and hashes of base names, because a dictionary would take ten times the memory.
         """
         self._sources: list[PurePosixPath] = []
         blocks: list[np.ndarray[Any, Any]] = [np.empty((0, 3), StringDType())]
-        ends, of_source = array("q"), array("i")
+        name_hashes, source_of = array("q"), array("i")
         for number, (source, listed) in enumerate(sources):
             self._sources.append(PurePosixPath(source))
             photos = iter(listed)
             while block := [(name, str(file or ""), fault) for name, file, fault in islice(photos, BLOCK)]:
                 blocks.append(np.array(block, StringDType()))
-                of_source.extend([number] * len(block))
+                source_of.extend([number] * len(block))
                 for name, *_ in block:
-                    ends.extend(map(hash, _ends(name)))
+                    name_hashes.extend(map(hash, _base_names(name)))
         self._photos = np.concatenate(blocks)
-        self._of_source = np.frombuffer(of_source, np.int32)
-        hashes = np.frombuffer(ends, np.int64)
-        self._order = hashes.argsort(kind="stable").astype(np.int32)  # of 2n ends, two of each photo
+        self._source_of = np.frombuffer(source_of, np.int32)
+        hashes = np.frombuffer(name_hashes, np.int64)
+        self._order = hashes.argsort(kind="stable").astype(np.int32)  # 2n hashes, two per photo
         self._hashes = hashes[self._order]
 
     def __len__(self) -> int:
@@ -66,55 +66,57 @@ class PhotoIndex:
         return ((name, Path(file)) for name, file, fault in self._photos if not fault)
 
     def __getitem__(self, name: str) -> Path:
-        """The photo of that path; the suffix may be left out, and so may folders that both paths start with.
+        """The photo with the given path; the suffix and leading folders may be omitted.
 
-        A feed's path that is longer than the photo's within its source, or shorter, has to agree as far as both go.
+        The paths are compared from the end, and must agree over the length of the shorter one.
         """
         wanted = PurePosixPath(name.replace("\\", "/"))
-        ending = self._ending(wanted.name)
-        found = {row: agreed for row in ending if (agreed := self._agreement(wanted, row))}
-        if not found:
-            others = f": {self._shown(ending[0])} is in another folder" if ending else ""
-            raise PhotoError(f"not found in --images{others}")
-        best = [row for row, agreed in found.items() if agreed == max(found.values())]
+        candidates = self._with_base_name(wanted.name)
+        matches = {row: score for row in candidates if (score := self._agreement(wanted, row))}
+        if not matches:
+            hint = f": {self._display_path(candidates[0])} is in another folder" if candidates else ""
+            raise PhotoError(f"not found in --images{hint}")
+        best = [row for row, score in matches.items() if score == max(matches.values())]
         if len({(file, fault) for _, file, fault in self._photos[best]}) > 1:
-            names = ", ".join(sorted(self._shown(row) for row in best)[:3])
+            names = ", ".join(sorted(self._display_path(row) for row in best)[:3])
             raise PhotoError(f"{len(best)} photos have this name ({names}): give more of the path in the feed")
         _, file, fault = self._photos[best[0]]
         if fault:
             raise PhotoError(fault)
         return Path(file)
 
-    def _ending(self, end: str) -> list[int]:
-        """The photos with that base name, or if there is none, those that have it without their suffix, in order."""
-        wanted = hash(end)
+    def _with_base_name(self, base_name: str) -> list[int]:
+        """The photos with this base name, or if there are none, those with this base name without suffix, in order."""
+        wanted = hash(base_name)
         rows: list[int] = []
-        for at in range(int(self._hashes.searchsorted(wanted)), len(self._hashes)):
-            if self._hashes[at] != wanted:
+        for position in range(int(self._hashes.searchsorted(wanted)), len(self._hashes)):
+            if self._hashes[position] != wanted:
                 break
-            rows.append(int(self._order[at]) // 2)
-        bases = [(_ends(self._photos[row, 0]), row) for row in dict.fromkeys(rows)]
-        return [row for ends, row in bases if ends[0] == end] or [row for ends, row in bases if ends[1] == end]
+            rows.append(int(self._order[position]) // 2)
+        names = [(*_base_names(self._photos[row, 0]), row) for row in dict.fromkeys(rows)]
+        return [row for full, _, row in names if full == base_name] or [
+            row for _, stem, row in names if stem == base_name
+        ]
 
     def _agreement(self, wanted: PurePosixPath, row: int) -> int:
-        """How many parts of the paths agree, from the end; 0 where a folder differs that both have."""
-        within = PurePosixPath(self._photos[row, 0]).parts
-        whole = (*self._sources[self._of_source[row]].parts, *within)
-        pairs = zip(reversed(wanted.parts[:-1]), reversed(whole[:-1]), strict=False)
-        agreed = 1
+        """How many path components agree, from the end; 0 if a folder that both paths have differs."""
+        inner = PurePosixPath(self._photos[row, 0]).parts
+        full = (*self._sources[self._source_of[row]].parts, *inner)
+        pairs = zip(reversed(wanted.parts[:-1]), reversed(full[:-1]), strict=False)
+        count = 1
         for left, right in pairs:
             if left != right:
                 break
-            agreed += 1
-        return agreed if agreed >= min(len(wanted.parts), len(within)) else 0
+            count += 1
+        return count if count >= min(len(wanted.parts), len(inner)) else 0
 
-    def _shown(self, row: int) -> str:
+    def _display_path(self, row: int) -> str:
         name: str = self._photos[row, 0]
-        return name if len(self._sources) == 1 else str(self._sources[self._of_source[row]] / name)
+        return name if len(self._sources) == 1 else str(self._sources[self._source_of[row]] / name)
 
 
 def find_photos(sources: Sequence[str | Path], unpack_to: Path) -> PhotoIndex:
-    """All photos below folders, and in archives, which are unpacked to `unpack_to` (only what is not there yet)."""
+    """Index all photos in folders and archives. Archives are unpacked to `unpack_to`, except photos already there."""
     listed: list[tuple[str, Iterable[Listed]]] = []
     for source in map(Path, sources):
         if source.is_dir():
@@ -123,13 +125,13 @@ def find_photos(sources: Sequence[str | Path], unpack_to: Path) -> PhotoIndex:
         elif source.is_file() and looks_like_archive(source):
             listed.append((source.resolve().as_posix(), _unpacked(source, unpack_to)))
         else:
-            what = "is neither a folder nor a tar or zip archive" if source.exists() else "does not exist"
-            raise CatalogError(f"--images {source} {what}. Expected folders, .tar, .tar.gz or .zip files of photos.")
+            fault = "is not a folder or a tar or zip archive" if source.exists() else "does not exist"
+            raise CatalogError(f"--images {source} {fault}. Expected folders, .tar, .tar.gz or .zip files of photos.")
     return PhotoIndex(listed)
 
 
 def remove_unlisted(folder: Path, index: PhotoIndex) -> None:
-    """Remove what earlier calls of `find_photos` have unpacked to `folder` and `index` does not list."""
+    """Remove photos that earlier calls of `find_photos` unpacked to `folder` and that `index` does not contain."""
     listed = {file.name for _, file in index if file.is_relative_to(folder)}
     for file in folder.glob("??/*"):
         if UNPACKED.fullmatch(file.stem) and file.name not in listed:
@@ -140,12 +142,12 @@ def _as_listed(name: str, file: Path) -> Listed:
     try:
         str(file).encode()
     except UnicodeEncodeError:
-        return Listed(name, None, "the name of its file is not UTF-8: rename it")
+        return Listed(name, None, "the file name is not UTF-8: rename it")
     return Listed(name, file)
 
 
 def _unpacked(archive: Path, folder: Path) -> Iterator[Listed]:
-    """Photos of an archive as files in `folder`, named by their content: no photo takes the place of another."""
+    """Unpack the photos of an archive to `folder`, named by content hash, so that no photo overwrites another."""
     size, total = archive.stat().st_size, 0
     for member in track(members(str(archive), folder, Remote()), f"unpacking {archive.name}", "files"):
         if not is_photo(member.name):
@@ -155,7 +157,7 @@ def _unpacked(archive: Path, folder: Path) -> Iterator[Listed]:
             continue
         total += len(member.content)
         if total > max(BOMB_BYTES, BOMB_RATIO * size):
-            raise CatalogError(f"{archive} unpacks to more than {BOMB_RATIO} times its size, so it is not read on.")
+            raise CatalogError(f"{archive} unpacks to more than {BOMB_RATIO} times its size: a decompression bomb?")
         digest = hashlib.sha256(member.content).hexdigest()
         file = folder / digest[:2] / f"{digest}{splitext(member.name)[1].lower()}"
         if not file.is_file() or file.stat().st_size != len(member.content):
@@ -165,7 +167,7 @@ def _unpacked(archive: Path, folder: Path) -> Iterator[Listed]:
         yield Listed(member.name, file)
 
 
-def _ends(name: str) -> tuple[str, str]:
+def _base_names(name: str) -> tuple[str, str]:
     """The base name, and the base name without its suffix."""
     base = name.rpartition("/")[2]
     return base, splitext(base)[0]

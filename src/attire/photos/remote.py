@@ -1,8 +1,8 @@
-"""Feeds, photos and archives by address (`https://`, `s3://`), with bounded patience.
+"""Read photos and archives from addresses (`https://`, `s3://`), with timeouts and a limited number of retries.
 
-Each scheme is opened by its own file system of fsspec, and only those of `SCHEMES` and those that the user has named
-are: fsspec alone would follow chains (`reference::https://...`) and read this machine (`file://`) for whoever writes
-a feed. Credentials and endpoints are the services' own: AWS_PROFILE, AWS_ENDPOINT_URL, FSSPEC_S3_ANON=true, ...
+Only `SCHEMES` and schemes named by the user are allowed, each with its fsspec file system. Otherwise the author of a
+feed could make fsspec follow chains (`reference::https://...`) or read local files (`file://`). Credentials and
+endpoints are set as for other tools: AWS_PROFILE, AWS_ENDPOINT_URL, FSSPEC_S3_ANON=true, ...
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from attire.errors import AttireError, CatalogError, ConfigError, MissingExtraEr
 from attire.files import replacing
 
 SCHEMES = ("http", "https", "s3")
-ATTEMPTS, WAIT_S = 3, 0.5  # the wait doubles from attempt to attempt
-CONNECT_S, READ_S = 10.0, 30.0  # a server that is silent for longer counts as a fault
-PHOTO_S = 120.0  # until when a photo is there, however little a server sends at a time
-MAX_BYTES = 64 * 2**20  # of one photo: what is larger is no product photo, and would be held in memory
+ATTEMPTS, WAIT_S = 3, 0.5  # the wait doubles after each attempt
+CONNECT_S, READ_S = 10.0, 30.0  # timeouts for connecting and for each read
+PHOTO_S = 120.0  # timeout for a whole photo, however slowly the server sends
+MAX_BYTES = 64 * 2**20  # limit for one photo, which is held in memory
 CHUNK = 2**20
-STAMPS = ("size", "ETag", "LastModified", "mtime")  # what tells two contents of one address apart, if servers say
+STAMPS = ("size", "ETag", "LastModified", "mtime")  # properties that identify a version of the content, if available
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 def is_url(source: str | Path) -> bool:
-    """Whether this is fetched, not a path."""
+    """Whether `source` is an address, not a path."""
     return "://" in str(source)
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Opens addresses whose scheme is one of `SCHEMES` or of `more`; raises `ConfigError` for every other."""
+    """Opens addresses whose scheme is in `SCHEMES` or `more`; raises `ConfigError` for other schemes."""
 
     more: tuple[str, ...] = ()
 
     def photo(self, url: str) -> RemotePhoto:
-        """The photo at an address that stands in a feed; raises `PhotoError` for another scheme."""
+        """The photo at an address in a feed; raises `PhotoError` for a scheme that is not allowed."""
         try:
             self._scheme(url)
         except ConfigError as error:
@@ -50,16 +50,16 @@ class Remote:
         return RemotePhoto(url, self)
 
     def open(self, url: str) -> IO[bytes]:
-        """What the address leads to, to be read from the start."""
+        """Open an address for sequential reading."""
         system, path = self._system(url)
-        if url.startswith(("http://", "https://")):  # one request, whatever the server says of sizes and ranges
+        if url.startswith(("http://", "https://")):  # stream in one request, without asking for the size first
             return system.open(path, "rb", block_size=0, size=1)  # type: ignore[no-any-return]
         return system.open(path, "rb", cache_type="readahead")  # type: ignore[no-any-return]
 
     def fetch(self, url: str, to: Path) -> Path:
-        """The whole file, in the folder `to`; raises `CatalogError` where it does not come."""
+        """Download a file to the folder `to`; raises `CatalogError` if that fails."""
         name = PurePosixPath(url.split("?")[0]).name[-100:]
-        target = to / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"  # two sites may have one name
+        target = to / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"  # unique per address
 
         def copy() -> None:
             with (
@@ -70,39 +70,39 @@ class Remote:
                 shutil.copyfileobj(remote, file, CHUNK)
 
         to.mkdir(parents=True, exist_ok=True)
-        _asked(url, copy)
+        _request(url, copy)
         return target
 
     def stamp(self, url: str) -> dict[str, str]:
-        """What tells the content from another one at the same address; raises `CatalogError` where there is none."""
+        """Properties that identify the version of the content; raises `CatalogError` if the file does not exist."""
         system, path = self._system(url)
-        about = _asked(url, lambda: system.info(path))
-        return {name: str(about[name]) for name in STAMPS if about.get(name) is not None}
+        info = _request(url, lambda: system.info(path))
+        return {name: str(info[name]) for name in STAMPS if info.get(name) is not None}
 
     def matching(self, pattern: str) -> list[str]:
-        """The addresses that a pattern with `*` stands for, sorted."""
+        """The addresses that match a pattern with `*`, sorted."""
         system, path = self._system(pattern)
-        return sorted(system.unstrip_protocol(found) for found in _asked(pattern, lambda: system.glob(path)))
+        return sorted(system.unstrip_protocol(match) for match in _request(pattern, lambda: system.glob(path)))
 
     def below(self, url: str) -> list[tuple[str, str]]:
-        """(path within it, address) of every file below the folder at `url`, sorted."""
+        """(path within the folder, address) of every file below the folder at `url`, sorted."""
         system, path = self._system(url)
         top = f"{path.rstrip('/')}/"
-        found = sorted(file for file in _asked(url, lambda: system.find(path)) if file.startswith(top))
-        return [(file.removeprefix(top), system.unstrip_protocol(file)) for file in found]
+        files = sorted(file for file in _request(url, lambda: system.find(path)) if file.startswith(top))
+        return [(file.removeprefix(top), system.unstrip_protocol(file)) for file in files]
 
     def _scheme(self, url: str) -> str:
         scheme = url.partition("://")[0]
-        known = (*SCHEMES, *self.more)
-        if scheme not in known:
+        allowed = (*SCHEMES, *self.more)
+        if scheme not in allowed:
             raise ConfigError(
-                f"an address that starts with '{scheme}://' is not read: expected one of {', '.join(known)}, "
-                "or another that is named by --schemes"
+                f"addresses that start with '{scheme}://' are not allowed: expected one of {', '.join(allowed)}, "
+                "or a scheme allowed with --schemes"
             )
         return scheme
 
     def _system(self, url: str) -> tuple[Any, str]:
-        """fsspec's file system of the scheme, and the path in it."""
+        """The fsspec file system of an address, and the path in it."""
         scheme = self._scheme(url)
         try:
             import fsspec
@@ -113,13 +113,13 @@ class Remote:
                 raise ConfigError(f"{scheme}:// needs a package that is not installed: {error}") from None
             raise MissingExtraError(f"{scheme}://", "remote") from None
         except ValueError as error:
-            raise ConfigError(f"--schemes {scheme} is none of fsspec's file systems: {error}") from None
+            raise ConfigError(f"--schemes {scheme} is not a file system of fsspec: {error}") from None
         return system, system._strip_protocol(url)
 
 
 @dataclass(frozen=True, slots=True)
 class RemotePhoto:
-    """A photo that is fetched when it is read."""
+    """A photo at an address, downloaded when it is read."""
 
     url: str
     remote: Remote
@@ -132,15 +132,15 @@ class RemotePhoto:
         return self.url
 
     def read(self) -> bytes:
-        """Its bytes; raises `PhotoError` where they do not come, or are more than `MAX_BYTES`."""
+        """Download the photo; raises `PhotoError` if that fails or the photo has more than `MAX_BYTES`."""
         try:
-            return _patiently(self._read)
+            return _retry(self._read)
         except FileNotFoundError:
             raise PhotoError("not found") from None
         except AttireError:
             raise
-        except Exception as error:  # each service has exceptions of its own
-            raise PhotoError(f"cannot be fetched: {_said(error)}") from None
+        except Exception as error:  # each service raises its own exceptions
+            raise PhotoError(f"cannot be downloaded: {_reason(error)}") from None
 
     def _read(self) -> bytes:
         content, end = bytearray(), time.monotonic() + PHOTO_S
@@ -148,57 +148,59 @@ class RemotePhoto:
             while len(content) <= MAX_BYTES and (chunk := file.read(CHUNK)):
                 content += chunk
                 if time.monotonic() > end:
-                    raise PhotoError(f"takes more than {PHOTO_S:g} s to come")
+                    raise PhotoError(f"the download takes more than {PHOTO_S:g} s")
         if len(content) > MAX_BYTES:
             raise PhotoError(f"too large: more than {MAX_BYTES // 2**20} MB")
         return bytes(content)
 
 
-def _asked(url: str, ask: Callable[[], Found]) -> Found:
-    """What `ask` finds, with bounded retries; raises `CatalogError` that names the address."""
+def _request(url: str, request: Callable[[], Result]) -> Result:
+    """Call `request` with retries; raises `CatalogError` with the address."""
     try:
-        return _patiently(ask)
+        return _retry(request)
     except FileNotFoundError:
-        raise CatalogError(f"{url} does not exist, or cannot be seen with these credentials.") from None
+        raise CatalogError(f"{url} does not exist, or these credentials give no access to it.") from None
     except (MissingExtraError, ConfigError):
         raise
     except Exception as error:
-        raise CatalogError(f"{url} cannot be fetched: {_said(error)}. Call again: what was done is kept.") from error
+        raise CatalogError(
+            f"{url} cannot be downloaded: {_reason(error)}. Run the command again to continue: finished work is kept."
+        ) from error
 
 
-def _patiently(ask: Callable[[], Found]) -> Found:
-    """What `ask` finds, asked again after a fault that may pass."""
+def _retry(request: Callable[[], Result]) -> Result:
+    """Call `request`, and again after errors that may be temporary."""
     for attempt in range(1, ATTEMPTS):
         try:
-            return ask()
+            return request()
         except Exception as error:
-            if not _may_pass(error):
+            if not _is_temporary(error):
                 raise
         time.sleep(WAIT_S * 2 ** (attempt - 1))
-    return ask()
+    return request()
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_temporary(error: Exception) -> bool:
     if isinstance(error, FileNotFoundError | PermissionError | ValueError | AttireError):
         return False
     status = getattr(error, "status", 500)
     return not isinstance(status, int) or status >= 500 or status in (408, 429)
 
 
-def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__  # time-outs often have no text
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__  # timeouts often have no text
 
 
 def _http() -> dict[str, Any]:
     import aiohttp
 
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S)  # an archive takes its time
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S)  # archives may take hours
     return {"client_kwargs": {"timeout": timeout}}
 
 
 def _s3() -> dict[str, Any]:
-    patience = {"connect_timeout": CONNECT_S, "read_timeout": READ_S, "retries": {"max_attempts": ATTEMPTS}}
-    return {"config_kwargs": patience, "default_fill_cache": False}
+    config = {"connect_timeout": CONNECT_S, "read_timeout": READ_S, "retries": {"max_attempts": ATTEMPTS}}
+    return {"config_kwargs": config, "default_fill_cache": False}
 
 
 _OPTIONS: dict[str, Callable[[], dict[str, Any]]] = {"http": _http, "https": _http, "s3": _s3}

@@ -1,7 +1,7 @@
-"""Photos of archives as a stream, a product at a time: nothing is unpacked, and an archive may lie at an address.
+"""Stream products from archives, without unpacking them. An archive may be at an address.
 
-A tar (or zip) of photos has a product per photo. One with sidecars beside its photos is a WebDataset shard: members
-that follow each other and share their path up to the first dot are a sample, whose key is the product's id.
+A tar (or zip) of photos has one product per photo. With sidecars it is a WebDataset shard: consecutive members that
+share their path up to the first dot form a sample, and its key is the product's id.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_ARCHIVES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What an archive holds of a product; an empty `title` is none."""
+    """The photos of one product in an archive, and its title ("" if unknown)."""
 
     id: str
     photos: tuple[Member, ...]
@@ -34,33 +34,33 @@ class Sample:
 
 
 def expanded(pattern: str, remote: Remote) -> list[str]:
-    """The archives that `shard-{000000..000009}.tar` or `shards/*.tar` stands for, in order.
+    """Expand a pattern such as `shard-{000000..000009}.tar` or `shards/*.tar` to archives, in order.
 
-    A file of exactly that name goes before the pattern. Raises `CatalogError` where there is none.
+    An existing file with exactly that name takes precedence. Raises `CatalogError` if nothing matches.
     """
     if not is_url(pattern) and Path(pattern).is_file():
         return [pattern]
-    if found := RANGE.search(pattern):
-        first, last = found.groups()
+    if match := RANGE.search(pattern):
+        first, last = match.groups()
         if int(last) - int(first) >= MAX_ARCHIVES:
-            raise ConfigError(f"{pattern} stands for more than {MAX_ARCHIVES:,} archives.")
+            raise ConfigError(f"{pattern} matches more than {MAX_ARCHIVES:,} archives.")
         numbers = (f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1))
         return [name for number in numbers for name in expanded(RANGE.sub(number, pattern, count=1), remote)]
     if "*" not in pattern:
         return [pattern]
     names = remote.matching(pattern) if is_url(pattern) else _files_matching(pattern)
     if not names:
-        raise CatalogError(f"{pattern} stands for no file.")
+        raise CatalogError(f"{pattern} matches no file.")
     return names
 
 
 def _files_matching(pattern: str) -> list[str]:
-    """Only `*` is a pattern: brackets and question marks stand for themselves."""
+    """Expand `*`; brackets and question marks are literal."""
     return sorted(glob.glob(glob.escape(pattern).replace("[*]", "*")))  # noqa: PTH207
 
 
 def identity(archives: Sequence[str], remote: Remote) -> list[tuple[str, str]]:
-    """What tells the archives from others: name, and size and time. Raises `CatalogError` for one that is not there."""
+    """The name of each archive with its size and time, to detect changes; raises `CatalogError` if one is missing."""
     stamps = []
     for archive in archives:
         if is_url(archive):
@@ -74,22 +74,21 @@ def identity(archives: Sequence[str], remote: Remote) -> list[tuple[str, str]]:
 
 
 def samples(archives: Sequence[str], scratch: Path, remote: Remote, title: str = "title") -> Iterator[Sample]:
-    """The products of all archives in order; `title` names the field of a sample's .json that holds one.
+    """Yield the products of all archives in order, with unique ids. `title` is the title field in a sample's .json.
 
-    Remote zip archives are fetched to `scratch`. Raises `CatalogError` for an archive that is damaged or stops coming.
-    No two products have the same id.
+    Remote zip archives are downloaded to `scratch`. Raises `CatalogError` for an archive that is damaged or ends early.
     """
-    seen: set[int] = set()  # hashes: a million ids would be a hundred times as large
+    seen: set[int] = set()  # hashes, because a million ids would take much more memory
     for archive in archives:
         for key, group in groupby(members(archive, scratch, remote), lambda member: _key(member.name)):
-            for sample in _of_group(key, list(group), title):
-                id = next(id for id in _ids(sample, archive) if hash(id) not in seen)
+            for sample in _samples_of_group(key, list(group), title):
+                id = next(id for id in _candidate_ids(sample, archive) if hash(id) not in seen)
                 seen.add(hash(id))
                 yield Sample(id, sample.photos, sample.title)
 
 
-def _ids(sample: Sample, archive: str) -> Iterator[str]:
-    """The ids that a product may have, the best first."""
+def _candidate_ids(sample: Sample, archive: str) -> Iterator[str]:
+    """Possible ids of a product, the preferred one first."""
     yield sample.id
     if sample.photos:
         yield sample.photos[0].name
@@ -99,13 +98,13 @@ def _ids(sample: Sample, archive: str) -> Iterator[str]:
 
 
 def _key(name: str) -> str:
-    """As WebDataset has it: the path, up to the first dot of the file's name."""
+    """The WebDataset key: the path up to the first dot of the file name."""
     folder, _, file = name.rpartition("/")
     return f"{folder}/{file.partition('.')[0]}" if folder else file.partition(".")[0]
 
 
-def _of_group(key: str, group: Sequence[Member], title: str) -> Iterator[Sample]:
-    """One sample where there are sidecars, else a product per photo, named by its path without the suffix if it can."""
+def _samples_of_group(key: str, group: Sequence[Member], title: str) -> Iterator[Sample]:
+    """One sample if there are sidecars, else a product per photo, with the path without suffix as id if unique."""
     photos = [member for member in group if is_photo(member.name)]
     if len(photos) < len(group):
         yield Sample(key, tuple(photos), _title(group, title))
@@ -120,10 +119,10 @@ def _title(group: Sequence[Member], title: str) -> str:
     for member in group:
         if member.name.endswith(".json") and isinstance(member.content, bytes):
             try:
-                said = json.loads(member.content)
-                if isinstance(said, dict) and isinstance(said.get(title), str):
-                    said[title].encode()  # a lone surrogate is no text
-                    return str(said[title]).strip()
+                content = json.loads(member.content)
+                if isinstance(content, dict) and isinstance(content.get(title), str):
+                    content[title].encode()  # raises for lone surrogates
+                    return str(content[title]).strip()
             except (ValueError, RecursionError):
                 continue
     return ""

@@ -1,1 +1,1 @@
-"""From photos to tensors: `preprocess` frames and normalises, `augment` varies, `dataset` draws, caches remember."""
+"""Turn photos into tensors: preprocessing, augmentation, datasets, and caches."""

@@ -1,4 +1,4 @@
-"""Random views of a photo for training. Hue and saturation stay as they are: colour is an attribute."""
+"""Random augmentation for training. Hue and saturation are unchanged, because colour is an attribute."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from PIL import Image
 from attire.pixels.preprocess import FILTERS, Preprocess
 
 Augment = Callable[[Image.Image], NDArray[np.uint8]]  # an upright RGB photo -> uint8[3, H, W]
-AREA = 0.65  # the smallest view, as a share of the frame
-STRETCH = 0.85  # how much narrower or lower than the frame its proportions may be
+AREA = 0.65  # minimum area of a crop, as a share of the frame
+STRETCH = 0.85  # minimum aspect ratio of a crop, relative to the frame; the maximum is its inverse
 TRIES = 10
-JITTER = 0.15  # of light and of contrast
+JITTER = 0.15  # maximum change of brightness and of contrast
 
 
 def none(preprocess: Preprocess) -> Augment:
-    """The photo as prediction sees it."""
+    """No augmentation: the photo as in prediction."""
     return preprocess.resize
 
 
 def light(preprocess: Preprocess) -> Augment:
-    """Mild zoom and shift, mirror, and a little light and contrast."""
+    """Mild zoom and shift, horizontal flip, and a little brightness and contrast."""
     return partial(_view, preprocess)
 
 
@@ -40,9 +40,9 @@ def _view(preprocess: Preprocess, photo: Image.Image) -> NDArray[np.uint8]:
 
 
 def _curve(view: Image.Image, light: float, contrast: float) -> list[int]:
-    """What becomes of each level of the three channels, by draws in [0, 1] of light and contrast.
+    """A lookup table for the levels of the three channels, from random numbers in [0, 1] for brightness and contrast.
 
-    One table, where a pass over the pixels for each of the two would take as long as resizing them.
+    One table, because a pass over the pixels for each of the two would take as long as resizing.
     """
     histogram = np.array(view.convert("L").histogram())
     middle = float((histogram * np.arange(256)).sum() / histogram.sum())
@@ -53,9 +53,9 @@ def _curve(view: Image.Image, light: float, contrast: float) -> list[int]:
 
 
 def _box(width: int, height: int) -> tuple[float, float, float, float]:
-    """A random part of a frame, as torchvision's `RandomResizedCrop` draws it.
+    """A random crop of a frame, drawn like torchvision's `RandomResizedCrop`.
 
-    Drawn as shares and not as px: a photo that was scaled, as cached ones are, gets the view that it would have had.
+    Drawn relative to the frame and not in px, so that a cached, scaled photo gets the same crop as the original.
     """
     draws = torch.rand(TRIES, 2).tolist()
     sides = [

@@ -1,7 +1,7 @@
-"""Products as training examples: one photo (or cached embedding) of a product per epoch, with its targets.
+"""Datasets of training examples: one photo (or cached embedding) of each product per epoch, with its targets.
 
-Randomness is a function of (seed, epoch, product) alone, so that neither the number of workers nor a resumed run
-changes what is drawn; where a product comes several times in an epoch, of which time it is, too.
+Randomness depends only on (seed, epoch, product), and on the repetition if a product is drawn several times per epoch.
+So neither the number of workers nor resuming a run changes the examples.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from attire.pixels.preprocess import Preprocess
 
 
 class Draw(NamedTuple):
-    """Which product to load, and the seed of its randomness; `None`: the first photo, not augmented."""
+    """A product to load, and the seed of its photo choice and augmentation; None: the first photo, not augmented."""
 
     product: int
     seed: int | None
 
 
 class DrawSampler(Sampler[Draw]):
-    """Draws of one process: every product once per epoch, shuffled and split evenly over `world` processes.
+    """The draws of one process: every product once per epoch, shuffled and divided evenly over `world` processes.
 
-    Each process gets as many draws as any other (the last ones are filled from the front), as DDP requires. With
-    `seed=None` the order is fixed and nothing is random. With `expected` (float64[size], 1 on average) a product comes
-    as often as that in an epoch, each time with another seed.
+    All processes get equally many draws (padded from the front), as DDP requires. With `seed=None` the order is fixed
+    and nothing is random. `expected` (float64[size], 1 on average) is how often each product is drawn per epoch, each
+    time with another seed.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class DrawSampler(Sampler[Draw]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
+        """Set the epoch; Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -60,42 +60,42 @@ class DrawSampler(Sampler[Draw]):
             order = random.permutation(self.size)
             if self.expected is not None:
                 order = random.permutation(order[_systematic(self.expected[order], random.random())])
-        own = np.resize(np.arange(self.size), len(self) * self.world)[self.rank :: self.world]
-        for product, before in np.stack([order, _drawn_before(order)])[:, own].T.tolist():
-            content = (self.seed, self.epoch, product, before) if before else (self.seed, self.epoch, product)
-            yield Draw(product, None if self.seed is None else hash(content) & 0x7FFFFFFF)
+        places = np.resize(np.arange(self.size), len(self) * self.world)[self.rank :: self.world]
+        for product, repetition in np.stack([order, _repetitions(order)])[:, places].T.tolist():
+            state = (self.seed, self.epoch, product, repetition) if repetition else (self.seed, self.epoch, product)
+            yield Draw(product, None if self.seed is None else hash(state) & 0x7FFFFFFF)
 
 
 def _systematic(expected: NDArray[np.float64], start: float) -> NDArray[np.int64]:
-    """int64[N]: positions, each as often as `expected` rounded down or up, and on average exactly so.
+    """int64[N]: indices, each as often as `expected` rounded down or up, and exactly as often on average.
 
-    Systematic sampling: N points at distance 1 on a line where each position is as long as it is expected. Drawing
-    with replacement would leave out a third of the products even where all are expected once.
+    Systematic sampling: N points at distance 1 on a line where each index has its expected count as length. Drawing
+    with replacement would leave out a third of the products even if all are expected once.
     """
     points = start + np.arange(len(expected))
     return np.searchsorted(np.cumsum(expected), points, side="right").clip(max=len(expected) - 1)
 
 
-def _drawn_before(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """int64[N]: of each place in `order`, in how many places before it the same product stands."""
+def _repetitions(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64[N]: for each place in `order`, how often the same product occurs before it."""
     places = np.argsort(order, kind="stable")
-    before = np.empty_like(order)
-    before[places] = np.arange(len(order)) - np.searchsorted(order[places], order[places])
-    return before
+    repetitions = np.empty_like(order)
+    repetitions[places] = np.arange(len(order)) - np.searchsorted(order[places], order[places])
+    return repetitions
 
 
 Example = tuple[Tensor, Targets] | tuple[Tensor, Targets, Tensor]
 
 
 class _Products(Dataset[Example]):
-    """What the datasets below share: several views of each product laid end to end, the targets, and titles.
+    """Base class of the datasets below: the views of all products end to end, the targets, and the titles.
 
-    `text` is int32[N, T], the title of each product as `TitleReader` gives it; with None examples have no third part.
+    `text` is int32[N, T], the titles as `TitleReader` encodes them; with None, examples have no third element.
     """
 
     def __init__(self, counts: Sequence[int], targets: Targets, text: NDArray[np.int32] | None) -> None:
         if 0 in counts:
-            raise ValueError("a product without a photo cannot be an example; leave it out")
+            raise ValueError("a product without a photo cannot be an example: leave it out")
         self.stops = np.cumsum(counts)
         self.counts = np.asarray(counts)
         self.targets = Targets(*(torch.from_numpy(np.ascontiguousarray(t)) for t in targets))
@@ -105,7 +105,7 @@ class _Products(Dataset[Example]):
         return len(self.counts)
 
     def _view(self, draw: Draw) -> int:
-        """The position of the drawn view among all views."""
+        """The index of the drawn view among all views."""
         product, seed = draw
         return int(self.stops[product] - self.counts[product] + (0 if seed is None else seed % self.counts[product]))
 
@@ -115,14 +115,14 @@ class _Products(Dataset[Example]):
 
 
 class PhotoFiles:
-    """Photos decoded from their files, each no larger than a network of `size_px` needs it."""
+    """Photos decoded from files, at a reduced scale where a network of `size_px` allows it."""
 
     def __init__(self, paths: Sequence[Path], size_px: tuple[int, int]) -> None:
-        # One numpy array instead of many str objects: forked workers would copy every page that holds a refcount.
+        # One numpy array instead of many str objects, because forked workers copy every page with a reference count.
         self.paths, self.size_px = np.array([str(path).encode() for path in paths]), size_px
 
     def __getitem__(self, view: int) -> Image.Image:
-        """Raises `PhotoError` with the photo's name if it has become unreadable since ingest."""
+        """Decode a photo; raises `PhotoError` with its name if it has become unreadable since ingest."""
         path = self.paths[view].decode()
         try:
             return open_photo(Path(path), target_px=self.size_px)
@@ -131,9 +131,9 @@ class PhotoFiles:
 
 
 class PhotoDataset(_Products):
-    """Examples from photos: uint8[3, H, W], which `Normalise` takes, and `Targets` (and the title) of one product.
+    """Examples from photos: uint8[3, H, W] (input of `Normalise`), and the `Targets` (and title) of one product.
 
-    `photos` are those of all products end to end, `counts` how many each product has.
+    `photos` are the photos of all products end to end, `counts` the number per product.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class PhotoDataset(_Products):
 
 
 class EmbeddingDataset(_Products):
-    """Examples from cached embeddings: float32[F] and `Targets` (and the title) of one product."""
+    """Examples from cached embeddings: float32[F], and the `Targets` (and title) of one product."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Normalisation as the first layer of a network, so that pixels travel as bytes until they are where it computes."""
+"""Normalisation as the first layer of a network, so that pixels are copied to the device as bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attire.pixels.preprocess import Preprocess
 
 
 class Normalise(nn.Module):
-    """uint8[B, 3, H, W] -> float32 of that shape, as `Preprocess.normalise` has it. Nothing of it is saved."""
+    """uint8[B, 3, H, W] -> float32 of the same shape, equal to `Preprocess.normalise`. It has no saved state."""
 
     scale: Tensor
     shift: Tensor
@@ -28,14 +28,14 @@ class Normalise(nn.Module):
 
 
 class FromBytes(nn.Module):
-    """`network` behind `Normalise`: what it takes is uint8[B, 3, H, W], and a title where it reads one."""
+    """`Normalise` followed by `network`: takes uint8[B, 3, H, W], and titles if the network reads them."""
 
     def __init__(self, network: nn.Module, preprocess: Preprocess) -> None:
         super().__init__()
         self.normalise, self.network = Normalise(preprocess), network
 
     def forward(self, pixels: Tensor, *text: Tensor) -> Any:
-        # The memory format in which convolutions are fastest, changed while a pixel is a byte.
+        # Channels-last is the fastest format for convolutions; converting bytes is cheaper than converting floats.
         return self.network(self.normalise(pixels.contiguous(memory_format=torch.channels_last)), *text)
 
 

@@ -1,12 +1,12 @@
-"""A catalog's photos, decoded once: upright RGB bytes in one file that is mapped and read at random.
+"""A cache of decoded photos: upright RGB bytes in one file, memory-mapped for random access.
 
 CATALOG/cache/photos-PX/
-    pixels.u8      uint8[height, width, 3] of every photo, end to end
-    index.bin      an `ENTRY` for each of them
-    manifest.json  how much of both counts, written last: what stands behind it is of a run that was killed
+    pixels.u8      uint8[height, width, 3] of all photos, end to end
+    index.bin      an `ENTRY` per photo
+    manifest.json  the valid length of both files, written last; data beyond it comes from a killed run
 
-Photos are scaled so that their shorter side has PX, and never enlarged: whatever way a network's input of up to PX is
-framed, it loses nothing. They are kept by content, so that filling again decodes only what is new.
+Photos are scaled down so that their shorter side has PX pixels, and never enlarged, so any network input of up to PX
+loses no detail. Photos are identified by content, so filling the cache again decodes only new photos.
 """
 
 from __future__ import annotations
@@ -34,51 +34,51 @@ from attire.progress import tracking
 
 PIXELS, INDEX, MANIFEST = "pixels.u8", "index.bin", "manifest.json"
 ENTRY = np.dtype([("sha256", "S64"), ("offset", "<i8"), ("height", "<i4"), ("width", "<i4"), ("crc32", "<u4")])
-CHUNK = 256  # photos between two manifests: what a killed run loses at most
-SAMPLE = 16  # photos that are compared with their checksum when a cache is opened
+CHUNK = 256  # photos between two manifests, the most that a killed run loses
+SAMPLE = 16  # photos whose checksum is verified when a cache is opened
 
 Entries = NDArray[np.void]
 
 
 class PhotoCache:
-    """A cache on disk, opened for reading; may travel to worker processes, each of which maps the file for itself."""
+    """A cache on disk, opened for reading. It can be pickled for worker processes, which map the file themselves."""
 
     def __init__(self, folder: Path, px: int, entries: Entries) -> None:
         self.folder, self.px, self.entries = folder, px, entries
 
     @classmethod
     def open(cls, folder: Path) -> PhotoCache:
-        """Read and verify; raises `CatalogError` where it is damaged or not what its manifest says."""
+        """Read and verify a cache; raises `CatalogError` if it is damaged or does not match its manifest."""
         try:
             manifest = read_json(folder / MANIFEST)
             if manifest["format"] != 1:
                 raise ValueError(f"it has format {manifest['format']}, expected 1")
             cache = cls(folder, manifest["px"], _entries(folder, manifest))
-            cache._compare(np.unique(np.linspace(0, len(cache) - 1, SAMPLE).astype(int)) if len(cache) else ())
+            cache._verify(np.unique(np.linspace(0, len(cache) - 1, SAMPLE).astype(int)) if len(cache) else ())
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CatalogError(
-                f"the photo cache {folder} is damaged ({error}): attire train --cache (or ingest --cache-px) makes it "
-                "anew, attire train --no-cache does without."
+                f"the photo cache {folder} is damaged ({error}): rebuild it with attire train --cache (or ingest "
+                "--cache), or train without it with --no-cache."
             ) from None
         return cache
 
     def rows(self, sha256: Sequence[str]) -> NDArray[np.int64]:
-        """int64[N]: the entry of each photo, -1 where it is missing."""
+        """int64[N]: the entry of each photo, -1 if it is missing."""
         wanted = np.array(sha256, dtype="S64")
         if not len(self):
             return np.full(len(wanted), -1)
         order = np.argsort(self.entries["sha256"])
-        found = order[np.searchsorted(self.entries["sha256"], wanted, sorter=order).clip(max=len(self) - 1)]
-        return np.where(self.entries["sha256"][found] == wanted, found, -1)
+        rows = order[np.searchsorted(self.entries["sha256"], wanted, sorter=order).clip(max=len(self) - 1)]
+        return np.where(self.entries["sha256"][rows] == wanted, rows, -1)
 
     @property
     def size(self) -> int:
-        """Bytes of pixels."""
+        """Size of the pixels, in bytes."""
         last = self.entries[-1:]
         return int((last["offset"] + last["height"].astype(np.int64) * last["width"] * 3).sum())
 
     def pixels(self, offset: int, height: int, width: int) -> NDArray[np.uint8]:
-        """uint8[height, width, 3], mapped from disk."""
+        """uint8[height, width, 3], memory-mapped."""
         return self._mapped[offset : offset + height * width * 3].reshape(height, width, 3)
 
     def __len__(self) -> int:
@@ -91,20 +91,22 @@ class PhotoCache:
     def _mapped(self) -> NDArray[np.uint8]:
         return np.memmap(self.folder / PIXELS, np.uint8, "r")
 
-    def _compare(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
+    def _verify(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         for _, offset, height, width, crc32 in self.entries[list(rows)].tolist():
             if zlib.crc32(self.pixels(offset, height, width).data) != crc32:
-                raise ValueError(f"{PIXELS} holds other photos than {INDEX} says")
+                raise ValueError(f"{PIXELS} does not match {INDEX}")
 
 
 class CachedPhotos:
-    """Some photos of a cache, one for each view of a dataset, as upright RGB images."""
+    """The photos of a dataset, read from a cache as upright RGB images."""
 
     def __init__(self, cache: PhotoCache, sha256: Sequence[str]) -> None:
-        """Raises `CatalogError` where the cache lacks one."""
+        """Raises `CatalogError` if the cache lacks a photo."""
         rows = cache.rows(sha256)
         if (rows < 0).any():
-            raise CatalogError(f"the photo cache {cache.folder} lacks {(rows < 0).sum():,} photos: --cache adds them.")
+            raise CatalogError(
+                f"the photo cache {cache.folder} lacks {(rows < 0).sum():,} photos: add them with --cache."
+            )
         self.cache, self.views = cache, cache.entries[rows]
 
     def __getitem__(self, view: int) -> Image.Image:
@@ -113,22 +115,21 @@ class CachedPhotos:
 
 
 def cached_px(catalog: Catalog) -> list[int]:
-    """The px of the caches beside `catalog`, ascending, also of damaged ones."""
+    """The px of the caches of `catalog`, ascending, including damaged ones."""
     manifests = (catalog.path / "cache").glob(f"photos-*/{MANIFEST}")
     return sorted(int(manifest.parent.name.removeprefix("photos-")) for manifest in manifests)
 
 
 def caches(catalog: Catalog) -> list[PhotoCache]:
-    """The caches beside `catalog`, smallest px first; raises `CatalogError` for a damaged one."""
+    """Open the caches of `catalog`, smallest px first; raises `CatalogError` for a damaged one."""
     return [PhotoCache.open(_folder(catalog, px)) for px in cached_px(catalog)]
 
 
-def cache_photos(catalog: Catalog, px: int) -> PhotoCache:
-    """Decode the photos of `catalog` for training, their shorter side scaled to `px`, into a cache beside it.
+def fill(catalog: Catalog, px: int) -> PhotoCache:
+    """Add all missing photos to the cache of `catalog` at `px`, and return it. A damaged cache is rebuilt.
 
-    Photos that the cache has already are kept, and a damaged cache is made again. If several processes call this at
-    once, one works and the others wait. Raises `ConfigError` for a `px` below 1, and `CatalogError` if the cache cannot
-    be written (what was done is kept), or if a photo has changed since it was ingested.
+    If several processes call this, one works and the others wait. Raises `CatalogError` if the cache cannot be written
+    (finished work is kept), or if a photo was changed after ingest.
     """
     if px < 1:
         raise ConfigError(f"px={px}: expected the px of the shorter side of cached photos, for instance 256.")
@@ -136,11 +137,11 @@ def cache_photos(catalog: Catalog, px: int) -> PhotoCache:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
-            cache = _usable(folder, px)
+            cache = _open_or_reset(folder, px)
             paths = dict(zip(catalog.photos["sha256"], catalog.photos["path"], strict=True))
-            lacking = cache.rows(list(paths)) < 0
+            missing = cache.rows(list(paths)) < 0
             new = [
-                (sha256, catalog.path / paths[sha256]) for sha256, is_new in zip(paths, lacking, strict=True) if is_new
+                (sha256, catalog.path / paths[sha256]) for sha256, is_new in zip(paths, missing, strict=True) if is_new
             ]
             if new:
                 _add(cache, new)
@@ -148,8 +149,8 @@ def cache_photos(catalog: Catalog, px: int) -> PhotoCache:
             return cache
     except OSError as error:
         raise CatalogError(
-            f"cannot write the photo cache {folder}: {error.strerror or error}. Free space, or do without --cache; "
-            "what was done is kept, and the same command goes on from there."
+            f"cannot write the photo cache {folder}: {error.strerror or error}. Free space, or omit --cache; "
+            "finished work is kept, and the same command continues from there."
         ) from error
 
 
@@ -158,22 +159,22 @@ def _folder(catalog: Catalog, px: int) -> Path:
 
 
 def _entries(folder: Path, manifest: Mapping[str, Any]) -> Entries:
-    """The index as far as `manifest` reaches; raises `ValueError` where it or the pixels' file is another."""
+    """Read the index up to the length in `manifest`; raises `ValueError` if a file does not match the manifest."""
     with (folder / INDEX).open("rb") as file:
         content = file.read(manifest["photos"] * ENTRY.itemsize)
     if zlib.crc32(content) != manifest["index_crc32"]:
-        raise ValueError(f"{INDEX} is not what was written")
+        raise ValueError(f"{INDEX} does not match its checksum")
     if (size := (folder / PIXELS).stat().st_size) < manifest["bytes"]:
         raise ValueError(f"{PIXELS} has {size:,} bytes, expected {manifest['bytes']:,}")
     return np.frombuffer(content, ENTRY)
 
 
-def _usable(folder: Path, px: int) -> PhotoCache:
-    """What stands in `folder`, emptied where it is damaged or unfinished from the start."""
+def _open_or_reset(folder: Path, px: int) -> PhotoCache:
+    """Open the cache in `folder`; if it is damaged or missing, create an empty one."""
     try:
         return PhotoCache.open(folder)
     except CatalogError:
-        for name in (MANIFEST, INDEX, PIXELS):  # unlinked, not cut: another process may have it mapped
+        for name in (MANIFEST, INDEX, PIXELS):  # unlinked, not truncated, because another process may have it mapped
             (folder / name).unlink(missing_ok=True)
         for name in (INDEX, PIXELS):
             (folder / name).touch()
@@ -181,10 +182,10 @@ def _usable(folder: Path, px: int) -> PhotoCache:
 
 
 def _add(cache: PhotoCache, new: Sequence[tuple[str, Path]]) -> None:
-    """Append photos (SHA-256, file), a chunk at a time: pixels, index, and then the manifest that counts them."""
+    """Append photos (SHA-256, file) in chunks: pixels, index, and then the manifest with their number."""
     entries = cache.entries.tobytes()
     photos, offset, crc32 = len(cache), cache.size, zlib.crc32(entries)
-    pool = ThreadPoolExecutor(os.cpu_count())  # threads suffice: Pillow decodes outside Python's lock
+    pool = ThreadPoolExecutor(os.cpu_count())  # threads are enough, because Pillow releases the GIL to decode
     with (
         (cache.folder / PIXELS).open("r+b") as pixels,
         (cache.folder / INDEX).open("r+b") as index,
@@ -204,15 +205,15 @@ def _add(cache: PhotoCache, new: Sequence[tuple[str, Path]]) -> None:
                 tracker.advance()
             content = np.array(rows, ENTRY).tobytes()
             index.write(content)
-            _settle(pixels)
-            _settle(index)
+            _sync(pixels)
+            _sync(index)
             photos, crc32 = photos + len(rows), zlib.crc32(content, crc32)
             manifest = {"format": 1, "px": cache.px, "photos": photos, "bytes": offset, "index_crc32": crc32}
             replace_text(cache.folder / MANIFEST, json.dumps(manifest, indent=1))
 
 
-def _settle(file: BinaryIO) -> None:
-    """On the disk before the manifest that counts it, also where the power fails."""
+def _sync(file: BinaryIO) -> None:
+    """Flush to disk, so that after a power failure the manifest never counts missing data."""
     file.flush()
     os.fsync(file.fileno())
 
@@ -221,10 +222,10 @@ def _decoded(
     pool: ThreadPoolExecutor, new: Sequence[tuple[str, Path]], px: int
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     digests, paths = zip(*new, strict=True)
-    yield from zip(digests, pool.map(_shrunk, digests, paths, [px] * len(new)), strict=True)
+    yield from zip(digests, pool.map(_decode, digests, paths, [px] * len(new)), strict=True)
 
 
-def _shrunk(sha256: str, path: Path, px: int) -> NDArray[np.uint8]:
+def _decode(sha256: str, path: Path, px: int) -> NDArray[np.uint8]:
     """uint8[height, width, 3] of the photo, its shorter side at most `px`."""
     try:
         content = path.read_bytes()
@@ -232,7 +233,7 @@ def _shrunk(sha256: str, path: Path, px: int) -> NDArray[np.uint8]:
     except (PhotoError, OSError) as error:
         raise CatalogError(f"{path}: {error}. It was readable at ingest; run attire ingest again.") from None
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise CatalogError(f"{path} was changed since ingest; run attire ingest again.")
+        raise CatalogError(f"{path} was changed after ingest; run attire ingest again.")
     scale = px / min(photo.size)
     if scale < 1:
         width, height = (max(px, round(side * scale)) for side in photo.size)

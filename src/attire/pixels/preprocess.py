@@ -1,4 +1,4 @@
-"""From an upright RGB photo to a network's pixels. Travels with the weights: the only place with a mean or a size."""
+"""Preprocessing from an upright RGB photo to network input: size, framing and normalisation. Saved with the weights."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from attire.config import Side
 
 Deviation = Annotated[float, Field(gt=0)]
-FRAME_PIXELS = 100_000_000  # as many as a photo may have
-WHITE = (255, 255, 255)  # product photos stand on white, so padding should too
+FRAME_PIXELS = 100_000_000  # the limit for a photo, see `attire.photos.image`
+WHITE = (255, 255, 255)  # padding, because product photos have a white background
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 class Preprocess(BaseModel):
-    """Frames, resizes and normalises a photo.
+    """Frames, resizes and normalises photos.
 
-    `fit` brings the photo to the aspect ratio of `size_px` (height, width): `pad` adds white, `crop` cuts the ends off,
+    `fit` changes the aspect ratio to that of `size_px` (height, width): `pad` adds white, `crop` cuts off the edges,
     `squash` distorts. `mean` and `std` are per RGB channel, for pixels in [0, 1].
     """
 
@@ -37,35 +37,35 @@ class Preprocess(BaseModel):
     def for_backbone(
         cls, config: dict[str, Any], size_px: tuple[int, int], fit: Literal["pad", "squash", "crop"]
     ) -> Preprocess:
-        """With the normalisation of a timm data config (`timm.data.resolve_model_data_config`)."""
+        """Use the normalisation and interpolation of a timm config (`timm.data.resolve_model_data_config`)."""
         interpolation: Literal["bilinear", "bicubic"] = (
             "bilinear" if config["interpolation"] == "bilinear" else "bicubic"
         )
         return cls(size_px=size_px, mean=config["mean"], std=config["std"], interpolation=interpolation, fit=fit)
 
     def frame(self, photo: Image.Image) -> Image.Image:
-        """The photo at the target's aspect ratio (up to rounding), not yet resized."""
+        """The photo at the target aspect ratio (up to rounding), not yet resized."""
         if self.fit == "squash":
             return photo
-        framed = self._framed(*photo.size)
-        if framed == photo.size:
+        frame = self._frame_size(*photo.size)
+        if frame == photo.size:
             return photo
         if self.fit == "crop":
-            return ImageOps.fit(photo, framed)
-        if framed[0] * framed[1] > FRAME_PIXELS:  # around a strip: of 65,000 x 100 px it would take 17 GB
-            shrink = math.sqrt(FRAME_PIXELS / (framed[0] * framed[1]))
+            return ImageOps.fit(photo, frame)
+        if frame[0] * frame[1] > FRAME_PIXELS:  # padding a strip of 65,000 x 100 px would take 17 GB
+            shrink = math.sqrt(FRAME_PIXELS / (frame[0] * frame[1]))
             width, height = (max(1, int(side * shrink)) for side in photo.size)
-            photo, framed = photo.resize((width, height)), self._framed(width, height)
-        return ImageOps.pad(photo, framed, color=WHITE)
+            photo, frame = photo.resize((width, height)), self._frame_size(width, height)
+        return ImageOps.pad(photo, frame, color=WHITE)
 
     def window(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """The box (left, top, right, bottom) that `frame` shows of a photo of that size, in the photo's px.
+        """The box (left, top, right, bottom) in px of a photo that `frame` shows.
 
-        Padding lies outside the photo: there left or top are negative.
+        With padding, left or top is negative.
         """
         if self.fit == "squash":
             return 0, 0, width, height
-        w, h = self._framed(width, height)
+        w, h = self._frame_size(width, height)
         left, top = round((width - w) / 2), round((height - h) / 2)
         return left, top, left + w, top + h
 
@@ -85,7 +85,7 @@ class Preprocess(BaseModel):
         """float32[3, H, W], framed, resized and normalised."""
         return self.normalise(self.resize(photo))
 
-    def _framed(self, w: int, h: int) -> tuple[int, int]:
+    def _frame_size(self, w: int, h: int) -> tuple[int, int]:
         """Width and height of the frame around (pad) or within (crop) a photo of that size."""
         height, width = self.size_px
         if self.fit == "pad":

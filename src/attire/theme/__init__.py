@@ -1,4 +1,4 @@
-"""How attire's pages look: one style sheet that reports and web pages put in front of their own."""
+"""The common style sheet of reports and web pages."""
 
 from importlib import resources
 

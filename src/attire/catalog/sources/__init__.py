@@ -1,4 +1,4 @@
-"""Feeds as rows: one module per format, each a function `read(feed, options) -> Iterator[Row]`."""
+"""Readers of feed formats. Each module has a function `read(feed, options) -> Iterator[Row]`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One cell as a word, or as the values of an attribute key; and JSON as cells."""
+"""Convert cells to words, and parse JSON."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ WORDS = (str, int, float, Decimal, date, time, timedelta)  # a bool is an int, a
 
 
 def word(column: str, cell: object, options: SourceOptions) -> str:
-    """A cell as one word, stripped; "" where nobody said. Raises `ValueError` for what is none: a list, say, or bytes.
+    """Convert a cell to one stripped word; "" means unknown. Raises `ValueError` for other types, such as a list.
 
-    A spreadsheet's number column holds 3.0 where a person wrote 3.
+    A whole float such as 3.0 becomes "3", because spreadsheets store numbers as floats.
     """
-    if cell is None or cell != cell:  # nan is what differs from itself
+    if cell is None or cell != cell:  # NaN differs from itself
         return ""
     if not isinstance(cell, WORDS) or cell in (math.inf, -math.inf):
         raise ValueError(f"{shown(column)}: expected one word, got {reprlib.repr(cell)}.")
     try:
         text = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
-    except ValueError:  # Python's guard against numbers that take long to write
+    except ValueError:  # Python's limit on the number of digits
         raise ValueError(f"{shown(column)}: the number has too many digits.") from None
     return "" if text in options.empty else text
 
 
 def words(column: str, cell: object, options: SourceOptions) -> tuple[str, ...]:
-    """The words of a cell that may hold several, as a list or joined by the separator; in their order, each once."""
-    if cell == "":  # most cells of a wide table
+    """The distinct words of a cell, in order. The cell may be a list or a text with separators."""
+    if cell == "":  # fast path for most cells of a wide table
         return ()
-    parts = cell.split(options.separator) if isinstance(cell, str) else cell if isinstance(cell, list) else [cell]
-    return tuple(dict.fromkeys(found for part in parts if (found := word(column, part, options))))
+    items = cell.split(options.separator) if isinstance(cell, str) else cell if isinstance(cell, list) else [cell]
+    return tuple(dict.fromkeys(text for item in items if (text := word(column, item, options))))
 
 
 def parse_json(text: str) -> Any:
-    """`text` as JSON; raises `ValueError` that says what is wrong with it, two values of one name included."""
+    """Parse `text` as JSON; raises `ValueError` for invalid JSON, including repeated names in an object."""
     try:
         return json.loads(text, object_pairs_hook=_object, parse_int=_number)
     except json.JSONDecodeError as error:
@@ -52,14 +52,14 @@ def parse_json(text: str) -> Any:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
-    if len(content) < len(pairs):  # Python would keep the last
-        doubled = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"a JSON object names '{shown(doubled)}' more than once.")
+    if len(content) < len(pairs):  # Python would silently keep the last value
+        repeated = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"a JSON object names '{shown(repeated)}' more than once.")
     return content
 
 
 def _number(digits: str) -> int:
     try:
         return int(digits)
-    except ValueError:  # Python's guard against numbers that take long to read or write
+    except ValueError:  # Python's limit on the number of digits
         raise ValueError(f"a number has {len(digits):,} digits.") from None

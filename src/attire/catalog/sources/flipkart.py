@@ -1,6 +1,6 @@
-"""The format of the contest that the original method was made for: `,category,id,filename,attributes`.
+"""The Flipkart contest format, for which the original method was made: `,category,id,filename,attributes`.
 
-`attributes` is a Python dict literal of lists and repeats the category under `vertical`, which is left out.
+`attributes` is a Python dict literal of lists. Its key `vertical` repeats the category and is skipped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CATEGORY_KEY = "vertical"
 
 
 def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
-    """All rows; raises `FeedError` for missing columns, and for all unreadable rows together."""
+    """Yield all rows; raises `FeedError` for missing columns, or with all unreadable rows."""
     table = read_csv(feed, options.encoding)
     table.require(["category", "id", "filename", "attributes"])
 
@@ -41,19 +41,19 @@ def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
 
 def _attributes(literal: str) -> dict[str, object]:
     try:
-        with warnings.catch_warnings(action="ignore"):  # of escapes that Python does not know
+        with warnings.catch_warnings(action="ignore"):  # about invalid escape sequences
             tree = ast.parse(literal.strip(), mode="eval").body
             content = ast.literal_eval(tree)
     except SyntaxError as error:
         raise ValueError(f"attributes is not a Python literal: {error.msg}.") from None
     except (MemoryError, RecursionError):
-        raise ValueError("attributes is not a Python literal that can be read: it is nested too deeply.") from None
+        raise ValueError("attributes cannot be read: it is nested too deeply.") from None
     except (ValueError, TypeError):
-        raise ValueError("attributes is not a Python literal: it holds more than texts, numbers and lists.") from None
+        raise ValueError("attributes is not a Python literal of strings, numbers, lists and dicts.") from None
     if not isinstance(tree, ast.Dict):
         raise ValueError(f"attributes: expected a dict of lists, got {type(content).__name__}.")
     if len(content) < len(tree.keys):
-        raise ValueError("attributes names a key more than once.")
+        raise ValueError("attributes contains a key more than once.")
     if not all(isinstance(key, str) for key in content):
-        raise ValueError("attributes: expected texts as keys.")
+        raise ValueError("attributes: expected strings as keys.")
     return dict(content)

@@ -1,4 +1,4 @@
-"""A folder per category, a photo per product; nothing is known of attributes."""
+"""A folder per category, with one photo per product and no attribute labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attire.photos.folder import photos_below
 
 
 def read(feed: Path, _options: SourceOptions) -> Iterator[Row]:
-    """A row per photo, its id the path without suffix; raises `FeedError` for all photos that have no category."""
+    """Yield a row per photo, with the path without suffix as id; raises `FeedError` for photos without a category."""
     if not feed.is_dir():
         raise FeedError(f"{feed} is not a folder. Expected one with a sub-folder of photos for each category.")
     photos = sorted(PurePosixPath(name) for name, _ in photos_below(feed))

@@ -1,4 +1,4 @@
-"""The Kaggle layout of Myntra's catalog: `styles.csv` and `styles/ID.json` with `data.articleAttributes`."""
+"""The Kaggle layout of the Myntra catalog: `styles.csv`, and `styles/ID.json` with `data.articleAttributes`."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ COLUMN_KEYS = {"gender": "ideal_for", "baseColour": "colour", "usage": "usage"}
 
 
 def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
-    """All rows of `feed` (styles.csv or its folder); raises `FeedError` for all faults together."""
+    """Yield all rows of `feed` (styles.csv or its folder); raises `FeedError` with all faults."""
     styles = feed / "styles.csv" if feed.is_dir() else feed
-    table = read_csv(styles, options.encoding, open_end=True)  # 22 titles in Kaggle's file hold a comma, unquoted
+    table = read_csv(styles, options.encoding, open_end=True)  # 22 titles in Kaggle's file contain an unquoted comma
     table.require(["id", "articleType", "productDisplayName", *COLUMN_KEYS])
 
     def row(number: int, cells: Cells) -> Row:
         id = cells["id"].strip()
-        said = {key: word(column, cells[column], options) for column, key in COLUMN_KEYS.items()}
+        labels = {key: word(column, cells[column], options) for column, key in COLUMN_KEYS.items()}
         for name, cell in _article_attributes(styles.parent / "styles", id, options.encoding).items():
             key, text = re.sub(r"\W+", "_", name.lower()).strip("_"), word(name, cell, options)
-            if text and said.get(key, "") not in ("", text):
-                both = f"'{shown(text)}', but {shown(key)} is already '{shown(said[key])}'"
+            if text and labels.get(key, "") not in ("", text):
+                both = f"'{shown(text)}', but {shown(key)} is already '{shown(labels[key])}'"
                 raise ValueError(f"{shown(id)}.json: '{shown(name)}' says {both}.")
-            said[key] = said.get(key) or text
+            labels[key] = labels.get(key) or text
         return Row(
             number=number,
             id=id,
             category=word("articleType", cells["articleType"], options),
-            labels={key: (text,) for key, text in said.items() if text},
+            labels={key: (text,) for key, text in labels.items() if text},
             images=(f"{id}.jpg",),
             title=word("productDisplayName", cells["productDisplayName"], options),
         )
@@ -45,7 +45,7 @@ def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
 def _article_attributes(folder: Path, id: str, encoding: str) -> Mapping[str, object]:
     name = f"{id}.json"
     if PurePath(name).name != name:
-        raise ValueError(f"id='{shown(id)}' is no part of a file's name, as in styles/ID.json.")
+        raise ValueError(f"id='{shown(id)}' cannot be a file name, as in styles/ID.json.")
     try:
         content = parse_json(read_text(folder / name, encoding))
         return dict(content["data"]["articleAttributes"])

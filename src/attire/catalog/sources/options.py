@@ -1,4 +1,4 @@
-"""How a feed's columns map to what attire needs: the command line takes the same fields as flags or from a file."""
+"""Options that map the columns of a feed. The command line has the same fields as flags."""
 
 from __future__ import annotations
 
@@ -8,31 +8,38 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class SourceOptions(BaseModel):
-    """Names of columns, and how cells are written. Only the source `table` looks at all of them."""
+    """Column names, and the format of cells. Only the source `table` uses all of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: Annotated[str, Field(description="Column with the product's id.")] = "id"
-    image: Annotated[str, Field(description="Column with the names of its photos.")] = "image"
-    category: Annotated[str, Field(description="Column with its category.")] = "category"
-    title: Annotated[str, Field(description="Column with its title.")] = "title"
-    group: Annotated[str, Field(description="Column that ties variants of one product.")] = "group"
+    id: Annotated[str, Field(description="Column with the product id.")] = "id"
+    image: Annotated[str, Field(description="Column with the photo names.")] = "image"
+    category: Annotated[str, Field(description="Column with the category.")] = "category"
+    title: Annotated[str, Field(description="Column with the title.")] = "title"
+    group: Annotated[str, Field(description="Column that groups variants of one product.")] = "group"
     attributes: Annotated[str, Field(description="Column with all attributes as one JSON object.")] = ""
-    keys: Annotated[tuple[str, ...], Field(description="Columns that are attribute keys, if not all others are.")] = ()
+    keys: Annotated[tuple[str, ...], Field(description="Columns that are attribute keys (default: all others).")] = ()
     ignore: Annotated[tuple[str, ...], Field(description="Columns that are not attribute keys.")] = ()
-    separator: Annotated[str, Field(min_length=1, description="Between several values or photos in one cell.")] = "|"
-    # "none" is not among them: it is an ordinary value, observed absence.
-    empty: Annotated[tuple[str, ...], Field(description="Words that mean that nobody said.")] = (
+    separator: Annotated[
+        str, Field(min_length=1, description="Separator between several values or photos in one cell.")
+    ] = "|"
+    # "none" is not in the default: it is an ordinary value, observed absence.
+    empty: Annotated[tuple[str, ...], Field(description="Words that mean unknown.")] = (
         "",
         "NA",
         "N/A",
         "null",
     )
     delimiter: Annotated[
-        str, Field(max_length=1, pattern=r'^[^"\r\n]?$', description="Between cells, if it is not the suffix's own.")
+        str,
+        Field(
+            max_length=1,
+            pattern=r'^[^"\r\n]?$',
+            description="Delimiter between cells (default: comma for .csv, tab for .tsv).",
+        ),
     ] = ""
-    encoding: Annotated[str, Field(description="Of a text feed.")] = "utf-8-sig"
+    encoding: Annotated[str, Field(description="Encoding of a text feed.")] = "utf-8-sig"
     schemes: Annotated[
         tuple[str, ...],
-        Field(description="Kinds of addresses to read beside http, https and s3, by fsspec's names: gs, abfs, ..."),
+        Field(description="Address schemes to allow in addition to http, https and s3, as fsspec names: gs, abfs, ..."),
     ] = ()

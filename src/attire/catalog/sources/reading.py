@@ -1,4 +1,4 @@
-"""Feeds as tables: columns, and cells row by row with the row's number as a person finds it."""
+"""Read feeds as tables: the columns, and the cells of each row with the row's number in the file."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from attire.progress import track
 from attire.taxonomy import stray, unfit
 
 Cells = dict[str, Any]
-BATCH = 10_000  # rows of a Parquet file that are in memory at once
-LONGEST_ID = 1_000  # characters: databases index ids, and URLs carry them
-UNWRITABLE = re.compile(r"[\x00\ud800-\udfff]")  # what databases and files of text refuse
-NO_TEXT = {  # how files start that are no text, whatever their name says
+BATCH = 10_000  # rows of a Parquet file in memory at once
+LONGEST_ID = 1_000  # characters: databases index ids, and URLs contain them
+UNWRITABLE = re.compile(r"[\x00\ud800-\udfff]")  # databases and text files reject these
+NO_TEXT = {  # first bytes of files that are not text
     b"\x1f\x8b": "compressed with gzip",
     b"\x28\xb5\x2f\xfd": "compressed with zstd",
     b"\xfd7zXZ\x00": "compressed with xz",
@@ -36,23 +36,23 @@ NO_TEXT = {  # how files start that are no text, whatever their name says
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A feed whose columns are known and whose rows are yet to be read: (number, cells or what is wrong with them)."""
+    """A feed with known columns and rows that are read lazily, as (number, cells or the row's fault)."""
 
     feed: Path
     columns: Sequence[str]
     cells: Iterator[tuple[int, Cells | ValueError]]
 
     def require(self, wanted: Sequence[str]) -> None:
-        """Raise `FeedError` unless all of `wanted` are columns."""
+        """Raise `FeedError` unless all `wanted` columns exist."""
         if missing := [name for name in wanted if name not in self.columns]:
             hints = " ".join(f"No column '{shown(name)}'{did_you_mean(name, self.columns)}" for name in missing)
-            there = f"It has: {shown(', '.join(self.columns))}."
-            raise FeedError(f"{self.feed}: {hints} {there} Map columns with --id, --image, --category, ...")
+            columns = f"It has: {shown(', '.join(self.columns))}."
+            raise FeedError(f"{self.feed}: {hints} {columns} Map columns with --id, --image, --category, ...")
 
     def rows(self, row: Callable[[int, Cells], Row]) -> Iterator[Row]:
-        """`row(number, cells)` of every row, one at a time.
+        """Yield `row(number, cells)` for every row.
 
-        Once all are read raises `FeedError` with those for which `row` raised `ValueError`; none is yielded after one.
+        If `row` raises `ValueError`, no more rows are yielded, and after the last row a `FeedError` lists all faults.
         """
         empty = True
         faults: list[str] = []
@@ -60,41 +60,41 @@ class Table:
             try:
                 if isinstance(cells, ValueError):
                     raise cells
-                found = _checked(row(number, cells))
+                checked = _checked(row(number, cells))
             except ValueError as error:
                 faults.append(f"row {number}: {error}")
                 continue
             empty = False
             if not faults:
-                yield found
+                yield checked
         if faults:
             raise FeedError(f"{self.feed}: {len(faults):,} of its rows cannot be read:\n  {listed(faults)}", faults)
         if empty:
-            raise FeedError(f"{self.feed} has no row.")
+            raise FeedError(f"{self.feed} has no rows.")
 
 
 def _checked(row: Row) -> Row:
-    """`row`, unless a text in it could not be stored, or a word could not be told from two in a table of attire's."""
+    """Return `row`; raises `ValueError` if a text cannot be stored, or a word contains the separator."""
     if len(row.id) > LONGEST_ID:
         raise ValueError(f"the id '{shown(row.id)}' is too long: expected at most {LONGEST_ID:,}. Is a quote missing?")
     if row.category and (reason := unfit(row.category)):
-        raise ValueError(f"category='{shown(row.category)}' {reason}. Write it otherwise.")
+        raise ValueError(f"category='{shown(row.category)}' {reason}. Change it in the feed.")
     for key, words in row.labels.items():
         if words and (reason := unfit(key)):
             raise ValueError(f"the key '{shown(key)}' {reason}. Rename it.")
         for word in words:
             if reason := unfit(word):
-                raise ValueError(f"{shown(key)}='{shown(word)}' {reason}. Write it otherwise.")
+                raise ValueError(f"{shown(key)}='{shown(word)}' {reason}. Change it in the feed.")
     for name, text in (("id", row.id), ("group", row.group), *(("image", image) for image in row.images)):
         if reason := stray(text):
             raise ValueError(f"{name}='{shown(text)}' {reason}. Is the encoding of the feed right?")
-    if found := UNWRITABLE.search(row.title):
-        raise ValueError(f"title='{shown(row.title)}' {stray(found[0])}. Is the encoding of the feed right?")
+    if match := UNWRITABLE.search(row.title):
+        raise ValueError(f"title='{shown(row.title)}' {stray(match[0])}. Is the encoding of the feed right?")
     return row
 
 
 def read_table(feed: Path, encoding: str, delimiter: str = "") -> Table:
-    """CSV, TSV, JSON Lines or Parquet, by suffix; `delimiter` overrules that of the first two."""
+    """Read CSV, TSV, JSON Lines or Parquet, by suffix; `delimiter` overrides the default of CSV and TSV."""
     readers: dict[str, Callable[[], Table]] = {
         ".csv": lambda: read_csv(feed, encoding, delimiter=delimiter or ","),
         ".tsv": lambda: read_csv(feed, encoding, delimiter=delimiter or "\t"),
@@ -104,15 +104,15 @@ def read_table(feed: Path, encoding: str, delimiter: str = "") -> Table:
     }
     if feed.suffix.lower() not in readers:
         raise FeedError(
-            f"{feed}: '{feed.suffix}' is not a feed's suffix. Expected one of {', '.join(readers)}, not compressed."
+            f"{feed}: '{feed.suffix}' is not a feed format. Expected an uncompressed file: {', '.join(readers)}."
         )
     return readers[feed.suffix.lower()]()
 
 
 def read_csv(feed: Path, encoding: str, *, delimiter: str = ",", open_end: bool = False) -> Table:
-    """A CSV with a header; a column without a name (a data frame's index, say) is not read.
+    """Read a CSV with a header; a column without a name (such as a data frame's index) is skipped.
 
-    `open_end`: the last column is free text whose delimiters nobody quoted.
+    `open_end`: the last column is free text that may contain unquoted delimiters.
     """
     reader = csv.reader(_text_lines(feed, encoding), delimiter=delimiter, strict=True)
     try:
@@ -123,10 +123,10 @@ def read_csv(feed: Path, encoding: str, *, delimiter: str = ",", open_end: bool 
         raise FeedError(f"{feed} is empty: expected a header and a row per product.")
     if len(header) == 1 and (other := next((mark for mark in ";\t|," if mark in header[0]), "")):
         name = "tab" if other == "\t" else f"'{other}'"
-        there = f"the header is one cell, '{shown(header[0])}'"
-        raise FeedError(f"{feed}: {there}. Is its delimiter a {name}? Then add --delimiter '{other}'.")
-    if doubled := [name for name, count in Counter(filter(None, header)).items() if count > 1]:
-        raise FeedError(f"{feed}: the header names {shown(', '.join(sorted(doubled)))} more than once. Rename one.")
+        fault = f"the header is one cell, '{shown(header[0])}'"
+        raise FeedError(f"{feed}: {fault}. Is its delimiter a {name}? Then add --delimiter '{other}'.")
+    if repeated := [name for name, count in Counter(filter(None, header)).items() if count > 1]:
+        raise FeedError(f"{feed}: the header names {shown(', '.join(sorted(repeated)))} more than once. Rename one.")
 
     def cells() -> Iterator[tuple[int, Cells | ValueError]]:
         while True:
@@ -150,7 +150,7 @@ def read_csv(feed: Path, encoding: str, *, delimiter: str = ",", open_end: bool 
 
 
 def _columns(feed: Path, names: Iterable[str]) -> list[str]:
-    """The names; raises `FeedError` for one that cannot be a key."""
+    """The column names; raises `FeedError` for one with invalid characters."""
     columns = list(names)
     for name in columns:
         if reason := stray(name):
@@ -160,7 +160,7 @@ def _columns(feed: Path, names: Iterable[str]) -> list[str]:
 
 
 def read_text(feed: Path, encoding: str) -> str:
-    """The text of a file; raises `FeedError` where it cannot be read or is not in `encoding`."""
+    """Read a text file; raises `FeedError` if it cannot be read or is not in `encoding`."""
     try:
         content = regular(feed).read_bytes()
     except OSError as error:
@@ -169,7 +169,7 @@ def read_text(feed: Path, encoding: str) -> str:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        byte = len(content) - len(error.object) + error.start  # the codec does not count a byte order mark
+        byte = len(content) - len(error.object) + error.start  # the codec does not count the byte order mark
         raise FeedError(
             f"{feed}: line {line} is not {error.encoding}: byte {byte:,} is 0x{content[byte]:02x}. "
             "Save it as UTF-8, or name its encoding (spreadsheets often write --encoding cp1252 or utf-16)."
@@ -179,16 +179,16 @@ def read_text(feed: Path, encoding: str) -> str:
 
 
 def _text_lines(feed: Path, encoding: str) -> Iterator[str]:
-    """Lines with their ends, which a cell in quotes may contain."""
+    """Yield lines with their line ends, which a quoted cell may contain."""
     try:
         with regular(feed).open("rb") as file:
             start = file.read(8)
         if kind := next((kind for magic, kind in NO_TEXT.items() if start.startswith(magic)), ""):
-            raise FeedError(f"{feed} is {kind}, not text. Save it as its name says.")
+            raise FeedError(f"{feed} is {kind}, not text. Save it in the format of its suffix.")
         with feed.open(encoding=encoding, newline="") as file:
             yield from file
     except (OSError, LookupError, UnicodeError) as error:
-        read_text(feed, encoding)  # a decoder of parts does not know the place in the file: this one says it
+        read_text(feed, encoding)  # raises an error with the position, which an incremental decoder does not know
         raise FeedError(f"{feed}: {error}. Try --encoding utf-16-le or utf-16-be.") from None
 
 
@@ -205,8 +205,8 @@ def _read_json_lines(feed: Path, encoding: str) -> Table:
         else:
             faults.append(f"row {number}: {cells}")
     if not columns:
-        wrong = f"no line of it is a JSON object:\n  {listed(faults)}" if faults else "it is empty"
-        raise FeedError(f"{feed}: expected a JSON object per line, but {wrong}.", faults)
+        reason = f"no line of it is a JSON object:\n  {listed(faults)}" if faults else "it is empty"
+        raise FeedError(f"{feed}: expected a JSON object per line, but {reason}.", faults)
     return Table(feed, list(columns), _json_lines(feed, encoding))
 
 
@@ -243,4 +243,4 @@ def _parquet_faults(feed: Path) -> Iterator[None]:
         raise _unreadable(feed, error) from None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = str(error).partition("\n")[0]
-        raise FeedError(f"{feed} is not a Parquet file that can be read: {reason}") from None
+        raise FeedError(f"{feed} is not a readable Parquet file: {reason}") from None

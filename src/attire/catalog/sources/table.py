@@ -1,4 +1,4 @@
-"""A shop's own table: CSV, TSV, JSON Lines or Parquet, a column per key or one JSON column."""
+"""A table in a shop's own format: CSV, TSV, JSON Lines or Parquet, with a column per key or one JSON column."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from attire.catalog.sources.reading import Cells, Table, read_table
 
 
 def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
-    """All rows; raises `FeedError` for missing columns, and for all unreadable rows together."""
+    """Yield all rows; raises `FeedError` for missing columns, or with all unreadable rows."""
     table = read_table(feed, options.encoding, options.delimiter)
     keys = _keys(table, options)
-    any_word = options.model_copy(update={"empty": ()})  # "NA" is an id like any other
+    any_word = options.model_copy(update={"empty": ()})  # "NA" is a valid id
 
     def row(number: int, cells: Cells) -> Row:
-        said = _attributes(cells, options) if options.attributes else {key: cells[key] for key in keys if key in cells}
+        labels = (
+            _attributes(cells, options) if options.attributes else {key: cells[key] for key in keys if key in cells}
+        )
         return Row(
             number=number,
             id=word(options.id, cells.get(options.id), any_word),
             category=word(options.category, cells.get(options.category), options),
-            labels={key: words(key, cell, options) for key, cell in said.items()},
+            labels={key: words(key, cell, options) for key, cell in labels.items()},
             images=words(options.image, cells.get(options.image), options),
             title=word(options.title, cells.get(options.title), options),
             group=word(options.group, cells.get(options.group), options),
@@ -33,7 +35,7 @@ def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
 
 
 def _keys(table: Table, options: SourceOptions) -> list[str]:
-    """The columns that are attribute keys; raises `FeedError` where a column that was asked for is missing."""
+    """The columns that are attribute keys; raises `FeedError` if a requested column is missing."""
     optional = [options.category, options.title, options.group]
     defaults = {SourceOptions.model_fields[name].default for name in ("category", "title", "group")}
     wanted = [options.id, options.image, *(name for name in optional if name not in defaults)]
@@ -41,12 +43,12 @@ def _keys(table: Table, options: SourceOptions) -> list[str]:
         table.require([*wanted, options.attributes])
         return []
     table.require([*wanted, *options.keys, *options.ignore])
-    taken = {options.id, options.image, *optional, *options.ignore}
-    return list(options.keys) or [name for name in table.columns if name not in taken]
+    other_columns = {options.id, options.image, *optional, *options.ignore}
+    return list(options.keys) or [name for name in table.columns if name not in other_columns]
 
 
 def _attributes(cells: Cells, options: SourceOptions) -> dict[str, object]:
-    """What the column of JSON objects says; keys in the order of the cell."""
+    """The content of the JSON column, with keys in the order of the cell."""
     cell = cells.get(options.attributes)
     if cell is None or (isinstance(cell, str) and cell.strip() in options.empty):
         return {}
