@@ -1,4 +1,4 @@
-"""The review page in a real browser, by keyboard: twenty products, undo, bulk, two people at once, export and back."""
+"""The review page in a real browser: twenty products by keyboard, undo, bulk actions, two reviewers, export, ingest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from attire.review.data import CATEGORY
 from attire.review.export import export
 from attire.review.options import Options
 from attire.review.queues import Filters, waiting
-from attire.review.store.claims import looking
+from attire.review.store.claims import viewers
 from attire.review.store.events import Verdict
 
 NAMES = {1280: "Ann", 390: "Ben"}
@@ -50,7 +50,7 @@ def address(context: ReviewContext) -> Iterator[str]:
 
 
 class Person:
-    """Somebody at a browser of that width. Errors on the console and requests to elsewhere fail the test at the end."""
+    """A reviewer with a browser of the given width. `leave` fails for console errors and requests to other servers."""
 
     def __init__(self, browser: Browser, address: str, width: int) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 800}, base_url=address)
@@ -88,7 +88,7 @@ class Person:
         return self.page.locator(".field[aria-current=true]").get_attribute("data-key") or ""
 
     def settled(self) -> None:
-        """Everything is saved."""
+        """Wait until everything is saved."""
         expect(self.page.locator("#saved")).to_have_class(re.compile("good"))
 
     def leave(self) -> None:
@@ -119,24 +119,26 @@ def test_twenty_products_by_keyboard_then_export_and_ingest(
         assert ann.product == context.data.products[number]
         assert ann.field == CATEGORY
         expect(page.locator(".stage img")).to_have_js_property("complete", True)
-        ann.press("a")  # what is beyond doubt; contradicted, open and sampled ones remain
+        ann.press("a")  # suspect, open and sampled fields remain
         for _ in range(page.locator(".field[data-wanted=yes][data-decided='']").count()):
             status = page.locator(".field[aria-current=true]").get_attribute("class") or ""
             ann.press("Enter" if "sure" in status else "2")
         ann.press("j")
         expect(page.locator("article.card")).to_have_attribute("data-product", context.data.products[number + 1])
     ann.settled()
-    held = context.store.held()
+    decisions = context.store.held()
     judged = set(context.data.products[:20])
-    assert {product for product, _ in held} == judged
+    assert {product for product, _ in decisions} == judged
     assert waiting(context.queues, context.store, Filters(queue="all"))["product"][0] == context.data.products[20]
-    assert {said.reviewer for said in held.values()} == {"Ann"}
+    assert {decision.reviewer for decision in decisions.values()} == {"Ann"}
     ann.press("k")
     expect(page.locator("article.card")).to_have_attribute("data-product", context.data.products[19])
     expect(page.locator(".field[data-decided='']")).to_have_count(0)
     assert first == context.data.products[0]
     changed = {
-        (product, key): said.values for (product, key), said in held.items() if said.action == "set" and key == "colour"
+        field: decision.values
+        for field, decision in decisions.items()
+        if decision.action == "set" and field[1] == "colour"
     }
     assert changed
     monkeypatch.chdir(tmp_path)
@@ -156,19 +158,19 @@ def test_one_product_with_every_key(ann: Person, context: ReviewContext) -> None
     product, _ = context.queues.of(Filters(queue="suspect", key="colour", category="Shirts")).row(0)
     page = ann.open(f"/review?queue=all#p={product}")
 
-    def held(key: str = "colour") -> tuple[str, tuple[str, ...]]:
+    def decision(key: str = "colour") -> tuple[str, tuple[str, ...]]:
         ann.settled()
-        said = context.store.held([product]).get((product, key))
-        return (said.state, said.values) if said else ("open", ())
+        current = context.store.held([product]).get((product, key))
+        return (current.state, current.values) if current else ("open", ())
 
     ann.press("ArrowDown")
     assert ann.field == "colour"
     ann.press("2")
     expect(page.locator("#live")).to_have_text(re.compile("colour: .*saved"))
-    assert held() == ("known", context.data.catalog[product].labels["colour"])
+    assert decision() == ("known", context.data.catalog[product].labels["colour"])
     ann.press("u")
     expect(page.locator("#live")).to_have_text("Undone: colour.")
-    assert held()[0] == "open"
+    assert decision()[0] == "open"
     assert ann.field == "colour", "where the undone decision was"
     ann.press("/")
     expect(page.get_by_role("combobox")).to_be_focused()
@@ -176,28 +178,28 @@ def test_one_product_with_every_key(ann: Person, context: ReviewContext) -> None
     expect(page.get_by_role("listbox").get_by_role("option")).to_have_text(["green"])
     ann.press("Enter")
     expect(page.locator("#live")).to_have_text(re.compile("colour: green, saved"))
-    assert held() == ("known", ("green",))
+    assert decision() == ("known", ("green",))
     ann.press("ArrowUp", "ArrowDown") if ann.field == "colour" else ann.press("ArrowUp")
     assert ann.field == "colour"
     ann.press("x")
     expect(page.locator("#live")).to_have_text(re.compile("not applicable, saved"))
-    assert held() == ("not applicable", ())
+    assert decision() == ("not applicable", ())
     page.locator(".field", has_text="tags").click()
     options = page.locator(".field[aria-current=true] .options button")
     options.filter(has_text="zip").click()
     ann.settled()
-    before = set(held("tags")[1])
+    before = set(decision("tags")[1])
     ann.press("1")
     expect(page.locator("#live")).to_have_text(re.compile("^tags: "))
-    assert set(held("tags")[1]) ^ before, "a key that takes several toggles"
+    assert set(decision("tags")[1]) ^ before, "a digit adds or removes a value of a key that takes several"
     ann.press("c")
     expect(page.locator("#live")).to_have_text(re.compile("tags: cleared, saved"))
-    assert held("tags") == ("unknown", ())
+    assert decision("tags") == ("unknown", ())
     ann.press("?")
-    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
-    page.get_by_label("Single keys act").uncheck()
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+    page.get_by_label("Use single-key shortcuts").uncheck()
     ann.press("Escape", "u")
-    assert held("tags") == ("unknown", ()), "single keys are switched off"
+    assert decision("tags") == ("unknown", ()), "single-key shortcuts are off"
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#live")).to_have_text("Undone: tags.")
     page.get_by_role("button", name="Heat map").click()
@@ -222,7 +224,7 @@ def test_two_people_at_once(ann: Person, ben: Person, context: ReviewContext) ->
     ann.settled()
     ben.press("2")
     expect(page.locator(".conflict")).to_contain_text(
-        re.compile("Ann chose .* just now. Yours was .*; it is not saved")
+        re.compile(r"Ann chose .* just now. Your decision \(.*\) is not saved")
     )
     anns = context.store.held()[product, "colour"]
     assert (anns.reviewer, anns.version) == ("Ann", 1), "nothing was overwritten"
@@ -240,26 +242,28 @@ def test_two_people_at_once(ann: Person, ben: Person, context: ReviewContext) ->
     assert context.store.held()[product, "colour"].values == anns.values
 
 
-def test_what_a_closed_tab_held_goes_to_the_next_person(ann: Person, ben: Person, context: ReviewContext) -> None:
+def test_the_product_of_a_closed_tab_goes_to_the_next_reviewer(
+    ann: Person, ben: Person, context: ReviewContext
+) -> None:
     ann.open("/review?queue=suspect")
-    held = ann.product
-    assert looking(context.store)[held] == "Ann"
+    product = ann.product
+    assert viewers(context.store)[product] == "Ann"
     ann.press("Enter", "u")
     expect(ann.page.locator("#live")).to_have_text(re.compile("^Undone"))
     ann.page.reload()
-    expect(ann.page.locator("article.card")).to_have_attribute("data-product", held)
+    expect(ann.page.locator("article.card")).to_have_attribute("data-product", product)
     ann.press("g")
-    expect(ann.page.locator(".cell").first).to_be_focused()  # its script runs, and will say goodbye
+    expect(ann.page.locator(".cell").first).to_be_focused()  # its script runs, so it will release its products
     ann.page.go_back()
-    expect(ann.page.locator("article.card")).to_have_attribute("data-product", held)
-    assert looking(context.store)[held] == "Ann", "pages that went did not take it from the one that came"
+    expect(ann.page.locator("article.card")).to_have_attribute("data-product", product)
+    assert viewers(context.store)[product] == "Ann", "closed pages do not release what a later page has"
     ben.open("/review?queue=suspect")
-    assert ben.product != held
+    assert ben.product != product
     ben.page.goto("/")
     ann.page.close()
-    until(lambda: not looking(context.store))  # one gave back by leaving the page, one by closing the tab
+    until(lambda: not viewers(context.store))  # one released by leaving the page, one by closing the tab
     ben.open("/review?queue=suspect")
-    assert ben.product == held
+    assert ben.product == product
 
 
 def test_a_person_with_two_tabs(ann: Person, context: ReviewContext) -> None:
@@ -268,9 +272,9 @@ def test_a_person_with_two_tabs(ann: Person, context: ReviewContext) -> None:
     second.goto("/review?queue=suspect")
     expect(second.locator("article.card")).to_have_attribute("data-product", ann.product)
     second.close()
-    until(lambda: bool(context.gone))  # what both show was the second tab's
+    until(lambda: bool(context.closed_pages))  # the second tab had the lease of the product that both show
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    until(lambda: ann.product in looking(context.store))  # seen again, the first tab asks for it
+    until(lambda: ann.product in viewers(context.store))  # the first tab leases it again when it becomes visible
 
 
 def test_many_products_at_once(ann: Person, ben: Person, context: ReviewContext) -> None:
@@ -288,8 +292,8 @@ def test_many_products_at_once(ann: Person, ben: Person, context: ReviewContext)
     page.keyboard.type("blu")
     ann.press("Enter")
     expect(page.locator("#alert")).to_have_text(re.compile("1 of 3 were decided by others"))
-    held = context.store.held()
-    assert [held[product, "colour"].values for product in products] == [("blue",), ("blue",), ("red",)]
+    decisions = context.store.held()
+    assert [decisions[product, "colour"].values for product in products] == [("blue",), ("blue",), ("red",)]
     expect(page.locator(".conflicted")).to_contain_text("Ben")
     ann.press("u")
     expect(page.locator("#live")).to_have_text("2 undone.")
@@ -302,10 +306,10 @@ def test_many_products_at_once(ann: Person, ben: Person, context: ReviewContext)
     expect(page.locator("#live")).to_have_text(f"{marked} saved.")
     assert len(context.store.decided()) == marked + 1
     ann.press("?")
-    expect(page.get_by_role("dialog", name="Keys")).to_contain_text("cclear: nobody can tell")
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_contain_text("cclear: the value cannot be determined")
     ann.press("Escape", "Space", "ArrowRight", "Space", "c")
     expect(page.locator("#live")).to_have_text("2 saved.")
-    cleared = [said for said in context.store.held().values() if said.state == "unknown"]
+    cleared = [decision for decision in context.store.held().values() if decision.state == "unknown"]
     assert len(cleared) == 2
     expect(page.locator(".cell .value", has_text="cleared")).to_have_count(2)
     ann.press("u")
@@ -319,7 +323,7 @@ def test_many_products_at_once(ann: Person, ben: Person, context: ReviewContext)
     assert not bens & taken
 
 
-def test_a_lost_connection_is_told_and_made_good(ann: Person, context: ReviewContext) -> None:
+def test_a_lost_connection_is_shown_and_retried(ann: Person, context: ReviewContext) -> None:
     page = ann.open("/review?queue=all")
     ann.context.set_offline(True)
     ann.press("Enter")
@@ -331,7 +335,7 @@ def test_a_lost_connection_is_told_and_made_good(ann: Person, context: ReviewCon
     ann.faults = [fault for fault in ann.faults if "ERR_INTERNET_DISCONNECTED" not in fault]
 
 
-def test_what_could_not_be_saved_is_shown_as_it_was(ann: Person, context: ReviewContext) -> None:
+def test_a_field_that_could_not_be_saved_is_restored(ann: Person, context: ReviewContext) -> None:
     page = ann.open("/review?queue=suspect&key=colour")
     shown = page.locator(".field[aria-current=true]")
     before = shown.inner_text()
@@ -345,10 +349,10 @@ def test_what_could_not_be_saved_is_shown_as_it_was(ann: Person, context: Review
     ann.press("Enter")
     ann.settled()
     assert len(context.store.history()) == 1
-    ann.faults.clear()  # the refusal, on the console
+    ann.faults.clear()  # the browser logs the 503
 
 
-def test_a_photo_that_is_gone(ann: Person, context: ReviewContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_photo(ann: Person, context: ReviewContext, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = context.photos._paths
     monkeypatch.setitem(paths, "p000", tuple(path.with_name("gone.png") for path in paths["p000"]))
     page = ann.open("/review?queue=all#p=p000")
@@ -356,14 +360,14 @@ def test_a_photo_that_is_gone(ann: Person, context: ReviewContext, monkeypatch: 
     expect(page.locator(".stage")).to_contain_text("The photo cannot be read: not found.")
     ann.press("Enter")
     ann.settled()
-    assert ann.faults, "the browser tells it too"
+    assert ann.faults, "the browser logs the 404"
     ann.faults.clear()
 
 
 def test_no_page_is_wider_than_the_screen(ann: Person, context: ReviewContext) -> None:
     rows = context.queues.sample().select("product", "key", "answer").rows()
     context.store.decide(
-        "Ann", [Verdict(product, key, "accept", tuple(said.split("|")), 0) for product, key, said in rows]
+        "Ann", [Verdict(product, key, "accept", tuple(answer.split("|")), 0) for product, key, answer in rows]
     )
     ann.page.goto("/name")
     ann.page.get_by_label("Name").fill("Annabel Featherstonehaugh-Cholmondeley")

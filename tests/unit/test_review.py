@@ -1,4 +1,4 @@
-"""What is to be reviewed, in which order; what the page shows of it; what judging measures; what is exported."""
+"""Queues and their order, the fields on the page, the measured precision, and the export."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from attire.review.store.events import Store, Verdict
 from attire.review.views import FieldView, product_view
 
 
-def others(**other: object) -> pl.Expr:
-    """The column of alternatives, with this one in each row."""
-    return pl.lit(json.dumps([other]))
+def alternatives(**alternative: object) -> pl.Expr:
+    """A column of alternatives with this one in each row."""
+    return pl.lit(json.dumps([alternative]))
 
 
 def coats(folder: Path, rows: Sequence[tuple[str, str, str]]) -> Catalog:
-    """A catalog of coats with one photo for all: id, title, details."""
+    """A catalog of coats that share a photo; rows are (id, title, details)."""
     Image.new("RGB", (8, 8), "red").save(folder / "a.png")
     with (folder / "coats.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -49,7 +49,7 @@ def coats(folder: Path, rows: Sequence[tuple[str, str, str]]) -> Catalog:
 
 
 @pytest.fixture(scope="module")
-def work(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> ReviewData:
+def data(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> ReviewData:
     return ReviewData(catalog, write_predictions(catalog, tmp_path_factory.mktemp("review") / "p.parquet"))
 
 
@@ -75,19 +75,19 @@ def test_every_format_of_predictions_is_read_alike(
 
 
 def test_what_predict_writes_is_read(catalog: Catalog, untrained: ModelBundle, tmp_path: Path) -> None:
-    made = predict(untrained, catalog.path, tmp_path / "p.jsonl", format="long")
-    data = ReviewData(catalog, made.out)
-    said = pl.read_ndjson(made.out).filter(pl.col("reason").is_null())
+    output = predict(untrained, catalog.path, tmp_path / "p.jsonl", format="long")
+    data = ReviewData(catalog, output.out)
+    filled = pl.read_ndjson(output.out).filter(pl.col("reason").is_null())
     answers = data.fields.filter((pl.col("key") != CATEGORY) & pl.col("answer").is_not_null())
-    assert len(answers) == len(said)
+    assert len(answers) == len(filled)
     assert set(data.fields.filter(pl.col("key") == CATEGORY)["answer"]) <= set(catalog.taxonomy.categories)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda rows: rows.drop("alternatives"), "no column 'alternatives'.*--format long"),
-        (lambda rows: rows.with_columns(id=pl.lit("stranger")), "product 'stranger'.*Predict .* again"),
+        (lambda rows: rows.with_columns(id=pl.lit("p999")), "product 'p999'.*Predict .* again"),
         (lambda rows: rows.with_columns(values=pl.lit("reed")), r"colour='reed'.*did you mean 'red'"),
         (lambda rows: rows.with_columns(key=pl.lit("cut")), "has the key 'cut'"),
         (lambda rows: rows.with_columns(key=pl.lit("cut"), values=None), "has the key 'cut'"),
@@ -97,54 +97,54 @@ def test_what_predict_writes_is_read(catalog: Catalog, untrained: ModelBundle, t
             lambda rows: rows.with_columns(confidence=math.nan),
             r"colour of product 'p000' has a confidence outside 0\.\.1",
         ),
-        (lambda rows: pl.concat([rows, rows]), "colour of product 'p000' stands in two rows"),
+        (lambda rows: pl.concat([rows, rows]), "colour of product 'p000' is in two rows"),
         (lambda rows: rows.with_columns(alternatives=pl.lit("[{")), "cannot read the predictions.*JSON"),
         (lambda rows: rows.with_columns(alternatives=pl.lit("{}")), "cannot read the predictions.*JSON"),
         (lambda rows: rows.with_columns(alternatives=pl.lit("[" * 2000)), "cannot read the predictions.*JSON"),
-        (lambda rows: rows.with_columns(alternatives=others(value="reed", confidence=0.1)), "colour='reed'"),
-        (lambda rows: rows.with_columns(alternatives=others(value="red", confidence=7)), "confidence outside"),
-        (lambda rows: rows.with_columns(alternatives=others(value="red")), "confidence outside"),
-        (lambda rows: rows.with_columns(alternatives=others(confidence=0.1)), "alternative without a value"),
+        (lambda rows: rows.with_columns(alternatives=alternatives(value="reed", confidence=0.1)), "colour='reed'"),
+        (lambda rows: rows.with_columns(alternatives=alternatives(value="red", confidence=7)), "confidence outside"),
+        (lambda rows: rows.with_columns(alternatives=alternatives(value="red")), "confidence outside"),
+        (lambda rows: rows.with_columns(alternatives=alternatives(confidence=0.1)), "alternative without a value"),
     ],
 )
-def test_predictions_of_something_else_are_refused(
-    catalog: Catalog, tmp_path: Path, change: Callable[[pl.DataFrame], pl.DataFrame], told: str
+def test_predictions_that_do_not_fit_the_catalog_are_refused(
+    catalog: Catalog, tmp_path: Path, change: Callable[[pl.DataFrame], pl.DataFrame], message: str
 ) -> None:
     path = write_predictions(catalog, tmp_path / "p.parquet")
     change(pl.read_parquet(path).filter(pl.col("key") == "colour")).write_parquet(path)
-    with pytest.raises(FeedError, match=told):
+    with pytest.raises(FeedError, match=message):
         ReviewData(catalog, path)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
-        ("{", "cannot be read"),
-        ("[]", "cannot be read"),
-        ("[" * 100_000, "cannot be read"),
-        (b"\xff", "cannot be read"),
+        ("{", "the record of the predictions"),
+        ("[]", "the record of the predictions"),
+        ("[" * 100_000, "the record of the predictions"),
+        (b"\xff", "the record of the predictions"),
         ('{"precision": "high"}', "precision is 'high'"),
         ('{"precision": NaN}', "precision is nan"),
     ],
 )
-def test_a_damaged_note_beside_the_predictions_is_told(
-    catalog: Catalog, tmp_path: Path, content: str | bytes, told: str
+def test_a_damaged_record_of_the_predictions_is_reported(
+    catalog: Catalog, tmp_path: Path, content: str | bytes, message: str
 ) -> None:
     path = write_predictions(catalog, tmp_path / "p.parquet")
     path.with_name("p.parquet.json").write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(FeedError, match=rf"p\.parquet\.json.*{told}.*Predict again"):
+    with pytest.raises(FeedError, match=rf"p\.parquet\.json.*{message}.*Predict again"):
         ReviewData(catalog, path)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_a_path_is_no_pattern(catalog: Catalog, tmp_path: Path, suffix: str) -> None:
+def test_a_path_is_taken_literally(catalog: Catalog, tmp_path: Path, suffix: str) -> None:
     write_predictions(catalog, tmp_path / f"week1{suffix}", catalog.ids[:5])
     chosen = write_predictions(catalog, tmp_path / f"week1x{suffix}", catalog.ids[:7])
     assert ReviewData(catalog, chosen.rename(tmp_path / f"week[1]{suffix}")).products == catalog.ids[:7]
 
 
 def test_only_another_value_contradicts_a_key_that_takes_several(store: Store, tmp_path: Path) -> None:
-    """As the evaluation counts: an answer that names some of the stated values is right, and no label is doubted."""
+    """The same rule as in an evaluation: an answer that names only stated values is right and contradicts no label."""
     cases: list[tuple[tuple[str, ...], tuple[str, ...], str, tuple[str, ...]]] = [
         # stated, answered, status, proposed
         (("hood", "zip"), ("zip",), "stated", ("hood", "zip")),
@@ -175,23 +175,23 @@ def test_only_another_value_contradicts_a_key_that_takes_several(store: Store, t
     assert suspects == [(f"p{n}", "details") for n, (_, _, status, _) in enumerate(cases) if status == "suspect"]
     chosen = encode(taxonomy, [None] * len(cases), [{"details": answer} for _, answer, *_ in cases]).hot
     wrong = contradicted(taxonomy, catalog.targets().hot, chosen)
-    assert [(catalog.ids[row], "details") for row in np.flatnonzero(wrong)] == suspects, "as the evaluation counts"
+    assert [(catalog.ids[row], "details") for row in np.flatnonzero(wrong)] == suspects, "as in an evaluation"
     for id, (stated, _, status, proposed) in zip(catalog.ids, cases, strict=True):
         _, field = product_view(data, id, {}).fields
         assert (field.status, set(field.proposal)) == (status, set(proposed))
         assert field.confidence == pytest.approx(0.97)
         assert set(field.proposal) >= set(stated), "Enter takes no label away"
         store.decide("Ann", [Verdict(id, "details", "accept", field.proposal, 0)])
-    found = audit(queues, store)
-    assert (found.overall.right, found.overall.judged) == (7, 7)
-    assert [one.judged for one in found.feed] == [1, 3, 3]
+    result = audit(queues, store)
+    assert (result.overall.right, result.overall.judged) == (7, 7)
+    assert [row.judged for row in result.feed] == [1, 3, 3]
     store.decide(
         "Ben", [Verdict("p4", "details", "set", ("hood",), 1), Verdict("p3", "details", "set", ("pocket",), 1)]
     )
-    assert audit(queues, store).overall.right == 5, "a filled value that a person takes away was wrong"
+    assert audit(queues, store).overall.right == 5, "a filled value that a reviewer removes is wrong"
 
 
-def test_queues_hold_what_they_say(data: ReviewData, queues: Queues) -> None:
+def test_queues_contain_the_right_fields(data: ReviewData, queues: Queues) -> None:
     fields = {(row["product"], row["key"]): row for row in data.fields.iter_rows(named=True)}
     abstained, suspect, sample, everything = (
         [fields[field] for field in queues.of(Filters(queue=name)).iter_rows()]
@@ -209,8 +209,8 @@ def test_queues_hold_what_they_say(data: ReviewData, queues: Queues) -> None:
 
 def test_filters_narrow(data: ReviewData, queues: Queues) -> None:
     def of(**filters: object) -> pl.DataFrame:
-        found = queues.of(Filters.model_validate({"queue": "all", **filters}))
-        return found.join(data.fields, on=["product", "key"], how="left", maintain_order="left")
+        fields = queues.of(Filters.model_validate({"queue": "all", **filters}))
+        return fields.join(data.fields, on=["product", "key"], how="left", maintain_order="left")
 
     assert set(of(category="Belts")["category"]) == {"Belts"}
     assert set(of(key="tags")["key"]) == {"tags"}
@@ -234,7 +234,7 @@ def test_the_sample_is_random_seeded_and_keeps_its_members(data: ReviewData, cat
     assert len(small & other) < 15
     fewer = ReviewData(catalog, write_predictions(catalog, tmp_path / "p.parquet", catalog.ids[:70]))
     kept = set(Queues(fewer, audit=20).sample().select("product", "key").iter_rows())
-    assert kept >= {field for field in small if field[0] in catalog.ids[:70]}, "other predictions, the same draw"
+    assert kept >= {field for field in small if field[0] in catalog.ids[:70]}, "new predictions do not change the sample"
 
 
 def test_decided_fields_leave_the_queue(queues: Queues, store: Store) -> None:
@@ -251,7 +251,7 @@ def test_decided_fields_leave_the_queue(queues: Queues, store: Store) -> None:
     assert waiting(queues, store, filters).rows() == before.rows()
 
 
-def test_the_page_shows_what_is_proposed_and_from_where(data: ReviewData, queues: Queues, store: Store) -> None:
+def test_the_page_shows_the_proposal_and_its_source(data: ReviewData, queues: Queues, store: Store) -> None:
     def view(product: str, key: str) -> FieldView:
         shown = product_view(data, product, store.held([product]), wanted={key}, sampled={(product, "tags")})
         return next(field for field in shown.fields if field.key == key)
@@ -263,7 +263,7 @@ def test_the_page_shows_what_is_proposed_and_from_where(data: ReviewData, queues
     assert field.proposal == field.shown != stated
     assert [option.stated for option in field.options[:2]] == [False, True]
     sampled = view(queues.of(Filters(queue="all", key="tags", low=0.9)).row(0)[0], "tags")
-    assert (sampled.status, sampled.doubtful) == ("sure", True), "a sample that is accepted unseen measures nothing"
+    assert (sampled.status, sampled.doubtful) == ("sure", True), "'accept all' must skip the sample"
     product, _ = queues.of(Filters(queue="abstained", key="colour")).row(0)
     field = view(product, "colour")
     assert (field.status, field.shown, len(field.options)) == ("abstained", (), 3)
@@ -307,7 +307,7 @@ def test_the_interval_is_wilsons(right: int, n: int) -> None:
     assert wilson(right, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
-def test_precision_is_measured_on_the_judged_part_of_the_sample(queues: Queues, store: Store) -> None:
+def test_precision_is_measured_on_the_judged_fields_of_the_sample(queues: Queues, store: Store) -> None:
     assert audit(queues, store).judged == 0
     rows = queues.sample().filter(pl.col("key") != CATEGORY).head(12).select("product", "key", "answer").rows()
     verdicts = [Verdict(product, key, "accept", tuple(answer.split("|")), 0) for product, key, answer in rows]
@@ -316,12 +316,12 @@ def test_precision_is_measured_on_the_judged_part_of_the_sample(queues: Queues, 
     store.decide("Ann", verdicts)
     outside = queues.of(Filters(queue="abstained")).row(0)
     store.decide("Ann", [Verdict(outside[0], outside[1], "set", ("red",), 0)])
-    found = audit(queues, store)
-    assert (found.sampled, found.judged) == (40, 12)
-    assert (found.overall.right, found.overall.judged) == (10, 12)
-    assert found.overall.interval[0] < 10 / 12 < found.overall.interval[1]
-    assert sum(one.judged for one in found.feed) == 12
-    assert found.confidences[0] == replace(found.overall, title="any")
+    result = audit(queues, store)
+    assert (result.sampled, result.judged) == (40, 12)
+    assert (result.overall.right, result.overall.judged) == (10, 12)
+    assert result.overall.interval[0] < 10 / 12 < result.overall.interval[1]
+    assert sum(row.judged for row in result.feed) == 12
+    assert result.confidences[0] == replace(result.overall, title="any")
     store.undo("Ann")
     store.undo("Ann")
     assert audit(queues, store).judged == 0
@@ -332,10 +332,10 @@ def test_export_writes_the_changes_and_a_feed_that_ingest_reads(
 ) -> None:
     labelled = catalog.labels.filter(pl.col("key") == "colour")["id"].to_list()
     changed, removed, kept, recategorised = labelled[:4]
-    silent = next(id for id in catalog.ids if id not in labelled)
+    unlabelled = next(id for id in catalog.ids if id not in labelled)
     other = "red" if catalog[changed].labels["colour"] != ("red",) else "blue"
     store.decide("Ann", [Verdict(changed, "colour", "set", (other,), 0), Verdict(removed, "colour", "clear", (), 0)])
-    store.decide("Ben", [Verdict(silent, "colour", "accept", ("green",), 0)])
+    store.decide("Ben", [Verdict(unlabelled, "colour", "accept", ("green",), 0)])
     store.decide("Ben", [Verdict(kept, "colour", "accept", catalog[kept].labels["colour"], 0)])
     store.decide(
         "Ben",
@@ -351,16 +351,16 @@ def test_export_writes_the_changes_and_a_feed_that_ingest_reads(
     )
     store.decide("Ben", [Verdict(kept, "tags", "set", ("logo", "zip"), 0)])
     store.undo("Ben")
-    made = export(catalog, store, tmp_path / "out")
-    assert (made.decided, made.changed) == (5, 4)
-    with made.diff.open(encoding="utf-8") as file:
+    exported = export(catalog, store, tmp_path / "out")
+    assert (exported.decided, exported.changed) == (5, 4)
+    with exported.diff.open(encoding="utf-8") as file:
         rows = {(row["id"], row["key"]): row for row in csv.DictReader(file)}
     assert rows[changed, "colour"]["after"] == other
     assert rows[changed, "colour"]["who"] == "Ann"
     assert rows[removed, "colour"]["after"] == ""
-    assert rows[silent, "colour"]["before"] == ""
+    assert rows[unlabelled, "colour"]["before"] == ""
     assert (recategorised, "category") in rows
-    program, *arguments = shlex.split(made.command.replace("NEW_CATALOG", "new"))
+    program, *arguments = shlex.split(exported.command.replace("NEW_CATALOG", "new"))
     monkeypatch.chdir(tmp_path)
     assert program == "attire"
     app(arguments, result_action="return_value")
@@ -371,24 +371,24 @@ def test_export_writes_the_changes_and_a_feed_that_ingest_reads(
     assert new.photos["sha256"].to_list() == catalog.photos["sha256"].to_list()
     assert new[changed].labels["colour"] == (other,)
     assert "colour" not in new[removed].labels
-    assert new[silent].labels["colour"] == ("green",)
-    untouched = [id for id in catalog.ids if id not in (changed, removed, silent, recategorised)]
+    assert new[unlabelled].labels["colour"] == ("green",)
+    untouched = [id for id in catalog.ids if id not in (changed, removed, unlabelled, recategorised)]
     assert [new[id] for id in untouched] == [catalog[id] for id in untouched]
 
 
-def test_a_table_for_people_holds_no_formula_and_the_feed_is_as_it_was(store: Store, tmp_path: Path) -> None:
+def test_formulas_are_escaped_in_the_table_for_people_but_not_in_the_feed(store: Store, tmp_path: Path) -> None:
     catalog = coats(tmp_path, [("=1+1", "@Coat", "zip|hood"), ("-p2", "'+quoted", "hood"), ("p3", "", "hood|zip")])
     key = "details"
     store.decide(
         "=HYPERLINK(1)", [Verdict("=1+1", key, "clear", (), 0), Verdict("-p2", key, "set", ("hood", "zip"), 0)]
     )
     store.decide("Ann", [Verdict("p3", key, "set", ("zip", "hood"), 0)])
-    made = export(catalog, store, tmp_path / "out of [1] $HOME 'x'")
-    with made.diff.open(encoding="utf-8", newline="") as file:
+    exported = export(catalog, store, tmp_path / "out of [1] $HOME 'x'")
+    with exported.diff.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["id"], row["who"]) for row in rows] == [("'-p2", "'=HYPERLINK(1)"), ("'=1+1", "'=HYPERLINK(1)")]
-    assert made.changed == 2, "the same values in another order are no change"
-    app(shlex.split(made.command.replace("NEW_CATALOG", str(tmp_path / "new")))[1:], result_action="return_value")
+    assert exported.changed == 2, "the same values in another order are no change"
+    app(shlex.split(exported.command.replace("NEW_CATALOG", str(tmp_path / "new")))[1:], result_action="return_value")
     new = Catalog.open(tmp_path / "new")
     assert new.ids == catalog.ids
     assert [new[id].title for id in new.ids] == [catalog[id].title for id in catalog.ids]
@@ -396,8 +396,8 @@ def test_a_table_for_people_holds_no_formula_and_the_feed_is_as_it_was(store: St
 
 
 def test_a_store_of_another_catalog_is_refused(catalog: Catalog, store: Store, tmp_path: Path) -> None:
-    store.decide("Ann", [Verdict("stranger", "colour", "clear", (), 0)])
-    with pytest.raises(ConfigError, match=r"'stranger'.*--store"):
+    store.decide("Ann", [Verdict("p999", "colour", "clear", (), 0)])
+    with pytest.raises(ConfigError, match=r"'p999'.*--store"):
         export(catalog, store, tmp_path / "out")
     command = ["review", "export", str(catalog.path), "--out", str(tmp_path / "x")]
     with pytest.raises(ConfigError, match="not reviewed yet"):
@@ -407,7 +407,7 @@ def test_a_store_of_another_catalog_is_refused(catalog: Catalog, store: Store, t
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("verdict", "message"),
     [
         (Verdict("p001", "cut", "set", ("slim",), 0), "'cut' is not one of 2 keys"),
         (Verdict("p001", "colour", "set", ("reed",), 0), "colour='reed'.*did you mean 'red'"),
@@ -415,11 +415,11 @@ def test_a_store_of_another_catalog_is_refused(catalog: Catalog, store: Store, t
         (Verdict("p001", "colour", "set", ("red", "blue"), 0), "takes one value"),
     ],
 )
-def test_decisions_in_words_that_the_catalog_lacks_are_told(
-    catalog: Catalog, store: Store, tmp_path: Path, said: Verdict, told: str
+def test_decisions_with_unknown_words_are_reported(
+    catalog: Catalog, store: Store, tmp_path: Path, verdict: Verdict, message: str
 ) -> None:
-    store.decide("Ann", [said])
-    with pytest.raises(ConfigError, match=rf"'p001' in other words than .*{told}"):
+    store.decide("Ann", [verdict])
+    with pytest.raises(ConfigError, match=rf"'p001' that does not fit the taxonomy of .*{message}"):
         export(catalog, store, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

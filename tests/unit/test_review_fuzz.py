@@ -19,7 +19,7 @@ from reviewing import make_desk
 from attire.catalog.store import Catalog
 from attire.review.api import actions
 from attire.review.app import review_app
-from attire.review.bodies import MOST_BYTES, Bodies
+from attire.review.bodies import MAX_BYTES, Bodies
 from attire.review.context import ReviewContext
 from attire.review.pages import pages
 from attire.review.store.claims import looking
@@ -215,9 +215,9 @@ def test_no_link_with_the_token_leads_to_another_site(context: ReviewContext) ->
 
 def test_a_large_body_is_refused(ann: TestClient) -> None:
     for path in (*BODIES, "/name", "/review"):
-        answer = ann.post(path, content=b" " * (MOST_BYTES + 1), headers=JSON)
+        answer = ann.post(path, content=b" " * (MAX_BYTES + 1), headers=JSON)
         assert (answer.status_code, answer.headers["connection"]) == (413, "close")
-        assert f"at most {MOST_BYTES:,} bytes" in answer.text
+        assert f"at most {MAX_BYTES:,} bytes" in answer.text
     most = json.dumps({**BODIES["/api/decide"], "verdicts": [{**VERDICT, "product": "x" * 1000}] * 500})
     assert ann.post("/api/decide", content=most, headers=JSON).status_code == 404, "what a page may send is read"
 
@@ -237,9 +237,9 @@ def test_a_body_without_end_is_given_up(pause_s: float, status: int) -> None:
     async def never(*_: object) -> None:
         pytest.fail("the application was asked")
 
-    asyncio.run(Bodies(never, within_s=0.1)({"type": "http", "headers": []}, receive, send))
+    asyncio.run(Bodies(never, timeout_s=0.1)({"type": "http", "headers": []}, receive, send))
     assert answered[0]["status"] == status
-    assert sum(arrived) <= MOST_BYTES + (1 << 16)
+    assert sum(arrived) <= MAX_BYTES + (1 << 16)
 
 
 def test_only_what_was_shown_is_leased(context: ReviewContext, ann: TestClient) -> None:

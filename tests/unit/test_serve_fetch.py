@@ -162,7 +162,7 @@ def test_a_name_without_an_address_is_told() -> None:
 
     async def run() -> None:
         fetcher = Fetcher(Settings(bundle=Path(), fetch_hosts=("*",)), unknown)
-        with pytest.raises(PhotoError, match="is not known"):
+        with pytest.raises(PhotoError, match="cannot be resolved"):
             await fetcher("http://nowhere.example/")
         await fetcher.close()
 

@@ -1,1 +1,1 @@
-"""The page on which a catalog team checks predictions: `data` reads them, `store` keeps decisions, `app` shows both."""
+"""The page for reviewing predictions: `data` reads them, `store` saves decisions, `app` serves the page."""

@@ -1,4 +1,4 @@
-"""What the page's script asks for: the next products, decisions to keep, the last one undone. JSON both ways."""
+"""The JSON API of the page's script: get products, save decisions, undo."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from attire.review.context import ReviewContext, TheDesk, TheReviewer
+from attire.review.context import Context, ReviewContext, Reviewer
 from attire.review.data import CATEGORY, ordered
 from attire.review.queues import Filters, Text, after, waiting
 from attire.review.store.claims import renew
-from attire.review.store.events import Action, Held, Result, Verdict
+from attire.review.store.events import Action, Decision, Result, Verdict
 
-AHEAD = 5  # products that a client may ask for at once
-AT_ONCE = 500  # verdicts of one request
+AHEAD = 5  # products per request
+AT_ONCE = 500  # verdicts per request
 actions = APIRouter(prefix="/api")
 ClientName = Annotated[str, Field(pattern=r"^[\w.-]{8,64}$")]
 
@@ -24,35 +24,35 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class _FromPage(_Message):
-    """What a page sends that may have products leased; `page` is the name that the server gave it."""
+class _PageRequest(_Message):
+    """A request of a page that may hold leases; `page` is the id that the server gave it."""
 
     page: ClientName
 
 
-class Next(_FromPage):
-    """Products behind `last` in the queue, at most `count`."""
+class NextRequest(_PageRequest):
+    """Asks for at most `count` products after `last` in the queue."""
 
     filters: Filters
     last: Text = ""
     count: int = Field(default=1, ge=1, le=AHEAD)
 
 
-class One(_FromPage):
-    """The product `id`, which the page is about to show."""
+class CardRequest(_PageRequest):
+    """Asks for the product `id`, which the page is about to show."""
 
     id: Text
     filters: Filters = Filters()
 
 
-class Hold(_FromPage):
-    """Products that the page shows still, or again."""
+class HoldRequest(_PageRequest):
+    """Renews the leases of products that the page shows."""
 
     products: list[Text] = Field(max_length=AT_ONCE)
 
 
-class Release(_FromPage):
-    """The page goes."""
+class ReleaseRequest(_PageRequest):
+    """Ends the leases of a page that is being closed."""
 
 
 class Card(_Message):
@@ -64,15 +64,15 @@ class Card(_Message):
 
 
 class Cards(_Message):
-    """`left` fields of the queue are not decided yet; `elsewhere` products of it are with others at the moment."""
+    """Products of a queue. `left`: undecided fields of the queue; `elsewhere`: its products leased to others."""
 
     cards: list[Card]
     left: int
     elsewhere: int
 
 
-class Said(_Message):
-    """A verdict on one field, by who saw `version` events of it."""
+class FieldVerdict(_Message):
+    """A verdict on one field; `version` is the version of the field that the reviewer saw."""
 
     product: Text
     key: Text
@@ -81,24 +81,25 @@ class Said(_Message):
     version: int = Field(ge=0)
 
 
-class Decide(_FromPage):
-    """Verdicts that belong together. `batch` is the client's own name for them, so that it can send them twice.
+class DecideRequest(_PageRequest):
+    """Saves verdicts that belong together.
 
-    card: the product to draw again.
+    batch: an id made by the client, so that it can safely send the verdicts again.
+    card: the product to return as HTML.
     """
 
     batch: ClientName
-    verdicts: list[Said] = Field(min_length=1, max_length=AT_ONCE)
+    verdicts: list[FieldVerdict] = Field(min_length=1, max_length=AT_ONCE)
     filters: Filters = Filters()
     card: Text | None = None
 
 
-class Undo(_FromPage):
+class UndoRequest(_PageRequest):
     filters: Filters = Filters()
 
 
-class Fate(_Message):
-    """What holds of a field, and who said so when."""
+class FieldDecision(_Message):
+    """The current decision on a field, with its reviewer and time."""
 
     product: str
     key: str
@@ -109,100 +110,100 @@ class Fate(_Message):
     at: str
 
 
-class Fates(_Message):
-    """What was saved, and what others had decided before, which holds instead."""
+class Decisions(_Message):
+    """`saved` decisions, and `conflicts`: decisions of others that were made first and stay in force."""
 
-    saved: list[Fate]
-    conflicts: list[Fate]
+    saved: list[FieldDecision]
+    conflicts: list[FieldDecision]
     card: Card | None = None
     left: int
 
 
 @actions.post("/next")
-def next_products(context: TheDesk, reviewer: TheReviewer, asked: Next) -> Cards:
-    """Products that wait, leased to the page for some minutes."""
-    left = waiting(context.queues, context.store, asked.filters)
+def next_products(context: Context, reviewer: Reviewer, body: NextRequest) -> Cards:
+    """Return the next undecided products and lease them to the page."""
+    left = waiting(context.queues, context.store, body.filters)
     products = left["product"].unique(maintain_order=True).to_list()
-    behind = after(context.queues, asked.filters, products, asked.last)
-    claimed = context.lease(reviewer, asked.page, behind, asked.count)
-    elsewhere = len(behind) if len(claimed) < asked.count else 0
+    candidates = after(context.queues, body.filters, products, body.last)
+    claimed = context.lease(reviewer, body.page, candidates, body.count)
+    elsewhere = len(candidates) if len(claimed) < body.count else 0
     return Cards(
-        cards=[_card(context, id, asked.filters, reviewer) for id in claimed],
+        cards=[_card(context, id, body.filters, reviewer) for id in claimed],
         left=len(left),
         elsewhere=max(0, elsewhere - len(claimed)),
     )
 
 
 @actions.post("/card")
-def card(context: TheDesk, reviewer: TheReviewer, asked: One) -> Card:
-    """One product, whoever has it; leased to the page where nobody has."""
-    context.data.catalog.rows_of([asked.id])
-    context.lease(reviewer, asked.page, [asked.id], 1)
-    return _card(context, asked.id, asked.filters, reviewer)
+def card(context: Context, reviewer: Reviewer, body: CardRequest) -> Card:
+    """Return one product, and lease it to the page unless another reviewer has it."""
+    context.data.catalog.rows_of([body.id])
+    context.lease(reviewer, body.page, [body.id], 1)
+    return _card(context, body.id, body.filters, reviewer)
 
 
 @actions.post("/hold", status_code=204)
-def hold(context: TheDesk, reviewer: TheReviewer, asked: Hold) -> None:
-    """Lease again what the page shows: it was out of sight, perhaps for long."""
-    context.data.catalog.rows_of(asked.products)
-    context.lease(reviewer, asked.page, asked.products, len(asked.products))
+def hold(context: Context, reviewer: Reviewer, body: HoldRequest) -> None:
+    """Renew the leases of a page that was in the background, perhaps for longer than a lease lasts."""
+    context.data.catalog.rows_of(body.products)
+    context.lease(reviewer, body.page, body.products, len(body.products))
 
 
 @actions.post("/release", status_code=204)
-def give_back(context: TheDesk, asked: Release) -> None:
-    """Give back what the page had leased."""
-    context.give_back(asked.page)
+def give_back(context: Context, body: ReleaseRequest) -> None:
+    """End the leases of the page."""
+    context.give_back(body.page)
 
 
 @actions.post("/decide")
-def decide(context: TheDesk, reviewer: TheReviewer, asked: Decide) -> Fates:
-    """Keep verdicts; those on fields that changed since they were seen are refused, and told."""
-    _check_answer(context, asked.filters, asked.card)
-    verdicts = [_verdict(context, said) for said in asked.verdicts]
-    verdicts += [more for verdict in verdicts if verdict.key == CATEGORY for more in _ruled_out(context, verdict)]
-    result = context.store.decide(reviewer, verdicts, asked.batch, context.data.digest)
-    renew(context.store, asked.page)
-    return _fates(context, reviewer, asked.filters, result, asked.card)
+def decide(context: Context, reviewer: Reviewer, body: DecideRequest) -> Decisions:
+    """Save verdicts. Those on fields that changed since the reviewer saw them are returned as conflicts."""
+    _check_answer(context, body.filters, body.card)
+    verdicts = [_check_verdict(context, verdict) for verdict in body.verdicts]
+    verdicts += [more for verdict in verdicts if verdict.key == CATEGORY for more in _rule_out_keys(context, verdict)]
+    result = context.store.decide(reviewer, verdicts, body.batch, context.data.digest)
+    renew(context.store, body.page)
+    return _decisions(context, reviewer, body.filters, result, body.card)
 
 
 @actions.post("/undo")
-def undo(context: TheDesk, reviewer: TheReviewer, asked: Undo) -> Fates:
-    """Undo the reviewer's last stroke; the product that it was on comes with the answer."""
-    _check_answer(context, asked.filters)
+def undo(context: Context, reviewer: Reviewer, body: UndoRequest) -> Decisions:
+    """Undo the reviewer's last action; the answer includes the product, if there is only one."""
+    _check_answer(context, body.filters)
     result = context.store.undo(reviewer, context.data.digest)
-    products = {held.product for held in result.saved}
-    context.lease(reviewer, asked.page, list(products), len(products))
-    return _fates(context, reviewer, asked.filters, result, products.pop() if len(products) == 1 else None)
+    products = {decision.product for decision in result.saved}
+    context.lease(reviewer, body.page, list(products), len(products))
+    return _decisions(context, reviewer, body.filters, result, products.pop() if len(products) == 1 else None)
 
 
 def _check_answer(context: ReviewContext, filters: Filters, card: str | None = None) -> None:
-    """Raise `CatalogError` or `TaxonomyError` for what an answer could not show, before anything is saved."""
+    """Raise `CatalogError` or `TaxonomyError` for bad filters or an unknown card, before anything is saved."""
     context.queues.of(filters)
     context.data.catalog.rows_of([] if card is None else [card])
 
 
-def _verdict(context: ReviewContext, said: Said) -> Verdict:
-    """`said`, checked; raises `CatalogError`, `TaxonomyError`, or an HTTP error for what makes no sense."""
-    context.data.catalog.rows_of([said.product])
-    values = ordered(context.data.catalog, said.key, said.values)
-    needs_values = said.action in ("accept", "set")
-    if needs_values != bool(said.values):
-        raise HTTPException(422, f"'{said.action}' goes {'with' if needs_values else 'without'} values.")
-    if said.key == CATEGORY and said.action == "not applicable":
-        raise HTTPException(422, "A category always applies: clear it, or set another.")
-    return Verdict(said.product, said.key, said.action, values, said.version)
+def _check_verdict(context: ReviewContext, verdict: FieldVerdict) -> Verdict:
+    """Return the verdict for the store; raises `CatalogError`, `TaxonomyError` or `HTTPException` if it is invalid."""
+    context.data.catalog.rows_of([verdict.product])
+    values = ordered(context.data.catalog, verdict.key, verdict.values)
+    needs_values = verdict.action in ("accept", "set")
+    if needs_values != bool(verdict.values):
+        raise HTTPException(422, f"'{verdict.action}' must be sent {'with' if needs_values else 'without'} values.")
+    if verdict.key == CATEGORY and verdict.action == "not applicable":
+        raise HTTPException(422, "A category always applies. Clear it or set another one.")
+    return Verdict(verdict.product, verdict.key, verdict.action, values, verdict.version)
 
 
-def _ruled_out(context: ReviewContext, verdict: Verdict) -> Iterable[Verdict]:
-    """Verdicts that a category brings with it: keys that it rules out do not apply, whatever was said of them."""
+def _rule_out_keys(context: ReviewContext, verdict: Verdict) -> Iterable[Verdict]:
+    """Yield "not applicable" verdicts for undecided keys that do not apply to the category of `verdict`."""
     if not verdict.values:
         return
-    held = context.store.held([verdict.product])
+    decisions = context.store.held([verdict.product])
     product, taxonomy = context.data.catalog[verdict.product], context.data.catalog.taxonomy
-    for key in {*context.data.said(verdict.product), *product.labels} - {CATEGORY}:
-        said = held.get((verdict.product, key))
-        if verdict.values[0] not in taxonomy.keys[key].categories and not (said and said.decided):
-            yield Verdict(verdict.product, key, "not applicable", (), said.version if said else 0)
+    for key in {*context.data.answers(verdict.product), *product.labels} - {CATEGORY}:
+        decision = decisions.get((verdict.product, key))
+        if verdict.values[0] not in taxonomy.keys[key].categories and not (decision and decision.decided):
+            yield Verdict(verdict.product, key, "not applicable", (), decision.version if decision else 0)
 
 
 def _card(context: ReviewContext, id: str, filters: Filters, reviewer: str) -> Card:
@@ -210,22 +211,22 @@ def _card(context: ReviewContext, id: str, filters: Filters, reviewer: str) -> C
     return Card(id=id, html=context.draw("card.html", view=view), left=view.left)
 
 
-def _fates(context: ReviewContext, reviewer: str, filters: Filters, result: Result, id: str | None) -> Fates:
-    return Fates(
-        saved=[_fate(held) for held in result.saved],
-        conflicts=[_fate(held) for held in result.conflicts],
+def _decisions(context: ReviewContext, reviewer: str, filters: Filters, result: Result, id: str | None) -> Decisions:
+    return Decisions(
+        saved=[_field_decision(decision) for decision in result.saved],
+        conflicts=[_field_decision(decision) for decision in result.conflicts],
         card=None if id is None else _card(context, id, filters, reviewer),
         left=len(waiting(context.queues, context.store, filters)),
     )
 
 
-def _fate(held: Held) -> Fate:
-    return Fate(
-        product=held.product,
-        key=held.key,
-        version=held.version,
-        state=held.state,
-        values=held.values,
-        reviewer=held.reviewer,
-        at=held.at.isoformat(timespec="seconds"),
+def _field_decision(decision: Decision) -> FieldDecision:
+    return FieldDecision(
+        product=decision.product,
+        key=decision.key,
+        version=decision.version,
+        state=decision.state,
+        values=decision.values,
+        reviewer=decision.reviewer,
+        at=decision.at.isoformat(timespec="seconds"),
     )

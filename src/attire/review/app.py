@@ -1,4 +1,4 @@
-"""The review page as a web application, and as a server on this machine."""
+"""Builds and serves the web application of the review page."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ STATIC = Path(__file__).with_name("static")
 
 
 def open_review(catalog: Path, options: Options) -> ReviewContext:
-    """Everything that the page shows.
+    """Open the catalog, the predictions, the store and the photos.
 
     Raises `CatalogError`, `FeedError`, `ConfigError`, `ReviewStoreError`, `BundleError`.
     """
     if options.audit < 0:
-        raise ConfigError(f"--audit {options.audit}: expected how many fields to draw, 0 or more.")
+        raise ConfigError(f"--audit {options.audit}: expected the number of fields to sample, 0 or more.")
     opened = Catalog.open(catalog)
     data = ReviewData(opened, options.predictions)
     queues = Queues(data, audit=options.audit, seed=options.seed)
@@ -46,11 +46,11 @@ def open_review(catalog: Path, options: Options) -> ReviewContext:
 
 
 def review_app(context: ReviewContext, *, host: str = "127.0.0.1", token: str = "") -> FastAPI:
-    """The application; `host` is what it is bound to, `token` what a browser needs to be let in."""
+    """Create the application. `host` is the address it will listen on; a `token`, if set, is required for access."""
     app = FastAPI(title="attire review", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.context = context
     app.add_middleware(Bodies)
-    guard(app, host=host, token=token)  # before it, for what is added last sees a request first
+    guard(app, host=host, token=token)  # runs before `Bodies`: middleware that is added last runs first
     refuse_by_error(app)
     app.include_router(pages)
     app.include_router(actions)
@@ -64,12 +64,12 @@ def review_app(context: ReviewContext, *, host: str = "127.0.0.1", token: str = 
 
 
 def serve(app: FastAPI, host: str, port: int) -> None:
-    """Answer until interrupted; raises `ConfigError` where the address cannot be had."""
+    """Serve until interrupted; raises `ConfigError` if the address is not available."""
     try:
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError, ValueError) as error:
         raise not_answering(host, port, error) from None
-    # h11 bounds the header of a request (64 KiB), httptools does not.
+    # h11 limits the headers of a request to 64 KiB; httptools has no limit.
     config = uvicorn.Config(app, http="h11", ws="none", log_level="warning", server_header=False)
-    with listening, suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+    with listener, suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])

@@ -1,4 +1,4 @@
-"""How often the values that the model filled are right, measured on the random sample that people have judged."""
+"""Measures the precision of filled values on the random sample that people have judged."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ import polars as pl
 from attire.labels import contradicts
 from attire.review.data import CATEGORY
 from attire.review.queues import Queues
-from attire.review.store.events import Held, Store
+from attire.review.store.events import Decision, Store
 from attire.taxonomy import SEPARATOR
 
 Z = 1.959964  # 95%, two-sided
 CONFIDENCES = (0.0, 0.8, 0.9, 0.95, 0.99)
-ENOUGH = 10  # judged fields below which a key has no line of its own
+ENOUGH = 10  # judged fields that a key needs for its own row
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """`right` of `judged` fields, in which the model had a mean confidence of `promised`; `of` were filled in all."""
+    """A measured precision: `right` of `judged` fields.
+
+    promised: the model's mean confidence in the judged fields. filled: all filled fields, judged or not.
+    """
 
     title: str
     judged: int
     right: int
     promised: float
-    of: int
+    filled: int
 
     @property
     def precision(self) -> float:
@@ -40,9 +43,9 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Measured precision of filled values: of all, of those above a confidence, where the feed is silent, by key.
+    """The measured precision of filled values: overall, above a confidence, by the feed's label, and by key.
 
-    The category is counted by itself, in `keys`: no threshold was applied to it.
+    Categories are counted only in `keys`, because no threshold was applied to them.
     """
 
     sampled: int
@@ -54,7 +57,7 @@ class Audit:
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
-    """95% interval of a share (Wilson, 1927); (0, 1) without evidence.
+    """Return the 95% interval of a share (Wilson, 1927), or (0, 1) if `n` is 0.
 
     >>> [round(end, 3) for end in wilson(95, 100)]
     [0.888, 0.978]
@@ -67,46 +70,46 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 
 
 def audit(queues: Queues, store: Store) -> Audit:
-    """Figures from every decided field of the sample.
+    """Measure the precision on every decided field of the sample.
 
-    A filled field is right where what the reviewer says does not contradict it, as the feed's labels count in an
-    evaluation. One that was cleared counts as wrong: what a person cannot see should not have been filled.
+    A filled field is right if it does not contradict the reviewer's values, the same rule as in an evaluation. A
+    cleared field counts as wrong: a value that a person cannot see should not have been filled.
     """
     sample = queues.sample()
-    held = store.held(sample["product"].unique().to_list())
+    decisions = store.held(sample["product"].unique().to_list())
     verdicts = [
-        None if (said := held.get((product, key))) is None or not said.decided else _right(said, answer)
+        _is_right(decision, answer) if (decision := decisions.get((product, key))) and decision.decided else None
         for product, key, answer in sample.select("product", "key", "answer").iter_rows()
     ]
     rows = sample.with_columns(right=pl.Series(verdicts, dtype=pl.Boolean))
     filled = queues.fields.filter(pl.col("answer").is_not_null())
-    attributes, every = rows.filter(pl.col("key") != CATEGORY), filled.filter(pl.col("key") != CATEGORY)
+    sampled_keys, filled_keys = (fields.filter(pl.col("key") != CATEGORY) for fields in (rows, filled))
 
-    def measured(title: str, condition: pl.Expr) -> Measured:
-        return _measured(title, attributes.filter(condition), int(every.select(condition.sum()).item()))
+    def measure(title: str, condition: pl.Expr) -> Measured:
+        return _measure(title, sampled_keys.filter(condition), int(filled_keys.select(condition.sum()).item()))
 
-    of = dict(filled.group_by("key").len().iter_rows())
-    keys = [_measured(part["key"][0], part, of[part["key"][0]]) for part in rows.partition_by("key")]
+    counts = dict(filled.group_by("key").len().iter_rows())
+    keys = [_measure(group["key"][0], group, counts[group["key"][0]]) for group in rows.partition_by("key")]
     return Audit(
         len(rows),
         len(rows) - rows["right"].null_count(),
-        _measured("all filled values", attributes, len(every)),
-        tuple(measured(f"{low:.0%} or more" if low else "any", pl.col("confidence") >= low) for low in CONFIDENCES),
+        _measure("all filled values", sampled_keys, len(filled_keys)),
+        tuple(measure(f"{low:.0%} or more" if low else "any", pl.col("confidence") >= low) for low in CONFIDENCES),
         (
-            measured("the feed is silent", pl.col("stated").is_null()),
-            measured("the feed agrees", pl.col("stated").is_not_null() & ~pl.col("contradicts")),
-            measured("the feed says otherwise", pl.col("contradicts")),
+            measure("no label in the feed", pl.col("stated").is_null()),
+            measure("the feed agrees", pl.col("stated").is_not_null() & ~pl.col("contradicts")),
+            measure("the feed differs", pl.col("contradicts")),
         ),
-        tuple(sorted((one for one in keys if one.judged >= ENOUGH), key=lambda one: (one.precision, one.title))),
+        tuple(sorted((row for row in keys if row.judged >= ENOUGH), key=lambda row: (row.precision, row.title))),
     )
 
 
-def _measured(title: str, fields: pl.DataFrame, of: int) -> Measured:
+def _measure(title: str, fields: pl.DataFrame, filled: int) -> Measured:
     judged = fields.filter(pl.col("right").is_not_null())
     promised = judged["confidence"].mean()
     mean = promised if isinstance(promised, float) else math.nan
-    return Measured(title, len(judged), int(judged["right"].sum()), mean, of)
+    return Measured(title, len(judged), int(judged["right"].sum()), mean, filled)
 
 
-def _right(said: Held, answer: str) -> bool:
-    return said.state == "known" and not contradicts(answer.split(SEPARATOR), said.values)
+def _is_right(decision: Decision, answer: str) -> bool:
+    return decision.state == "known" and not contradicts(answer.split(SEPARATOR), decision.values)

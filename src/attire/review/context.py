@@ -1,4 +1,4 @@
-"""Everything that a request needs, and who sends it."""
+"""The state that all requests share, and the reviewer who sends a request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from attire.review.data import CATEGORY, ReviewData, values_of
 from attire.review.photos import Photos
 from attire.review.queues import QUEUES, Filters, Queues
-from attire.review.store.claims import claim, looking, release
+from attire.review.store.claims import claim, release, viewers
 from attire.review.store.events import Store
 from attire.review.views import FieldView, ProductView, field_view, product_view, title_of, value_title
 
@@ -25,16 +25,16 @@ NAME_LENGTH = 60
 
 @dataclass(frozen=True)
 class ReviewContext:
-    """The open catalog with its predictions, the store of decisions, and how pages are drawn."""
+    """The open catalog with its predictions, the store of decisions, the photos and the templates."""
 
     data: ReviewData
     queues: Queues
     store: Store
     photos: Photos
     reviewer: str = ""
-    # Pages that have said goodbye. Of this process only: a page talks to the process that drew it. Where a balancer
-    # sends its goodbye elsewhere, what it had just asked for stays leased for `LEASE`, and nothing more is lost.
-    gone: deque[str] = field(default_factory=lambda: deque(maxlen=1000))
+    # Pages that were closed, as far as this process knows. If a load balancer sends a page's last message to another
+    # process, products that the page requested just before stay leased for `LEASE`; nothing else is lost.
+    closed_pages: deque[str] = field(default_factory=lambda: deque(maxlen=1000))
     templates: Environment = field(
         default_factory=lambda: Environment(
             loader=PackageLoader("attire.review"),
@@ -45,7 +45,8 @@ class ReviewContext:
         )
     )
 
-    def draw(self, template: str, **about: object) -> str:
+    def draw(self, template: str, **variables: object) -> str:
+        """Render a template as HTML."""
         catalog = self.data.catalog
         return self.templates.get_template(template).render(
             CATEGORY=CATEGORY,
@@ -54,51 +55,51 @@ class ReviewContext:
             key_title=lambda key: title_of(catalog, key),
             value_title=lambda key, value: value_title(catalog, key, value),
             explains=self.photos.explains,
-            **about,
+            **variables,
         )
 
     def lease(self, reviewer: str, page: str, products: Sequence[str], count: int) -> list[str]:
-        """The first `count` of `products` that nobody else looks at, now leased to the reviewer's page."""
+        """Lease the first `count` of `products` that no other reviewer has to the page, and return their ids."""
         claimed = claim(self.store, reviewer, page, products, count)
-        if page in self.gone:  # its goodbye has overtaken what it had asked for before
+        if page in self.closed_pages:  # its release arrived before this request
             release(self.store, page)
         return claimed
 
     def give_back(self, page: str) -> None:
-        """End the leases of a page that goes, except those that a later page has taken over."""
-        self.gone.append(page)
+        """End the leases of a closed page, except those that a later page of the same reviewer took over."""
+        self.closed_pages.append(page)
         release(self.store, page)
 
     def product(self, id: str, filters: Filters, reviewer: str) -> ProductView:
-        """The product as the reviewer is to see it; raises `CatalogError` for an id that is not there."""
+        """Return the product as the reviewer sees it; raises `CatalogError` for an unknown id."""
         items = self.queues.of(filters)
         wanted = set(items.filter(items["product"] == id)["key"])
-        other = looking(self.store).get(id, "")
+        viewer = viewers(self.store).get(id, "")
         return product_view(
             self.data,
             id,
             self.store.held([id]),
             wanted=wanted,
             sampled=self.queues.sampled,
-            looking=other if other != reviewer else "",
+            other_viewer=viewer if viewer != reviewer else "",
         )
 
     def card(self, id: str, filters: Filters, reviewer: str) -> str:
-        """The product as HTML."""
+        """Render the product as HTML."""
         return self.draw("card.html", view=self.product(id, filters, reviewer))
 
     def cells(self, products: list[str], key: str) -> list[FieldView]:
-        """One field of many products, for the grid."""
-        held, catalog, sampled = self.store.held(products), self.data.catalog, self.queues.sampled
+        """Return one field of many products, for the grid."""
+        decisions, catalog, sampled = self.store.held(products), self.data.catalog, self.queues.sampled
 
         def cell(id: str) -> FieldView:
-            field, said = (id, key), self.data.said(id).get(key)
-            return field_view(catalog, catalog[id], key, said, held.get(field), True, field in sampled)
+            field, answer = (id, key), self.data.answers(id).get(key)
+            return field_view(catalog, catalog[id], key, answer, decisions.get(field), True, field in sampled)
 
         return [cell(id) for id in products]
 
     def words(self) -> str:
-        """Every key's values with their titles and aliases, as JSON: what the search looks through."""
+        """Return the values of every key with their titles and aliases as JSON, for the search."""
         catalog = self.data.catalog
         taxonomy = catalog.taxonomy
         aliases = {CATEGORY: taxonomy.category_aliases} | {name: key.aliases for name, key in taxonomy.keys.items()}
@@ -108,40 +109,40 @@ class ReviewContext:
                     [
                         value,
                         value_title(catalog, key, value),
-                        *(a for a, leads_to in spellings.items() if leads_to == value),
+                        *(alias for alias, target in key_aliases.items() if target == value),
                     ]
                     for value in values_of(catalog, key)
                 ]
-                for key, spellings in aliases.items()
+                for key, key_aliases in aliases.items()
             }
         )
 
 
-def desk_of(request: Request) -> ReviewContext:
+def context_of(request: Request) -> ReviewContext:
     return cast(ReviewContext, request.app.state.context)
 
 
 def known_reviewer(request: Request) -> str:
-    """The name in the cookie, or the one that the server was started with; "" where nobody said."""
-    return clean_name(unquote(request.cookies.get(REVIEWER, ""))) or desk_of(request).reviewer
+    """Return the name in the cookie, else the server's default name, else ""."""
+    return clean_name(unquote(request.cookies.get(REVIEWER, ""))) or context_of(request).reviewer
 
 
-def the_reviewer(request: Request) -> str:
-    """The same; asks for the name where nobody said."""
+def require_reviewer(request: Request) -> str:
+    """Return the reviewer's name; raises `HTTPException` (a redirect to /name, or 401 for the API) if it is unknown."""
     name = known_reviewer(request)
     if name:
         return name
     path, query = request.scope["path"], request.scope["query_string"].decode("latin-1")
     if path.startswith("/api/"):
-        raise HTTPException(401, "Say who you are first: open / in this browser.")
+        raise HTTPException(401, "The reviewer's name is unknown. Open / in this browser and enter it.")
     back = path + (f"?{query}" if query else "")
     raise HTTPException(303, headers={"Location": f"/name?back={quote(back)}"})
 
 
 def clean_name(text: str) -> str:
-    """One line of at most `NAME_LENGTH` characters that can be seen."""
+    """Return `text` as one line of at most `NAME_LENGTH` printable characters."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())[:NAME_LENGTH]
 
 
-TheDesk = Annotated[ReviewContext, Depends(desk_of)]
-TheReviewer = Annotated[str, Depends(the_reviewer)]
+Context = Annotated[ReviewContext, Depends(context_of)]
+Reviewer = Annotated[str, Depends(require_reviewer)]

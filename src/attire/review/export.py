@@ -1,4 +1,4 @@
-"""Decisions as files: what changed, and a feed with the corrections that `attire ingest` reads back."""
+"""Writes decisions to files: a table of changes, and a corrected feed for `attire ingest`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from attire.catalog.store import TAXONOMY, Catalog, Product
 from attire.errors import ConfigError, TaxonomyError
 from attire.files import replacing
 from attire.review.data import CATEGORY, joined, ordered
-from attire.review.store.events import Held, Store
+from attire.review.store.events import Decision, Store
 from attire.spreadsheets import safe_text
 from attire.taxonomy import SEPARATOR
 
 DIFF, FEED = "changes.csv", "feed.csv"
-ROOTS = 8  # folders of photos that a command line bears
+ROOTS = 8  # photo folders that are listed in the command before they are replaced by their common parent
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written: `decided` fields, of which `changed` differ from the catalog; `command` reads the feed back."""
+    """The written files, the number of decided and of changed fields, and the command that ingests the feed."""
 
     diff: Path
     feed: Path
@@ -34,21 +34,22 @@ class Exported:
 
 
 def export(catalog: Catalog, store: Store, out: Path) -> Exported:
-    """Write the label diff, the feed and the taxonomy to `out`.
+    """Write the table of changes, the feed and the taxonomy to `out`.
 
-    In the feed reviewed values win; what nobody reviewed keeps the label that it had; a label that a reviewer cleared,
-    or found not applicable, is gone. Raises `ConfigError` where `out` cannot be written.
+    In the feed, reviewed values replace labels, fields without a decision keep their label, and labels that were
+    cleared or marked not applicable are removed. Raises `ConfigError` if `out` cannot be written, or if the decisions
+    do not fit the catalog.
     """
-    held = {field: said for field, said in store.held().items() if said.decided}
-    by_product: dict[str, dict[str, Held]] = {}
-    for (product, key), said in held.items():
-        by_product.setdefault(product, {})[key] = said
-    _check(catalog, held)
+    decisions = {field: decision for field, decision in store.held().items() if decision.decided}
+    by_product: dict[str, dict[str, Decision]] = {}
+    for (product, key), decision in decisions.items():
+        by_product.setdefault(product, {})[key] = decision
+    _check(catalog, decisions)
     try:
         out.mkdir(parents=True, exist_ok=True)
         changes = list(_changes(catalog, by_product))
-        safe = ([safe_text(cell) for cell in row] for row in changes)  # people open it in a spreadsheet
-        _write(out / DIFF, ["id", "key", "before", "after", "state", "who", "when"], safe)
+        safe_rows = ([safe_text(cell) for cell in row] for row in changes)  # people open this file in a spreadsheet
+        _write(out / DIFF, ["id", "key", "before", "after", "state", "who", "when"], safe_rows)
         columns = _columns(catalog)
         keys = [*catalog.taxonomy.keys]
         _write(
@@ -61,38 +62,38 @@ def export(catalog: Catalog, store: Store, out: Path) -> Exported:
         raise ConfigError(
             f"cannot write {out}: {error.strerror or error}. Free space or choose another --out."
         ) from error
-    return Exported(out / DIFF, out / FEED, len(held), len(changes), _command(catalog, out, columns))
+    return Exported(out / DIFF, out / FEED, len(decisions), len(changes), _command(catalog, out, columns))
 
 
-def _check(catalog: Catalog, held: Mapping[tuple[str, str], Held]) -> None:
-    """Raise `ConfigError` for decisions on products, or in words, that the catalog lacks."""
-    other = "is it the store of another catalog? Name the right one with --store."
-    if strangers := {product for product, _ in held} - set(catalog.ids):
+def _check(catalog: Catalog, decisions: Mapping[tuple[str, str], Decision]) -> None:
+    """Raise `ConfigError` for decisions with products, keys or values that the catalog does not have."""
+    hint = "If it is the store of another catalog, name the right one with --store."
+    if unknown := {product for product, _ in decisions} - set(catalog.ids):
         raise ConfigError(
-            f"the store has decisions on {len(strangers):,} products that are not in {catalog.path} "
-            f"('{min(strangers)}'): {other}"
+            f"the store has decisions on {len(unknown):,} products that are not in {catalog.path} "
+            f"('{min(unknown)}'). {hint}"
         )
-    for (product, key), said in held.items():
+    for (product, key), decision in decisions.items():
         try:
-            ordered(catalog, key, said.values)
+            ordered(catalog, key, decision.values)
         except TaxonomyError as error:
             raise ConfigError(
-                f"the store has a decision on product '{product}' in other words than {catalog.path}: {error} Give "
-                f"the word back to the taxonomy, or {other}"
+                f"the store has a decision on product '{product}' that does not fit the taxonomy of {catalog.path}: "
+                f"{error} Add the word to the taxonomy again. {hint}"
             ) from None
 
 
-def _changes(catalog: Catalog, by_product: Mapping[str, Mapping[str, Held]]) -> Iterator[list[str]]:
-    """Every decided field whose value is not the catalog's."""
+def _changes(catalog: Catalog, by_product: Mapping[str, Mapping[str, Decision]]) -> Iterator[list[str]]:
+    """Yield a row for every decided field whose value differs from the catalog's."""
     order = [CATEGORY, *catalog.taxonomy.keys]
     for id in sorted(by_product):
         product = catalog[id]
         for key in sorted(by_product[id], key=order.index):
-            said = by_product[id][key]
-            before, after = _stated(catalog, product, key), joined(ordered(catalog, key, said.values))
+            decision = by_product[id][key]
+            before, after = _stated(catalog, product, key), joined(ordered(catalog, key, decision.values))
             if before != after:
-                name = "category" if key == CATEGORY else key
-                yield [id, name, before, after, said.state, said.reviewer, said.at.isoformat(timespec="seconds")]
+                name, at = "category" if key == CATEGORY else key, decision.at.isoformat(timespec="seconds")
+                yield [id, name, before, after, decision.state, decision.reviewer, at]
 
 
 def _stated(catalog: Catalog, product: Product, key: str) -> str:
@@ -101,9 +102,9 @@ def _stated(catalog: Catalog, product: Product, key: str) -> str:
     return joined(ordered(catalog, key, product.labels.get(key, ())))
 
 
-def _row(product: Product, said: Mapping[str, Held], keys: Sequence[str]) -> list[str]:
+def _row(product: Product, decisions: Mapping[str, Decision], keys: Sequence[str]) -> list[str]:
     def values(key: str, stated: str) -> str:
-        return joined(said[key].values) if key in said else stated
+        return joined(decisions[key].values) if key in decisions else stated
 
     return [
         product.id,
@@ -116,7 +117,7 @@ def _row(product: Product, said: Mapping[str, Held], keys: Sequence[str]) -> lis
 
 
 def _columns(catalog: Catalog) -> dict[str, str]:
-    """What the feed calls the product's own columns; an attribute key may have taken the usual name."""
+    """Return the names of the feed's standard columns, renamed if an attribute key has the same name."""
     return {
         name: name if name not in catalog.taxonomy.keys else f"product {name}"
         for name in ("id", "group", "category", "title", "image")
@@ -137,13 +138,13 @@ def _command(catalog: Catalog, out: Path, columns: Mapping[str, str]) -> str:
 
 
 def _roots(catalog: Catalog) -> list[Path]:
-    """Folders below which each photo lies under the name that the feed gives it."""
+    """Return the folders in which the photos are found under the names in the feed."""
     roots: dict[Path, None] = {}
-    for name, stored in catalog.photos.select("name", "path").iter_rows():
-        path = catalog.path / stored
+    for name, stored_path in catalog.photos.select("name", "path").iter_rows():
+        path = catalog.path / stored_path
         parts = PurePosixPath(name).parts
-        below = len(parts) if path.parts[-len(parts) :] == parts else 1
-        roots[path.parents[below - 1]] = None
+        depth = len(parts) if path.parts[-len(parts) :] == parts else 1
+        roots[path.parents[depth - 1]] = None
     if len(roots) > ROOTS:
         return [Path(os.path.commonpath(list(roots)))]
     return list(roots)

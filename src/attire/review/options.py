@@ -1,4 +1,4 @@
-"""What a review page is started with; the verb's options and the context's are these."""
+"""The options of `attire review`."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What is reviewed, and where decisions go.
+    """Options of a review page.
 
     Parameters
     ----------
     predictions
-        What `attire predict BUNDLE CATALOG --format long` wrote.
+        The output of `attire predict BUNDLE CATALOG --format long`.
     bundle
-        The model that predicted, for heat maps.
+        The bundle that made the predictions, for heat maps.
     store
-        Another file, or postgresql://user@host/database for a team on several machines.
+        Where decisions are saved: a file, or postgresql://user@host/database for a team on several machines.
+        Default: CATALOG/review.sqlite.
     reviewer
-        Who decides, in browsers that were not told another name.
+        The reviewer's name in browsers where no name was entered.
     audit
-        Size of the random sample that measures precision.
+        Size of the random sample on which precision is measured.
     seed
-        What draws the sample.
+        Random seed of the sample.
     """
 
     predictions: Path

@@ -1,4 +1,4 @@
-"""What a browser opens: the queues, one product at a time, the grid, the audit; and the photos on them."""
+"""The HTML pages (queues, product, grid, precision, name) and their photos."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from fastapi import APIRouter, Form, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from attire.review.audit import audit
-from attire.review.context import REVIEWER, TheDesk, TheReviewer, clean_name
+from attire.review.context import REVIEWER, Context, Reviewer, clean_name
 from attire.review.data import CATEGORY
 from attire.review.photos import Encoded
 from attire.review.queues import QUEUES, Filters, after, waiting
 from attire.review.security import inside
-from attire.review.store.claims import looking
+from attire.review.store.claims import viewers
 
-GRID = 48  # products on a screen
+GRID = 48  # products per page
 YEAR_S = 365 * 24 * 3600
 pages = APIRouter(default_response_class=HTMLResponse)
-TheFilters = Annotated[Filters, Query()]
+FilterQuery = Annotated[Filters, Query()]
 
 
-class Screen(Filters):
-    """A grid behind the product `last`."""
+class GridQuery(Filters):
+    """Filters of a grid that starts after the product `last`."""
 
     last: str = ""
 
 
 @pages.get("/")
-def home(context: TheDesk, reviewer: TheReviewer) -> str:
-    """The queues with what waits in each, who is at work, and the measured precision."""
+def home(context: Context, reviewer: Reviewer) -> str:
+    """Show the queues with their undecided fields, the active reviewers, and the measured precision."""
     decided = context.store.decided()
     counts = {}
     for name in QUEUES:
         items = context.queues.of(Filters(queue=name))
         left = items.join(decided, on=["product", "key"], how="anti")
         counts[name] = {"fields": len(items), "left": len(left), "products": left["product"].n_unique()}
-    others = sorted(set(looking(context.store).values()) - {reviewer})
+    others = sorted(set(viewers(context.store).values()) - {reviewer})
     return context.draw(
         "home.html",
         reviewer=reviewer,
@@ -53,8 +53,8 @@ def home(context: TheDesk, reviewer: TheReviewer) -> str:
 
 
 @pages.get("/review")
-def review(context: TheDesk, reviewer: TheReviewer, filters: TheFilters) -> str:
-    """One product a screen; the page's script asks for products one after the other."""
+def review(context: Context, reviewer: Reviewer, filters: FilterQuery) -> str:
+    """Show one product at a time; the page's script requests the products."""
     left = waiting(context.queues, context.store, filters)
     return context.draw(
         "review.html",
@@ -67,22 +67,22 @@ def review(context: TheDesk, reviewer: TheReviewer, filters: TheFilters) -> str:
 
 
 @pages.get("/grid")
-def grid(context: TheDesk, reviewer: TheReviewer, screen: Annotated[Screen, Query()]) -> str:
-    """One key of many products; without a filter the key that has most to do. Equal proposals stand together."""
-    filters = Filters(**screen.model_dump(exclude={"last"}))
+def grid(context: Context, reviewer: Reviewer, grid_query: Annotated[GridQuery, Query()]) -> str:
+    """Show one key of many products, equal proposals together. Default: the key with the most undecided fields."""
+    filters = Filters(**grid_query.model_dump(exclude={"last"}))
     left = waiting(context.queues, context.store, filters)
     by_key = left.group_by("key").len("count").sort("count", "key", descending=[True, False])
     key = filters.key or (by_key["key"][0] if len(by_key) else CATEGORY)
-    narrowed = filters.model_copy(update={"key": key})
+    key_filters = filters.model_copy(update={"key": key})
     candidates = left.filter(left["key"] == key)["product"].to_list()
     page = secrets.token_urlsafe()
-    shown = context.lease(reviewer, page, after(context.queues, narrowed, candidates, screen.last), GRID)
+    shown = context.lease(reviewer, page, after(context.queues, key_filters, candidates, grid_query.last), GRID)
     cells = sorted(context.cells(shown, key), key=lambda cell: (cell.proposal, -(cell.confidence or 0)))
     return context.draw(
         "grid.html",
         reviewer=reviewer,
-        filters=narrowed,
-        query=_query(narrowed),
+        filters=key_filters,
+        query=_query(key_filters),
         left=len(candidates),
         key=key,
         keys=by_key.rows(),
@@ -94,8 +94,8 @@ def grid(context: TheDesk, reviewer: TheReviewer, screen: Annotated[Screen, Quer
 
 
 @pages.get("/audit")
-def figures(context: TheDesk, reviewer: TheReviewer) -> str:
-    """How often filled values are right, on the random sample."""
+def figures(context: Context, reviewer: Reviewer) -> str:
+    """Show the precision of filled values, measured on the random sample."""
     return context.draw(
         "audit.html",
         reviewer=reviewer,
@@ -106,14 +106,14 @@ def figures(context: TheDesk, reviewer: TheReviewer) -> str:
 
 
 @pages.get("/name")
-def ask_name(context: TheDesk, back: str = "/") -> str:
-    """Who are you?"""
+def ask_name(context: Context, back: str = "/") -> str:
+    """Show the form for the reviewer's name."""
     return context.draw("name.html", reviewer="", filters=Filters(), back=inside(back))
 
 
 @pages.post("/name")
 def take_name(name: Annotated[str, Form()], back: Annotated[str, Form()] = "/") -> Response:
-    """Remember who decides, in a cookie."""
+    """Save the reviewer's name in a cookie."""
     if not clean_name(name):
         return RedirectResponse(f"/name?back={quote(inside(back))}", 303)
     response = RedirectResponse(inside(back), 303)
@@ -122,20 +122,20 @@ def take_name(name: Annotated[str, Form()], back: Annotated[str, Form()] = "/") 
 
 
 @pages.get("/photo")
-def photo(context: TheDesk, product: str, index: int, small: bool = False) -> Response:
-    """A photo of a product; `small`: at most 240 px."""
+def photo(context: Context, product: str, index: int, small: bool = False) -> Response:
+    """Return a photo of a product; `small`: at most 240 px."""
     return _image(context.photos.thumb(product, index) if small else context.photos.photo(product, index))
 
 
 @pages.get("/heat")
-def heat(context: TheDesk, product: str, index: int, key: str, value: str) -> Response:
-    """The photo under the heat map of what spoke for a value."""
+def heat(context: Context, product: str, index: int, key: str, value: str) -> Response:
+    """Return the photo with a heat map of the evidence for a value."""
     return _image(context.photos.heat(product, index, None if key == CATEGORY else key, value))
 
 
 @pages.get("/words.json")
-def words(context: TheDesk) -> Response:
-    """The taxonomy's words, for the search."""
+def words(context: Context) -> Response:
+    """Return all values with titles and aliases, for the search."""
     return Response(context.words(), media_type="application/json")
 
 

@@ -1,4 +1,4 @@
-"""Photos for the page, by product and number: nothing else of the disk can be asked for."""
+"""Photos for the page, addressed by product and number, so that no other file can be requested."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Encoded = tuple[bytes, str]  # content and its media type
 
 
 class Photos:
-    """A catalog's photos; with a bundle also what in them spoke for a value."""
+    """A catalog's photos, and heat maps if there is a bundle."""
 
     def __init__(self, catalog: Catalog, bundle: Path | None = None) -> None:
         self._catalog = catalog
         self._bundle = None if bundle is None else _load(bundle)
         self._paths = dict(zip(catalog.ids, catalog.photo_paths(), strict=True))
-        self._one_at_a_time = threading.Lock()  # a heat map uses gradients, and every core
+        self._heat_lock = threading.Lock()  # a heat map uses gradients and all cores
         self.thumb: Callable[[str, int], Encoded] = lru_cache(maxsize=2000)(self._thumb)
         self.heat: Callable[[str, int, str | None, str], Encoded] = lru_cache(maxsize=200)(self._heat)
 
@@ -39,9 +39,9 @@ class Photos:
         return self._bundle is not None
 
     def photo(self, product: str, index: int) -> Encoded:
-        """The photo as it lies there, or as JPEG where browsers cannot show its format.
+        """Return the photo's file, or a JPEG if browsers cannot show the format or the photo is very large.
 
-        Raises `CatalogError` for a photo that the catalog has not, `PhotoError` for one that cannot be read any more.
+        Raises `CatalogError` for an unknown photo, `PhotoError` for a file that can no longer be read.
         """
         path = self._path(product, index)
         try:
@@ -50,7 +50,7 @@ class Photos:
             if media is not None and not large:
                 return path.read_bytes(), media
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
-            pass  # `open_photo` knows the reason
+            pass  # `open_photo` below raises the reason
         return _jpeg(ImageOps.contain(open_photo(path, target_px=(LARGE_PX, LARGE_PX)), (LARGE_PX, LARGE_PX)), 90)
 
     def _thumb(self, product: str, index: int) -> Encoded:
@@ -59,25 +59,25 @@ class Photos:
         return _jpeg(photo, 85)
 
     def _heat(self, product: str, index: int, key: str | None, value: str) -> Encoded:
-        """The photo under the heat map of what spoke for the value (of the category, where `key` is None)."""
+        """Return the photo with a heat map of the evidence for the value; `key` None stands for the category."""
         from attire.explanation.explain import explain
         from attire.explanation.picture import overlay
 
         if self._bundle is None:
-            raise CatalogError("heat maps need a model: attire review ... --bundle BUNDLE.")
-        with self._one_at_a_time:
-            found = explain(self._bundle, self._path(product, index), key, value)
-        return _jpeg(overlay(found.photo, found.heat), 88)
+            raise CatalogError("heat maps need a model. Start the page with attire review ... --bundle BUNDLE.")
+        with self._heat_lock:
+            explanation = explain(self._bundle, self._path(product, index), key, value)
+        return _jpeg(overlay(explanation.photo, explanation.heat), 88)
 
     def _path(self, product: str, index: int) -> Path:
         paths = self._paths.get(product, ())
         if not 0 <= index < len(paths):
-            raise CatalogError(f"product '{product}' has no photo {index}: expected one of {len(paths)}, from 0.")
+            raise CatalogError(f"product '{product}' has no photo {index}; it has {len(paths)}, numbered from 0.")
         return paths[index]
 
 
 def _load(bundle: Path) -> ModelBundle:
-    from attire.bundle import ModelBundle  # torch, which a page without heat maps does without
+    from attire.bundle import ModelBundle  # imports torch, which is needed only for heat maps
 
     return ModelBundle.load(bundle)
 

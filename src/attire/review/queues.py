@@ -1,4 +1,4 @@
-"""Which fields are to be looked at, and in which order: four queues, and filters that narrow each of them."""
+"""The four queues of fields to review, their order, and filters for them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from attire.review.store.events import Store
 from attire.taxonomy import SEPARATOR
 
 Name = Literal["abstained", "suspect", "audit", "all"]
-Text = Annotated[str, Field(max_length=10_000)]  # the bound also refuses what UTF-8 cannot carry
+Text = Annotated[str, Field(max_length=10_000)]  # the limit also makes pydantic refuse lone surrogates
 
 
 class Queue(BaseModel):
-    """What a queue is for, and what is in it: `pick` of all fields, the most urgent product first by `urgency`."""
+    """A queue: `pick` selects its fields, given the size of the sample; `urgency` sorts products, lowest first."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
@@ -30,7 +30,7 @@ class Queue(BaseModel):
 
 
 class Filters(BaseModel):
-    """What a reviewer wants to see. Empty fields do not narrow; confidence is that of the answer, or of the guess."""
+    """Filters of a queue; empty ones do not apply. Confidence is that of the answer or of the best alternative."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,25 +47,25 @@ _ABSTAINED = pl.col("answer").is_null() & pl.col("stated").is_null()
 QUEUES: dict[Name, Queue] = {
     "abstained": Queue(
         title="Left open",
-        purpose="The model was not sure enough and the feed says nothing. Products with most such fields first.",
+        purpose="The model was not sure enough and the feed has no label. Products with the most such fields first.",
         pick=lambda fields, audit: _ABSTAINED,  # noqa: ARG005
         urgency=-pl.len().over("product").cast(pl.Float64),
     ),
     "suspect": Queue(
         title="Suspected wrong labels",
-        purpose="The model is sure of a value that the feed does not state. The surest first.",
+        purpose="The model is sure of a value that the feed does not state. Highest confidence first.",
         pick=lambda fields, audit: pl.col("suspect"),  # noqa: ARG005
         urgency=-pl.col("confidence").max().over("product"),
     ),
     "audit": Queue(
         title="Random sample",
-        purpose="Filled values drawn at random: judging them measures how often the model is right.",
+        purpose="Randomly chosen filled values. Judging them measures how often the model is right.",
         pick=lambda fields, audit: pl.col("ticket") <= _last_ticket(fields, audit),
         urgency=pl.col("ticket").min().over("product").cast(pl.Float64),
     ),
     "all": Queue(
         title="Everything",
-        purpose="Every field that the model answered or left open, in the catalog's order.",
+        purpose="Every field that the model filled or left open, in the catalog's order.",
         pick=lambda fields, audit: pl.lit(True),  # noqa: ARG005
         urgency=pl.lit(0.0),
     ),
@@ -73,11 +73,11 @@ QUEUES: dict[Name, Queue] = {
 
 
 class Queues:
-    """The queues of one file of predictions. `audit` is the size of the random sample, `seed` what draws it.
+    """The queues of one predictions file. `audit` is the size of the random sample, `seed` its random seed.
 
-    Every filled field has a ticket, a hash of seed, product and key; the sample is those with the lowest. So a larger
-    sample contains the smaller one, and after new predictions the fields that are filled again keep their place in it:
-    what was judged once goes on to count.
+    Every filled field has a ticket, a hash of seed, product and key, and the sample is the fields with the lowest
+    tickets. So a larger sample contains a smaller one, and fields that are filled again by a new model keep their place
+    in it: judged fields keep counting.
     """
 
     def __init__(self, data: ReviewData, *, audit: int = 300, seed: int = 0) -> None:
@@ -94,43 +94,44 @@ class Queues:
         self.of = lru_cache(maxsize=64)(self._of)
 
     def _of(self, filters: Filters) -> pl.DataFrame:
-        """product, key of every field that passes, in order of review, decided or not.
+        """Return product and key of every field that passes the filters, decided or not, in order of review.
 
-        Raises `TaxonomyError` for a category or key that is not there.
+        Raises `TaxonomyError` for an unknown category or key.
         """
         queue = QUEUES[filters.queue]
-        wanted = [queue.pick(self.fields, self.audit), pl.col("confidence").is_between(filters.low, filters.high)]
+        conditions = [queue.pick(self.fields, self.audit), pl.col("confidence").is_between(filters.low, filters.high)]
         if filters.category:
             ordered(self.data.catalog, CATEGORY, (filters.category,))
-            wanted.append(pl.col("category") == filters.category)
+            conditions.append(pl.col("category") == filters.category)
         if filters.key:
             values_of(self.data.catalog, filters.key)
-            wanted.append(pl.col("key") == filters.key)
+            conditions.append(pl.col("key") == filters.key)
         if filters.value:
-            wanted.append(
+            conditions.append(
                 pl.any_horizontal(
                     pl.col(column).str.split(SEPARATOR).list.contains(filters.value).fill_null(False)
                     for column in ("answer", "stated")
                 )
-                | (pl.col("answer").is_null() & (_likeliest() == filters.value)).fill_null(False)
+                | (pl.col("answer").is_null() & (_best_alternative() == filters.value)).fill_null(False)
             )
         if filters.text:
-            spelt = (pl.col(column).str.to_lowercase() for column in ("product", "title"))
-            wanted.append(pl.any_horizontal(words.str.contains(filters.text.lower(), literal=True) for words in spelt))
-        chosen = self.fields.with_row_index("place").filter(*wanted)
-        return chosen.with_columns(urgency=queue.urgency).sort("urgency", "place").select("product", "key")
+            texts = (pl.col(column).str.to_lowercase() for column in ("product", "title"))
+            query = filters.text.lower()
+            conditions.append(pl.any_horizontal(text.str.contains(query, literal=True) for text in texts))
+        fields = self.fields.with_row_index("place").filter(*conditions)
+        return fields.with_columns(urgency=queue.urgency).sort("urgency", "place").select("product", "key")
 
     def sample(self) -> pl.DataFrame:
-        """The fields of the random sample, whatever a reviewer filters by."""
+        """Return the fields of the random sample; filters do not apply."""
         return self.fields.filter(QUEUES["audit"].pick(self.fields, self.audit)).sort("ticket")
 
     @cached_property
     def sampled(self) -> frozenset[tuple[str, str]]:
-        """(product, key) of the sample."""
+        """The fields (product, key) of the random sample."""
         return frozenset(self.sample().select("product", "key").iter_rows())
 
 
-def _likeliest() -> pl.Expr:
+def _best_alternative() -> pl.Expr:
     return pl.col("alternatives").list.first().struct.field("value")
 
 
@@ -145,11 +146,11 @@ def _last_ticket(fields: pl.DataFrame, audit: int) -> int:
 
 
 def waiting(queues: Queues, store: Store, filters: Filters) -> pl.DataFrame:
-    """product, key of the fields of the queue that nobody has decided yet, in order of review."""
+    """Return product and key of the undecided fields of the queue, in order of review."""
     return queues.of(filters).join(store.decided(), on=["product", "key"], how="anti", maintain_order="left")
 
 
 def after(queues: Queues, filters: Filters, products: list[str], last: str) -> list[str]:
-    """Those of `products` that come behind `last` in the queue, decided or not; all where it is not in the queue."""
+    """Return those of `products` that come after `last` in the queue, or all of them if `last` is not in the queue."""
     order = {product: place for place, product in enumerate(queues.of(filters)["product"].unique(maintain_order=True))}
     return [product for product in products if order[product] > order.get(last, -1)]

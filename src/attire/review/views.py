@@ -1,4 +1,4 @@
-"""What the page shows of a product: each field with its value, where that comes from, and what else it may be."""
+"""View models of the page: a product's fields with value, source and options."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from attire.catalog.store import Catalog, Product
 from attire.labels import contradicts
 from attire.prediction import Abstained, Answer
 from attire.review.data import CATEGORY, SURE_CATEGORY, ReviewData, ordered, takes_many, values_of
-from attire.review.store.events import Held
+from attire.review.store.events import Decision
 
-DIGITS = 9  # options that a single key press can choose
+DIGITS = 9  # options that can be chosen by a digit key
 TITLES = {
     "decided": "decided",
     "sure": "filled",
     "suspect": "feed differs",
     "abstained": "left open",
     "stated": "from the feed",
-    "empty": "nothing known",
+    "empty": "unknown",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A value to choose; `confidence` None where the model gave it none that is shown."""
+    """A value to choose; `confidence` is None if the predictions have none for it."""
 
     value: str
     title: str
@@ -35,10 +35,22 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class FieldView:
-    """One field. `status` is a key of `TITLES`; `proposal` what Enter accepts; `shown` what holds or is proposed.
+    """A field as the page shows it.
 
-    wanted: whether the queue is about it; sampled: whether it is of the random sample, whose measure would be worth
-    nothing if it were accepted unseen; doubtful: whether "accept all" leaves it to a look of its own.
+    Attributes
+    ----------
+    status
+        A key of `TITLES`.
+    shown
+        The decided values, else the proposed ones; empty for a field left open.
+    proposal
+        The values that Enter accepts.
+    wanted
+        Whether the field is in the queue.
+    sampled
+        Whether the field is in the random sample, which must be judged field by field to be a valid measurement.
+    doubtful
+        Whether "accept all" skips the field.
     """
 
     product: str
@@ -51,7 +63,7 @@ class FieldView:
     confidence: float | None
     stated: tuple[str, ...]
     options: tuple[Option, ...]
-    held: Held | None
+    decision: Decision | None
     version: int
     wanted: bool
     sampled: bool
@@ -71,81 +83,80 @@ class FieldView:
 
 @dataclass(frozen=True, slots=True)
 class ProductView:
-    """One product; `looking` is another reviewer who has it open."""
+    """A product as the page shows it; `other_viewer` is another reviewer who has it open, or ""."""
 
     product: Product
     category: str
     fields: tuple[FieldView, ...]
-    looking: str
+    other_viewer: str
 
     @property
     def left(self) -> int:
-        """Fields of the queue that are not decided."""
+        """The number of undecided fields in the queue."""
         return sum(field.wanted and not field.decided for field in self.fields)
 
 
 def product_view(
     data: ReviewData,
     id: str,
-    held: Mapping[tuple[str, str], Held],
+    decisions: Mapping[tuple[str, str], Decision],
     *,
     wanted: Collection[str] = (),
     sampled: Collection[tuple[str, str]] = (),
-    looking: str = "",
+    other_viewer: str = "",
 ) -> ProductView:
-    """The product with its category, and every key that applies to it or is in the queue. Raises `CatalogError`."""
+    """Return a product with its category and every key that applies or is in the queue; raises `CatalogError`."""
     catalog = data.catalog
-    product, said = catalog[id], data.said(id)
+    product, answers = catalog[id], data.answers(id)
 
     def view(key: str) -> FieldView:
-        return field_view(
-            catalog, product, key, said.get(key), held.get((id, key)), key in wanted, (id, key) in sampled
-        )
+        decision = decisions.get((id, key))
+        return field_view(catalog, product, key, answers.get(key), decision, key in wanted, (id, key) in sampled)
 
-    first = view(CATEGORY)
-    category = first.shown[0] if first.shown else ""
-    fields = [first] + [
-        view(key)
-        for key, words in catalog.taxonomy.keys.items()
-        if category in words.categories or (key in wanted and not first.decided)
+    category_field = view(CATEGORY)
+    category = category_field.shown[0] if category_field.shown else ""
+    fields = [category_field] + [
+        view(name)
+        for name, key in catalog.taxonomy.keys.items()
+        if category in key.categories or (name in wanted and not category_field.decided)
     ]
-    return ProductView(product, category, tuple(fields), looking)
+    return ProductView(product, category, tuple(fields), other_viewer)
 
 
 def field_view(
     catalog: Catalog,
     product: Product,
     key: str,
-    said: Answer | Abstained | None,
-    held: Held | None,
+    answer: Answer | Abstained | None,
+    decision: Decision | None,
     wanted: bool,
     sampled: bool,
 ) -> FieldView:
-    """One field, of what was predicted, stated and decided."""
+    """Combine the answer, the feed's label and the decision of one field."""
     stated = _stated(catalog, product, key)
-    answer = said.values if isinstance(said, Answer) else ()
+    answered = answer.values if isinstance(answer, Answer) else ()
     many = takes_many(catalog, key)
-    alternatives = said.alternatives if said is not None else ()
-    doubted = key == CATEGORY and isinstance(said, Answer) and said.confidence < SURE_CATEGORY
-    if answer and not (doubted and stated):
-        if contradicts(answer, stated):
-            # An answer says nothing against the stated values that it leaves out: only a person takes them away.
-            status, proposal = "suspect", ordered(catalog, key, {*stated, *answer}) if many else answer
+    alternatives = answer.alternatives if answer is not None else ()
+    unsure_category = key == CATEGORY and isinstance(answer, Answer) and answer.confidence < SURE_CATEGORY
+    if answered and not (unsure_category and stated):
+        if contradicts(answered, stated):
+            # An answer does not contradict stated values that it leaves out, so the proposal keeps them.
+            status, proposal = "suspect", ordered(catalog, key, {*stated, *answered}) if many else answered
         else:
-            status, proposal = ("stated", stated) if len(stated) > len(answer) else ("sure", answer)
+            status, proposal = ("stated", stated) if len(stated) > len(answered) else ("sure", answered)
     elif stated:
         status, proposal = "stated", stated
     else:
-        status = "abstained" if said is not None else "empty"
-        proposal = tuple(one.value for one in alternatives[:1])
-    decided = held is not None and held.decided
-    shown = held.values if held is not None and decided else () if status == "abstained" else proposal
-    confidences = {one.value: one.confidence for one in alternatives}
-    if isinstance(said, Answer) and len(answer) == 1:
-        confidences[answer[0]] = said.confidence
-    sure = (
-        said.confidence
-        if isinstance(said, Answer) and set(answer) <= set(proposal)
+        status = "abstained" if answer is not None else "empty"
+        proposal = tuple(alternative.value for alternative in alternatives[:1])
+    decided = decision is not None and decision.decided
+    shown = decision.values if decision is not None and decided else () if status == "abstained" else proposal
+    confidences = {alternative.value: alternative.confidence for alternative in alternatives}
+    if isinstance(answer, Answer) and len(answered) == 1:
+        confidences[answered[0]] = answer.confidence
+    confidence = (
+        answer.confidence
+        if isinstance(answer, Answer) and set(answered) <= set(proposal)
         else confidences.get("".join(proposal[:1]))
     )
     return FieldView(
@@ -156,23 +167,23 @@ def field_view(
         status="decided" if decided else status,
         shown=shown,
         proposal=proposal,
-        confidence=sure,
+        confidence=confidence,
         stated=stated,
-        options=_options(catalog, key, (*proposal, *answer, *stated, *confidences), shown, confidences, stated),
-        held=held if decided else None,
-        version=held.version if held is not None else 0,
+        options=_options(catalog, key, (*proposal, *answered, *stated, *confidences), shown, confidences, stated),
+        decision=decision if decided else None,
+        version=decision.version if decision is not None else 0,
         wanted=wanted,
         sampled=sampled,
     )
 
 
 def title_of(catalog: Catalog, key: str) -> str:
-    """A key as people say it."""
+    """Return the display title of a key."""
     return "category" if key == CATEGORY else catalog.taxonomy.keys[key].title or key.replace("_", " ")
 
 
 def value_title(catalog: Catalog, key: str, value: str) -> str:
-    """A value as people say it."""
+    """Return the display title of a value."""
     return value if key == CATEGORY else catalog.taxonomy.keys[key].titles.get(value, value)
 
 
@@ -190,11 +201,11 @@ def _options(
     confidences: Mapping[str, float],
     stated: tuple[str, ...],
 ) -> tuple[Option, ...]:
-    """The likely values; then, where all have a digit, the key's others, so that every value is one key press away."""
+    """Return the likely values, followed by the key's other values if all of them fit on the digit keys."""
     values = list(dict.fromkeys((*likely, *shown)))
-    every = values_of(catalog, key)
-    if len(every) <= DIGITS:
-        values += [value for value in every if value not in values]
+    all_values = values_of(catalog, key)
+    if len(all_values) <= DIGITS:
+        values += [value for value in all_values if value not in values]
     return tuple(
         Option(value, value_title(catalog, key, value), confidences.get(value), value in stated, value in shown)
         for value in values[:DIGITS]

@@ -1,1 +1,1 @@
-"""The API: photos over HTTP, answers as JSON. `app` puts it together, `server` runs it; needs the extra `serve`."""
+"""The HTTP API: photos in, JSON answers out. `app` builds it, `server` runs it. Needs the extra `serve`."""

@@ -1,4 +1,4 @@
-"""The application: routes, limits, keys and errors put together."""
+"""Builds the ASGI application from routes, limits, API keys and error handlers."""
 
 from __future__ import annotations
 
@@ -31,29 +31,30 @@ from attire.serve.service import Service
 from attire.serve.settings import MIB, Settings
 from attire.serve.tryit import tryit
 
-GIVE_BACK_S, SPARE_BYTES = 10, 200 * MIB  # how often it is looked at, and what batches may take beyond what is kept
-DESCRIPTION = "Product photos in, catalog attributes out, with a confidence a team can act on."
+# How often memory is checked, and how much batches may use above the baseline before freed memory is returned.
+GIVE_BACK_S, SPARE_BYTES = 10, 200 * MIB
+DESCRIPTION = "Product photos in, catalog attributes out, with calibrated confidences."
 
 
 def create_app(settings: Settings, *, load: Load = load_model, fetch: Fetcher | None = None) -> FastAPI:
-    """An ASGI application that loads the bundle when it starts and again on SIGHUP.
+    """Create an ASGI application that loads the bundle at startup and again on SIGHUP.
 
-    `load` and `fetch` are the edges that tests replace. Starting raises `AttireError` where the bundle is refused.
+    Tests replace `load` and `fetch`. Startup raises `AttireError` if the bundle is refused.
     """
     metrics = Metrics()
     models = Models(settings, metrics, load)
-    MultiPartParser.spool_max_size = settings.body_bytes  # else photos above 1 MB would pass through a file
+    MultiPartParser.spool_max_size = settings.body_bytes  # otherwise photos above 1 MB are written to a file
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = app.state.service = Service(settings, models, metrics, fetch or Fetcher(settings))
-        with _reloaded_on_hangup(models):
-            keeping = asyncio.create_task(_memory_given_back())
+        with _reload_on_hangup(models):
+            memory_task = asyncio.create_task(_return_memory())
             try:
                 await models.load()
                 yield
             finally:
-                keeping.cancel()
+                memory_task.cancel()
                 await asyncio.to_thread(service.close)
                 await service.fetch.close()
 
@@ -62,15 +63,15 @@ def create_app(settings: Settings, *, load: Load = load_model, fetch: Fetcher | 
         version=version("attire"),
         description=DESCRIPTION,
         lifespan=lifespan,
-        docs_url=None,  # both would load scripts from elsewhere
+        docs_url=None,  # both pages load scripts from a CDN
         redoc_url=None,
-        redirect_slashes=False,  # to whatever the header Host says
+        redirect_slashes=False,  # the redirect would go to whatever the Host header says
     )
-    keyed = [in_description("key", "A key of this server.")] if settings.keys else []
+    key_dependency = [in_description("key", "An API key of this server.")] if settings.keys else []
     if settings.admin_keys:
-        app.include_router(admin, dependencies=[in_description("admin key", "A key of this server's operator.")])
-    app.include_router(answers, dependencies=keyed)
-    app.include_router(v2, dependencies=keyed)
+        app.include_router(admin, dependencies=[in_description("admin key", "An admin key of this server.")])
+    app.include_router(answers, dependencies=key_dependency)
+    app.include_router(v2, dependencies=key_dependency)
     app.include_router(health)
     app.include_router(tryit(settings))
     handle_errors(app)
@@ -90,39 +91,39 @@ def create_app(settings: Settings, *, load: Load = load_model, fetch: Fetcher | 
 
 
 def _describe(app: FastAPI) -> None:
-    """Add to the OpenAPI description the types that routes only refer to."""
-    plain = app.openapi
+    """Add types that routes only reference to the OpenAPI description."""
+    default_openapi = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            schemas = plain()["components"]["schemas"]
+            schemas = default_openapi()["components"]["schemas"]
             for model in (Problem, BatchRequest, InferRequest):
-                made = model.model_json_schema(ref_template="#/components/schemas/{model}")
-                schemas.update(made.pop("$defs", {}))
-                schemas[model.__name__] = made
+                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas.update(schema.pop("$defs", {}))
+                schemas[model.__name__] = schema
         assert app.openapi_schema is not None
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-async def _memory_given_back() -> None:
-    """What many large requests took goes back to the system, which `attire.memory` alone would keep for ever."""
-    kept = resident_bytes()
+async def _return_memory() -> None:
+    """Return memory to the system after bursts of large requests; the settings of `attire.memory` would keep it."""
+    baseline = resident_bytes()
     while True:
         await asyncio.sleep(GIVE_BACK_S)
-        if resident_bytes() > kept + SPARE_BYTES:
+        if resident_bytes() > baseline + SPARE_BYTES:
             await asyncio.to_thread(give_freed_memory_back)
-            kept = resident_bytes()
+            baseline = resident_bytes()
 
 
 @contextlib.contextmanager
-def _reloaded_on_hangup(models: Models) -> Any:
-    """Load again on SIGHUP, where signals reach this thread."""
+def _reload_on_hangup(models: Models) -> Any:
+    """Reload the bundle on SIGHUP, if this thread can receive signals."""
     loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[None]]()
 
     async def reload() -> None:
-        with contextlib.suppress(AttireError):  # refused: it is in the log, and the old one stays
+        with contextlib.suppress(AttireError):  # logged by `load`; the old bundle stays
             await models.load()
 
     def hangup() -> None:
@@ -132,7 +133,7 @@ def _reloaded_on_hangup(models: Models) -> Any:
 
     try:
         loop.add_signal_handler(signal.SIGHUP, hangup)
-    except (ValueError, RuntimeError, NotImplementedError):  # not the main thread, as in tests; or Windows
+    except (ValueError, RuntimeError, NotImplementedError):  # not in the main thread (tests), or on Windows
         yield
         return
     try:

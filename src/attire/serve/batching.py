@@ -1,7 +1,7 @@
-"""Dynamic batching: what waits, from whichever request, goes through the engine together.
+"""Dynamic batching: photos of different requests go through the engine together.
 
-One thread computes, for an engine has one GPU or all cores anyway. While it computes, photos gather, so that batches
-grow with load by themselves; an idle engine takes what there is at once.
+One thread computes, because an engine uses one GPU or all cores anyway. Photos that arrive meanwhile form the next
+batch, so batches grow with the load; an idle engine starts at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Row = tuple[Floats, Floats]  # logits float32[C] and float32[K] of one photo
 
 
 class FullError(Exception):
-    """No room for the request's photos among those that are `waiting`; try again in `retry_after_s` seconds."""
+    """The queue is full: `waiting` photos are admitted. Try again in `retry_after_s` seconds."""
 
     def __init__(self, waiting: int, retry_after_s: int) -> None:
         super().__init__(waiting, retry_after_s)
@@ -35,7 +35,7 @@ class FullError(Exception):
 
 @dataclass(slots=True, eq=False)
 class _Photo:
-    """pixels: uint8[3, H, W]; text: int32[T] for an engine that is asked with titles."""
+    """A queued photo: `pixels` are uint8[3, H, W]; `text` is int32[T] for an engine that reads titles."""
 
     engine: Engine
     pixels: Bytes
@@ -43,18 +43,18 @@ class _Photo:
     answer: Future[Row] = field(default_factory=Future)
 
     def fits(self, other: _Photo) -> bool:
-        """Whether one call can answer both: after a reload two engines may be in use for a moment."""
+        """Return whether both photos can share a batch; after a reload two engines may be in use for a moment."""
         return self.engine is other.engine and (self.text is None) == (other.text is None)
 
 
 class Batcher:
-    """Answers photos of all requests, in batches; clients take turns."""
+    """Computes photos of all requests in batches; clients take turns."""
 
     def __init__(self, metrics: Metrics, *, max_batch: int, capacity: int) -> None:
         self.max_batch = max_batch
         self._metrics = metrics
         self._admitted = Room(capacity)
-        self._photos_per_s = 0.0  # while it is busy, smoothed
+        self._photos_per_s = 0.0  # smoothed, while busy
         self._waiting = FairQueue[_Photo]()
         self._changed = threading.Condition()
         self._closed = False
@@ -63,7 +63,7 @@ class Batcher:
 
     @contextmanager
     def admit(self, client: str, photos: int) -> Iterator[None]:
-        """Room for a request's photos, from before they are decoded until they are answered; raises `FullError`."""
+        """Reserve room for a request's photos from decoding until the answer; raises `FullError`."""
         with self._changed:
             if not self._admitted.take(client, photos):
                 waiting = self._admitted.taken
@@ -77,9 +77,10 @@ class Batcher:
             self._metrics.waiting.dec(photos)
 
     def submit(self, client: str, engine: Engine, photos: Sequence[tuple[Bytes, Ids | None]]) -> list[Future[Row]]:
-        """The logits of photos uint8[3, H, W] with the ids of their titles, to come; a cancelled one is not computed.
+        """Queue photos uint8[3, H, W] with the token ids of their titles; returns futures of their logits.
 
-        They queue together, so that the engine does not start on the first of them alone.
+        The photos are queued together, so that the engine does not start with the first one alone. A cancelled future
+        is not computed.
         """
         queued = [_Photo(engine, *photo) for photo in photos]
         with self._changed:
@@ -91,20 +92,20 @@ class Batcher:
         return [photo.answer for photo in queued]
 
     def close(self) -> None:
-        """Answer what waits, then stop."""
+        """Compute the queued photos, then stop."""
         with self._changed:
             self._closed = True
             self._changed.notify()
         self._thread.join()
 
     def _run(self) -> None:
-        while batch := self._next():
-            wanted = [photo for photo in batch if photo.answer.set_running_or_notify_cancel()]
-            if wanted:
-                self._answer(wanted)
+        while batch := self._next_batch():
+            running = [photo for photo in batch if photo.answer.set_running_or_notify_cancel()]
+            if running:
+                self._answer(running)
 
-    def _next(self) -> list[_Photo]:
-        """The next batch; empty once it is closed and nothing waits."""
+    def _next_batch(self) -> list[_Photo]:
+        """Wait for the next batch; empty after `close` when the queue is empty."""
         with self._changed:
             while not self._waiting and not self._closed:
                 self._changed.wait()
@@ -118,23 +119,23 @@ class Batcher:
         try:
             category, attributes = _compute(batch)
         except Exception as error:
-            if len(batch) > 1:  # one of them may be to blame: the others are answered
+            if len(batch) > 1:  # one photo may have caused it: retry each alone
                 for photo in batch:
                     self._answer([photo])
                 return
             logger.exception("the engine failed")
             batch[0].answer.set_exception(error)
             return
-        took = time.perf_counter() - start
+        seconds = time.perf_counter() - start
         self._metrics.batch.observe(len(batch))
-        self._metrics.engine_seconds.inc(took)
-        speed = len(batch) / max(took, 1e-6)
+        self._metrics.engine_seconds.inc(seconds)
+        speed = len(batch) / max(seconds, 1e-6)
         self._photos_per_s = speed if not self._photos_per_s else 0.9 * self._photos_per_s + 0.1 * speed
         for row, photo in enumerate(batch):
             if np.isfinite(category[row]).all() and np.isfinite(attributes[row]).all():
                 photo.answer.set_result((category[row], attributes[row]))
             else:
-                photo.answer.set_exception(ArithmeticError("the network's answer is not a number"))
+                photo.answer.set_exception(ArithmeticError("the network's output is not a number"))
 
 
 def _compute(batch: Sequence[_Photo]) -> tuple[Floats, Floats]:

@@ -1,4 +1,4 @@
-"""Threads for what computes beside the engine."""
+"""Threads for computation outside the engine."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Job = tuple[Callable[[], Any], Future[Any]]
 
 
 def once(job: Callable[..., T], *args: object) -> T:
-    """Run a job that computes in a thread that ends with it, and wait for it.
+    """Run `job` in a temporary thread and wait for its result.
 
-    OpenMP keeps threads for every thread that has ever computed. Where they are more than the cores, all of them sleep
-    as soon as they wait for each other, and a lone photo takes a tenth longer, or more (docs/experiments.md).
+    OpenMP keeps a thread pool for every thread that has ever computed. With more threads than cores they sleep whenever
+    they wait for each other, and a single photo takes at least a tenth longer (docs/experiments.md).
     """
     with ThreadPoolExecutor(1, "once") as thread:
         return thread.submit(job, *args).result()
 
 
 class FairThreads:
-    """A fixed number of threads, for whose time clients take turns."""
+    """A fixed number of threads that clients take turns to use."""
 
     def __init__(self, threads: int, name: str) -> None:
         self._queue = FairQueue[Job]()
@@ -35,7 +35,7 @@ class FairThreads:
             thread.start()
 
     def submit(self, client: str, cost: float, job: Callable[[], T]) -> Future[T]:
-        """Run a job when it is the client's turn; one that is cancelled before is never run. `cost`: in any unit."""
+        """Run `job` when it is the client's turn, unless its future is cancelled before. `cost` may have any unit."""
         answer: Future[T] = Future()
         with self._changed:
             if self._closed:
@@ -45,7 +45,7 @@ class FairThreads:
         return answer
 
     def stop(self) -> None:
-        """Give up what waits, and take nothing more."""
+        """Cancel queued jobs and accept no new ones."""
         with self._changed:
             self._closed = True
             while self._queue:
@@ -53,21 +53,21 @@ class FairThreads:
             self._changed.notify_all()
 
     def join(self) -> None:
-        """Wait for what runs, after `stop`."""
+        """Wait for running jobs, after `stop`."""
         for thread in self._threads:
             thread.join()
 
     def _run(self) -> None:
-        while (found := self._next()) is not None:
-            job, answer = found
+        while (item := self._next_job()) is not None:
+            job, answer = item
             if answer.set_running_or_notify_cancel():
                 try:
                     answer.set_result(job())
                 except BaseException as error:
                     answer.set_exception(error)
-            del job, answer, found  # else it would keep a photo until the next one comes
+            del job, answer, item  # otherwise the last photo stays in memory until the next job
 
-    def _next(self) -> Job | None:
+    def _next_job(self) -> Job | None:
         with self._changed:
             while not self._queue and not self._closed:
                 self._changed.wait()

@@ -1,4 +1,4 @@
-"""No client takes more than its share: of the room that there is, and of the turns."""
+"""Fair sharing between clients: of limited capacity (`Room`) and of turns (`FairQueue`)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Generic, TypeVar
 from starlette.types import Scope
 
 Item = TypeVar("Item")
-KEY = "key"  # in a request's state: the digest of the API key that it came with
-REMEMBERED = 1000  # clients of a queue, before those whose turn has passed are forgotten
+KEY = "key"  # name in a request's state of the digest of its API key
+REMEMBERED = 1000  # clients that a queue remembers before it forgets idle ones
 
 
 def client_of(scope: Scope) -> str:
-    """Who asks: the holder of an API key, or else an address (of IPv6 its network, of which a household has one)."""
+    """Return the digest of the request's API key, or else its IP address (for IPv6 the /64, usually one household)."""
     key: str | None = scope.get("state", {}).get(KEY)
     if key is not None:
         return key
@@ -32,9 +32,9 @@ def client_of(scope: Scope) -> str:
 
 
 class Room:
-    """Room for `capacity` of something, of which nobody takes more than is left for the others.
+    """Shares a fixed capacity: no client holds more than it leaves free for the others.
 
-    So the first client gets at most half, the next at most half of the rest, and there is always some for a new one.
+    The first client gets at most half, the next at most half of the rest, and so on, so a new client always finds some.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -42,7 +42,7 @@ class Room:
         self._of: Counter[str] = Counter()
 
     def take(self, client: str, amount: int) -> bool:
-        """Take so much, if that leaves the others their share; `give` it back afterwards."""
+        """Take `amount` if that is within the client's share, and return whether it was; `give` it back afterwards."""
         left = self.capacity - self.taken - amount
         if left < 0 or self._of[client] + amount > max(1, left):
             return False
@@ -51,7 +51,7 @@ class Room:
         return True
 
     def give(self, client: str, amount: int) -> None:
-        """Give back what was taken."""
+        """Give back an amount that was taken."""
         self.taken -= amount
         self._of[client] -= amount
         if not self._of[client]:
@@ -59,10 +59,10 @@ class Room:
 
 
 class FairQueue(Generic[Item]):
-    """A queue in which clients take turns by what their items cost; a client's own keep their order.
+    """A queue in which clients take turns, weighted by the cost of their items; a client's items keep their order.
 
-    Self-clocked fair queueing (Golestani, 1994): the next item is the one that would be done first if all clients were
-    served at once, evenly, from now on.
+    Self-clocked fair queueing (Golestani, 1994): the next item is the one that would finish first if all clients were
+    served in parallel at equal speed.
     """
 
     def __init__(self) -> None:
@@ -80,16 +80,16 @@ class FairQueue(Generic[Item]):
         self._done[client] = done
         heapq.heappush(self._heap, (done, next(self._order), item))
         if len(self._done) > REMEMBERED:
-            self._done = {one: done for one, done in self._done.items() if done > self._now}
+            self._done = {other: done for other, done in self._done.items() if done > self._now}
 
     @property
     def first(self) -> Item:
-        """The item that `get` takes; there must be one."""
+        """The item that `get` returns next; the queue must not be empty."""
         return self._heap[0][2]
 
     def get(self) -> Item:
-        """Take the next item; there must be one."""
+        """Remove and return the next item; the queue must not be empty."""
         self._now, _, item = heapq.heappop(self._heap)
         if not self._heap:
-            self._done.clear()  # nobody is ahead of anybody
+            self._done.clear()  # no client is ahead of another
         return item

@@ -1,7 +1,7 @@
-"""What decoding a photo will take, from its header alone.
+"""Reads a photo's size and decoding cost from its header.
 
-Without an image library, for those loop over a header's parts in Python, allocate a canvas, or unpack comments: work
-that a few bytes can ask a lot of.
+Image libraries are not used here: they loop over header segments in Python, allocate a canvas or unpack comments, so a
+few bytes could cause a lot of work.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from dataclasses import dataclass
 
 from attire.errors import PhotoError
 
-# Over all pixels, which decoding a PNG or WebP takes as long as: one is a scan of a JPEG, about 3 ns a pixel.
+# Decoding a PNG or WebP costs as much as this many passes over its pixels; a pass is a JPEG scan, about 3 ns a pixel.
 PASSES = 20
-SEGMENTS = 1000  # of a JPEG before its pixels
-JUNK_BYTES = 64 * 1024  # between them
-CHUNKS, SMALL_CHUNKS = 20_000, 256  # of a PNG; and those of them that hold no pixels
-PIXELS = (b"IDAT", b"fdAT", b"fcTL")  # chunks of a PNG that do, and those between the frames of an animation
-CHUNK = struct.Struct(">I4s")  # the head of one
-FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a JPEG that tell its size
-TRANSFORMED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # those of a photo that can be decoded at a reduced scale
-BARE = {0x00, 0x01, *range(0xD0, 0xDA)}  # markers without a length
+SEGMENTS = 1000  # limit of JPEG segments before the pixels
+JUNK_BYTES = 64 * 1024  # limit of bytes between them
+CHUNKS, SMALL_CHUNKS = 20_000, 256  # limits of PNG chunks, and of those without pixels
+PIXELS = (b"IDAT", b"fdAT", b"fcTL")  # PNG chunks with pixels, or between the frames of an animation
+CHUNK = struct.Struct(">I4s")  # header of a PNG chunk
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG markers of a frame header, which has the size
+TRANSFORMED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # frames that can be decoded at a reduced scale
+BARE = {0x00, 0x01, *range(0xD0, 0xDA)}  # JPEG markers without a length
 SCAN = 0xDA
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A photo's format and size in px, and how often decoding goes over its pixels."""
+    """A photo's format, its size in px, and how many passes over its pixels decoding takes."""
 
     format: str
     width: int
@@ -39,12 +39,12 @@ class Header:
 
     @property
     def work(self) -> int:
-        """Passes over pixels. A strip is as much work as the square it will be framed by."""
+        """Passes times pixels. A strip costs as much as the square it is padded to."""
         return self.passes * max(self.width, self.height) ** 2
 
 
 def read_header(content: bytes) -> Header:
-    """The header of a JPEG, PNG or WebP; raises `PhotoError` for another format, and for one that cannot be read."""
+    """Read the header of a JPEG, PNG or WebP; raises `PhotoError` for other formats and unreadable headers."""
     if not content:
         raise PhotoError("empty: 0 bytes")
     if content.startswith(b"\xff\xd8\xff"):
@@ -54,38 +54,38 @@ def read_header(content: bytes) -> Header:
     elif content.startswith(b"RIFF") and content[8:12] == b"WEBP":
         kind, read = "WebP", _webp
     else:
-        raise PhotoError("not a photo that is taken: expected JPEG, PNG or WebP")
+        raise PhotoError("unsupported format: expected JPEG, PNG or WebP")
     try:
-        found = read(content)
+        header = read(content)
     except (struct.error, IndexError):
         raise PhotoError("truncated: the file ends too early") from None
-    if found is None or not found.pixels:
-        raise PhotoError(f"damaged: it starts as {kind}, but its header cannot be read")
-    return found
+    if header is None or not header.pixels:
+        raise PhotoError(f"damaged: it starts like a {kind}, but its header cannot be read")
+    return header
 
 
 def _jpeg(content: bytes) -> Header | None:
-    place, junk, width, height, transformed = 2, 0, 0, 0, False
+    offset, junk, width, height, transformed = 2, 0, 0, 0, False
     for _ in range(SEGMENTS):
-        start = content.find(b"\xff", place)
-        junk += start - place
+        start = content.find(b"\xff", offset)
+        junk += start - offset
         if start < 0 or junk > JUNK_BYTES:
             return None
-        place = start + 1
-        marker = content[place]
+        offset = start + 1
+        marker = content[offset]
         if marker == 0xFF:  # a fill byte
             continue
-        place += 1
+        offset += 1
         if marker in BARE:
             continue
-        (length,) = struct.unpack_from(">H", content, place)
+        (length,) = struct.unpack_from(">H", content, offset)
         if marker in FRAMES:
-            lines, columns = struct.unpack_from(">HH", content, place + 3)
+            lines, columns = struct.unpack_from(">HH", content, offset + 3)
             width, height, transformed = max(width, columns), max(height, lines), marker in TRANSFORMED
         if marker == SCAN:
-            # Elsewhere than at the start of a scan these two bytes stand only in a thumbnail, which has few.
+            # These two bytes mark the start of a scan; elsewhere they occur only in a thumbnail, which has few.
             return Header("JPEG", width, height, content.count(b"\xff\xda") if transformed else PASSES)
-        place += max(2, length)
+        offset += max(2, length)
     return None
 
 
@@ -93,17 +93,17 @@ def _png(content: bytes) -> Header | None:
     length, kind, width, height = struct.unpack_from(">I4sII", content, 8)
     if (length, kind) != (13, b"IHDR"):
         return None
-    place, small = 8, 0
+    offset, small = 8, 0
     for _ in range(CHUNKS):
-        if place + CHUNK.size > len(content):
-            break  # cut off, which decoding will tell
-        length, kind = CHUNK.unpack_from(content, place)
+        if offset + CHUNK.size > len(content):
+            break  # truncated, which decoding will report
+        length, kind = CHUNK.unpack_from(content, offset)
         small += kind not in PIXELS
         if small > SMALL_CHUNKS:
             return None
         if kind == b"IEND":
             break
-        place += CHUNK.size + length + 4  # its checksum
+        offset += CHUNK.size + length + 4  # 4: the checksum
     else:
         return None
     return Header("PNG", width, height, PASSES)

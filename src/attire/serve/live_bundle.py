@@ -1,4 +1,4 @@
-"""The bundle that answers, and its replacement while requests run."""
+"""The bundle in use, and its replacement while requests run."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ Load = Callable[[Settings], "Model"]
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A loaded bundle with its engine. A request keeps the one it began with to its end."""
+    """A loaded bundle with its engine. A request uses the same one from start to end."""
 
     bundle: ModelBundle
     engine: Engine
 
     @property
     def version(self) -> str:
-        """Short, and equal for bundles that answer alike."""
+        """The start of the bundle's digest; equal for bundles that give equal answers."""
         return self.bundle.digest[:12]
 
 
 def load_model(settings: Settings) -> Model:
-    """The bundle on disk, verified, and its engine, warm; raises `AttireError`."""
+    """Load and verify the bundle on disk and warm up its engine; raises `AttireError`."""
     bundle = ModelBundle.load(settings.bundle)
     bundle.check_precision(settings.precision)
     engine = open_engine(bundle, settings.engine)
     height, width = bundle.preprocess.size_px
-    engine.logits(np.zeros((1, 3, height, width), dtype=np.uint8))  # the first call of an engine is slow
+    engine.logits(np.zeros((1, 3, height, width), dtype=np.uint8))  # warm up: the first call is slow
     return Model(bundle, engine)
 
 
 class Models:
-    """Holds the model that new requests get. `model` is None until the first `load`."""
+    """Holds the model for new requests. `model` is None until the first `load`."""
 
     def __init__(self, settings: Settings, metrics: Metrics, load: Load = load_model) -> None:
         self._settings, self._metrics, self._load = settings, metrics, load
@@ -53,23 +53,23 @@ class Models:
         self.model: Model | None = None
 
     async def load(self) -> Model:
-        """Load and verify what is on disk now and swap it in; where that fails the old one stays, and it raises."""
+        """Load, verify and swap in the bundle on disk. If that raises `AttireError`, the old one stays."""
         async with self._lock:
-            found = await self._loaded(self._settings)
+            model = await self._load_model(self._settings)
             if self.model is not None:
                 self._metrics.bundle.labels(self.model.version).set(0)
-            self._metrics.bundle.labels(found.version).set(1)
-            self.model = found
+            self._metrics.bundle.labels(model.version).set(1)
+            self.model = model
             self._metrics.reloads.labels("loaded").inc()
-            logger.info("bundle %s answers", found.version)
-            return found
+            logger.info("bundle %s answers", model.version)
+            return model
 
     async def verify(self, path: Path) -> Model:
-        """The bundle at `path`, loaded and verified but not swapped in; raises `AttireError`."""
+        """Load and verify the bundle at `path` without swapping it in; raises `AttireError`."""
         async with self._lock:
-            return await self._loaded(self._settings.model_copy(update={"bundle": path}))
+            return await self._load_model(self._settings.model_copy(update={"bundle": path}))
 
-    async def _loaded(self, settings: Settings) -> Model:
+    async def _load_model(self, settings: Settings) -> Model:
         try:
             return await asyncio.to_thread(once, self._load, settings)
         except AttireError as error:

@@ -1,6 +1,6 @@
-"""The server's log: one line for each request with an id that joins it with the client's; never what was sent.
+"""The server's log on standard error: one line per request, with a request id that clients can set, and no content.
 
-Lines go to standard error. Nothing that a client sent can end a line or steer a terminal.
+Control characters from clients are escaped, so that they can neither end a line nor control a terminal.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from attire.serve.metrics import Metrics
 logger = logging.getLogger("attire.access")
 HEADER = "X-Request-ID"
 ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-CLOSED = 499  # nginx's number for a client that went away before the answer
+CLOSED = 499  # nginx's status for a client that disconnected before the answer
 
 
 class RequestLog:
-    """ASGI middleware: logs method, path, status, time and id. No query string, no body, no key."""
+    """ASGI middleware that logs method, path, status, time and request id, but no query string, body or key."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
@@ -35,11 +35,11 @@ class RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(HEADER.lower().encode(), b"").decode("latin-1")
-        id = given if ID.fullmatch(given) else uuid.uuid4().hex
+        header = dict(scope["headers"]).get(HEADER.lower().encode(), b"").decode("latin-1")
+        id = header if ID.fullmatch(header) else uuid.uuid4().hex
         start, status = time.perf_counter(), CLOSED
 
-        async def noting(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -50,29 +50,29 @@ class RequestLog:
             await send(message)
 
         try:
-            await self.app(scope, receive, noting)
+            await self.app(scope, receive, send_with_headers)
         finally:
-            took = time.perf_counter() - start
-            # The route's template, not the path: a path can be anything, and each would be a series of its own.
+            seconds = time.perf_counter() - start
+            # The route's template, not the path: every path would create its own time series.
             route = getattr(scope.get("route"), "path", "none")
             self.metrics.requests.labels(route, str(status)).inc()
-            self.metrics.seconds.labels(route).observe(took)
+            self.metrics.seconds.labels(route).observe(seconds)
             path = quote(scope["path"][:200])
-            logger.info("%s %s %d %.0f ms %s", scope["method"], path, status, 1000 * took, id)
+            logger.info("%s %s %d %.0f ms %s", scope["method"], path, status, 1000 * seconds, id)
 
 
 def log_to_stderr() -> None:
-    """Workers are processes of their own, so each does this."""
+    """Configure logging of this process; each worker calls it."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Lines("%(asctime)s %(levelname)s %(message)s"))
-    # force: the command line's own handler folds lines to the terminal's width
+    # force: the command line's handler wraps lines at the terminal's width
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in ("attire", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.INFO)
 
 
 class Lines(logging.Formatter):
-    """Spells out control characters; a traceback keeps its lines."""
+    """Formats records with control characters escaped; tracebacks keep their line breaks."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         return spelled_out(super().formatMessage(record))

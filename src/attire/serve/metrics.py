@@ -1,4 +1,4 @@
-"""What Prometheus reads. With several workers (PROMETHEUS_MULTIPROC_DIR) any of them tells the sum of all."""
+"""Prometheus metrics. With several workers (PROMETHEUS_MULTIPROC_DIR) each worker reports the sum of all."""
 
 from __future__ import annotations
 
@@ -12,31 +12,38 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """The figures of one server."""
+    """The metrics of one server."""
 
     def __init__(self) -> None:
-        self.registry = own = CollectorRegistry()
-        self.requests = Counter("attire_requests", "Answered requests", ["route", "status"], registry=own)
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter("attire_requests", "Answered requests", ["route", "status"], registry=registry)
         self.seconds = Histogram(
-            "attire_request_seconds", "From first byte in to last byte out", ["route"], registry=own, buckets=LATENCY_S
+            "attire_request_seconds",
+            "Seconds from the first byte of a request to the last byte of its answer",
+            ["route"],
+            registry=registry,
+            buckets=LATENCY_S,
         )
-        self.photos = Counter("attire_photos", "Photos by what became of them", ["outcome"], registry=own)
-        self.batch = Histogram("attire_batch_photos", "Photos the engine saw at once", registry=own, buckets=BATCHES)
-        self.engine_seconds = Counter("attire_engine_seconds", "Time within the engine", registry=own)
+        self.photos = Counter("attire_photos", "Photos by outcome (used, refused)", ["outcome"], registry=registry)
+        self.batch = Histogram("attire_batch_photos", "Photos per batch", registry=registry, buckets=BATCHES)
+        self.engine_seconds = Counter("attire_engine_seconds", "Seconds spent in the engine", registry=registry)
         self.waiting = Gauge(
-            "attire_photos_admitted", "Admitted, not yet answered", registry=own, multiprocess_mode="livesum"
+            "attire_photos_admitted",
+            "Photos that are admitted and not yet answered",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         self.bundle = Gauge(
             "attire_bundle",
-            "1: it answers (with several workers, in that process)",
+            "1 if this bundle version answers (with several workers: in that process)",
             ["version"],
-            registry=own,
+            registry=registry,
             multiprocess_mode="liveall",
         )
-        self.reloads = Counter("attire_reloads", "Attempts to load a bundle", ["outcome"], registry=own)
+        self.reloads = Counter("attire_reloads", "Attempts to load a bundle", ["outcome"], registry=registry)
 
     def text(self) -> bytes:
-        """In the exposition format."""
+        """Return all metrics in the exposition format."""
         registry = self.registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()

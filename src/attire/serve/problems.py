@@ -1,4 +1,4 @@
-"""Every error as a problem document (RFC 9457, `application/problem+json`), whoever raised it."""
+"""Turns every error into a problem document (RFC 9457, `application/problem+json`)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from starlette.exceptions import HTTPException
 from attire.errors import AttireError, TaxonomyError
 
 MEDIA_TYPE = "application/problem+json"
-PROTOCOL = "/v2"  # below it the Open Inference Protocol wants its own member `error`
+PROTOCOL = "/v2"  # below it, the Open Inference Protocol requires the additional member `error`
 
 
 class Problem(BaseModel):
-    """What went wrong, what was expected and what to do (RFC 9457)."""
+    """An error response: what went wrong, what was expected and what to do (RFC 9457)."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -32,11 +32,11 @@ class Problem(BaseModel):
     )
 
     type: str = "about:blank"
-    title: str = Field(description="the status in words")
+    title: str = Field(description="the HTTP status in words")
     status: int
-    detail: str = Field(description="what was expected, what came, what to do")
-    errors: list[str] | None = Field(None, description="all faults, where there are several")
-    error: str | None = Field(None, description="the same as `detail`, below /v2 only")
+    detail: str = Field(description="what was expected, what came and what to do")
+    errors: list[str] | None = Field(None, description="all validation errors of the request")
+    error: str | None = Field(None, description="the same text as `detail`, only below /v2")
 
     @classmethod
     def of(cls, status: int, detail: str, errors: list[str] | None = None) -> Problem:
@@ -44,7 +44,7 @@ class Problem(BaseModel):
 
 
 class ProblemError(HTTPException):
-    """A request that is refused, with the reason."""
+    """A refused request: HTTP status, reason, and optionally when to try again."""
 
     def __init__(self, status: int, detail: str, retry_after_s: int | None = None) -> None:
         headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
@@ -52,7 +52,7 @@ class ProblemError(HTTPException):
 
 
 def response(problem: Problem, path: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """The problem as an answer to a request for `path`."""
+    """Return `problem` as the response to a request for `path`."""
     if path.startswith(PROTOCOL):
         problem = problem.model_copy(update={"error": problem.detail})
     content = problem.model_dump(exclude_none=True)
@@ -60,47 +60,47 @@ def response(problem: Problem, path: str, headers: dict[str, str] | None = None)
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Let `app` answer every error with a problem."""
+    """Let `app` answer every error with a problem document."""
 
     async def refused(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         detail = error.detail
-        if detail == HTTPStatus(error.status_code).phrase:  # the framework's, which says nothing more
-            detail = f"{request.method} {_path(request)[:200]}: {detail.lower()}. What there is: /openapi.json"
+        if detail == HTTPStatus(error.status_code).phrase:  # the framework's default, which only repeats the title
+            detail = f"{request.method} {_path(request)[:200]}: {detail.lower()}. See /openapi.json for all routes."
         return response(Problem.of(error.status_code, detail), _path(request), dict(error.headers or {}))
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        faults = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()[:20]]
-        problem = Problem.of(422, f"the request does not fit the API's description: {faults[0]}", faults)
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:20]]
+        problem = Problem.of(422, f"The request does not match the API description: {faults[0]}", faults)
         return response(problem, _path(request))
 
-    async def unfit(request: Request, error: Exception) -> JSONResponse:
+    async def unprocessable(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, AttireError)
         return response(Problem.of(422, advice(error)), _path(request))
 
-    async def broken(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - it is logged, not told
-        detail = "a fault of the server, which its log describes. Try again; if it stays, tell its operator."
+    async def internal(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - only the log describes it
+        detail = "Internal error; the server's log has the details. Try again, and tell the operator if it persists."
         return response(Problem.of(500, detail), _path(request))
 
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(AttireError, unfit)
-    app.add_exception_handler(Exception, broken)
+    app.add_exception_handler(AttireError, unprocessable)
+    app.add_exception_handler(Exception, internal)
 
 
 def advice(error: AttireError) -> str:
-    """What an error says, and where the client finds the words that there are."""
-    return f"{error} GET /v1/taxonomy tells the words." if isinstance(error, TaxonomyError) else str(error)
+    """Return the error's message, for an unknown word with a pointer to the list of valid words."""
+    return f"{error} GET /v1/taxonomy lists all words." if isinstance(error, TaxonomyError) else str(error)
 
 
 def _path(request: Request) -> str:
-    path: str = request.scope["path"]  # `request.url` has the header Host in it, which may be anything
+    path: str = request.scope["path"]  # `request.url` contains the Host header, which may be anything
     return path
 
 
-def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route that may be refused in these ways, for OpenAPI."""
+def openapi_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return `responses` for a route that may be refused with these statuses, for OpenAPI."""
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}}

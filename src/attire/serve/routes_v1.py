@@ -1,4 +1,4 @@
-"""The routes for shops: one product, many products, a heat map, the words, and the server's state."""
+"""Routes of /v1 (predict, explain, taxonomy), health checks, metrics and administration."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from attire.errors import AttireError, BundleError, MissingExtraError
 from attire.serve import json_bodies
 from attire.serve.fairness import client_of
-from attire.serve.json_bodies import Most
-from attire.serve.problems import Problem, ProblemError, advice, described
+from attire.serve.json_bodies import JsonLimits
+from attire.serve.problems import Problem, ProblemError, advice, openapi_problems
 from attire.serve.schemas import (
+    KNOWN_CATEGORY,
     LONGEST_TITLE,
     TITLE,
     BatchAnswer,
@@ -29,7 +30,7 @@ from attire.serve.schemas import (
 from attire.serve.service import Question, Service
 from attire.serve.settings import Settings
 
-BUSY = (400, 401, 408, 413, 415, 421, 422, 500, 503, 504)  # how a request with a body may be refused
+BUSY = (400, 401, 408, 413, 415, 421, 422, 500, 503, 504)  # error statuses of a route with a body
 
 answers = APIRouter(prefix="/v1", tags=["predict"])
 health = APIRouter(tags=["health"])
@@ -37,22 +38,22 @@ admin = APIRouter(prefix="/admin", tags=["admin"])
 
 
 def service_of(request: Request) -> Service:
-    """What `create_app` put there."""
+    """Return the application's `Service`."""
     service: Service = request.app.state.service
     return service
 
 
-@answers.post("/predict", responses=described(*BUSY))
+@answers.post("/predict", responses=openapi_problems(*BUSY))
 async def predict(
     request: Request,
     photos: Annotated[list[UploadFile], File(description="JPEG, PNG or WebP; several of one product are averaged")],
-    id: Annotated[str, Form(max_length=256, description="given back with the answer")] = "",
+    id: Annotated[str, Form(max_length=256, description="returned with the answer")] = "",
     title: Annotated[str, Form(max_length=LONGEST_TITLE, description=TITLE)] = "",
-    category: Annotated[str | None, Form(max_length=256, description="the known one, which overrules")] = None,
-    fill: Annotated[Fill, Form(description="all: answer every key that applies, however unsure")] = "sure",
-    precision: Annotated[float | None, Form(gt=0, lt=1, description="how often answers are to be right")] = None,
+    category: Annotated[str | None, Form(max_length=256, description=KNOWN_CATEGORY)] = None,
+    fill: Annotated[Fill, Form(description="all: answer every key that applies, even with low confidence")] = "sure",
+    precision: Annotated[float | None, Form(gt=0, lt=1, description="promised share of right answers")] = None,
 ) -> Product:
-    """Category and attributes of one product, from its photos."""
+    """Predict the category and attributes of one product from its photos."""
     service, client = service_of(request), client_of(request.scope)
     _check_count(len(photos), service)
     model = service.model()
@@ -61,15 +62,15 @@ async def predict(
         return await service.answer(model, question, _precision(service, fill, precision))
 
 
-@answers.post("/predict/batch", responses=described(*BUSY), openapi_extra=json_bodies.described(BatchRequest))
+@answers.post("/predict/batch", responses=openapi_problems(*BUSY), openapi_extra=json_bodies.openapi_body(BatchRequest))
 async def predict_batch(request: Request) -> BatchAnswer:
-    """Several products, with photos as base64 or (where the server allows their hosts) URLs; each fails alone."""
+    """Predict several products, each on its own. Photos are base64 or URLs of hosts that the server allows."""
     service, client = service_of(request), client_of(request.scope)
-    most = service.settings.products
-    body = await json_bodies.read(request, _most(service.settings))
+    limit = service.settings.products
+    body = await json_bodies.read(request, _json_limits(service.settings))
     batch = await service.run(client, json_bodies.parse, BatchRequest, body)
-    if len(batch.products) > most:
-        raise ProblemError(413, f"{len(batch.products)} products in one request: at most {most} are taken")
+    if len(batch.products) > limit:
+        raise ProblemError(413, f"The request has {len(batch.products)} products: at most {limit} are accepted.")
     for product in batch.products:
         _check_count(len(product.photos), service)
     model, precision = service.model(), _precision(service, batch.fill, batch.precision)
@@ -90,40 +91,40 @@ async def predict_batch(request: Request) -> BatchAnswer:
     response_class=Response,
     responses={
         200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
-        **described(*BUSY, 501),
+        **openapi_problems(*BUSY, 501),
     },
 )
 async def explain(
     request: Request,
     photo: Annotated[UploadFile, File(description="JPEG, PNG or WebP")],
-    key: Annotated[str | None, Form(max_length=256, description="the attribute key; without one the category")] = None,
-    value: Annotated[str | None, Form(max_length=256, description="the value; without one the likeliest")] = None,
+    key: Annotated[str | None, Form(max_length=256, description="the attribute key; default: the category")] = None,
+    value: Annotated[str | None, Form(max_length=256, description="the value; default: the most likely one")] = None,
 ) -> Response:
-    """Where in the photo an answer comes from: a PNG of the photo under a heat map (extra `explain`)."""
+    """Return the photo with a heat map of the evidence for a value, as PNG. Needs the extra `explain`."""
     service = service_of(request)
     try:
         content = await service.explain(client_of(request.scope), service.model(), await photo.read(), key, value)
     except MissingExtraError as error:
-        raise ProblemError(501, f"this server makes no heat maps: {error}") from None
+        raise ProblemError(501, f"This server cannot make heat maps: {error}") from None
     return Response(content, media_type="image/png")
 
 
-@answers.get("/taxonomy", responses=described(401, 500, 503))
+@answers.get("/taxonomy", responses=openapi_problems(401, 500, 503))
 async def taxonomy(request: Request) -> Words:
-    """The categories, keys and values that the model can answer with."""
+    """Return the categories, keys and values of the model."""
     bundle = service_of(request).model().bundle
     return Words.of(bundle.taxonomy, reads_titles=bundle.title_reader is not None)
 
 
 @health.get("/healthz")
 async def healthz() -> State:
-    """The process lives."""
+    """Return 200 while the process is alive."""
     return State()
 
 
-@health.get("/readyz", responses=described(503))
+@health.get("/readyz", responses=openapi_problems(503))
 async def readyz(request: Request) -> State:
-    """A bundle is loaded, so that requests will be answered."""
+    """Return 200 once a bundle is loaded and requests are answered."""
     return State(bundle=service_of(request).model().version)
 
 
@@ -133,35 +134,38 @@ async def readyz(request: Request) -> State:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def metrics(request: Request) -> Response:
-    """Figures for Prometheus."""
+    """Return metrics for Prometheus."""
     return Response(service_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 @admin.post(
     "/reload",
     responses={
-        202: {"model": State, "description": "it is good, and all workers are loading it: /metrics, attire_bundle"},
-        **described(401, 409, 500),
+        202: {
+            "model": State,
+            "description": "The bundle is valid and all workers are loading it; see attire_bundle in /metrics.",
+        },
+        **openapi_problems(401, 409, 500),
     },
 )
 async def reload(request: Request, response: Response) -> State:
-    """Load what now stands at the bundle's path, verify it, and let it answer; a broken one leaves the old in place."""
+    """Load and verify the bundle at its path and switch to it. If it is broken, the old one stays in use."""
     service = service_of(request)
     source = service.settings.source
     try:
         if source is None:
             return State(bundle=(await service.models.load()).version)
-        found = await service.models.verify(source)
-        os.kill(os.getppid(), signal.SIGHUP)  # the parent copies it and tells all workers
+        model = await service.models.verify(source)
+        os.kill(os.getppid(), signal.SIGHUP)  # the supervisor copies the bundle and notifies all workers
         response.status_code = 202
-        return State(status="reloading", bundle=found.version)
+        return State(status="reloading", bundle=model.version)
     except BundleError as error:
-        raise ProblemError(409, f"the old bundle goes on answering: {error}") from None
+        raise ProblemError(409, f"The new bundle was refused and the old one stays in use: {error}") from None
 
 
 def _check_count(photos: int, service: Service) -> None:
     if photos > service.settings.photos:
-        raise ProblemError(413, f"{photos} photos of one product: at most {service.settings.photos} are taken")
+        raise ProblemError(413, f"A product has {photos} photos: at most {service.settings.photos} are accepted.")
 
 
 def _precision(service: Service, fill: Fill, precision: float | None) -> float | None:
@@ -170,6 +174,6 @@ def _precision(service: Service, fill: Fill, precision: float | None) -> float |
     return service.settings.precision if precision is None else precision
 
 
-def _most(settings: Settings) -> Most:
-    """Of the JSON of a batch: every field of every product, and some for punctuation in titles."""
-    return Most(settings.products * (settings.photos + 100), settings.products * (3 * settings.photos + 50))
+def _json_limits(settings: Settings) -> JsonLimits:
+    """Return limits that fit every field of every product of a batch, with room for punctuation in titles."""
+    return JsonLimits(settings.products * (settings.photos + 100), settings.products * (3 * settings.photos + 50))

@@ -1,4 +1,4 @@
-"""Requests and answers of /v1 as types, from which the OpenAPI description is made."""
+"""Types of the requests and answers of /v1; the OpenAPI description is generated from them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from attire.prediction import Abstained, Alternative, Prediction
 from attire.serve.problems import Problem
 from attire.taxonomy import Taxonomy
 
-Confidence = Annotated[float, Field(ge=0, le=1 + 1e-5)]  # float32 sums to 1 only nearly
+Confidence = Annotated[float, Field(ge=0, le=1 + 1e-5)]  # float32 probabilities do not sum to exactly 1
 Fill = Literal["sure", "all"]
 LONGEST_TITLE = 2000  # characters
-TITLE = "adds to what the photos say; refused with 422 unless /v1/taxonomy says `reads_titles`"
+TITLE = "used together with the photos; refused with 422 unless `reads_titles` of /v1/taxonomy is true"
+KNOWN_CATEGORY = "the category, if it is known; it replaces the predicted one"
 
 
 class Scored(BaseModel):
-    """A value (or category) that was considered, with its probability."""
+    """A value or category with its probability."""
 
     value: str
     confidence: Confidence
 
 
 class Category(BaseModel):
-    """What the product is. `confidence` is 1 where the request stated it."""
+    """The category of the product. `confidence` is 1 if the request stated it."""
 
     value: str
     confidence: Confidence
@@ -32,7 +33,7 @@ class Category(BaseModel):
 
 
 class Answered(BaseModel):
-    """Sure enough to be filled in; `values` has several only for keys of arity `many`, and none if none was seen."""
+    """A filled field. `values` has several values only for keys of arity `many`, and none if nothing was recognised."""
 
     status: Literal["answered"] = "answered"
     values: list[str]
@@ -41,7 +42,7 @@ class Answered(BaseModel):
 
 
 class NotAnswered(BaseModel):
-    """The key applies, but no value is sure enough: leave it to a person, with the alternatives."""
+    """A field left open: the key applies, but no value is sure enough. A person can choose from the alternatives."""
 
     status: Literal["abstained"] = "abstained"
     reason: str
@@ -52,9 +53,9 @@ Attribute = Annotated[Answered | NotAnswered, Field(discriminator="status")]
 
 
 class Fault(BaseModel):
-    """Why one photo of a product was left out."""
+    """The reason why a photo of a product was not used."""
 
-    photo: int = Field(ge=1, description="counted from 1, as sent")
+    photo: int = Field(ge=1, description="number of the photo in the request, from 1")
     reason: str
 
 
@@ -80,41 +81,43 @@ EXAMPLE: dict[str, Any] = {
 
 
 class Product(BaseModel):
-    """Category and attributes of one product. Keys that do not apply to its category have no entry."""
+    """The category and attributes of one product. Keys that do not apply to its category have no entry."""
 
     model_config = ConfigDict(json_schema_extra={"example": EXAMPLE})
 
     id: str
     category: Category
     attributes: dict[str, Attribute]
-    faults: list[Fault] = Field(description="photos that could not be used; the answer is from the others")
-    bundle: str = Field(description="which model answered: the start of its bundle's digest")
+    faults: list[Fault] = Field(description="photos that could not be used; the answer uses the others")
+    bundle: str = Field(description="the model's version: the start of its bundle's digest")
 
     @classmethod
-    def of(cls, said: Prediction, faults: list[Fault], version: str) -> Product:
+    def of(cls, prediction: Prediction, faults: list[Fault], version: str) -> Product:
         attributes: dict[str, Answered | NotAnswered] = {}
-        for key, answer in said.attributes.items():
-            others = _scored(answer.alternatives)
+        for key, answer in prediction.attributes.items():
+            alternatives = _scored(answer.alternatives)
             attributes[key] = (
-                NotAnswered(reason=answer.reason, alternatives=others)
+                NotAnswered(reason=answer.reason, alternatives=alternatives)
                 if isinstance(answer, Abstained)
-                else Answered(values=list(answer.values), confidence=answer.confidence, alternatives=others)
+                else Answered(values=list(answer.values), confidence=answer.confidence, alternatives=alternatives)
             )
         category = Category(
-            value=said.category, confidence=said.category_confidence, alternatives=_scored(said.category_alternatives)
+            value=prediction.category,
+            confidence=prediction.category_confidence,
+            alternatives=_scored(prediction.category_alternatives),
         )
-        return cls(id=said.id, category=category, attributes=attributes, faults=faults, bundle=version)
+        return cls(id=prediction.id, category=category, attributes=attributes, faults=faults, bundle=version)
 
 
 class UrlPhoto(BaseModel):
-    """A photo to fetch, from hosts that the server allows."""
+    """A photo that the server fetches from an allowed host."""
 
     model_config = ConfigDict(extra="forbid")
     url: str = Field(max_length=2048, examples=["https://images.example.com/1.jpg"])
 
 
 class InlinePhoto(BaseModel):
-    """A photo in the request itself."""
+    """A photo in the request."""
 
     model_config = ConfigDict(extra="forbid")
     base64: str = Field(description="JPEG, PNG or WebP, as base64 (RFC 4648)", examples=["/9j/4AAQSkZJRg=="])
@@ -127,11 +130,11 @@ class BatchProduct(BaseModel):
     id: str = Field("", max_length=256)
     photos: list[UrlPhoto | InlinePhoto] = Field(min_length=1)
     title: str = Field("", max_length=LONGEST_TITLE, description=TITLE)
-    category: str | None = Field(None, max_length=256, description="the known one, which overrules the network's")
+    category: str | None = Field(None, max_length=256, description=KNOWN_CATEGORY)
 
 
 class BatchRequest(BaseModel):
-    """Several products; each is answered, or refused, on its own."""
+    """Several products; each is answered or refused on its own."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -151,7 +154,7 @@ class BatchResult(BaseModel):
 
 
 class BatchAnswer(BaseModel):
-    """One result for each product, in order."""
+    """One result for each product, in the order of the request."""
 
     results: list[BatchResult]
 
@@ -163,16 +166,16 @@ class KeyWords(BaseModel):
     arity: Literal["one", "many"]
     categories: list[str]
     values: list[str]
-    titles: dict[str, str] = Field(description="of values that have one, for people")
+    titles: dict[str, str] = Field(description="display titles of values that have one")
 
 
 class Words(BaseModel):
-    """All that the model can say."""
+    """All categories, keys and values of the model."""
 
     digest: str
     categories: list[str]
     keys: dict[str, KeyWords]
-    reads_titles: bool = Field(description="whether a request may state the product's title")
+    reads_titles: bool = Field(description="whether a request may contain the product's title")
 
     @classmethod
     def of(cls, taxonomy: Taxonomy, reads_titles: bool) -> Words:
@@ -181,11 +184,11 @@ class Words(BaseModel):
 
 
 class State(BaseModel):
-    """Whether the server lives, and which bundle answers."""
+    """The server's status and the version of the bundle in use."""
 
     status: Literal["ok", "reloading"] = "ok"
     bundle: str | None = None
 
 
 def _scored(alternatives: tuple[Alternative, ...]) -> list[Scored]:
-    return [Scored(value=one.value, confidence=one.confidence) for one in alternatives]
+    return [Scored(value=alternative.value, confidence=alternative.confidence) for alternative in alternatives]

@@ -1,4 +1,4 @@
-"""Requests and answers of the Open Inference Protocol as types."""
+"""Types of the requests and answers of the Open Inference Protocol."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Length = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Server(BaseModel):
-    """What serves."""
+    """Name, version and extensions of the server."""
 
     name: str = "attire"
     version: str
@@ -18,25 +18,25 @@ class Server(BaseModel):
 
 
 class Live(BaseModel):
-    """The process lives."""
+    """The process is alive."""
 
     live: bool = True
 
 
 class Ready(BaseModel):
-    """Requests will be answered."""
+    """The server is ready for requests."""
 
     ready: bool = True
 
 
 class ModelReady(Ready):
-    """The model answers."""
+    """The model is ready for requests."""
 
     name: str
 
 
 class TensorOf(BaseModel):
-    """A tensor's name, type and shape; -1 is any length."""
+    """Name, type and shape of a tensor; -1 stands for any length."""
 
     name: str
     datatype: str
@@ -44,7 +44,7 @@ class TensorOf(BaseModel):
 
 
 class ModelOf(BaseModel):
-    """What goes in and comes out."""
+    """Inputs and outputs of the model."""
 
     name: str
     versions: list[str]
@@ -54,7 +54,7 @@ class ModelOf(BaseModel):
 
 
 class Tensor(BaseModel):
-    """One input. `data` is flat or nested; it is absent where `parameters.binary_data_size` says that bytes follow."""
+    """An input. `data` is flat or nested, or absent if `parameters.binary_data_size` says that bytes follow."""
 
     name: str
     shape: list[Length] = Field(min_length=1, max_length=4)
@@ -64,14 +64,14 @@ class Tensor(BaseModel):
 
 
 class Wanted(BaseModel):
-    """An output that is asked for; `parameters.binary_data` true wants it as bytes."""
+    """A requested output; it is returned as bytes if `parameters.binary_data` is true."""
 
     name: str
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
 class InferRequest(BaseModel):
-    """A request of the protocol."""
+    """An inference request."""
 
     id: str | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
@@ -80,7 +80,7 @@ class InferRequest(BaseModel):
 
 
 class Output(BaseModel):
-    """One output, in row-major order."""
+    """An output, in row-major order."""
 
     name: str
     shape: list[int]
@@ -90,7 +90,7 @@ class Output(BaseModel):
 
 
 class InferAnswer(BaseModel):
-    """An answer of the protocol."""
+    """The answer to an inference request."""
 
     model_name: str
     model_version: str

@@ -1,8 +1,8 @@
-"""Running the application: one process, or several on one port under a supervisor that replaces those that die.
+"""Runs the application in one process, or in several workers on one port under a supervisor that replaces dead ones.
 
-With several workers the supervisor keeps a verified copy of the bundle, and workers load that. So a worker that is
-replaced while a broken bundle stands at the path starts as the others did, and all of them answer from the same one.
-Nothing here imports torch before it must: a worker that starts has to answer its supervisor soon.
+With several workers the supervisor keeps a verified copy of the bundle, and workers load the copy. So all workers use
+the same bundle, even if a worker is replaced while the bundle at the original path is broken. This module imports torch
+late, because a new worker must answer its supervisor soon.
 """
 
 from __future__ import annotations
@@ -33,20 +33,19 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 logger = logging.getLogger(__name__)
-DRAIN_S = 10  # beyond the longest that a request may take
-HUNG_S = 30  # a worker that does not answer its supervisor for so long is replaced; importing torch may take ten
+DRAIN_S = 10  # shutdown waits this much longer than a request may take
+HUNG_S = 30  # a worker that does not answer its supervisor for this long is replaced; importing torch may take 10 s
 
 
 def run(settings: Settings, port: int, workers: int = 1) -> None:
-    """Serve until SIGINT or SIGTERM, then answer what is in flight and stop. SIGHUP reloads the bundle.
+    """Serve until SIGINT or SIGTERM, then finish running requests and stop. SIGHUP reloads the bundle.
 
-    Raises `AttireError` where the bundle is refused or the address cannot be had, before anything listens.
+    Raises `AttireError` before it listens if the bundle is refused or the address is not available.
     """
     if workers == 1:
         from attire.bundle import ModelBundle
 
-        # Here a refusal is a message; in the server's start it were a traceback.
-        once(ModelBundle.load, settings.bundle)
+        once(ModelBundle.load, settings.bundle)  # load here so that a bad bundle gives a message, not a traceback
         _check_address(settings.host, port)
         uvicorn.Server(_config(settings, port)).run()
         return
@@ -54,17 +53,17 @@ def run(settings: Settings, port: int, workers: int = 1) -> None:
         copies = Copies(settings.bundle, Path(folder))
         copies.renew()
         _check_address(settings.host, port)
-        figures = Path(folder) / "metrics"
-        figures.mkdir()
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(figures)  # before any worker imports prometheus_client
+        metrics_folder = Path(folder) / "metrics"
+        metrics_folder.mkdir()
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_folder)  # before prometheus_client is imported
         settings = settings.model_copy(update={"bundle": copies.current, "source": copies.source})
         config = _config(settings, port, workers)
         Supervisor(config, [config.bind_socket()], copies).run()
 
 
 def _check_address(host: str, port: int) -> None:
-    """Raise `ConfigError` where nobody can listen on an address."""
-    if not 0 <= port < 2**16:  # the system would take what is left of it
+    """Raise `ConfigError` if the server cannot listen on the address."""
+    if not 0 <= port < 2**16:  # the system would use the port modulo 65536
         raise ConfigError(f"--port {port}: expected a number from 0 to 65535.")
     try:
         for family, kind, protocol, _, address in getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE):
@@ -84,7 +83,7 @@ def _config(settings: Settings, port: int, workers: int = 1) -> uvicorn.Config:
         port=port,
         workers=workers,
         factory=True,
-        access_log=False,  # it would log query strings; attire.serve.logs writes ours
+        access_log=False,  # it would log query strings; `RequestLog` does not
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=int(settings.upload_s + settings.deadline_s) + DRAIN_S,
@@ -93,9 +92,9 @@ def _config(settings: Settings, port: int, workers: int = 1) -> uvicorn.Config:
 
 
 def build(settings: Settings) -> FastAPI:
-    """The application of one process."""
+    """Create the application of one process; with several workers each calls it."""
     if settings.source is not None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the application listens to it
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the application handles it
         threading.Thread(target=_end_with_parent, args=[settings.bundle.parent], daemon=True).start()
     log_to_stderr()
     from attire.serve.app import create_app
@@ -104,9 +103,9 @@ def build(settings: Settings) -> FastAPI:
 
 
 def _end_with_parent(folder: Path) -> None:
-    """Drain and stop when the supervisor is gone, however it went; else a worker would serve for ever.
+    """Finish running requests and stop when the supervisor is gone, even if it was killed.
 
-    `folder`: what it made for its workers, and cannot remove any more.
+    Removes `folder`, the supervisor's temporary folder.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -117,13 +116,13 @@ def _end_with_parent(folder: Path) -> None:
 
 
 class Copies:
-    """The last good bundle, out of reach of whoever replaces the one at `source`."""
+    """Keeps a copy of the last valid bundle, which changes at `source` do not affect."""
 
     def __init__(self, source: Path, folder: Path) -> None:
         self.source, self.folder, self.current, self._number = source, folder, folder / "bundle", 0
 
     def renew(self) -> str:
-        """Copy and verify what is at the source, and make it current; returns its digest, raises `AttireError`."""
+        """Copy and verify the bundle at the source, make it current and return its digest; raises `AttireError`."""
         from attire.bundle import ModelBundle
 
         self._number += 1
@@ -133,7 +132,7 @@ class Copies:
             digest = ModelBundle.load(copy).digest
         except AttireError:
             shutil.rmtree(copy, ignore_errors=True)
-            ModelBundle.load(self.source)  # the same refusal, naming the path that people know
+            ModelBundle.load(self.source)  # raises the same error with the path that the user knows
             raise
         except (OSError, shutil.Error) as error:
             shutil.rmtree(copy, ignore_errors=True)
@@ -142,17 +141,17 @@ class Copies:
         link.symlink_to(copy, target_is_directory=True)
         link.replace(self.current)
         for older in self.folder.iterdir():
-            # Workers may still be reading the one before.
+            # Workers may still be reading the previous copy.
             if older.name.isdigit() and int(older.name) < self._number - 1:
                 shutil.rmtree(older, ignore_errors=True)
         return digest
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's, but SIGHUP lets workers swap bundles in place: a restart would cut idle connections."""
+    """uvicorn's supervisor, but on SIGHUP workers reload the bundle; a restart would close idle connections."""
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket], copies: Copies) -> None:
-        from attire.serve.metrics import Metrics  # not before the folder of figures is known
+        from attire.serve.metrics import Metrics  # after PROMETHEUS_MULTIPROC_DIR is set
 
         super().__init__(config, sockets)
         self._copies, self._metrics = copies, Metrics()
@@ -163,7 +162,7 @@ class Supervisor(Multiprocess):
         before = {process.pid for process in self.processes}
         super().keep_subprocess_alive()
         for pid in before - {process.pid for process in self.processes}:
-            mark_process_dead(pid)  # type: ignore[no-untyped-call]  # else its figures would count for ever
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]  # otherwise its metrics are counted forever
 
     def handle_hup(self) -> None:
         try:
@@ -172,7 +171,7 @@ class Supervisor(Multiprocess):
             self._metrics.reloads.labels("refused").inc()
             logger.error("bundle refused, the old one stays: %s", error)
             return
-        logger.info("bundle %s goes to %d workers", digest[:12], len(self.processes))
+        logger.info("%d workers reload bundle %s", len(self.processes), digest[:12])
         for process in self.processes:
             if process.pid is not None and process.process.is_alive():
                 os.kill(process.pid, signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""From a request's photos to its answer: admitted, decoded by threads, computed in batches with others, decided."""
+"""Turns a request's photos into an answer: admission, decoding, batched inference, decision."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from attire.serve.settings import Settings
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-FETCHES = 32  # photos by URL, from when they are asked for until they are decoded
-EXPLANATIONS = 4  # waiting at once: each takes a forward and a backward pass, outside the batches
+FETCHES = 32  # photos that are fetched or decoded from URLs at once
+EXPLANATIONS = 4  # heat maps at once: each takes a forward and a backward pass outside the batches
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Who asks, one product's encoded photos or where to find them, and what is known of it."""
+    """A question about one product: its client, encoded photos or their URLs, and optional title and category."""
 
     client: str
     id: str
@@ -47,7 +47,7 @@ class Question:
 
 
 class Service:
-    """What the routes share. Nothing of a request outlives it."""
+    """State and resources shared by all routes. Nothing of a request is kept after its answer."""
 
     def __init__(self, settings: Settings, models: Models, metrics: Metrics, fetch: Fetcher) -> None:
         self.settings, self.models, self.metrics, self.fetch = settings, models, metrics, fetch
@@ -58,116 +58,121 @@ class Service:
         self._explanations = Room(EXPLANATIONS)
 
     def close(self) -> None:
-        """Answer what waits, then stop."""
+        """Cancel queued decoding, compute the queued photos, and stop."""
         self._decoders.close()
         self._explainer.shutdown(cancel_futures=True)
         self.batcher.close()
 
     async def run(self, client: str, job: Callable[..., T], *args: object) -> T:
-        """Run a job that would hold up other requests in a thread, when it is the client's turn."""
+        """Run a blocking job in a thread when it is the client's turn."""
         return await self._decoders.run(client, partial(job, *args))
 
     def model(self) -> Model:
-        """The model that answers now."""
+        """Return the current model."""
         if self.models.model is None:
-            raise ProblemError(503, "the model is still being loaded. Try again.", retry_after_s=2)
+            raise ProblemError(503, "The model is still loading. Try again.", retry_after_s=2)
         return self.models.model
 
     @asynccontextmanager
     async def admitted(self, client: str, photos: int) -> AsyncIterator[None]:
-        """Room for that many photos and the request's time; refuses with 503 and 504."""
-        most = max(1, self.settings.queue_photos // 2)
-        if photos > most:
-            raise ProblemError(413, f"{photos} photos in one request: at most {most} are taken")
+        """Reserve room for `photos` and apply the deadline; raises `ProblemError` 413, 503 or 504."""
+        limit = max(1, self.settings.queue_photos // 2)
+        if photos > limit:
+            raise ProblemError(413, f"The request has {photos} photos: at most {limit} are accepted.")
         try:
             with self.batcher.admit(client, photos):
                 async with asyncio.timeout(self.settings.deadline_s):
                     yield
         except FullError as error:
             detail = (
-                f"{error.waiting} photos are waiting already, and no client may have more than are free. Try later."
+                f"{error.waiting} photos are waiting already, and no client may hold more than it leaves free. "
+                "Try again later."
             )
             raise ProblemError(503, detail, retry_after_s=error.retry_after_s) from None
         except TimeoutError:
-            detail = f"not answered within {self.settings.deadline_s:g} s. Try again later, or with fewer photos."
+            detail = f"No answer within {self.settings.deadline_s:g} s. Try again later or with fewer photos."
             raise ProblemError(504, detail) from None
 
     async def logits(
         self, client: str, model: Model, pixels: Sequence[Bytes], titles: Sequence[str] = ()
     ) -> tuple[Floats, Floats]:
-        """float32[B, C] and float32[B, K] of admitted photos uint8[3, H, W], with a title each or none at all.
+        """Compute logits float32[B, C] and float32[B, K] of admitted photos uint8[3, H, W].
 
-        A bundle that reads titles gets an empty one where there is none, which adds nothing: batches stay whole.
+        `titles` has one title per photo or is empty. A bundle that reads titles then gets empty titles, which do not
+        change the logits, so that photos with and without titles share batches.
         """
         reader, text = model.bundle.title_reader, [None] * len(pixels)
         if reader is not None:
             text = list(await self.run(client, reader, titles or [""] * len(pixels)))
         futures = self.batcher.submit(client, model.engine, list(zip(pixels, text, strict=True)))
         rows = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
-        category, attributes = (np.stack(part) for part in zip(*rows, strict=True))
+        category, attributes = (np.stack(logits) for logits in zip(*rows, strict=True))
         return category, attributes
 
     async def answer(self, model: Model, question: Question, precision: float | None) -> Product:
-        """Answer one admitted question; raises `AttireError` for what is wrong with it."""
+        """Answer an admitted question; raises `AttireError` for bad photos, an unknown word or an unusable title."""
         bundle, taxonomy = model.bundle, model.bundle.taxonomy
         known: NDArray[np.int64] | None = None
         if question.category is not None:
-            word = await self.run(question.client, taxonomy.category, question.category)  # a hint takes its time
-            known = np.array([taxonomy.category_index[word]])
+            # In a thread, because finding a "did you mean" hint is slow.
+            category_name = await self.run(question.client, taxonomy.category, question.category)
+            known = np.array([taxonomy.category_index[category_name]])
         if bundle.calibration and precision is not None:
             bundle.calibration.check(precision)
         if question.title and bundle.title_reader is None:
-            raise ConfigError("the model reads photos only, so it cannot be asked with a title. Leave it out.")
-        found = await asyncio.gather(*(self._decoded(question.client, model, photo) for photo in question.photos))
-        faults = [Fault(photo=n, reason=str(one)) for n, one in enumerate(found, 1) if isinstance(one, PhotoError)]
-        pixels = [one for one in found if not isinstance(one, PhotoError)]
+            raise ConfigError("this model reads photos only. Send the request without a title.")
+        results = await asyncio.gather(*(self._decode(question.client, model, photo) for photo in question.photos))
+        errors = {n: result for n, result in enumerate(results, 1) if isinstance(result, PhotoError)}
+        faults = [Fault(photo=n, reason=str(error)) for n, error in errors.items()]
+        pixels = [result for result in results if not isinstance(result, PhotoError)]
         self.metrics.photos.labels("refused").inc(len(faults))
         self.metrics.photos.labels("used").inc(len(pixels))
         if not pixels:
             raise PhotoError("; ".join(f"photo {fault.photo}: {fault.reason}" for fault in faults) or "no photo")
         titles = [question.title] * len(pixels) if question.title else []
         logits = await self.logits(question.client, model, pixels, titles)
-        category, attributes = (part.mean(axis=0, keepdims=True) for part in logits)
+        category, attributes = (rows.mean(axis=0, keepdims=True) for rows in logits)
         decisions = bundle.decide(category, attributes, known)
-        said = prediction(taxonomy, decisions, bundle.accepted(decisions, precision), 0, question.id, bundle.digest)
-        return Product.of(said, faults, model.version)
+        accepted = bundle.accepted(decisions, precision)
+        predicted = prediction(taxonomy, decisions, accepted, 0, question.id, bundle.digest)
+        return Product.of(predicted, faults, model.version)
 
     async def explain(self, client: str, model: Model, photo: bytes, key: str | None, value: str | None) -> bytes:
-        """PNG: the photo under a heat map of what spoke for the value; raises `AttireError`."""
+        """Return a PNG of the photo with a heat map of the evidence for the value; raises `AttireError`."""
         if not self._explanations.take(client, 1):
-            raise ProblemError(503, "other heat maps are being made. Try again later.", retry_after_s=2)
+            raise ProblemError(503, "The server is busy with other heat maps. Try again later.", retry_after_s=2)
         try:
             async with asyncio.timeout(self.settings.deadline_s):
                 shown = await self._decoders.view(client, photo)
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._explainer, once, _heat_map, model, shown, key, value)
         except TimeoutError:
-            raise ProblemError(504, f"not made within {self.settings.deadline_s:g} s. Try again later.") from None
+            raise ProblemError(504, f"No heat map within {self.settings.deadline_s:g} s. Try again later.") from None
         finally:
             self._explanations.give(client, 1)
 
-    async def _decoded(self, client: str, model: Model, photo: bytes | InlinePhoto | UrlPhoto) -> Bytes | PhotoError:
+    async def _decode(self, client: str, model: Model, photo: bytes | InlinePhoto | UrlPhoto) -> Bytes | PhotoError:
         preprocess = model.bundle.preprocess
         try:
             if isinstance(photo, UrlPhoto):
-                async with self._fetches:  # held until it is decoded, for no request's size bounds what is fetched
+                async with self._fetches:  # until it is decoded: body limits do not cover fetched photos
                     return await self._decoders.decode(client, await self.fetch(photo.url), preprocess)
-            content = photo if isinstance(photo, bytes) else await self.run(client, self._unpacked, photo)
+            content = photo if isinstance(photo, bytes) else await self.run(client, self._decode_base64, photo)
             return await self._decoders.decode(client, content, preprocess)
         except PhotoError as error:
             return error
 
-    def _unpacked(self, photo: InlinePhoto) -> bytes:
+    def _decode_base64(self, photo: InlinePhoto) -> bytes:
         if len(photo.base64) * 3 / 4 > self.settings.photo_bytes + 3:
-            raise PhotoError(f"too large: at most {self.settings.photo_bytes:,} bytes are taken")
+            raise PhotoError(f"too large: at most {self.settings.photo_bytes:,} bytes are accepted")
         try:
             return base64.b64decode(photo.base64, validate=True)
         except ValueError:
-            raise PhotoError("not base64") from None
+            raise PhotoError("not valid base64") from None
 
 
 def can_explain() -> bool:
-    """Whether the extra `explain` is installed."""
+    """Return whether the extra `explain` is installed."""
     try:
         import attire.explanation.hirescam  # noqa: F401
     except ImportError:
@@ -185,7 +190,7 @@ def _heat_map(model: Model, photo: bytes | Bytes, key: str | None, value: str | 
 
     if not can_explain():
         raise MissingExtraError("a heat map", "explain")
-    found = explain(model.bundle, photo if isinstance(photo, bytes) else Image.fromarray(photo), key, value)
+    explanation = explain(model.bundle, photo if isinstance(photo, bytes) else Image.fromarray(photo), key, value)
     content = io.BytesIO()
-    overlay(found.photo, found.heat).save(content, "PNG", compress_level=3)
+    overlay(explanation.photo, explanation.heat).save(content, "PNG", compress_level=3)
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""Everything a running server can be told. No limit can be switched off; each can be moved."""
+"""Settings of a server. Every limit can be changed, and none can be switched off."""
 
 from __future__ import annotations
 
@@ -18,58 +18,60 @@ SHORTEST_KEY = 16  # characters
 
 
 class Settings(BaseModel):
-    """What `attire serve` was started with."""
+    """The settings that `attire serve` was started with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     bundle: Path
     host: str = "127.0.0.1"  # address to listen on
-    allow_hosts: tuple[str, ...] = ()  # names under which it may be asked, beside localhost and its address
-    name: str = Field("attire", pattern=r"^[A-Za-z0-9._-]+$")  # of the model, in the Open Inference Protocol
+    allow_hosts: tuple[str, ...] = ()  # accepted Host headers, besides localhost and IP addresses
+    name: str = Field("attire", pattern=r"^[A-Za-z0-9._-]+$")  # model name in the Open Inference Protocol
     engine: str = "auto"
-    precision: float | None = PRECISION  # where a request asks for none; None fills every key that applies
+    precision: float | None = PRECISION  # default for requests; None fills every key that applies
 
     max_batch: int = Field(32, ge=1)  # photos
-    queue_photos: int = Field(512, ge=1)  # admitted and not yet answered; of one client half of what is free
+    queue_photos: int = Field(512, ge=1)  # admitted and not yet answered; a client gets half of the free room
     deadline_s: float = Field(20, gt=0)  # from a request's last byte to its answer
     decoders: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)  # threads
 
-    photos: int = Field(8, ge=1)  # of one product
-    products: int = Field(64, ge=1)  # of one batch request
+    photos: int = Field(8, ge=1)  # per product
+    products: int = Field(64, ge=1)  # per batch request
     photo_bytes: int = Field(10 * MIB, ge=1)
     photo_pixels: int = Field(25_000_000, ge=1)
     body_bytes: int = Field(64 * MIB, ge=1)
-    bodies_bytes: int = Field(512 * MIB, ge=1)  # of all requests together, and of one client half of what is free
+    bodies_bytes: int = Field(512 * MIB, ge=1)  # of all requests together; a client gets half of the free room
     upload_s: float = Field(30, gt=0)  # for a body to arrive
 
     fetch_hosts: tuple[str, ...] = ()  # empty: URLs are refused
     fetch_s: float = Field(5, gt=0)
 
-    keys: tuple[SecretStr, ...] = ()  # empty: everybody may ask
-    admin_keys: tuple[SecretStr, ...] = ()  # empty: nobody may reload by HTTP
+    keys: tuple[SecretStr, ...] = ()  # empty: no key is needed
+    admin_keys: tuple[SecretStr, ...] = ()  # empty: no reload over HTTP
     cors_origins: tuple[str, ...] = ()
-    source: Path | None = None  # of a worker of several: where its parent copies `bundle` from, for all of them
+    source: Path | None = None  # with several workers: the path from which the supervisor copies `bundle`
 
 
 def read_keys(file: Path | None, variable: str) -> tuple[SecretStr, ...]:
-    """Keys from a file (one a line, `#` for comments), or else from an environment variable (with commas).
+    """Read keys from a file (one per line, `#` starts a comment), or else from an environment variable (commas).
 
-    Raises `ConfigError` for a file that cannot be read or holds none, and for a key that could be guessed.
+    Raises `ConfigError` for a file that is unreadable or has no key, and for a key that is too short.
     """
     if file is None:
-        words = os.environ.get(variable, "").split(",")
+        entries = os.environ.get(variable, "").split(",")
     else:
         try:
-            words = [line.split("#")[0] for line in file.read_text(encoding="utf-8").splitlines()]
-            exposed = os.name == "posix" and file.stat().st_mode & stat.S_IRWXO  # by accounts outside its group
+            entries = [line.split("#")[0] for line in file.read_text(encoding="utf-8").splitlines()]
+            exposed = os.name == "posix" and file.stat().st_mode & stat.S_IRWXO
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read the keys in {file}: {error}") from None
         if exposed:
-            logger.warning("%s can be read or changed by every account of this machine: chmod o= %s", file, file)
-    keys = [word.strip() for word in words if word.strip()]
+            logger.warning("every account of this machine can read or change %s. Run: chmod o= %s", file, file)
+    keys = [entry.strip() for entry in entries if entry.strip()]
     if file is not None and not keys:
-        raise ConfigError(f"{file} holds no key. Expected one a line, for instance what `openssl rand -hex 24` prints.")
+        raise ConfigError(f"{file} contains no key. Expected one per line, for example from `openssl rand -hex 24`.")
     if any(len(key) < SHORTEST_KEY or not key.isascii() for key in keys):
-        where = file or variable
-        raise ConfigError(f"{where}: a key has fewer than {SHORTEST_KEY} ASCII characters. Try `openssl rand -hex 24`.")
+        raise ConfigError(
+            f"{file or variable}: a key has fewer than {SHORTEST_KEY} characters or is not ASCII. "
+            "Make one with `openssl rand -hex 24`."
+        )
     return tuple(SecretStr(key) for key in keys)

@@ -1,4 +1,4 @@
-"""The page at `/`: drop a photo, see the answer. It asks the API beside it and nobody else."""
+"""The page at `/` for trying the model: choose a photo, see the answer. It only calls this server's API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEADERS = {
 
 
 def tryit(settings: Settings) -> APIRouter:
-    """Routes of the page and its two files."""
+    """Return the routes of the page, its style sheet and its script."""
     files = resources.files("attire.serve.page")
     pages = Environment(
         loader=PackageLoader("attire.serve", "page"),

@@ -1,4 +1,4 @@
-"""Run by alembic with the connection that `attire.review.store.database.migrate` has opened."""
+"""Alembic runs this with the connection that `attire.review.store.database.migrate` opened."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-// What the product screen and the grid share: saving, messages, keys, help, and the search through a key's values.
+// Shared by the product page and the grid: saving, messages, keyboard shortcuts, help, and the search for values.
 
 const live = document.getElementById("live"), alertBox = document.getElementById("alert");
 const saved = document.getElementById("saved");
@@ -14,7 +14,7 @@ function show(text, kind) {
 
 const pause = ms => new Promise(done => setTimeout(done, ms));
 
-// Every message carries the page's name, to which the server has leased what is shown here.
+// Every message contains the page's id, which holds the leases on the products shown here.
 const message = body => JSON.stringify({ page: document.body.dataset.page, ...body });
 export async function post(path, body) {
   const response = await fetch(path, {
@@ -24,13 +24,13 @@ export async function post(path, body) {
   throw new Error(await response.text());
 }
 
-// A server that does not answer is asked again until it does; one that refuses is not.
-async function insist(path, body) {
+// Retries until the server answers. A refusal is not retried.
+async function postUntilAnswered(path, body) {
   for (;;) {
     try {
       return await post(path, body);
     } catch (error) {
-      if (!(error instanceof TypeError)) throw error; // fetch's word for a lost connection
+      if (!(error instanceof TypeError)) throw error; // `fetch` throws a TypeError for a lost connection
       show("not saved: no connection, trying again", "bad");
       await pause(2000);
       show("saving…", "busy");
@@ -38,17 +38,17 @@ async function insist(path, body) {
   }
 }
 
-// Runs `task` when all that was asked for before is done, so that it sees what that has brought.
-export const turn = task => (chain = chain.then(task, task));
+// Runs `task` after all earlier tasks, so that it sees their results.
+export const enqueue = task => (chain = chain.then(task, task));
 
-// Saves what `make` makes in its turn, then hands the answer to `then`; or calls `refused`, where the server says no.
-export function save(path, make, then, refused = () => {}) {
+// Enqueues a request: posts the result of `makeBody`, then calls `then` with the answer, or `refused`.
+export function save(path, makeBody, then, refused = () => {}) {
   waiting += 1;
   show("saving…", "busy");
-  turn(async () => {
+  enqueue(async () => {
     let answer = null;
     try {
-      answer = await insist(path, make());
+      answer = await postUntilAnswered(path, makeBody());
     } catch (error) {
       warn(`Not saved: ${error.message}`);
       refused();
@@ -63,47 +63,48 @@ export function save(path, make, then, refused = () => {}) {
 }
 addEventListener("beforeunload", event => { if (waiting) event.preventDefault(); });
 
-// Products are given back when the page goes, and asked for again when it is seen again: until then others could have
-// them. What a page that the browser had kept shows may be decided meanwhile.
+// Releases the page's products when it is closed, and leases them again when it becomes visible again. A page from the
+// browser's back/forward cache is reloaded, because others may have decided its products.
 export function lease(products) {
-  const tell = (path, body) => navigator.sendBeacon(path, new Blob([message(body)], { type: "application/json" }));
-  addEventListener("pagehide", () => tell("/api/release", {}));
+  const send = (path, body) => navigator.sendBeacon(path, new Blob([message(body)], { type: "application/json" }));
+  addEventListener("pagehide", () => send("/api/release", {}));
   addEventListener("pageshow", event => { if (event.persisted) location.reload(); });
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) tell("/api/hold", { products: products() }); });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) send("/api/hold", { products: products() }); });
 }
 
 export const batch = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), b => b.toString(16).padStart(2, "0")).join("");
 export const setLeft = n => { const left = document.getElementById("left"); if (left) left.textContent = n.toLocaleString("en"); };
 
-export function parsed(html) {
+export function parseHtml(html) {
   const template = document.createElement("template");
   template.innerHTML = html;
   return template.content.firstElementChild;
 }
 
-// What a verdict says, or what holds of a field, in the titles of its values.
-export const worded = ({ key, values, action, state = action }) => values.map(value =>
+// The values of a verdict or decision as text, with their titles.
+export const valueText = ({ key, values, action, state = action }) => values.map(value =>
   words[key]?.find(([name]) => name === value)?.[1] ?? value).join(", ") || (["clear", "unknown"].includes(state) ? "cleared" : "not applicable");
 
-export function told(fate) {
-  if (!fate.reviewer) return "The store has no decision on this field any more";
-  const when = Math.max(0, (Date.now() - new Date(fate.at)) / 1000);
-  const ago = when < 90 ? "just now" : when < 5400 ? `${Math.round(when / 60)} minutes ago` : new Date(fate.at).toLocaleString();
-  const what = fate.state === "known" ? `chose ${worded(fate)}` : fate.state === "unknown" ? "cleared it"
-    : fate.state === "open" ? "undid a decision" : `said ${fate.state}`;
-  return `${fate.reviewer} ${what} ${ago}`;
+// A decision as a sentence without a full stop: who did what, and when.
+export function describe(decision) {
+  if (!decision.reviewer) return "The store no longer has a decision on this field";
+  const seconds = Math.max(0, (Date.now() - new Date(decision.at)) / 1000);
+  const ago = seconds < 90 ? "just now" : seconds < 5400 ? `${Math.round(seconds / 60)} minutes ago` : new Date(decision.at).toLocaleString();
+  const action = decision.state === "known" ? `chose ${valueText(decision)}` : decision.state === "unknown" ? "cleared it"
+    : decision.state === "open" ? "undid a decision" : `marked it as ${decision.state}`;
+  return `${decision.reviewer} ${action} ${ago}`;
 }
 
-// Keys. `actions` maps an event's key (or "Shift+Key") to a function; typing in a field is never taken for one.
+// Keyboard shortcuts. `actions` maps an event's key (or "Shift+Key") to a function; typing in a form field is ignored.
 const shortcuts = document.getElementById("shortcuts"), help = document.getElementById("help");
 export function listen(actions) {
   document.addEventListener("keydown", event => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     const inside = event.target.closest("input:not([type=checkbox]), select, textarea");
     const name = (event.shiftKey && (event.key.length > 1 || event.key === " ") ? "Shift+" : "") + event.key;
-    const pressed = event.target.closest("button, a, summary, label") && (event.key === "Enter" || event.key === " ");
+    const activates = event.target.closest("button, a, summary, label") && (event.key === "Enter" || event.key === " ");
     const single = event.key.length === 1 && event.key !== " ";
-    if (inside || pressed || (single && !shortcuts.checked)) return;
+    if (inside || activates || (single && !shortcuts.checked)) return;
     const action = name === "?" ? () => help.showModal() : actions[name] ?? (/^[1-9]$/.test(name) ? actions.digit : null);
     if (!action) return;
     event.preventDefault();
@@ -116,11 +117,11 @@ if (help) {
   shortcuts.onchange = () => localStorage.setItem("attire-shortcuts", shortcuts.checked ? "on" : "off");
 }
 
-let words = {}, coming = null;
-export const vocabulary = () => (coming ??= fetch("/words.json").then(response => response.json()).then(came => (words = came)));
+let words = {}, loading = null;
+export const vocabulary = () => (loading ??= fetch("/words.json").then(response => response.json()).then(json => (words = json)));
 const fold = text => text.toLocaleLowerCase().normalize("NFKD").replace(/[\p{M}]/gu, "").replace(/[\W_]+/gu, " ").trim();
 
-// Ask for one of a key's values; resolves to null where the dialog was closed without.
+// Asks for one of a key's values; resolves to null if the dialog is cancelled.
 const dialog = document.getElementById("search");
 export async function pick(key, title) {
   const values = (await vocabulary())[key];
@@ -134,19 +135,19 @@ export async function pick(key, title) {
     else text.removeAttribute("aria-activedescendant");
   };
   const draw = () => {
-    const wanted = fold(text.value);
-    const rank = spelt => Math.min(...spelt.map(word => { const i = fold(word).indexOf(wanted); return i < 0 ? 1e6 : i; }));
-    const found = values.map(spelt => [rank(spelt), spelt]).filter(([score]) => score < 1e6);
-    found.sort((a, b) => (wanted ? a[0] - b[0] : 0));
-    list.replaceChildren(...found.map(([, [value, shown]], i) => {
+    const query = fold(text.value);
+    const rank = names => Math.min(...names.map(name => { const i = fold(name).indexOf(query); return i < 0 ? 1e6 : i; }));
+    const matches = values.map(names => [rank(names), names]).filter(([score]) => score < 1e6);
+    matches.sort((a, b) => (query ? a[0] - b[0] : 0));
+    list.replaceChildren(...matches.map(([, [value, title]], i) => {
       const option = document.createElement("li");
-      Object.assign(option, { id: `search-${i}`, textContent: shown });
+      Object.assign(option, { id: `search-${i}`, textContent: title });
       option.dataset.value = value;
       option.setAttribute("role", "option");
       option.onclick = () => { chosen = value; dialog.close(); };
       return option;
     }));
-    document.getElementById("search-none").hidden = found.length > 0;
+    document.getElementById("search-none").hidden = matches.length > 0;
     at = 0;
     mark();
   };

@@ -1,16 +1,16 @@
-// One key of many products at once: select, then accept or set for the whole selection.
-import { batch, lease, listen, pick, save, say, setLeft, told, vocabulary, warn, worded } from "./common.js";
+// The grid: one key of many products; actions apply to the selected products.
+import { batch, describe, lease, listen, pick, save, say, setLeft, valueText, vocabulary, warn } from "./common.js";
 
 const grid = document.getElementById("cells");
 const cells = grid ? [...grid.children] : [];
 const key = grid?.dataset.key, filters = grid ? JSON.parse(grid.dataset.filters) : {};
 const box = cell => cell.querySelector("input");
 const proposal = cell => JSON.parse(cell.dataset.proposal);
-// What may be selected at one stroke: fields of the random sample are to be looked at one by one.
-const plain = () => cells.filter(cell => !cell.dataset.decided && !cell.dataset.sampled);
-// How a cell looks that nothing is decided of.
-const look = cell => [cell.className, ...[".value", ".badge"].map(part => cell.querySelector(part).textContent)];
-const undecided = new Map(cells.map(cell => [cell, look(cell)]));
+// Cells that may be selected together; fields of the random sample must be judged one by one.
+const selectable = () => cells.filter(cell => !cell.dataset.decided && !cell.dataset.sampled);
+// The appearance of each cell before a decision, to restore it after an undo.
+const appearance = cell => [cell.className, ...[".value", ".badge"].map(name => cell.querySelector(name).textContent)];
+const undecided = new Map(cells.map(cell => [cell, appearance(cell)]));
 let at = 0, anchor = 0;
 
 function focus(i) {
@@ -32,7 +32,7 @@ function count() {
   const n = cells.filter(cell => box(cell).checked).length;
   for (const cell of cells) cell.classList.toggle("selected", box(cell).checked);
   for (const chip of document.querySelectorAll("[data-select]")) {
-    const group = plain().filter(cell => cell.dataset.proposal === chip.dataset.select);
+    const group = selectable().filter(cell => cell.dataset.proposal === chip.dataset.select);
     chip.hidden = !group.length;
     chip.querySelector("span").textContent = group.length;
     chip.setAttribute("aria-pressed", group.length > 0 && group.every(cell => box(cell).checked));
@@ -51,16 +51,16 @@ function range(i) {
   count();
 }
 
-// The selection, or where nothing is selected the one that has the focus.
-function chosen() {
+// The selected cells, or the focused one if none is selected.
+function targetCells() {
   const selected = cells.filter(cell => box(cell).checked);
   return selected.length ? selected : cells[at] ? [cells[at]] : [];
 }
 
 function decide(action, values) {
-  const wordless = ["clear", "not applicable"].includes(action);
-  const targets = chosen().filter(cell => wordless || values(cell).length);
-  if (!targets.length) { say("Nothing to accept here: set a value instead."); return; }
+  const withoutValues = ["clear", "not applicable"].includes(action);
+  const targets = targetCells().filter(cell => withoutValues || values(cell).length);
+  if (!targets.length) { say("There is no proposed value to accept. Set a value instead."); return; }
   const name = batch();
   for (const cell of targets) { cell.classList.add("saving"); box(cell).checked = false; }
   count();
@@ -68,24 +68,24 @@ function decide(action, values) {
     product: cell.dataset.product, key, action, values: values(cell), version: Number(cell.dataset.version) })) });
   save("/api/decide", body, answer => {
     setLeft(answer.left);
-    draw(answer.saved, "decided", fate => fate.reviewer);
-    draw(answer.conflicts, "decided conflicted", told);
-    if (answer.conflicts.length) warn(`${answer.conflicts.length} of ${targets.length} were decided by others meanwhile; theirs hold and are marked.`);
+    draw(answer.saved, "decided", decision => decision.reviewer);
+    draw(answer.conflicts, "decided conflicted", describe);
+    if (answer.conflicts.length) warn(`${answer.conflicts.length} of ${targets.length} were decided by others in the meantime. Their decisions were kept and are marked.`);
     else say(`${answer.saved.length} saved.`);
   }, () => { for (const cell of targets) cell.classList.remove("saving"); });
-  const rest = cells.findIndex((cell, i) => i > at && !cell.dataset.decided && !cell.classList.contains("saving"));
-  if (targets.length === 1 && rest > 0) focus(rest);
+  const nextOpen = cells.findIndex((cell, i) => i > at && !cell.dataset.decided && !cell.classList.contains("saving"));
+  if (targets.length === 1 && nextOpen > 0) focus(nextOpen);
 }
 
-function draw(fates, state, note) {
-  for (const fate of fates) {
-    const cell = cells.find(one => one.dataset.product === fate.product);
-    if (!cell || fate.key !== key) continue;
-    const open = fate.state === "open";
-    const [kind, value, badge] = open ? undecided.get(cell) : [`cell ${state}`, worded(fate), `✓ ${note(fate)}`];
-    cell.dataset.version = fate.version;
+function draw(decisions, state, note) {
+  for (const decision of decisions) {
+    const cell = cells.find(other => other.dataset.product === decision.product);
+    if (!cell || decision.key !== key) continue;
+    const open = decision.state === "open";
+    const [className, value, badge] = open ? undecided.get(cell) : [`cell ${state}`, valueText(decision), `✓ ${note(decision)}`];
+    cell.dataset.version = decision.version;
     cell.dataset.decided = open ? "" : "yes";
-    cell.className = kind;
+    cell.className = className;
     cell.querySelector(".value").textContent = value;
     cell.querySelector(".badge").textContent = badge;
   }
@@ -97,22 +97,22 @@ const act = {
   notApplicable: () => { if (document.querySelector("[data-do=notApplicable]")) decide("not applicable", () => []); },
   clear: () => decide("clear", () => []),
   async set() {
-    const targets = chosen();
+    const targets = targetCells();
     if (!targets.length) return;
-    const value = await pick(key, `${grid.dataset.title} of ${targets.length === 1 ? "one product" : `${targets.length} products`}: which value?`);
+    const value = await pick(key, `Choose a value for ${grid.dataset.title} of ${targets.length === 1 ? "one product" : `${targets.length} products`}`);
     focus(at);
     if (value !== null) decide("set", () => [value]);
   },
   selectAll() {
-    const some = plain(), all = some.every(cell => box(cell).checked);
-    for (const cell of some) box(cell).checked = !all;
+    const group = selectable(), all = group.every(cell => box(cell).checked);
+    for (const cell of group) box(cell).checked = !all;
     count();
     say(document.getElementById("selected").textContent);
   },
   undo() {
     save("/api/undo", () => ({ filters }), answer => {
       setLeft(answer.left);
-      draw(answer.saved, "decided", fate => fate.reviewer);
+      draw(answer.saved, "decided", decision => decision.reviewer);
       say(answer.saved.length ? `${answer.saved.length} undone.` : "Nothing to undo.");
     });
   },
@@ -135,8 +135,8 @@ document.addEventListener("click", event => {
   const button = event.target.closest("button"), cell = event.target.closest(".cell");
   if (button?.dataset.do) act[button.dataset.do]();
   else if (button?.dataset.select) {
-    const group = plain().filter(one => one.dataset.proposal === button.dataset.select), all = group.every(one => box(one).checked);
-    for (const one of group) box(one).checked = !all;
+    const group = selectable().filter(other => other.dataset.proposal === button.dataset.select), all = group.every(other => box(other).checked);
+    for (const other of group) box(other).checked = !all;
     count();
     focus(cells.indexOf(group[0]));
   } else if (cell && event.target.matches("input")) {

@@ -1,4 +1,4 @@
-// The photo of a product: which one, how near, and under which heat map.
+// The photo of a product: selection, zoom and heat map.
 import { say } from "./common.js";
 
 const NEAR = 2.5;
@@ -33,21 +33,21 @@ export class Stage {
     const value = this.hot && this.field ? [...JSON.parse(this.field.dataset.shown), ...JSON.parse(this.field.dataset.proposal)][0] : undefined;
     const note = this.box.querySelector(".heat-note"), key = this.field?.dataset.key;
     note.hidden = !this.hot;
-    note.textContent = value === undefined ? "no value to explain" : `what spoke for ${this.field.dataset.title} ${value}`;
+    note.textContent = value === undefined ? "no value to explain" : `evidence for ${this.field.dataset.title} ${value}`;
     const source = this.hot && value !== undefined ? this.source("/heat", { key, value }) : this.source("/photo");
     if (this.image.getAttribute("src") !== source) this.image.src = source;
     this.box.dataset.index = this.index;
     this.press("heat", this.hot);
   }
 
-  // Why there is no picture: the photo's file is gone, or there is no heat map of this value.
+  // Shows the server's reason for a missing image: the file is gone, or there is no heat map for this value.
   async fault(source) {
-    const told = (await (await fetch(source)).text()).slice(0, 300);
+    const reason = (await (await fetch(source)).text()).slice(0, 300);
     if (this.image?.src !== source) return;
     const note = this.box.querySelector(".heat-note");
     note.hidden = false;
-    note.textContent = told;
-    say(told);
+    note.textContent = reason;
+    say(reason);
   }
 
   press(name, on) { this.place.querySelector(`[data-do=${name}]`)?.setAttribute("aria-pressed", on); }
@@ -64,7 +64,7 @@ export class Stage {
   turn(by) { this.open(this.index + by); }
 
   heat() {
-    if (!this.explains) { say("Heat maps need a model: attire review … --bundle BUNDLE."); return; }
+    if (!this.explains) { say("Heat maps need a model. Start the page with attire review … --bundle BUNDLE."); return; }
     this.hot = !this.hot;
     this.draw();
     say(this.hot ? "Heat map shown." : "Heat map hidden.");

@@ -1,6 +1,5 @@
-// The products of a queue in the order in which they were shown; the next ones are fetched with their photos before they
-// are wanted.
-import { parsed, post, setLeft } from "./common.js";
+// The products of a queue in the order in which they were shown. The next ones are prefetched with their photos.
+import { parseHtml, post, setLeft } from "./common.js";
 
 const AHEAD = 2;
 
@@ -15,7 +14,7 @@ export class Trail {
 
   keep(card) { this.cards.set(card.id, card.html); }
 
-  // Goes on, or back; whether there was a product to go to.
+  // `next` and `back` move, and return whether there was a product to move to.
   async next() {
     if (this.last) await this.ahead();
     if (this.last) return false;
@@ -29,7 +28,7 @@ export class Trail {
     return true;
   }
 
-  // Goes to a product that is kept, wherever in the queue it is.
+  // Moves to a fetched product, wherever in the queue it is.
   open(id) {
     if (!this.ids.includes(id)) this.ids.splice(Math.max(0, this.at), 0, id);
     this.at = this.ids.indexOf(id);
@@ -48,7 +47,7 @@ export class Trail {
         if (this.ids.includes(card.id)) continue;
         this.ids.push(card.id);
         this.keep(card);
-        for (const img of parsed(card.html).querySelectorAll("img.large")) new Image().src = img.src;
+        for (const img of parseHtml(card.html).querySelectorAll("img.large")) new Image().src = img.src;
       }
       this.ended = answer.cards.length === 0;
       setLeft(answer.left);

@@ -1,4 +1,4 @@
-// The filter's list of values follows its key.
+// Updates the filter's list of values when its key changes.
 import { vocabulary } from "./common.js";
 
 const form = document.querySelector(".filter form");

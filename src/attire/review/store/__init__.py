@@ -1,1 +1,1 @@
-"""Decisions on disk: append-only events, and who looks at which product."""
+"""The database of the review page: decisions as append-only events, and leases on products."""

@@ -1,7 +1,7 @@
-"""Leases on products, so that two reviewers of one queue are given different ones.
+"""Leases on products, so that two reviewers of the same queue get different products.
 
-A lease belongs to a reviewer, and to the page in whose browser tab the product is shown: the same person's next page
-takes it over, and what the earlier one says when it goes then changes nothing.
+A lease belongs to a reviewer and to a page (a browser tab). A later page of the same reviewer takes it over; releasing
+the earlier page then has no effect on it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LEASE = timedelta(minutes=5)
 def claim(
     store: Store, reviewer: str, page: str, products: Sequence[str], count: int, *, now: datetime | None = None
 ) -> list[str]:
-    """The first `count` of `products` that nobody else looks at, now leased to the reviewer's page."""
+    """Lease the first `count` of `products` that no other reviewer has to the page, and return their ids."""
     now = now or datetime.now(UTC)
     with store.engine.execution_options(writes=True).begin() as connection:
         others = select(Claim.product).where(Claim.reviewer != reviewer, Claim.until > now)
@@ -29,37 +29,37 @@ def claim(
         free = [product for product in products if product not in taken]
         claimed: list[str] = []
         while free and len(claimed) < count:
-            some, free = free[: count - len(claimed)], free[count - len(claimed) :]
-            # Another may have come between the look above and now: then the row is theirs and is not returned.
-            mine = set(connection.execute(_lease(store, reviewer, page, some, now)).scalars())
-            claimed += [product for product in some if product in mine]
+            batch, free = free[: count - len(claimed)], free[count - len(claimed) :]
+            # Another reviewer may have taken a product since the query above; such rows are not returned.
+            leased = set(connection.execute(_lease(store, reviewer, page, batch, now)).scalars())
+            claimed += [product for product in batch if product in leased]
     return claimed
 
 
 def renew(store: Store, page: str, *, now: datetime | None = None) -> None:
-    """Lengthen what the page has leased: it is at work."""
-    longer = update(Claim).where(Claim.page == page).values(until=(now or datetime.now(UTC)) + LEASE)
+    """Extend the leases of the page."""
+    extension = update(Claim).where(Claim.page == page).values(until=(now or datetime.now(UTC)) + LEASE)
     with store.engine.execution_options(writes=True).begin() as connection:
-        connection.execute(longer)
+        connection.execute(extension)
 
 
 def release(store: Store, page: str) -> None:
-    """Give back what the page has leased and no later page has taken over."""
+    """End the leases of the page, except those that a later page has taken over."""
     with store.engine.execution_options(writes=True).begin() as connection:
         connection.execute(delete(Claim).where(Claim.page == page))
 
 
-def looking(store: Store, *, now: datetime | None = None) -> dict[str, str]:
-    """Who looks at which product at present: product -> reviewer."""
-    alive = select(Claim.product, Claim.reviewer).where(Claim.until > (now or datetime.now(UTC)))
+def viewers(store: Store, *, now: datetime | None = None) -> dict[str, str]:
+    """Return the reviewer of every leased product: {product: reviewer}."""
+    active = select(Claim.product, Claim.reviewer).where(Claim.until > (now or datetime.now(UTC)))
     with store.engine.connect() as connection:
-        return {row.product: row.reviewer for row in connection.execute(alive)}
+        return {row.product: row.reviewer for row in connection.execute(active)}
 
 
 def _lease(store: Store, reviewer: str, page: str, products: Sequence[str], now: datetime) -> Any:
-    """A statement that takes those of `products` that are free or the reviewer's own, and returns them."""
+    """Build a statement that leases those of `products` that are free or the reviewer's own, and returns them."""
     holder = {"reviewer": reviewer, "page": page, "until": now + LEASE}
-    rows = [{"product": product, **holder} for product in sorted(products)]  # one order for all: no deadlock
+    rows = [{"product": product, **holder} for product in sorted(products)]  # sorted to avoid deadlocks
     return (
         INSERTS[store.engine.dialect.name](Claim)
         .values(rows)

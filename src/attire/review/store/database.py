@@ -1,4 +1,4 @@
-"""Opening a store: SQLite by default, PostgreSQL by URL; its tables are brought up to date by migrations."""
+"""Opens a store, in SQLite by default or PostgreSQL by URL, and migrates its tables."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from sqlalchemy.exc import ArgumentError
 
 from attire.errors import ConfigError, MissingExtraError, ReviewStoreError
 
-BUSY_S = 10  # that a writer waits for another
-MIGRATING = 0x617474  # "att": the number of PostgreSQL's lock while tables change
-VERSIONS = "alembic_version"  # the table that says which migrations were made
+BUSY_S = 10  # how long a writer waits for another one
+MIGRATING = 0x617474  # "att": number of PostgreSQL's advisory lock during a migration
+VERSIONS = "alembic_version"  # alembic's table with the current migration
 OWNER_ONLY = 0o600
 
 
 def connect(store: str | Path, *, create: bool = True) -> Engine:
-    """An engine for a path (SQLite) or a URL, with all tables. `create`: a file that is not there is made.
+    """Return an engine for a path (SQLite) or a URL, with up-to-date tables. `create`: create a missing file.
 
-    Raises `ConfigError` for an address that is none, `ReviewStoreError` where the store cannot be used: whatever the
-    database refuses later, of any statement, is raised as `ReviewStoreError` too.
+    Raises `ConfigError` for an invalid address and `ReviewStoreError` if the store cannot be used. Database errors of
+    later statements are raised as `ReviewStoreError` too.
     """
     url = _address(str(store))
     try:
         engine = create_engine(url, pool_pre_ping=True)
     except ModuleNotFoundError:
         raise MissingExtraError("a store in PostgreSQL", "postgres") from None
-    event.listen(engine, "handle_error", _refused)
+    event.listen(engine, "handle_error", _raise_store_error)
     if url.get_backend_name() == "sqlite":
         _prepare_sqlite(engine, create)
     try:
         migrate(engine)
     except CommandError as error:
         raise ReviewStoreError(
-            f"the store {_named(url)} was written by a newer attire ({error}). Update attire, or name "
-            "another store with --store."
+            f"the store {_display_name(url)} was written by a newer attire ({error}). Update attire, or name another "
+            "store with --store."
         ) from None
     return engine
 
@@ -49,7 +49,7 @@ def _address(store: str) -> URL:
         url = make_url(store if "://" in store else f"sqlite:///{Path(store).absolute()}")
     except ArgumentError:
         raise ConfigError(
-            f"--store {store} is not a URL: expected a file or postgresql://user@host/database."
+            f"--store {store} is not a valid URL. Expected a file or postgresql://user@host/database."
         ) from None
     backend = url.get_backend_name()
     if backend not in ("sqlite", "postgresql") or (backend == "sqlite" and url.database in (None, "", ":memory:")):
@@ -57,29 +57,30 @@ def _address(store: str) -> URL:
     return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
 
 
-def _refused(context: ExceptionContext) -> None:
+def _raise_store_error(context: ExceptionContext) -> None:
     if context.is_pre_ping:
-        return  # a connection that was closed meanwhile, which SQLAlchemy replaces
-    where = "" if context.engine is None else f" {_named(context.engine.url)}"
+        return  # SQLAlchemy replaces a closed connection
+    name = "" if context.engine is None else f" {_display_name(context.engine.url)}"
     reason = str(context.original_exception).strip().split("\n", 1)[0]
     raise ReviewStoreError(
-        f"the store{where} cannot be used: {reason}. Is its place there, writable and not full? Put a copy in the "
-        "place of a damaged one, or name another with --store."
+        f"the store{name} cannot be used: {reason}. Check that it exists, is writable, and has free space. "
+        "Replace a damaged store by a copy, or name another one with --store."
     ) from context.original_exception
 
 
-def _named(url: URL) -> str:
-    """A file's path, or a URL without its password."""
+def _display_name(url: URL) -> str:
+    """Return the path of a file, or a URL without its password."""
     return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string()
 
 
 def _prepare_sqlite(engine: Engine, create: bool) -> None:
-    """Readers beside one writer (WAL); a writer asks for its turn when it begins, so that it is never refused later.
+    """Create or check the file and configure SQLite.
 
-    A decision is on disk when it is acknowledged (FULL). The file is its owner's; the two that SQLite keeps beside it
-    get its mode. A file that is there already keeps the mode that it has.
+    WAL allows readers next to one writer. A writer locks at the start of its transaction, so it cannot fail later. FULL
+    writes a decision to disk before it is acknowledged. A new file gets mode 0600, which SQLite also uses for its two
+    extra files; an existing file keeps its mode.
     """
-    path = Path(_named(engine.url))
+    path = Path(_display_name(engine.url))
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), OWNER_ONLY))
     except OSError as error:
@@ -89,7 +90,7 @@ def _prepare_sqlite(engine: Engine, create: bool) -> None:
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # transactions begin below, not where Python's driver thinks fit
+        connection.isolation_level = None  # `_begin` starts transactions, not Python's driver
         connection.execute(f"PRAGMA busy_timeout={BUSY_S * 1000}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -102,17 +103,19 @@ def _prepare_sqlite(engine: Engine, create: bool) -> None:
     with engine.connect() as connection:
         tables = inspect(connection).get_table_names()
         if tables and VERSIONS not in tables:
-            raise ReviewStoreError(f"{path} is a database of something else. Name another file with --store.")
-        damage = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
-        if damage != "ok":
-            found = " ".join(damage.split())
             raise ReviewStoreError(
-                f"the store {path} is damaged ({found}). Put a copy in its place, or name another --store."
+                f"{path} is a database of another program, not a review store. Name another file with --store."
+            )
+        check = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+        if check != "ok":
+            damage = " ".join(check.split())
+            raise ReviewStoreError(
+                f"the store {path} is damaged ({damage}). Replace it by a copy, or name another one with --store."
             )
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the tables up to date; of several processes that start at once, one does it."""
+    """Migrate the tables to the current version; if several processes start at once, one does it."""
     config = Config()
     config.set_main_option("script_location", "attire.review:migrations")
     config.set_main_option("path_separator", "os")

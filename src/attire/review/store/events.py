@@ -1,4 +1,4 @@
-"""Decisions as events: what a reviewer does is appended, what holds is derived, what is undone stays on record."""
+"""Stores decisions as events. Actions and undos are appended; the current decisions are derived from them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from attire.review.store.models import Event
 Action = Literal["accept", "set", "clear", "not applicable"]
 STATES: dict[Action, str] = {"accept": "known", "set": "known", "clear": "unknown", "not applicable": "not applicable"}
 OPEN, UNDO = "open", "undo"
-MARGIN = 1000  # events that are read again
-CHUNK = 500  # products of one query: databases limit parameters
+MARGIN = 1000  # events that `decided` reads again
+CHUNK = 500  # products per query, because databases limit parameters
 FIELD = {"product": pl.String, "key": pl.String}
 INSERTS: dict[str, Callable[[Any], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a reviewer says of one field, having seen the event number `version` of it as the last (0: none)."""
+    """A reviewer's action on one field; `version` is the field's version that the reviewer saw (0: no decision)."""
 
     product: str
     key: str
@@ -39,8 +39,8 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What holds of a field: `state` is known, unknown, not applicable, or open after an undo."""
+class Decision:
+    """The current decision on a field. `state` is known, unknown, not applicable, or open (after an undo)."""
 
     product: str
     key: str
@@ -59,14 +59,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of verdicts: those `saved` as they now hold, and what holds instead of those on another version."""
+    """The result of verdicts: `saved` decisions, and `conflicts`, the current decisions where the version differed."""
 
-    saved: tuple[Held, ...]
-    conflicts: tuple[Held, ...]
+    saved: tuple[Decision, ...]
+    conflicts: tuple[Decision, ...]
 
 
 class Store:
-    """Events in a database; safe for threads and for several processes at once."""
+    """Events in a database; safe to use from several threads and processes."""
 
     def __init__(self, store: str | Path, *, create: bool = True) -> None:
         """Open a file (SQLite) or a URL; raises as `connect` does."""
@@ -89,19 +89,19 @@ class Store:
         *,
         now: datetime | None = None,
     ) -> Result:
-        """Append one event per verdict, at one stroke, where the reviewer saw the field's last one.
+        """Append an event for each verdict whose version is the field's current one, in one transaction.
 
-        Who saw an older one and says the same as it is now agrees, and nothing is appended: so a client may send a
-        batch again that it got no answer to.
+        A verdict on another version is saved without an event if it equals the current decision, so a client can safely
+        send a batch again; otherwise it is a conflict.
         """
         batch, at = batch or uuid.uuid4().hex, now or datetime.now(UTC)
-        saved: list[Held] = []
-        conflicts: list[Held] = []
+        saved: list[Decision] = []
+        conflicts: list[Decision] = []
         products = list(dict.fromkeys(verdict.product for verdict in verdicts))
         with self._writer.begin() as connection:
-            before = _held(connection, products)
+            before = _read_decisions(connection, products)
             for verdict in verdicts:
-                if verdict.version != _of(before, verdict, at).version:
+                if verdict.version != _decision_on(before, verdict, at).version:
                     continue
                 self._append(
                     connection,
@@ -117,19 +117,18 @@ class Store:
                     at=at,
                     shown=shown,
                 )
-            after = _held(connection, products)
+            after = _read_decisions(connection, products)
             for verdict in verdicts:
-                held = _of(after, verdict, at)
-                agrees = (held.state, set(held.values)) == (STATES[verdict.action], set(verdict.values))
-                (saved if agrees else conflicts).append(held)
+                decision = _decision_on(after, verdict, at)
+                agrees = (decision.state, set(decision.values)) == (STATES[verdict.action], set(verdict.values))
+                (saved if agrees else conflicts).append(decision)
         return Result(tuple(saved), tuple(conflicts))
 
     def undo(self, reviewer: str, shown: str = "") -> Result:
-        """Undo what the reviewer last did at one stroke and still holds; again, what was done before that."""
+        """Undo the reviewer's last batch that is still in force; repeated calls undo earlier batches."""
         saved = []
         with self._writer.begin() as connection:
-            undone = _last_batch(connection, reviewer)
-            for event, latest in undone:
+            for event, latest in _last_batch(connection, reviewer):
                 before = _in_force_before(connection, event)
                 self._append(
                     connection,
@@ -145,18 +144,18 @@ class Store:
                     at=datetime.now(UTC),
                     shown=shown,
                 )
-                saved.append(_held(connection, [event.product], event.key)[event.product, event.key])
+                saved.append(_read_decisions(connection, [event.product], event.key)[event.product, event.key])
         return Result(tuple(saved), ())
 
-    def held(self, products: Sequence[str] | None = None) -> dict[tuple[str, str], Held]:
-        """What holds of each field that was ever decided, of `products` or of all."""
+    def held(self, products: Sequence[str] | None = None) -> dict[tuple[str, str], Decision]:
+        """Return the current decision on each field that was ever decided, of `products` or of all products."""
         with self.engine.connect() as connection:
-            return _held(connection, products)
+            return _read_decisions(connection, products)
 
     def decided(self) -> pl.DataFrame:
-        """product, key of every field that is decided now. Reads only what came since the last call."""
+        """Return product and key of every decided field. Reads only events that are new since the last call."""
         with self._reading, self.engine.connect() as connection:
-            # Of transactions at the same time one with a lower id may become visible later.
+            # Events are not visible in the order of their ids if transactions overlap, so the last ones are read again.
             new = select(Event.id, Event.product, Event.key, Event.version, Event.state).where(
                 Event.id > self._last - MARGIN
             )
@@ -167,18 +166,18 @@ class Store:
                     self._known[product, key] = (version, state)
                     changed[product, key] = state != OPEN
             if changed:
-                there = [field for field, decided in changed.items() if decided]
+                decided_fields = [field for field, decided in changed.items() if decided]
                 others = self._decided.join(_frame(list(changed)), on=list(FIELD), how="anti", maintain_order="left")
-                self._decided = pl.concat([others, _frame(there)])
+                self._decided = pl.concat([others, _frame(decided_fields)])
             return self._decided
 
     def history(self) -> list[Any]:
-        """Every event, in the order in which they came."""
+        """Return all events, oldest first."""
         with self.engine.connect() as connection:
             return list(connection.execute(select(*Event.__table__.columns).order_by(Event.id)))
 
     def _append(self, connection: Connection, **columns: Any) -> None:
-        """Add the event, if it is the first of its version."""
+        """Add the event, unless its version exists already."""
         connection.execute(self._insert(Event).values(**columns).on_conflict_do_nothing())
 
 
@@ -186,24 +185,24 @@ def _frame(fields: list[tuple[str, str]]) -> pl.DataFrame:
     return pl.DataFrame(fields, schema=FIELD, orient="row")
 
 
-def _of(held: Mapping[tuple[str, str], Held], verdict: Verdict, at: datetime) -> Held:
-    """What holds of the verdict's field; where nobody ever decided it, that it is open."""
+def _decision_on(decisions: Mapping[tuple[str, str], Decision], verdict: Verdict, at: datetime) -> Decision:
+    """Return the current decision on the verdict's field, or an open one if it was never decided."""
     field = (verdict.product, verdict.key)
-    return held.get(field) or Held(*field, 0, "", OPEN, (), "", "", at)
+    return decisions.get(field) or Decision(*field, 0, "", OPEN, (), "", "", at)
 
 
-def _held(
+def _read_decisions(
     connection: Connection, products: Sequence[str] | None, key: str | None = None
-) -> dict[tuple[str, str], Held]:
-    every = select(*Event.__table__.columns).order_by(Event.version)  # so that of each field the last one stays
+) -> dict[tuple[str, str], Decision]:
+    query = select(*Event.__table__.columns).order_by(Event.version)  # the last event of a field overwrites the others
     if key is not None:
-        every = every.where(Event.key == key)
-    queries = [every]
+        query = query.where(Event.key == key)
+    queries = [query]
     if products is not None:
-        parts = (products[i : i + CHUNK] for i in range(0, len(products), CHUNK))
-        queries = [every.where(Event.product.in_(part)) for part in parts]
+        groups = (products[i : i + CHUNK] for i in range(0, len(products), CHUNK))
+        queries = [query.where(Event.product.in_(group)) for group in groups]
     return {
-        (row.product, row.key): Held(
+        (row.product, row.key): Decision(
             row.product,
             row.key,
             row.version,
@@ -220,7 +219,7 @@ def _held(
 
 
 def _last_batch(connection: Connection, reviewer: str) -> list[tuple[Any, int]]:
-    """Events of the reviewer's last batch that still are in force, each with its field's last version."""
+    """Return the events of the reviewer's last batch that are still in force, each with its field's last version."""
     latest, newer = aliased(Event), aliased(Event)
     same = and_(latest.product == Event.product, latest.key == Event.key)
     superseded = select(newer.id).where(
@@ -234,12 +233,12 @@ def _last_batch(connection: Connection, reviewer: str) -> list[tuple[Any, int]]:
     )
     last = connection.execute(in_force.limit(1)).first()
     rows = [] if last is None else connection.execute(in_force.where(Event.batch == last.batch)).all()
-    return [(_Past.of(row), row.latest) for row in rows]
+    return [(_PastEvent.of(row), row.latest) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
-class _Past:
-    """An earlier event."""
+class _PastEvent:
+    """An event that was read from the database."""
 
     id: int
     product: str
@@ -249,15 +248,15 @@ class _Past:
     values: list[str]
 
     @classmethod
-    def of(cls, row: Any) -> _Past:
+    def of(cls, row: Any) -> _PastEvent:
         return cls(row.id, row.product, row.key, row.version, row.state, row._mapping["values"])
 
 
-def _in_force_before(connection: Connection, event: _Past) -> _Past | None:
-    """What was in force when `event` came."""
+def _in_force_before(connection: Connection, event: _PastEvent) -> _PastEvent | None:
+    """Return the event that was in force when `event` was appended."""
     columns = Event.__table__.columns
-    here = (Event.product == event.product, Event.key == event.key, Event.version == event.version - 1)
-    before = connection.execute(select(*columns).where(*here)).first()
+    previous = (Event.product == event.product, Event.key == event.key, Event.version == event.version - 1)
+    before = connection.execute(select(*columns).where(*previous)).first()
     if before is not None and before.action == UNDO:
         before = connection.execute(select(*columns).where(Event.id == before.restores)).first()
-    return None if before is None else _Past.of(before)
+    return None if before is None else _PastEvent.of(before)

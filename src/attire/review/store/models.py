@@ -1,4 +1,4 @@
-"""The tables. Migrations in `attire.review.migrations` make them; a test holds both to each other."""
+"""The tables. The migrations in `attire.review.migrations` create them; a test checks that both agree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeDecorator
 
 
 class Utc(TypeDecorator[datetime]):
-    """An aware time; SQLite would forget its zone."""
+    """A timezone-aware datetime; SQLite itself drops the timezone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -28,12 +28,12 @@ class Base(DeclarativeBase):
 
 
 class Event(Base):
-    """One decision on one field. Never changed, never deleted: triggers refuse it.
+    """A decision on one field. Triggers refuse to change or delete events.
 
-    version counts the field's events from 1, so that of two reviewers who saw the same version only one can go on.
-    action is what the reviewer did; state and values are what holds since. An undo `restores` an earlier event, or
-    none: then nothing is decided. batch ties what was done at one stroke. shown is the digest of the predictions that
-    the reviewer saw.
+    `version` counts the events of a field from 1, so only one of two reviewers who saw the same version can append.
+    `action` is what the reviewer did; `state` and `values` are the result. An undo `restores` an earlier event, or
+    none, which leaves the field undecided. Events of one action share a `batch`. `shown` is the digest of the
+    predictions that the reviewer saw.
     """
 
     __tablename__ = "events"
@@ -58,7 +58,7 @@ class Event(Base):
 
 
 class Claim(Base):
-    """Who looks at a product, on which page, and until when others are given different ones."""
+    """A lease on a product: its reviewer, page and end."""
 
     __tablename__ = "claims"
 

@@ -1,15 +1,15 @@
-// The page at /: photos in, answers drawn. Every word of the server is set as text, never as markup.
+// The page at /: sends photos and shows the answers. Text from the server is never inserted as HTML.
 "use strict";
 const $ = (id) => document.getElementById(id);
 const LIMITS = { photos: Number(document.body.dataset.photos), bytes: Number(document.body.dataset.photoBytes) };
 const EXPLAINS = document.body.dataset.explains === "true";
 const words = { keys: {} };
-let photos = [], current = 0, asked = 0, heats = new Map();
+let photos = [], current = 0, latest = 0, heatMaps = new Map();
 
 function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children.filter((child) => child !== null));
-  return made;
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children.filter((child) => child !== null));
+  return node;
 }
 
 const percent = (share) => (share > 0.995 ? ">99%" : share < 0.005 ? "<1%" : `${Math.round(100 * share)}%`);
@@ -30,11 +30,11 @@ async function call(path, options = {}) {
   return response;
 }
 
-async function learnWords() {
+async function loadWords() {
   try {
     Object.assign(words, await (await call("v1/taxonomy")).json());
   } catch {
-    return; // a key may be missing; the answers name their keys anyway
+    return; // perhaps the API key is missing; answers are shown with plain names then
   }
   if ($("category").length === 1) {
     for (const name of words.categories) $("category").append(element("option", { value: name, textContent: name }));
@@ -42,18 +42,18 @@ async function learnWords() {
 }
 
 function choose(files) {
-  const taken = [...files].filter((file) => file.size > 0).slice(0, LIMITS.photos);
-  if (taken.length === 0) return;
-  const large = taken.find((file) => file.size > LIMITS.bytes);
+  const chosen = [...files].filter((file) => file.size > 0).slice(0, LIMITS.photos);
+  if (chosen.length === 0) return;
+  const large = chosen.find((file) => file.size > LIMITS.bytes);
   photos.forEach((photo) => URL.revokeObjectURL(photo.url));
-  photos = taken.map((file) => ({ file, url: URL.createObjectURL(file) }));
+  photos = chosen.map((file) => ({ file, url: URL.createObjectURL(file) }));
   $("drop").hidden = true;
   $("shown").hidden = $("again").hidden = false;
   $("thumbs").hidden = photos.length < 2;
   $("thumbs").replaceChildren(...photos.map(thumb));
   show(0);
-  if (large) return fail(`${large.name} is larger than ${LIMITS.bytes / 2 ** 20} MB.`);
-  ask();
+  if (large) return fail(`${large.name} is larger than ${LIMITS.bytes / 2 ** 20} MB. Choose a smaller photo.`);
+  predict();
 }
 
 function thumb(photo, number) {
@@ -66,8 +66,8 @@ function show(number) {
   current = number;
   $("photo").src = photos[number].url;
   $("photo").alt = `Product photo ${number + 1} of ${photos.length}: ${photos[number].file.name}`;
-  [...$("thumbs").querySelectorAll("button")].forEach((one, n) => one.setAttribute("aria-pressed", n === number));
-  cool();
+  [...$("thumbs").querySelectorAll("button")].forEach((button, n) => button.setAttribute("aria-pressed", n === number));
+  hideHeatMap();
 }
 
 function fail(text) {
@@ -76,11 +76,11 @@ function fail(text) {
   $("answer").hidden = $("status").hidden = $("intro").hidden = true;
 }
 
-async function ask() {
-  const mine = ++asked;
+async function predict() {
+  const request = ++latest;
   $("problem").hidden = $("intro").hidden = true;
   $("status").hidden = false;
-  $("status").textContent = "Looking at it …";
+  $("status").textContent = "Predicting …";
   $("status").classList.add("busy");
   const form = new FormData();
   photos.forEach((photo) => form.append("photos", photo.file, "photo"));
@@ -90,109 +90,109 @@ async function ask() {
   const start = performance.now();
   try {
     const answer = await (await call("v1/predict", { method: "POST", body: form })).json();
-    if (mine !== asked) return;
+    if (request !== latest) return;
     draw(answer, performance.now() - start);
   } catch (error) {
-    if (mine === asked) fail(error.message);
+    if (request === latest) fail(error.message);
   } finally {
-    if (mine === asked) $("status").classList.remove("busy");
+    if (request === latest) $("status").classList.remove("busy");
   }
-  if (!words.categories) learnWords();
+  if (!words.categories) loadWords();
 }
 
-function draw(answer, took) {
-  heats = new Map();
-  cool();
+function draw(answer, ms) {
+  heatMaps = new Map();
+  hideHeatMap();
   const rows = Object.entries(answer.attributes);
-  const sure = rows.filter(([, one]) => one.status === "answered");
-  const unsure = rows.filter(([, one]) => one.status === "abstained");
+  const filled = rows.filter(([, attribute]) => attribute.status === "answered");
+  const open = rows.filter(([, attribute]) => attribute.status === "abstained");
   const category = answer.category;
   $("answer").replaceChildren(...[
     element("div", { className: "verdict" },
       element("strong", { textContent: category.value }),
       element("span", { className: "percent", textContent: percent(category.confidence) }),
-      where("category", null, category.value)),
+      evidenceButton("category", null, category.value)),
     bar(category.confidence),
-    others("or", category.alternatives.filter((one) => one.confidence >= 0.005)),
-    ...group("Sure enough to fill in", sure),
-    ...group("Left to a person", unsure),
-  ].filter((part) => part !== null));
+    alternatives(category.alternatives.filter((other) => other.confidence >= 0.005)),
+    ...group("Filled", filled),
+    ...group("Left open", open),
+  ].filter((node) => node !== null));
   $("answer").hidden = false;
-  const left = answer.faults.map((fault) => `Photo ${fault.photo} was left out: ${fault.reason}.`);
+  const faults = answer.faults.map((fault) => `Photo ${fault.photo} was left out: ${fault.reason}.`);
   answer.faults.forEach((fault) => $("thumbs").querySelectorAll("button")[fault.photo - 1]?.classList.add("left-out"));
-  $("status").textContent = `${sure.length} filled, ${unsure.length} left open, ${Math.round(took)} ms. ${left.join(" ")}`;
+  $("status").textContent = `${filled.length} filled, ${open.length} left open, ${Math.round(ms)} ms. ${faults.join(" ")}`;
   $("model").textContent = `model ${answer.bundle}`;
 }
 
 function group(title, rows) {
   if (rows.length === 0) return [];
   const heading = element("h3", {}, title, element("small", { textContent: `${rows.length}` }));
-  return [heading, element("ul", {}, ...rows.map(([key, one]) => row(key, one)))];
+  return [heading, element("ul", {}, ...rows.map(([key, attribute]) => row(key, attribute)))];
 }
 
-function row(key, one) {
-  const answered = one.status === "answered";
+function row(key, attribute) {
+  const answered = attribute.status === "answered";
   const name = words.keys[key]?.title || key.replaceAll("_", " ");
-  const best = answered ? null : one.alternatives[0];
-  const value = answered ? one.values : best ? [best.value] : [];
-  const confidence = answered ? one.confidence : best ? best.confidence : 0;
-  const shown = value.map((word) => words.keys[key]?.titles[word] || word).join(", ") || "none of its values";
-  const text = answered ? element("b", { textContent: shown }) : element("span", { textContent: `perhaps ${shown}` });
-  const rest = (answered ? one.alternatives : one.alternatives.slice(1)).filter((other) => other.confidence >= 0.05);
-  return element("li", { className: one.status },
+  const best = answered ? null : attribute.alternatives[0];
+  const values = answered ? attribute.values : best ? [best.value] : [];
+  const confidence = answered ? attribute.confidence : best ? best.confidence : 0;
+  const titles = values.map((value) => words.keys[key]?.titles[value] || value).join(", ") || "no value";
+  const text = answered ? element("b", { textContent: titles }) : element("span", { textContent: `perhaps ${titles}` });
+  const others = (answered ? attribute.alternatives : attribute.alternatives.slice(1)).filter((other) => other.confidence >= 0.05);
+  return element("li", { className: attribute.status },
     element("span", { className: "key", textContent: name }),
-    element("div", { className: "value" }, text, bar(confidence), others("or", rest.slice(0, 2))),
+    element("div", { className: "value" }, text, bar(confidence), alternatives(others.slice(0, 2))),
     element("span", { className: "percent", textContent: percent(confidence) }),
-    value.length ? where(name, key, value[0]) : element("span"));
+    values.length ? evidenceButton(name, key, values[0]) : element("span"));
 }
 
 function bar(share) {
-  const filled = element("i");
-  filled.style.width = `${Math.min(100, 100 * share)}%`;
-  const made = element("div", { className: "bar" }, filled);
-  made.setAttribute("aria-hidden", "true"); // the percentage stands beside it
-  return made;
+  const fill = element("i");
+  fill.style.width = `${Math.min(100, 100 * share)}%`;
+  const node = element("div", { className: "bar" }, fill);
+  node.setAttribute("aria-hidden", "true"); // the percentage is next to it
+  return node;
 }
 
-function others(word, alternatives) {
-  if (alternatives.length === 0) return null;
-  const said = alternatives.map((one) => `${one.value} ${percent(one.confidence)}`);
-  return element("p", { className: "others" }, `${word} `, ...said.flatMap((text, n) =>
+function alternatives(others) {
+  if (others.length === 0) return null;
+  const texts = others.map((other) => `${other.value} ${percent(other.confidence)}`);
+  return element("p", { className: "others" }, "or ", ...texts.flatMap((text, n) =>
     [n ? ", " : "", element("span", { textContent: text })]));
 }
 
-function where(name, key, value) {
+function evidenceButton(name, key, value) {
   if (!EXPLAINS) return element("span");
-  const button = element("button", { type: "button", className: "where", textContent: "where?" });
-  button.setAttribute("aria-label", `Show where in the photo ${name} ${value} comes from`);
+  const button = element("button", { type: "button", className: "where", textContent: "Show evidence" });
+  button.setAttribute("aria-label", `Show evidence in the photo for ${name} ${value}`);
   button.setAttribute("aria-pressed", "false");
   button.addEventListener("click", () => explain(button, name, key, value));
   return button;
 }
 
 async function explain(button, name, key, value) {
-  if (button.getAttribute("aria-pressed") === "true") return cool();
+  if (button.getAttribute("aria-pressed") === "true") return hideHeatMap();
   if (button.ariaBusy === "true") return;
-  cool();
+  hideHeatMap();
   const id = JSON.stringify([current, key, value]);
   try {
-    if (!heats.has(id)) {
-      button.ariaBusy = "true"; // not disabled, which would lose the keyboard's place;
+    if (!heatMaps.has(id)) {
+      button.ariaBusy = "true"; // not disabled, which would lose the keyboard focus
       const form = new FormData();
       form.append("photo", photos[current].file, "photo");
       if (key) form.append("key", key);
       form.append("value", value);
-      const mine = asked;
+      const request = latest;
       const url = URL.createObjectURL(await (await call("v1/explain", { method: "POST", body: form })).blob());
-      if (mine !== asked) return;
-      heats.set(id, url);
+      if (request !== latest) return;
+      heatMaps.set(id, url);
     }
-    cool();
-    $("heat").src = heats.get(id);
-    $("heat").alt = `Heat map: where the photo speaks for ${name} ${value}`;
+    hideHeatMap();
+    $("heat").src = heatMaps.get(id);
+    $("heat").alt = `Heat map of the evidence for ${name} ${value}`;
     $("heat").hidden = false;
     button.setAttribute("aria-pressed", "true");
-    $("caption").textContent = `What spoke for ${name}: ${value} (brighter: more)`;
+    $("caption").textContent = `Evidence for ${name}: ${value} (brighter is stronger)`;
   } catch (error) {
     $("caption").textContent = error.message;
   } finally {
@@ -200,10 +200,10 @@ async function explain(button, name, key, value) {
   }
 }
 
-function cool() {
+function hideHeatMap() {
   $("heat").hidden = true;
   $("caption").textContent = "";
-  document.querySelectorAll(".where[aria-pressed=true]").forEach((one) => one.setAttribute("aria-pressed", "false"));
+  document.querySelectorAll(".where[aria-pressed=true]").forEach((button) => button.setAttribute("aria-pressed", "false"));
 }
 
 $("file").addEventListener("change", (event) => {
@@ -218,6 +218,6 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
   });
 }
 document.addEventListener("paste", (event) => choose(event.clipboardData.files));
-for (const id of ["category", "title", "fill"]) $(id).addEventListener("change", () => photos.length && ask());
-$("key")?.addEventListener("change", () => learnWords().then(() => photos.length && ask()));
-learnWords();
+for (const id of ["category", "title", "fill"]) $(id).addEventListener("change", () => photos.length && predict());
+$("key")?.addEventListener("change", () => loadWords().then(() => photos.length && predict()));
+loadWords();

@@ -1,4 +1,4 @@
-"""Events, which are append-only, and claims."""
+"""Create the append-only table of events and the table of claims."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,10 +12,10 @@ REFUSAL = "decisions are append-only"
 
 
 def upgrade() -> None:
-    whole = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    integer = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     op.create_table(
         "events",
-        sa.Column("id", whole, primary_key=True),
+        sa.Column("id", integer, primary_key=True),
         sa.Column("product", sa.String(), nullable=False),
         sa.Column("key", sa.String(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),

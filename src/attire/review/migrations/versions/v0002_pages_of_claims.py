@@ -1,4 +1,4 @@
-"""Claims know their page."""
+"""Add the column `page` to claims."""
 
 import sqlalchemy as sa
 from alembic import op
