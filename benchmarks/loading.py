@@ -85,8 +85,8 @@ def exhaust(batches: DataLoader[Any]) -> None:
 
 def measure(name: str, catalog: Catalog, ids: list[str], workers: int, rounds: int) -> Iterator[Row]:
     """Images/s of three ways to load photos, with and without augmentation."""
-    cache = fill(catalog, CACHE_PX)
-    part = Part(catalog, ids, name)
+    cache = cache_photos(catalog, CACHE_PX)
+    part = Subset(catalog, ids, name)
     first = [views[0] for views in part.photos]
     for augment, baseline in BASELINES.items():
         ways: dict[str, Dataset[Any]] = {

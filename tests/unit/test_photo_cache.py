@@ -101,7 +101,7 @@ def test_ingesting_again_adds_new_photos(shop: Path) -> None:
     shutil.copy(shop / "photos" / "9.png", shop / "photos" / "again.png")
     with (shop / "feed.csv").open("a") as feed:
         feed.write("\np9,A,9.png|again.png,red")
-    cache = fill(catalog_of(shop, cache=None), 96)
+    cache = cache_photos(catalog_of(shop, px=None), 96)
     assert len(cache) == 6, "equal photos are stored once"
     after = (folder / PIXELS).read_bytes()
     assert after[: len(before)] == before
@@ -109,13 +109,13 @@ def test_ingesting_again_adds_new_photos(shop: Path) -> None:
 
 
 def test_a_full_disk_leaves_finished_work(shop: Path) -> None:
-    catalog = catalog_of(shop, cache=48)
+    catalog = catalog_of(shop, px=48)
     folder = catalog.path / "cache" / "photos-96"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
         with pytest.raises(CatalogError, match=r"cannot write the photo cache.*Free space.*continues from there"):
-            fill(catalog, 96)
+            cache_photos(catalog, 96)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not (folder / MANIFEST).exists(), "nothing half-written looks finished"
@@ -170,14 +170,14 @@ def test_photos_that_changed_since_ingest_are_refused(shop: Path) -> None:
     catalog = catalog_of(shop, px=None)
     smooth(7, (20, 20)).save(shop / "photos" / "0.png")
     with pytest.raises(CatalogError, match=r"0\.png was changed after ingest"):
-        fill(catalog, 96)
+        cache_photos(catalog, 96)
     (shop / "photos" / "0.png").unlink()
     with pytest.raises(CatalogError, match=r"0\.png: .*run attire ingest again"):
         cache_photos(catalog, 96)
 
 
 def test_training_uses_the_smallest_complete_cache_that_is_large_enough(shop: Path) -> None:
-    catalog = catalog_of(shop, cache=None)
+    catalog = catalog_of(shop, px=None)
     assert cache_px(catalog, (56, 42), None) is None
     assert cache_px(catalog, (56, 42), True) == 64, "room for random crops"
     for px in (96, 72, 48):
@@ -194,8 +194,8 @@ def test_training_uses_the_smallest_complete_cache_that_is_large_enough(shop: Pa
 
 
 def test_an_invalid_size_is_refused(shop: Path) -> None:
-    with pytest.raises(AttireError, match="cache=0: expected"):
-        catalog_of(shop, cache=0)
+    with pytest.raises(AttireError, match="px=0: expected"):
+        catalog_of(shop, px=0)
 
 
 def test_workers_map_the_file_instead_of_copying_it(shop: Path) -> None:
@@ -206,7 +206,7 @@ def test_workers_map_the_file_instead_of_copying_it(shop: Path) -> None:
 
 
 def test_concurrent_calls_fill_the_cache_once(shop: Path) -> None:
-    catalog = catalog_of(shop, cache=None)
+    catalog = catalog_of(shop, px=None)
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda px: len(cache_photos(catalog, px)), [80] * 4)) == [5] * 4
     assert cache_photos(catalog, 80).size == (catalog.path / "cache" / "photos-80" / PIXELS).stat().st_size

@@ -92,17 +92,26 @@ def _onnx(file: Path, _precision: Precision) -> Run:
 
 
 def openvino_core() -> Any:
-    """OpenVINO's core, one for the process and for good.
+    """The process's only OpenVINO core; it is never destroyed.
 
-    Each core gives the thread that makes it another stack for signals, and gives the one before back when it ends. If
-    two end in the order in which they were made, the thread is left with a stack that is gone, and the next signal that
-    Python handles, such as Ctrl-C, ends the process (seen with OpenVINO 2026.4.1).
+    A core replaces the alternate signal stack of its thread, and restores the previous one when it is destroyed. If two
+    cores are destroyed in the order of their creation, the thread keeps a stack that no longer exists, and the next
+    signal with a Python handler, such as Ctrl-C, crashes the process (OpenVINO 2026.4.1).
     """
     try:
         import openvino
     except ImportError:
         raise MissingExtraError("an OpenVINO engine", "openvino") from None
-    core = openvino.Core()
+    return _created_once(openvino.Core)
+
+
+@cache
+def _created_once(create: Callable[[], Any]) -> Any:
+    return create()
+
+
+def _openvino(file: Path, precision: Precision) -> Run:
+    core = openvino_core()
     # bfloat16 (also for the float layers of INT8) only if the hardware has it; emulation would be slow.
     half = precision != "float32" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     settings = {

@@ -12,10 +12,9 @@ from attire.export.sample import Sample
 
 def make_openvino(graph: Path, file: Path, scheme: Scheme | None, sample: Sample) -> None:
     """Convert `graph` to `file` (.xml, weights in a .bin beside it), quantised to INT8 if there is a `scheme`."""
-    try:
-        import openvino
-    except ImportError:
-        raise MissingExtraError("an OpenVINO engine", "openvino") from None
+    openvino_core()  # before nncf creates cores of its own, so that they are destroyed first
+    import openvino
+
     model = openvino.convert_model(graph)
     if scheme is not None:
         model = quantise(model, sample, scheme, _layers(model))

@@ -125,7 +125,7 @@ def caches(catalog: Catalog) -> list[PhotoCache]:
     return [PhotoCache.open(_folder(catalog, px)) for px in cached_px(catalog)]
 
 
-def fill(catalog: Catalog, px: int) -> PhotoCache:
+def cache_photos(catalog: Catalog, px: int) -> PhotoCache:
     """Add all missing photos to the cache of `catalog` at `px`, and return it. A damaged cache is rebuilt.
 
     If several processes call this, one works and the others wait. Raises `CatalogError` if the cache cannot be written
