@@ -78,7 +78,7 @@ def main(
         for seed in seeds:
             base = {"backbone": backbone, "size_px": size_px, "trunk": trunk, "seed": seed}
             recipe = attire.load_recipe("frozen", {**base, **VARIANTS[name]})
-            figures.append(score(attire.Catalog.open(catalog), recipe, weights))
+            figures.append(score(attire.Catalog.load(catalog), recipe, weights))
         rows.append([name, *(_spread([found[figure] for found in figures]) for figure in SHOWN)])
         console.print("  ".join(rows[-1]))
     table = Table("variant", *SHOWN, title=f"{backbone}, {size_px}, trunk {trunk}, seeds {seeds}")
@@ -89,7 +89,7 @@ def main(
 
 def score(catalog: attire.Catalog, recipe: Recipe, weights: Path) -> dict[str, float]:
     """The figures on val of one run."""
-    splits = attire.Splits.read(catalog)
+    splits = attire.Splits.load(catalog)
     with tempfile.TemporaryDirectory() as out:
         bundle = attire.train(catalog, splits, recipe=recipe, out=out, weights=weights)
         embeddings = catalog_embeddings(catalog, bundle.network, recipe.backbone, bundle.preprocess, workers=1)

@@ -28,9 +28,9 @@ from attire.engines.exported import cpu_name
 from attire.engines.runtimes import MODEL_FILES, ExportedEngine
 from attire.engines.speed import images_per_s
 from attire.errors import ExportError
-from attire.export.export import ATTEMPTS, MAKERS, export
-from attire.export.onnx import write_onnx
-from attire.export.sample import Sample
+from attire.exporting.export import ATTEMPTS, MAKERS, export
+from attire.exporting.onnx import write_onnx
+from attire.exporting.sample import Sample
 from attire.model.network import build_network
 from attire.pixels.preprocess import Preprocess
 from attire.taxonomy import Key, Taxonomy

@@ -182,7 +182,7 @@ def attempt(case: Case, folder: Path) -> str:
     feed = folder / next(iter(case.files))
     try:
         if case.source == "taxonomy":
-            check_round_trip(Taxonomy.read(feed))
+            check_round_trip(Taxonomy.load(feed))
             return "read"
         rows = list(SOURCES[case.source](feed, SourceOptions.model_validate(case.options)))
     except FeedError as error:

@@ -47,7 +47,7 @@ from attire.engines.exported import RECORD, engine_folder
 from attire.errors import AttireError
 from attire.evaluation.evaluate import evaluate
 from attire.evaluation.report import SCORES
-from attire.export.export import export
+from attire.exporting.export import export
 from attire.files import file_sha256
 from attire.inference import bulk
 from attire.inference.bulk import predict
@@ -117,7 +117,7 @@ def _ingest_half(shop: Shop, out: Path) -> None:
 
 def _tables(out: Path) -> Result:
     try:
-        digest = Catalog.open(out / "catalog").digest
+        digest = Catalog.load(out / "catalog").digest
     except AttireError:
         return {}
     manifest = read_manifest(out / "catalog")
@@ -135,7 +135,7 @@ def _rows(out: Path) -> Result:
 
 
 def _evaluate(shop: Shop, out: Path) -> None:
-    evaluate(ModelBundle.load(shop.bundle), Catalog.open(shop.catalog), "val", out=out / "report")
+    evaluate(ModelBundle.load(shop.bundle), Catalog.load(shop.catalog), "val", out=out / "report")
 
 
 def _report(out: Path) -> Result:
@@ -143,10 +143,10 @@ def _report(out: Path) -> Result:
 
 
 def _train(shop: Shop, out: Path) -> None:
-    catalog = Catalog.open(shop.catalog)
+    catalog = Catalog.load(shop.catalog)
     stages = {"category": {"epochs": 1, "lr": 2e-3}, "attributes": {"epochs": 2, "lr": 2e-3}}
     recipe = load_recipe("base", {**SETTINGS, "size_px": (64, 48), **stages})
-    train(catalog, Splits.read(catalog), recipe=recipe, out=out / "run", weights="none", resume=True, workers=0)
+    train(catalog, Splits.load(catalog), recipe=recipe, out=out / "run", weights="none", resume=True, workers=0)
 
 
 def _weights(out: Path) -> Result:

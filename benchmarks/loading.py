@@ -152,7 +152,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "catalog"
         shutil.copytree(catalog, copy, ignore=shutil.ignore_patterns("cache"))
-        small = Catalog.open(copy)
+        small = Catalog.load(copy)
         rows = list(measure(f"{catalog.name}", small, small.ids[:photos], workers, rounds))
         if generate:
             feed = draw_shop(Path(folder) / "shop", generate, LARGE_PX)

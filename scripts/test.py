@@ -14,7 +14,7 @@ from attire.evaluation.tables import sheets
 
 def main(out: Path, *, split: str = "val") -> None:
     """Evaluate OUT/bundle on SPLIT of OUT/catalog and write OUT/report-category."""
-    catalog = attire.Catalog.open(out / "catalog")
+    catalog = attire.Catalog.load(out / "catalog")
     figures, _, categories = sheets(attire.evaluate(out / "bundle", catalog, split, out=out / "report-category"))
     Console().print(figures.table(), categories.table())
 

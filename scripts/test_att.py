@@ -15,8 +15,8 @@ from attire.evaluation.tables import sheets
 def main(out: Path, *, threshold: float = 0.8, split: str = "val") -> None:
     """Evaluate OUT/bundle on SPLIT of OUT/catalog and write OUT/report-attributes."""
     bundle = attire.ModelBundle.load(out / "bundle")
-    bundle.decision = bundle.decision.model_copy(update={"threshold": threshold})
-    catalog = attire.Catalog.open(out / "catalog")
+    bundle = bundle.with_decision(bundle.decision.model_copy(update={"threshold": threshold}))
+    catalog = attire.Catalog.load(out / "catalog")
     figures, keys, _ = sheets(attire.evaluate(bundle, catalog, split, out=out / "report-attributes"))
     Console().print(figures.table(), keys.table())
 

@@ -20,7 +20,7 @@ def main(
     backbone: str = "resnext50_32x4d",
 ) -> None:
     """Go on from what train.py left in OUT; a value is predicted where its sigmoid exceeds THRESHOLD."""
-    catalog = attire.Catalog.open(out / "catalog")
+    catalog = attire.Catalog.load(out / "catalog")
     fields = {
         "batch_size": batch_size,
         "backbone": backbone,
@@ -28,7 +28,7 @@ def main(
         "decision": {"threshold": threshold},
     }
     recipe = attire.load_recipe("original", fields)
-    attire.train(catalog, attire.Splits.read(catalog), recipe=recipe, out=out, stage="attributes", weights="none")
+    attire.train(catalog, attire.Splits.load(catalog), recipe=recipe, out=out, stage="attributes", weights="none")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from attire.catalog.store import Catalog, Product
-from attire.inference.output import DETAIL, PRODUCT, SINKS
+from attire.inference.output import LONG, SINKS
 from attire.prediction import Abstained, Alternative, Answer, Prediction
 from attire.review.app import open_review
 from attire.review.context import ReviewContext
@@ -48,7 +48,7 @@ def write_predictions(catalog: Catalog, out: Path, ids: Sequence[str] | None = N
     """Predictions of `ids`, or of all products."""
     said = [made_up(catalog, n, catalog[id]) for n, id in enumerate(catalog.ids if ids is None else ids)]
     rows = [row for prediction in said for row in _long(prediction, catalog.taxonomy)]
-    SINKS[out.suffix](pl.LazyFrame(rows, schema=PRODUCT | DETAIL), out)
+    SINKS[out.suffix](pl.LazyFrame(rows, schema=LONG), out)
     out.with_name(f"{out.name}.json").write_text(json.dumps({"precision": 0.95}))
     return out
 

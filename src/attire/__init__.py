@@ -9,6 +9,7 @@
     predict = attire.Predictor(bundle)
     shirt = predict(["front.jpg", "back.jpg"])
     shirt.category, shirt["sleeve_length"]
+    attire.predict(bundle, catalog, out="predictions.csv")
 
 Names are imported when they are first used, so that `import attire` does not load torch.
 """
@@ -24,10 +25,16 @@ if TYPE_CHECKING:
     from attire.catalog.splits import Splits, split
     from attire.catalog.store import Catalog
     from attire.config import Recipe, load_recipe
+    from attire.engines.engine import open_engine
     from attire.errors import AttireError
+    from attire.evaluation.compare import compare
     from attire.evaluation.evaluate import evaluate
+    from attire.evaluation.report import Report
     from attire.explanation.explain import Explanation, explain
+    from attire.exporting.export import export
+    from attire.inference.bulk import predict
     from attire.inference.predictor import Predictor
+    from attire.pixels.photo_cache import cache_photos
     from attire.prediction import Abstained, Answer, Prediction
     from attire.taxonomy import Taxonomy
     from attire.training.run import train
@@ -42,12 +49,18 @@ _HOMES = {
     "Prediction": "attire.prediction",
     "Predictor": "attire.inference.predictor",
     "Recipe": "attire.config",
+    "Report": "attire.evaluation.report",
     "Splits": "attire.catalog.splits",
     "Taxonomy": "attire.taxonomy",
+    "cache_photos": "attire.pixels.photo_cache",
+    "compare": "attire.evaluation.compare",
     "evaluate": "attire.evaluation.evaluate",
     "explain": "attire.explanation.explain",
+    "export": "attire.exporting.export",
     "ingest": "attire.catalog.ingest",
     "load_recipe": "attire.config",
+    "open_engine": "attire.engines.engine",
+    "predict": "attire.inference.bulk",
     "split": "attire.catalog.splits",
     "train": "attire.training.run",
 }
@@ -62,12 +75,18 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Recipe",
+    "Report",
     "Splits",
     "Taxonomy",
+    "cache_photos",
+    "compare",
     "evaluate",
     "explain",
+    "export",
     "ingest",
     "load_recipe",
+    "open_engine",
+    "predict",
     "split",
     "train",
 ]

@@ -15,7 +15,10 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -27,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from attire.card import model_card
+from attire.card import fact_table, model_card
 from attire.config import Architecture, DecisionRule
 from attire.errors import BundleError
 from attire.files import file_sha256, read_json, replacing
@@ -35,9 +38,10 @@ from attire.labels import labelled
 from attire.model.backbone import not_numbers
 from attire.model.network import Logits, Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
+from attire.prediction import Prediction
 from attire.records import checked
 from attire.score.calibration import Calibration, Floats
-from attire.score.decisions import Decisions, abstain, decide
+from attire.score.decisions import Decisions, abstain, decide, prediction
 from attire.taxonomy import Taxonomy
 from attire.titles import TitleReader
 
@@ -79,16 +83,90 @@ class BundleSpec(BaseModel):
         return self
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class ModelBundle:
-    """A loaded bundle. `digest` identifies it: two bundles of equal digest answer alike."""
+    """A loaded bundle. `digest` identifies it: two bundles with the same digest give the same answers.
 
-    def __init__(self, path: Path, spec: BundleSpec, network: Network) -> None:
-        self.path, self.spec, self.network = path, spec, network
-        self.taxonomy, self.preprocess, self.decision = spec.taxonomy, spec.preprocess, spec.decision
-        self.calibration, self.provenance, self.scores = spec.calibration, spec.provenance, spec.scores
-        self.title_reader = TitleReader.of(spec.network)
-        self.taught = np.array([key not in spec.untaught for key in spec.taxonomy.keys], dtype=bool)  # [A]
-        self.digest = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
+    A bundle never changes; `with_decision` makes another one. `network` is on the CPU, see `placed_network`.
+    """
+
+    path: Path
+    spec: BundleSpec
+    network: Network
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The categories, keys and values that it answers with."""
+        return self.spec.taxonomy
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How a photo becomes the network's input."""
+        return self.spec.preprocess
+
+    @property
+    def decision(self) -> DecisionRule:
+        """How probabilities become answers."""
+        return self.spec.decision
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Temperatures, and the thresholds of each promised precision."""
+        return self.spec.calibration
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What it was made from: recipe, weights, catalog, splits, library versions."""
+        return self.spec.provenance
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """Figures on val at the end of training."""
+        return self.spec.scores
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of `bundle.json`, which has the digests of the other files."""
+        return hashlib.sha256(self.spec.model_dump_json().encode()).hexdigest()
+
+    @cached_property
+    def placed_network(self) -> Network:
+        """The network to compute with: a copy on the GPU, or `network` itself if there is no GPU."""
+        network = deepcopy(self.network).cuda() if torch.cuda.is_available() else self.network
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    @cached_property
+    def title_reader(self) -> TitleReader | None:
+        """Encodes titles for the network, if it reads them."""
+        return TitleReader.of(self.spec.network)
+
+    @cached_property
+    def taught(self) -> NDArray[np.bool_]:
+        """bool[A]: the keys that it learned to answer."""
+        return np.array([key not in self.spec.untaught for key in self.taxonomy.keys], dtype=bool)
+
+    def with_decision(self, rule: DecisionRule) -> ModelBundle:
+        """The same network with another decision rule; its digest differs, and nothing is written."""
+        return replace(self, spec=self.spec.model_copy(update={"decision": rule}))
+
+    def __repr__(self) -> str:
+        words = self.taxonomy
+        return (
+            f"<ModelBundle {self.path}: {self.spec.network.backbone}, {len(words.categories)} categories, "
+            f"{len(words.keys)} keys, digest {self.digest[:12]}>"
+        )
+
+    def _repr_html_(self) -> str:
+        recipe = self.provenance.get("recipe", {})
+        facts = {
+            "bundle": self.path,
+            "recipe": f"{recipe.get('name', 'custom')}, seed {recipe.get('seed', 'unknown')}",
+            "backbone": self.spec.network.backbone,
+            "answers": f"{len(self.taxonomy.categories)} categories, {len(self.taxonomy.keys)} keys",
+            "digest": self.digest[:12],
+            **{name.replace("_", " "): "–" if value is None else f"{value:.3f}" for name, value in self.scores.items()},
+        }
+        return fact_table(facts)
 
     def decide(
         self, category: Floats, attributes: Floats, known_category: NDArray[np.int64] | None = None
@@ -104,6 +182,23 @@ class ModelBundle:
         if self.calibration is None or precision is None:
             return labelled(self.taxonomy, decisions.chosen)
         return self.calibration.accepted(self.taxonomy, decisions, precision)
+
+    def answer(
+        self,
+        category: Floats,
+        attributes: Floats,
+        precision: float | None,
+        *,
+        known_category: str | None = None,
+        id: str = "",
+    ) -> Prediction:
+        """The answer for one product from the mean logits of its photos, float32[C] and float32[K].
+
+        `known_category`, one of the taxonomy's, overrules the network's.
+        """
+        known = None if known_category is None else np.array([self.taxonomy.category_index[known_category]])
+        decisions = self.decide(category[None], attributes[None], known)
+        return prediction(self.taxonomy, decisions, self.accepted(decisions, precision), 0, id, self.digest)
 
     def shortfall(self, precision: float | None) -> str | None:
         """Why answers are not filled as `precision` asks; None where they are, or for none asked for.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 _CARD = """\
@@ -96,3 +97,9 @@ def _table(scores: Mapping[str, float | None]) -> str:
         f"| {name.replace('_', ' ')} | {'–' if value is None else f'{value:.4f}'} |" for name, value in scores.items()
     ]
     return "\n".join(["| figure | value |", "| --- | --- |", *rows])
+
+
+def fact_table(facts: Mapping[str, object]) -> str:
+    """Names and values as an HTML table, for notebooks."""
+    rows = (f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in facts.items())
+    return f"<table>{''.join(rows)}</table>"

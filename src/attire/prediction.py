@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html import escape
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,8 @@ class Abstained:
 class Prediction:
     """The prediction for one product.
 
-    `attributes` has an entry for each key that applies to `category`; `bundle` is the digest of the model bundle.
+    `attributes` has an entry for each key that applies to `category`; `bundle` is the digest of the model bundle;
+    `thumbnail` draws the first photo as a small JPEG, if the photo is at hand.
     """
 
     id: str
@@ -43,6 +47,26 @@ class Prediction:
     category_alternatives: tuple[Alternative, ...]
     attributes: dict[str, Answer | Abstained]
     bundle: str
+    thumbnail: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, key: str) -> Answer | Abstained:
         return self.attributes[key]
+
+    def _repr_html_(self) -> str:
+        """The photo beside a table of answers, for notebooks."""
+        rows = [("category", self.category, f"{self.category_confidence:.0%}", self.category_alternatives)]
+        for key, answer in self.attributes.items():
+            if isinstance(answer, Answer):
+                rows.append((key, ", ".join(answer.values), f"{answer.confidence:.0%}", answer.alternatives))
+            else:
+                rows.append((key, "left open", "", answer.alternatives))
+        cells = "".join(
+            f"<tr><th>{escape(key)}</th><td>{escape(values)}</td><td>{confidence}</td><td>"
+            f"{escape(', '.join(f'{other.value} {other.confidence:.0%}' for other in others))}</td></tr>"
+            for key, values, confidence, others in rows
+        )
+        head = "<tr><th></th><th>answer</th><th>confidence</th><th>alternatives</th></tr>"
+        photo = ""
+        if self.thumbnail is not None:
+            photo = f'<img alt="" src="data:image/jpeg;base64,{b64encode(self.thumbnail()).decode()}">'
+        return f"<p>{escape(self.id)}</p>{photo}<table>{head}{cells}</table>"

@@ -231,7 +231,7 @@ class Taxonomy(BaseModel):
             raise TaxonomyError(f"{where} is not a valid taxonomy:\n  {listed([*map(_fault, faults)])}") from None
 
     @classmethod
-    def read(cls, path: str | Path) -> Taxonomy:
+    def load(cls, path: str | Path) -> Taxonomy:
         """Read `taxonomy.toml`; raises `TaxonomyError` with all faults."""
         try:
             content = read_toml(Path(path))

@@ -11,7 +11,7 @@ from test_cli import attire, done
 
 from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
-from attire.evaluation.report import read_report
+from attire.evaluation.report import Report
 
 
 def test_an_engine_is_exported_shown_and_used(untrained: ModelBundle, catalog: Catalog, tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_an_engine_is_exported_shown_and_used(untrained: ModelBundle, catalog: C
     np.testing.assert_allclose(by_onnx, by_torch, atol=0.02)
     assert len(pl.read_csv(tmp_path / "auto.csv")) == 90
     done("evaluate", "bundle", catalog.path, "--split", "all", "--engine", "onnx", "--out", "report", cwd=tmp_path)
-    assert read_report(tmp_path / "report").provenance.engine == "onnx"
+    assert Report.load(tmp_path / "report").provenance.engine == "onnx"
     refused = attire("predict", "bundle", catalog.path, "--engine", "openvino", "--out", "x.csv", cwd=tmp_path)
     assert refused.returncode == 2
     assert "has no engine 'openvino' (exported: onnx)" in " ".join(refused.stderr.split())

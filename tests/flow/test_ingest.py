@@ -115,7 +115,7 @@ def test_a_killed_ingest_is_unfinished_and_continues(
     with pytest.raises(KeyboardInterrupt):
         ingest(shop / "feed.csv", shop / "photos", tmp_path / "cut")
     with pytest.raises(CatalogError, match="holds no finished catalog: run 'attire ingest' again"):
-        Catalog.open(tmp_path / "cut")
+        Catalog.load(tmp_path / "cut")
     opened.clear()
     monkeypatch.setattr(photo_facts_module, "_facts", lambda name, *rest: opened.append(name) or facts(name, *rest))  # type: ignore[func-returns-value]
     assert ingest(shop / "feed.csv", shop / "photos", tmp_path / "cut").digest == expected.digest
@@ -166,7 +166,7 @@ def test_an_edited_taxonomy_is_kept_and_applied(shop: Path, tmp_path: Path) -> N
     text = (out / "taxonomy.toml").read_text(encoding="utf-8")
     (out / "taxonomy.toml").write_text(text.replace('"Shirts"', '"Hemden"'), encoding="utf-8")
     with pytest.raises(CatalogError, match="was edited after ingest"):
-        Catalog.open(out)
+        Catalog.load(out)
     with pytest.raises(FeedError, match="category='Shirts' is not one of"):
         ingest(shop / "feed.csv", shop / "photos", out)
     alias = '\n[category_aliases]\n"Shirts" = "Hemden"\n\n[keys.colour]'
@@ -212,15 +212,15 @@ def test_damaged_catalogs_do_not_open(shop: Path, tmp_path: Path) -> None:
     out = ingest(shop / "feed.csv", shop / "photos", tmp_path / "out").path
     pl.DataFrame({"id": ["x"]}).write_parquet(out / "labels.parquet")
     with pytest.raises(CatalogError, match=r"labels.parquet is missing or was changed after ingest"):
-        Catalog.open(out)
+        Catalog.load(out)
     (out / MANIFEST).write_text("{")
     with pytest.raises(CatalogError, match="cannot be read"):
-        Catalog.open(out)
+        Catalog.load(out)
     with pytest.raises(CatalogError, match="does not exist"):
-        Catalog.open(tmp_path / "nowhere")
+        Catalog.load(tmp_path / "nowhere")
 
 
 def test_a_catalog_can_be_moved_with_its_photos(shop: Path, tmp_path: Path) -> None:
     tar = shutil.make_archive(str(tmp_path / "photos"), "tar", shop / "photos")
     ingest(shop / "feed.csv", tar, tmp_path / "out").path.rename(tmp_path / "moved")
-    assert all(path.is_file() for paths in Catalog.open(tmp_path / "moved").photo_paths() for path in paths)
+    assert all(path.is_file() for paths in Catalog.load(tmp_path / "moved").photo_paths() for path in paths)

@@ -148,7 +148,7 @@ def test_twenty_products_by_keyboard_then_export_and_ingest(
     )
     command = export(context.data.catalog, context.store, tmp_path / "out").command.replace("NEW_CATALOG", "new")
     app(shlex.split(command)[1:], result_action="return_value")
-    new = Catalog.open(tmp_path / "new")
+    new = Catalog.load(tmp_path / "new")
     assert new.ids == context.data.catalog.ids
     for (product, key), values in changed.items():
         assert new[product].labels[key] == values

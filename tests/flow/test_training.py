@@ -144,7 +144,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 
 def test_one_seed_fixes_a_run(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
-    own = Catalog.open(shutil.copytree(catalog.path, tmp_path / "catalog"))
+    own = Catalog.load(shutil.copytree(catalog.path, tmp_path / "catalog"))
     cases = (("a", 1, 0, False), ("b", 1, 1, True), ("c", 2, 0, None))  # photos are smaller than a cache for 32 x 24
     runs = {
         name: train(
@@ -247,9 +247,9 @@ from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Recipe
 from attire.training.run import train
-catalog = Catalog.open(sys.argv[1])
+catalog = Catalog.load(sys.argv[1])
 recipe = Recipe.model_validate_json(sys.argv[3])
-bundle = train(catalog, Splits.read(catalog), recipe=recipe, out=sys.argv[2], weights="none", workers=0, cache=True)
+bundle = train(catalog, Splits.load(catalog), recipe=recipe, out=sys.argv[2], weights="none", workers=0, cache=True)
 import torch.distributed as dist
 assert dist.get_world_size() == 2 and dist.get_backend() == "gloo"
 if dist.get_rank() == 0:  # two lines at once may come out as one
@@ -274,5 +274,5 @@ def test_torchrun_on_two_processes(catalog: Catalog, splits: Splits, tmp_path: P
     assert done.returncode == 0, done.stderr[-3000:]
     assert ModelBundle.load(tmp_path / "run" / "bundle").scores == json.loads(done.stdout.splitlines()[-1])
     assert splits.val, "the split was there for both"
-    (cache,) = caches(Catalog.open(tmp_path / "catalog"))
+    (cache,) = caches(Catalog.load(tmp_path / "catalog"))
     assert len(cache) == catalog.photos["sha256"].n_unique(), "one of them cached the photos, and once"

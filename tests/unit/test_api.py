@@ -73,7 +73,7 @@ def test_paths_are_as_good_as_objects(
     photo = catalog.photo_paths()[0][0]
     assert attire.Predictor(bundle)(kind(photo)) == attire.Predictor(untrained)(photo)
     assert attire.explain(bundle, kind(photo)).ranked == attire.explain(untrained, photo).ranked
-    assert attire.Splits.read(folder) == attire.Splits.of(folder, catalog) == attire.Splits.of(None, catalog) == splits
+    assert attire.Splits.load(folder) == attire.Splits.of(folder, catalog) == attire.Splits.of(None, catalog) == splits
     assert attire.split(folder, val=0.3, seed=1) == splits
 
 

@@ -13,7 +13,7 @@ from judged import PROVENANCE, judged
 from attire.errors import ReportError
 from attire.evaluation.compare import Difference, better, compare
 from attire.evaluation.evidence import Evidence
-from attire.evaluation.report import read_report, score_report
+from attire.evaluation.report import Report, score_report
 from attire.evaluation.report_files import write_report
 from attire.evaluation.report_page import comparison_page
 from attire.evaluation.tables import comparison_sheets, comparison_verdict
@@ -94,7 +94,7 @@ def test_reports_on_different_data_cannot_be_compared(write: Write) -> None:
         ({"split": "test"}, "different splits"),
         ({"catalog": "d" * 64, "split": "test"}, "different catalogs and splits"),
     ):
-        scores = read_report(a).model_copy(update={"provenance": PROVENANCE.model_copy(update=change)})
+        scores = Report.load(a).model_copy(update={"provenance": PROVENANCE.model_copy(update=change)})
         (b / "scores.json").write_text(scores.model_dump_json())
         with pytest.raises(ReportError, match=f"{message}. Evaluate both bundles on the same split"):
             compare(a, b)

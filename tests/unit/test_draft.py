@@ -97,7 +97,7 @@ def test_a_draft_fits_its_own_feed_and_survives_its_file(tmp_path: Path) -> None
     assert not check(feed, draft.taxonomy).problems
     path = tmp_path / "taxonomy.toml"
     path.write_text(draft.taxonomy.to_toml("Drafted.", draft.counts), encoding="utf-8")
-    assert Taxonomy.read(path) == draft.taxonomy
+    assert Taxonomy.load(path) == draft.taxonomy
     assert '"V", # 2' in path.read_text(encoding="utf-8")
 
 

@@ -25,7 +25,7 @@ from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, baselines
 from attire.evaluation.compare import compare
 from attire.evaluation.evaluate import evaluate
 from attire.evaluation.evidence import Evidence
-from attire.evaluation.report import read_report
+from attire.evaluation.report import Report
 from attire.evaluation.selection import choose
 from attire.evaluation.tables import verdict
 from attire.labels import Targets
@@ -38,11 +38,11 @@ def test_a_report_is_written_with_photos_split_and_evidence(
     catalog: Catalog, splits: Splits, untrained: ModelBundle, tmp_path: Path
 ) -> None:
     report = evaluate(untrained, catalog, "val", out=tmp_path)
-    assert read_report(tmp_path).model_dump_json() == report.model_dump_json()
+    assert Report.load(tmp_path).model_dump_json() == report.model_dump_json()
     html = (tmp_path / "report.html").read_text()
     assert html.count('<img src="data:image/jpeg;base64,') > 5
     assert "no operating point" in html
-    evidence = Evidence.read(tmp_path)
+    evidence = Evidence.load(tmp_path)
     assert evidence.ids == splits.val
     assert report.division is not None
     assert {part.part: part.products for part in report.division.parts} == {
@@ -107,13 +107,13 @@ def test_evaluating_training_products_gives_a_warning(
     assert "trained on another split of the catalog" in warning("val", splits="other")
     assert "trained on another split of the catalog" in warning("val", **same, start_splits="other")
     assert "does not record the split" in warning("val")
-    unsplit = Catalog.open(shutil.copytree(catalog.path, tmp_path / "catalog"))
+    unsplit = Catalog.load(shutil.copytree(catalog.path, tmp_path / "catalog"))
     (unsplit.path / "splits.json").unlink()
     assert "The catalog is not split" in warning(splits.val, unsplit, **same)
     report = evaluate(untrained, unsplit, splits.val, out=tmp_path / "report")
     (note,) = (note for note in report.notes if "not split" in note)
     assert note in (tmp_path / "report" / "report.html").read_text()
-    assert read_report(tmp_path / "report").notes == report.notes
+    assert Report.load(tmp_path / "report").notes == report.notes
     assert f"A: {note}" in compare(tmp_path / "report", tmp_path / "report").notes
 
 
@@ -134,14 +134,14 @@ def test_a_full_disk_leaves_no_report_that_looks_finished(
     with pytest.raises(StorageError, match=r"File too large\. Free space"), little_room(20_000):
         evaluate(untrained, catalog, "val", out=tmp_path)
     with pytest.raises(ReportError, match=r"no scores\.json"):
-        read_report(tmp_path)
+        Report.load(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"[" * 5000, b"[]", b'{"version": 1}', b"\xff"])
 def test_damaged_scores_give_a_message_of_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "scores.json").write_bytes(content)
     with pytest.raises(ReportError, match=r"^[^\n]*scores\.json is damaged \([^\n]*run 'attire evaluate' again\.$"):
-        read_report(tmp_path)
+        Report.load(tmp_path)
 
 
 def test_a_bundle_that_answers_only_the_category_has_a_report(catalog: Catalog, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_every_figure_can_be_recomputed_from_the_files(tmp_path: Path, calibrate
     category = np.where(np.arange(120) < 3, -1, evidence.decisions.category)
     evidence = Evidence(**{**vars(evidence), "decisions": evidence.decisions._replace(category=category)})
     write(evidence, tmp_path)
-    again = Evidence.read(tmp_path)
+    again = Evidence.load(tmp_path)
     assert (again.ids, again.groups, again.taxonomy) == (evidence.ids, evidence.groups, evidence.taxonomy)
     assert (again.accepted is None) == (not calibrated)
     assert headline(again.matches) == pytest.approx(headline(evidence.matches), nan_ok=True, abs=0)
@@ -54,8 +54,8 @@ def test_pairs_can_be_read_by_people() -> None:
 
 def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"has no taxonomy.toml: expected a directory"):
-        Evidence.read(tmp_path)
+        Evidence.load(tmp_path)
     write(judged(), tmp_path)
     (tmp_path / "pairs.parquet").write_bytes(b"nothing")
     with pytest.raises(ReportError, match="damaged"):
-        Evidence.read(tmp_path)
+        Evidence.load(tmp_path)

@@ -30,14 +30,14 @@ from attire.engines.exported import RECORD, EngineRecord, Runtime, engine_folder
 from attire.engines.runtimes import ExportedEngine
 from attire.engines.speed import images_per_s
 from attire.errors import BundleError, ConfigError, ExportError, MissingExtraError, StorageError
-from attire.export import export as exporting
-from attire.export.export import ATTEMPTS, MAKERS, Attempt, Exported, export
-from attire.export.inspect import inspect, multiplications
-from attire.export.onnx import write_onnx
-from attire.export.openvino import make_openvino
-from attire.export.parity import Answers, compare, passes
-from attire.export.quantise import Scheme
-from attire.export.sample import Sample, draw_sample
+from attire.exporting import export as exporting
+from attire.exporting.export import ATTEMPTS, MAKERS, Attempt, Exported, export
+from attire.exporting.inspect import inspect, multiplications
+from attire.exporting.onnx import write_onnx
+from attire.exporting.openvino import make_openvino
+from attire.exporting.parity import Answers, compare, passes
+from attire.exporting.quantise import Scheme
+from attire.exporting.sample import Sample, draw_sample
 from attire.files import file_sha256
 from attire.model.network import build_backbone, build_network
 from attire.taxonomy import Taxonomy

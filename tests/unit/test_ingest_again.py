@@ -67,13 +67,13 @@ def test_usual_changes_need_no_option(shop: Shop, caplog: pytest.LogCaptureFixtu
     assert len(shop.ingest(more)) == 7, "an edited feed"
     assert "1 added, 1 changed, 0 dropped" in caplog.text
     shop.draw("p2", 11)
-    before = Catalog.open(shop.out).digest
+    before = Catalog.load(shop.out).digest
     assert shop.ingest(more).digest != before, "a replaced photo"
     assert len(shop.ingest(more | {"p7": ("Shirts", "")}, "other.csv")) == 8, "the same products in another file"
 
 
 def test_dropping_products_is_refused(shop: Shop) -> None:
-    before = Catalog.open(shop.out).digest
+    before = Catalog.load(shop.out).digest
     week = {id: row for id, row in ROWS.items() if id > "p3"} | {"p5": ("Belts", "v"), "p9": ("Belts", "v")}
     for name in ("week.csv", "feed.csv"):
         with pytest.raises(CatalogError) as caught:
@@ -83,7 +83,7 @@ def test_dropping_products_is_refused(shop: Shop) -> None:
         assert "('p0', 'p1', 'p2' and 1 more)" in message
         assert "1 added, 1 changed, 4 dropped" in message
         assert "Use --replace to replace the catalog" in message
-        assert Catalog.open(shop.out).digest == before, "nothing was written"
+        assert Catalog.load(shop.out).digest == before, "nothing was written"
     assert shop.ingest(week, "week.csv", replace=True).ids == ["p4", "p5", "p9"]
 
 
@@ -97,17 +97,17 @@ def test_quarantined_rows_do_not_count_as_dropped(shop: Shop) -> None:
 
 
 def test_another_feed_may_not_replace_the_photos_of_products(shop: Shop) -> None:
-    before = Catalog.open(shop.out).digest
+    before = Catalog.load(shop.out).digest
     moved: dict[str, Any] = {"photo": lambda id: f"p{int(id[1:]) + 6}.png"}
     with pytest.raises(CatalogError, match=r"all photos of 6 products in .* would be replaced.*--replace"):
         ingest(shop.feed(ROWS, "week.csv", **moved), shop.photos, shop.out)
-    assert Catalog.open(shop.out).digest == before
+    assert Catalog.load(shop.out).digest == before
     assert not (shop.out / ".lock").exists()
     shutil.copytree(shop.photos, shop.folder / "elsewhere")
     renamed = ingest(shop.feed(ROWS, "renamed.csv"), shop.folder / "elsewhere", shop.out)
     assert renamed.digest == before, "the same photos in another folder"
     ingest(shop.feed(ROWS, "renamed.csv", **moved), shop.photos, shop.out)
-    assert Catalog.open(shop.out)["p0"].images == ("p6.png",), "the catalog's own feed may change photos"
+    assert Catalog.load(shop.out)["p0"].images == ("p6.png",), "the catalog's own feed may change photos"
     assert ingest(shop.feed(ROWS, "week.csv"), shop.photos, shop.out, replace=True)["p0"].images == ("p0.png",)
 
 
@@ -148,7 +148,7 @@ def test_a_killed_second_ingest_keeps_the_source_of_the_catalog(
             shop.ingest(more)
     if moment:
         with pytest.raises(CatalogError, match="run 'attire ingest' again"):
-            Catalog.open(shop.out)
+            Catalog.load(shop.out)
     with pytest.raises(CatalogError, match=r"lacks (6 of the 6|7 of the 7) products"):
         shop.ingest({"p9": ("Hats", "v")}, "week.csv")
     expected = ingest(shop.feed(more), shop.photos, shop.folder / "expected")
@@ -173,7 +173,7 @@ def test_a_damaged_manifest_is_reported(shop: Shop, content: str) -> None:
     (shop.out / MANIFEST).write_bytes(content.encode(errors="surrogatepass"))
     message = r"manifest.json cannot be read .*: remove it, and run 'attire ingest'"
     with pytest.raises(CatalogError, match=message):
-        Catalog.open(shop.out)
+        Catalog.load(shop.out)
     with pytest.raises(CatalogError, match=message):
         shop.ingest(ROWS)
     (shop.out / MANIFEST).unlink()
@@ -184,7 +184,7 @@ def test_damaged_tables_are_made_again(shop: Shop) -> None:
     for name in ("photos", "products"):
         (shop.out / f"{name}.parquet").write_bytes(b"PAR1")
     with pytest.raises(CatalogError, match="is missing or was changed after ingest: run 'attire ingest' again"):
-        Catalog.open(shop.out)
+        Catalog.load(shop.out)
     assert len(shop.ingest(ROWS)) == 6
     pl.DataFrame({"id": ["x"]}).write_parquet(shop.out / "photos.parquet")
     assert len(shop.ingest(ROWS).photos) == 6
@@ -194,7 +194,7 @@ def test_a_full_disk_is_reported(shop: Shop, monkeypatch: pytest.MonkeyPatch) ->
     def full(*_: Any, **__: Any) -> None:
         raise pl.exceptions.ComputeError("parquet: underlying IO error: No space left on device (os error 28)")
 
-    catalog = Catalog.open(shop.out)
+    catalog = Catalog.load(shop.out)
     with monkeypatch.context() as patch:
         patch.setattr(pl.DataFrame, "write_parquet", full)
         with pytest.raises(CatalogError, match=r"cannot write the catalog .*No space left on device"):

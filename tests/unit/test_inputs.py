@@ -87,7 +87,7 @@ def test_all_faults_of_known_categories_are_told_with_their_rows(tmp_path: Path)
 
 
 def test_a_catalog_that_was_written_anew_is_not_read_on(tmp_path: Path) -> None:
-    catalog = Catalog.open(as_catalog(tmp_path))
+    catalog = Catalog.load(as_catalog(tmp_path))
     pl.DataFrame(schema=TABLES["labels"]).with_columns(more=pl.lit(1)).write_parquet(tmp_path / "labels.parquet")
     with pytest.raises(CatalogError, match="has changed since the catalog was opened"):
         _ = catalog.labels

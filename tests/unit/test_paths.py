@@ -29,11 +29,11 @@ def test_every_verb_in_a_folder_named_like_a_pattern(untrained: ModelBundle, tmp
     words.write_text(untrained.taxonomy.to_toml())
     for path in (other, folder, other, folder):  # twice, so that the second ingest updates a catalog
         ingest(path / "feed.csv", path / "photos", path / "catalog", taxonomy=words)
-    catalogs = [Catalog.open(path / "catalog") for path in (other, folder)]
+    catalogs = [Catalog.load(path / "catalog") for path in (other, folder)]
     assert [len(catalog) for catalog in catalogs] == [COUNT // 2, COUNT]
     for catalog in catalogs:
         split(catalog, val=0.5)
-    splits = Splits.read(catalogs[1])
+    splits = Splits.load(catalogs[1])
     assert len(splits.train) + len(splits.val) == COUNT
     for suffix in (".csv", ".jsonl", ".parquet"):
         for path in (other, folder):
@@ -41,7 +41,7 @@ def test_every_verb_in_a_folder_named_like_a_pattern(untrained: ModelBundle, tmp
         assert len(ReviewData(catalogs[1], folder / f"p{suffix}").products) == COUNT
     for path, catalog in zip((other, folder), catalogs, strict=True):
         evaluate(untrained, catalog, "all", out=path / "report")
-    assert len(Evidence.read(folder / "report").ids) == COUNT
+    assert len(Evidence.load(folder / "report").ids) == COUNT
 
 
 def test_a_feed_and_archives_in_a_folder_named_like_a_pattern(untrained: ModelBundle, tmp_path: Path) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from copy import copy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +44,12 @@ READERS: dict[str, Callable[[Path], pl.LazyFrame]] = {
 @pytest.fixture
 def calibrated(untrained: ModelBundle) -> ModelBundle:
     """The untrained bundle as if it had been calibrated."""
-    bundle, width = copy(untrained), untrained.taxonomy.width
-    bundle.calibration = Calibration(
-        category_temperature=1.2, temperature=(0.8, 1.1), thresholds={"0.9": tuple(np.linspace(0.3, 0.9, width))}
+    calibration = Calibration(
+        category_temperature=1.2,
+        temperature=(0.8, 1.1),
+        thresholds={"0.9": tuple(np.linspace(0.3, 0.9, untrained.taxonomy.width))},
     )
-    return bundle
+    return replace(untrained, spec=untrained.spec.model_copy(update={"calibration": calibration}))
 
 
 @pytest.fixture
@@ -169,9 +169,8 @@ class Titled(MeanColour):
 @pytest.fixture
 def titled(untrained: ModelBundle) -> ModelBundle:
     """The untrained bundle as if it read titles."""
-    bundle = copy(untrained)
-    bundle.title_reader = TitleReader(64)
-    return bundle
+    reading = untrained.spec.network.model_copy(update={"text": "title", "text_buckets": 64})
+    return replace(untrained, spec=untrained.spec.model_copy(update={"network": reading}))
 
 
 def test_each_photo_of_a_product_is_read_with_its_title(

@@ -132,7 +132,7 @@ def test_a_value_found_once_stays_in_train(tmp_path: Path) -> None:
 def test_read_returns_what_split_saved(tmp_path: Path) -> None:
     catalog = _catalog(tmp_path, [1] * 40)
     splits = split(catalog, val=0.2, seed=4)
-    assert Splits.read(catalog) == splits
+    assert Splits.load(catalog) == splits
     assert splits["val"] == splits.val
     assert sorted(f.name for f in tmp_path.iterdir()) == sorted([MANIFEST, TABLE])
 
@@ -140,23 +140,23 @@ def test_read_returns_what_split_saved(tmp_path: Path) -> None:
 def test_errors_of_read_say_what_to_do(tmp_path: Path) -> None:
     catalog = cast(FakeCatalog, _catalog(tmp_path, [1] * 40))
     with pytest.raises(CatalogError, match=r"is not split yet; run 'attire split"):
-        Splits.read(cast(Catalog, catalog))
+        Splits.load(cast(Catalog, catalog))
     split(cast(Catalog, catalog), seed=1)
     first = (tmp_path / TABLE).read_bytes()
     split(cast(Catalog, catalog), seed=2)
     catalog.digest = "two"
     with pytest.raises(CatalogError, match="has changed since it was split"):
-        Splits.read(cast(Catalog, catalog))
+        Splits.load(cast(Catalog, catalog))
     catalog.digest = "one"
     (tmp_path / TABLE).write_bytes(first)  # as a kill between the two files would leave it
     with pytest.raises(CatalogError, match=r"does not match splits\.json"):
-        Splits.read(cast(Catalog, catalog))
+        Splits.load(cast(Catalog, catalog))
     (tmp_path / TABLE).write_bytes(b"PAR1")
     with pytest.raises(CatalogError, match="cannot be read"):
-        Splits.read(cast(Catalog, catalog))
+        Splits.load(cast(Catalog, catalog))
     (tmp_path / MANIFEST).write_text("{}")
     with pytest.raises(CatalogError, match="cannot be read"):
-        Splits.read(cast(Catalog, catalog))
+        Splits.load(cast(Catalog, catalog))
 
 
 def test_impossible_splits_are_refused(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from drawing import draw_feed
 
 from attire.catalog.ingest import ingest
 from attire.evaluation.report_files import _csv
-from attire.inference.output import SINKS
-from attire.review.data import COLUMNS, ReviewData
+from attire.inference.output import LONG, SINKS
+from attire.review.data import ReviewData
 from attire.spreadsheets import original_text, read_csv, safe_table, safe_text
 
 FORMULAS = ['=HYPERLINK("http://x")', "+1+cmd|'/C calc'!A0", "-2+3", "@SUM(1)", "\t=1+1", " =1", "\r=1", "＝1+1", "'=1"]
@@ -58,8 +58,8 @@ def test_predictions_in_a_csv_are_restored_for_review(tmp_path: Path) -> None:
     feed = draw_feed(tmp_path, 3)
     feed.write_text(feed.read_text().replace("p000", "=1+1").replace("p001", "-1"))
     catalog = ingest(feed, tmp_path / "photos", tmp_path / "catalog")
-    rows = {name: [None] * 3 for name in COLUMNS} | {"id": catalog.ids, "category": ["Shirts"] * 3}
-    table = pl.LazyFrame(rows, schema=COLUMNS)
+    rows = {name: [None] * 3 for name in LONG} | {"id": catalog.ids, "category": ["Shirts"] * 3}
+    table = pl.LazyFrame(rows, schema=LONG)
     fields = []
     for suffix in (".csv", ".parquet"):
         SINKS[suffix](table, tmp_path / f"p{suffix}")

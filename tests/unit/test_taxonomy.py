@@ -53,7 +53,7 @@ def test_the_file_reads_back_equal(taxonomy: Taxonomy, tmp_path: Path) -> None:
     path = tmp_path / "taxonomy.toml"
     path.write_text(taxonomy.to_toml("drafted", {("", "Shirts"): 1234, ("neck", "Polo Collar"): 7}), encoding="utf-8")
     assert "# 1,234" in path.read_text(encoding="utf-8")
-    again = Taxonomy.read(path)
+    again = Taxonomy.load(path)
     assert again == taxonomy
     assert again.digest == taxonomy.digest
 
@@ -63,7 +63,7 @@ def test_words_that_yaml_would_convert_stay_strings(tmp_path: Path) -> None:
     words = ("no", "yes", "1", "1.0", "null", '3/4 "slv"', "ä #")
     taxonomy = Taxonomy(categories=("A",), keys={"x": Key(categories=("A",), values=words)})
     path.write_text(taxonomy.to_toml(), encoding="utf-8")
-    assert Taxonomy.read(path).keys["x"].values == words
+    assert Taxonomy.load(path).keys["x"].values == words
 
 
 def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     with pytest.raises(TaxonomyError) as caught:
-        Taxonomy.read(path)
+        Taxonomy.load(path)
     message = str(caught.value)
     assert str(path) in message
     for fault in (
@@ -109,7 +109,7 @@ def test_an_invalid_file_gives_a_clear_message(tmp_path: Path, content: bytes, m
     path = tmp_path / "taxonomy.toml"
     path.write_bytes(content)
     with pytest.raises(TaxonomyError) as caught:
-        Taxonomy.read(path)
+        Taxonomy.load(path)
     assert message in str(caught.value)
     assert "Value error" not in str(caught.value)
 
@@ -117,7 +117,7 @@ def test_an_invalid_file_gives_a_clear_message(tmp_path: Path, content: bytes, m
 def test_a_byte_order_mark_is_allowed(tmp_path: Path) -> None:
     path = tmp_path / "taxonomy.toml"
     path.write_text(TOML, encoding="utf-8-sig")
-    assert Taxonomy.read(path).keys["neck"].values == ("Polo",)
+    assert Taxonomy.load(path).keys["neck"].values == ("Polo",)
 
 
 def test_pipes_devices_and_folders_are_not_read(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_pipes_devices_and_folders_are_not_read(tmp_path: Path) -> None:
         (Path("/dev/zero"), ""),
     ):
         with pytest.raises(TaxonomyError, match=f"cannot read the taxonomy .*{reason}"):
-            Taxonomy.read(path)
+            Taxonomy.load(path)
 
 
 def test_a_spelling_means_one_word() -> None:
@@ -163,7 +163,7 @@ def test_a_large_vocabulary_is_written_read_and_checked_quickly(tmp_path: Path) 
     path = tmp_path / "taxonomy.toml"
     started = time.process_time()
     path.write_text(large.to_toml("drafted", {("k", word): 1 for word in words}), encoding="utf-8")
-    read = Taxonomy.read(path)
+    read = Taxonomy.load(path)
     assert read == large
     assert read.value("k", "alias 19999") == words[-1]
     assert read.applies.all()
@@ -180,7 +180,7 @@ def test_non_printable_characters_are_escaped_in_the_file(tmp_path: Path) -> Non
     assert text.replace("\n", "").isprintable()
     path = tmp_path / "taxonomy.toml"
     path.write_text(text, encoding="utf-8")
-    assert Taxonomy.read(path) == taxonomy
+    assert Taxonomy.load(path) == taxonomy
 
 
 @pytest.mark.parametrize("text", ["", "version = 2\ncategories = ['A']\n[keys]", "categories = [", "\0"])
@@ -188,4 +188,4 @@ def test_other_files_are_refused_as_taxonomies(tmp_path: Path, text: str) -> Non
     path = tmp_path / "taxonomy.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(TaxonomyError, match="taxonomy"):
-        Taxonomy.read(path)
+        Taxonomy.load(path)

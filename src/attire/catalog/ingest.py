@@ -123,7 +123,7 @@ def _load_or_draft(rows: Sequence[Row], given: str | Path | None, out: Path, fee
     draft_path = out / TAXONOMY
     path = Path(given) if given is not None else draft_path if _is_edited(draft_path) else None
     if path is not None:
-        return TaxonomyChoice(Taxonomy.read(path), path.read_text(encoding="utf-8"), drafted=False)
+        return TaxonomyChoice(Taxonomy.load(path), path.read_text(encoding="utf-8"), drafted=False)
     draft = draft_taxonomy(rows)
     if draft.unlabelled:
         logger.info("%s: keys without any label are left out: %s", feed, ", ".join(draft.unlabelled))
@@ -137,7 +137,7 @@ def _is_edited(path: Path) -> bool:
     """Whether there is a taxonomy at `path` that differs from the draft of an earlier ingest."""
     manifest = read_manifest(path.parent)
     return path.is_file() and (
-        manifest is None or manifest.source.get("drafted_taxonomy") != Taxonomy.read(path).digest
+        manifest is None or manifest.source.get("drafted_taxonomy") != Taxonomy.load(path).digest
     )
 
 

@@ -63,11 +63,11 @@ class Splits:
     def of(cls, splits: Splits | str | Path | None, catalog: Catalog) -> Splits:
         """`splits` itself, or the saved splits of the catalog at that path; None means those of `catalog`."""
         if splits is None or isinstance(splits, str | Path):
-            return cls.read(catalog if splits is None else splits)
+            return cls.load(catalog if splits is None else splits)
         return splits
 
     @classmethod
-    def read(cls, catalog: Catalog | str | Path) -> Splits:
+    def load(cls, catalog: Catalog | str | Path) -> Splits:
         """Read the saved splits of `catalog`; raises `CatalogError` if there are none or the catalog has changed."""
         catalog = Catalog.of(catalog)
         again = f"run 'attire split {catalog.path}'"

@@ -96,10 +96,10 @@ class Catalog:
     @classmethod
     def of(cls, catalog: Catalog | str | Path) -> Catalog:
         """Return the catalog itself, or open the one at that path."""
-        return cls.open(catalog) if isinstance(catalog, str | Path) else catalog
+        return cls.load(catalog) if isinstance(catalog, str | Path) else catalog
 
     @classmethod
-    def open(cls, path: str | Path) -> Catalog:
+    def load(cls, path: str | Path) -> Catalog:
         """Read and verify the catalog at `path`; raises `CatalogError` if it is missing, unfinished or changed."""
         path = Path(path)
         again = "run 'attire ingest' again"
@@ -107,7 +107,7 @@ class Catalog:
         if manifest is None:
             fault = "holds no finished catalog" if path.is_dir() else "does not exist"
             raise CatalogError(f"{path} {fault}: {again} (it continues where it stopped).")
-        taxonomy = Taxonomy.read(path / TAXONOMY)
+        taxonomy = Taxonomy.load(path / TAXONOMY)
         if taxonomy.digest != manifest.taxonomy:
             raise CatalogError(f"{path / TAXONOMY} was edited after ingest: {again} to apply it.")
         for name in TABLES:
@@ -242,7 +242,7 @@ def write_catalog(
         source=dict(source),
     )
     replace_text(path / MANIFEST, manifest.model_dump_json(indent=1))
-    return Catalog.open(path)
+    return Catalog.load(path)
 
 
 def _digest(taxonomy: Taxonomy, tables: Mapping[str, pl.DataFrame]) -> str:

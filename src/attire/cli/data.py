@@ -98,7 +98,7 @@ def split(catalog: Path, /, *, val: float = 0.25, test: float = 0.0, seed: int =
     from attire.catalog.splits import split as run
     from attire.catalog.store import Catalog
 
-    opened = Catalog.open(catalog)
+    opened = Catalog.load(catalog)
     splits = run(opened, val=val, test=test, seed=seed)
     deviations = balance(opened, splits)
     console.print(f"train {len(splits.train):,}  val {len(splits.val):,}  test {len(splits.test):,}")

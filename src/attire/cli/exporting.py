@@ -12,7 +12,7 @@ from attire.cli.app import app, console, facts
 
 if TYPE_CHECKING:
     from attire.engines.exported import Parity
-    from attire.export.export import Attempt
+    from attire.exporting.export import Attempt
 
 
 @app.command
@@ -35,7 +35,7 @@ def export(
     int8
         Compute in 8-bit integers.
     """
-    from attire.export.export import export as run
+    from attire.exporting.export import export as run
 
     shown = Table(to, "in float", "photos", "decisions", "equal", "equal filled", "IoU", "torch's")
     for column in shown.columns[2:]:
@@ -67,7 +67,7 @@ def inspect(bundle: Path, /, *, speed: bool = True) -> None:
     speed
         Measure the engines; takes some seconds each.
     """
-    from attire.export.inspect import inspect as run
+    from attire.exporting.inspect import inspect as run
 
     found = run(bundle, speed=speed)
     console.print(facts(found.facts), highlight=False)

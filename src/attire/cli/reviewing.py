@@ -74,7 +74,7 @@ def export(catalog: Path, /, *, out: Path, store: str | None = None) -> None:
         raise MissingExtraError("reviewing", "review") from None
     from attire.catalog.store import Catalog
 
-    opened = Catalog.open(catalog)
+    opened = Catalog.load(catalog)
     if store is None and not (catalog / STORE).is_file():
         raise ConfigError(
             f"{catalog} was not reviewed yet: it has no {STORE}. Name the store of its page with --store."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -52,9 +53,9 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, bundle: ModelBundle, precision: Literal["fastest", "float32"] = "fastest") -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.half = precision == "fastest" and fastest_precision() == "bf16-mixed"
-        self.network = bundle.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = bundle.placed_network
+        self.device = next(self.network.parameters()).device
         self.normalise = Normalise(bundle.preprocess).to(self.device)
 
     def logits(self, pixels: Bytes) -> tuple[Floats, Floats]:
@@ -83,18 +84,24 @@ ENGINES: dict[str, Callable[[ModelBundle], Engine]] = {
 }
 
 
-def open_engine(bundle: ModelBundle, name: str = AUTO) -> Engine:
-    """Open the engine `name` of `ENGINES` for the bundle; "auto" selects the fastest that works here, and logs it.
+def open_engine(bundle: ModelBundle | str | Path, engine: str | Engine = AUTO) -> Engine:
+    """The bundle's engine of that name (see `ENGINES`); "auto" chooses the fastest one that works here, and logs it.
 
-    Raises `ConfigError` for an unknown name, `BundleError` for an engine that the bundle does not have, that is damaged
-    or that is out of date with the bundle, and `MissingExtraError` if its runtime is not installed.
+    An engine object is returned as it is. Raises `ConfigError` for an unknown name, `BundleError` for an engine that
+    was not exported, is damaged or was exported from another state of the bundle, and `MissingExtraError` if its
+    runtime is not installed.
     """
-    if name == AUTO:
+    if not isinstance(engine, str):
+        return engine
+    bundle = ModelBundle.of(bundle)
+    if engine == AUTO:
         return _fastest(bundle)
-    if name not in ENGINES:
+    if engine not in ENGINES:
         known = (AUTO, *ENGINES)
-        raise ConfigError(f"'{name}' is not an engine{did_you_mean(name, known)} Expected one of {', '.join(known)}.")
-    return ENGINES[name](bundle)
+        raise ConfigError(
+            f"'{engine}' is not an engine{did_you_mean(engine, known)} Expected one of {', '.join(known)}."
+        )
+    return ENGINES[engine](bundle)
 
 
 def _fastest(bundle: ModelBundle) -> Engine:

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from attire.errors import ReportError
 from attire.evaluation.evidence import Evidence
-from attire.evaluation.report import Figure, Provenance, read_report
-from attire.score.bootstrap import intervals
+from attire.evaluation.report import Figure, Provenance, Report
+from attire.score.intervals import intervals
 from attire.score.metrics import key_iou, weighted
 
 LOWER_IS_BETTER = ("spurious_rate", "ece")
@@ -61,7 +61,7 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
     Raises `ReportError` if one is missing or damaged, or if they differ in catalog, split, products or taxonomy.
     """
     a, b = Path(a), Path(b)
-    reports, evidence = (read_report(a), read_report(b)), (Evidence.read(a), Evidence.read(b))
+    reports, evidence = (Report.load(a), Report.load(b)), (Evidence.load(a), Evidence.load(b))
     _check_comparable(a, b, reports[0].provenance, reports[1].provenance, *evidence)
     names = list(evidence[0].taxonomy.keys)
     ones = np.ones((len(evidence[0].ids), 1))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from attire.bundle import ModelBundle
 from attire.catalog.splits import PARTS
 from attire.catalog.store import Catalog
-from attire.engines.engine import Engine, open_engine
+from attire.engines.engine import AUTO, Engine, open_engine
 from attire.errors import CatalogError
 from attire.evaluation.baselines import baselines
 from attire.evaluation.evidence import Evidence
@@ -33,7 +33,7 @@ def evaluate(
     split: str | Sequence[str] = "val",
     *,
     inputs: Inputs | None = None,
-    engine: str = "torch",
+    engine: str | Engine = AUTO,
     out: str | Path | None = None,
 ) -> Report:
     """Evaluate the bundle on a split of the catalog, on the whole catalog (`"all"`), or on a list of product ids.

@@ -108,14 +108,14 @@ class Evidence:
         return pl.concat(tables)
 
     @classmethod
-    def read(cls, folder: Path) -> Evidence:
+    def load(cls, folder: Path) -> Evidence:
         """Read the evidence of a report's directory; raises `ReportError` if it is missing or damaged."""
         for name in (TAXONOMY, PRODUCTS, PAIRS):
             if not (folder / name).is_file():
                 raise ReportError(f"{folder} has no {name}: expected a directory written by 'attire evaluate --out'.")
         try:
             products, pairs = read_parquet(folder / PRODUCTS), read_parquet(folder / PAIRS)
-            return _from_tables(Taxonomy.read(folder / TAXONOMY), products, pairs)
+            return _from_tables(Taxonomy.load(folder / TAXONOMY), products, pairs)
         except (pl.exceptions.PolarsError, OSError, KeyError, TypeError, ValueError) as error:
             raise ReportError(f"the evidence in {folder} is damaged ({error}): run 'attire evaluate' again.") from None
 

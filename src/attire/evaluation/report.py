@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,8 +16,8 @@ from attire.errors import ReportError
 from attire.evaluation.baselines import MODE_WITHIN_CATEGORY
 from attire.evaluation.evidence import Evidence
 from attire.records import read_as
-from attire.score.bootstrap import intervals
 from attire.score.decisions import Decisions
+from attire.score.intervals import intervals
 from attire.score.metrics import MIN_LABELS, headline, match, per_category, per_key, weighted
 
 SCORES = "scores.json"
@@ -147,6 +148,39 @@ class Report(_Frozen):
     division: Division | None = None  # None unless a split was evaluated
     notes: tuple[str, ...] = ()  # warnings about the figures, as sentences
 
+    @classmethod
+    def of(cls, report: Report | str | Path) -> Report:
+        """The report itself, or the one in that directory."""
+        return cls.load(report) if isinstance(report, str | Path) else report
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Report:
+        """Read the scores in a report's directory; raises `ReportError` if they are missing or damaged."""
+        file = Path(folder) / SCORES
+        try:
+            return read_as(file, Report)
+        except (FileNotFoundError, NotADirectoryError):
+            raise ReportError(
+                f"{folder} has no {SCORES}: expected a directory written by 'attire evaluate --out'."
+            ) from None
+        except OSError as error:
+            raise ReportError(f"{file} cannot be read: {error.strerror}.") from None
+        except ValueError as error:
+            raise ReportError(f"{file} is damaged ({error}): run 'attire evaluate' again.") from None
+
+    def __repr__(self) -> str:
+        figures = ", ".join(f"{name} {score.value:.3f}" for name, score in self.figures.items())
+        return f"<Report of {self.counts.products:,} products: {figures}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{escape(name.replace('_', ' '))}</th><td>{score.value:.3f}</td>"
+            f"<td>{score.low:.3f} to {score.high:.3f}</td></tr>"
+            for name, score in self.figures.items()
+        )
+        head = "<tr><th>figure</th><th>value</th><th>95% interval</th></tr>"
+        return f"<p>{self.counts.products:,} products, {escape(self.provenance.split)}</p><table>{head}{rows}</table>"
+
 
 def score_report(
     evidence: Evidence,
@@ -176,20 +210,6 @@ def score_report(
         division=division,
         notes=tuple(notes),
     )
-
-
-def read_report(folder: Path) -> Report:
-    """Read the scores in a report's directory; raises `ReportError` if they are missing or damaged."""
-    try:
-        return read_as(folder / SCORES, Report)
-    except (FileNotFoundError, NotADirectoryError):
-        raise ReportError(
-            f"{folder} has no {SCORES}: expected a directory written by 'attire evaluate --out'."
-        ) from None
-    except OSError as error:
-        raise ReportError(f"{folder / SCORES} cannot be read: {error.strerror}.") from None
-    except ValueError as error:
-        raise ReportError(f"{folder / SCORES} is damaged ({error}): run 'attire evaluate' again.") from None
 
 
 def json_schema() -> str:

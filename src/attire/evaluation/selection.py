@@ -62,7 +62,7 @@ def choose(catalog: Catalog, split: str | Sequence[str]) -> Selection:
             raise CatalogError(
                 f"'{split}' is not a split{did_you_mean(split, names)} Expected one of {', '.join(names)}."
             )
-        splits = Splits.read(catalog)
+        splits = Splits.load(catalog)
         return Selection(splits[split], split, splits)
     ids = tuple(catalog.ids if isinstance(split, str) else split)
     if not ids:
@@ -82,6 +82,6 @@ def choose(catalog: Catalog, split: str | Sequence[str]) -> Selection:
 
 def _read_splits(catalog: Catalog) -> Splits | None:
     try:
-        return Splits.read(catalog)
+        return Splits.load(catalog)
     except CatalogError:
         return None

@@ -107,9 +107,9 @@ def explanations(
 def _explain_batch(bundle: ModelBundle, batch: Sequence[Question]) -> Iterator[Explanation]:
     keys_and_values = [_check_words(bundle, question) for question in batch]
     photos, pixels = zip(*(_open(bundle.preprocess, question.photo) for question in batch), strict=True)
-    inputs = torch.from_numpy(np.stack(pixels)).to(next(bundle.network.parameters()).device)
+    inputs = torch.from_numpy(np.stack(pixels)).to(next(bundle.placed_network.parameters()).device)
     with torch.no_grad():
-        logits = bundle.network(inputs)
+        logits = bundle.placed_network(inputs)
     decisions = bundle.decide(*(tensor.float().cpu().numpy() for tensor in logits))
     targets = [_target(bundle, decisions, row, *words) for row, words in enumerate(keys_and_values)]
     heat = _compute_heat(bundle, inputs, targets)

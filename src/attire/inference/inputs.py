@@ -112,7 +112,7 @@ def read_products(
     options = options or SourceOptions()
     local, remote = Path(source), Remote(options.schemes)
     if not is_url(source) and (local / MANIFEST).is_file():
-        return _of_catalog(Catalog.open(local), split, categories_of)
+        return _of_catalog(Catalog.load(local), split, categories_of)
     if split:
         raise ConfigError(f"--split {split} goes with a catalog, and {source} is none.")
     if images or (PurePosixPath(str(source).split("?")[0]).suffix.lower() in FEEDS and not local.is_dir()):
@@ -139,7 +139,7 @@ def _neither(source: str | Path) -> str:
 def _of_catalog(catalog: Catalog, split: str | None, categories_of: Taxonomy | None) -> Products:
     products = catalog.products.select("id", "title", "category").with_row_index("number", 1)
     known = known_categories(catalog.path, products, categories_of)
-    rows = catalog.rows_of(Splits.read(catalog)[split]) if split else np.arange(len(catalog))
+    rows = catalog.rows_of(Splits.load(catalog)[split]) if split else np.arange(len(catalog))
     faults: dict[str, list[str]] = defaultdict(list)
     for photo in catalog.quarantine.filter(kind="photo").iter_rows(named=True):
         faults[photo["id"]].append(f"{photo['name']}: {photo['reason']}")

@@ -22,13 +22,16 @@ Format = Literal["wide", "long"]
 ROW = "__row"  # a product's place among the others, while its rows are put together
 GROUP = 20_000  # rows of a row group: what a reader of the output holds at least
 PRODUCT: dict[str, Any] = {"id": pl.String, "category": pl.String, "category_confidence": pl.Float32}
-DETAIL: dict[str, Any] = {
+LONG: dict[str, Any] = {  # one row for each (product, key)
+    **PRODUCT,
     "key": pl.String,
     "values": pl.String,
     "confidence": pl.Float32,
     "alternatives": pl.String,  # JSON: [{"value": ..., "confidence": ...}]
     "reason": pl.String,  # why `values` is empty
 }
+ALTERNATIVE = pl.Struct({"value": pl.String, "confidence": pl.Float64})  # an item of the JSON in `alternatives`
+NOT_APPLICABLE = "not applicable"  # a reason
 SINKS: dict[str, Callable[[pl.LazyFrame, Path], None]] = {
     ".csv": lambda rows, path: safe_table(rows).sink_csv(path.absolute(), float_precision=4),
     ".jsonl": lambda rows, path: rows.sink_ndjson(path.absolute()),
@@ -118,7 +121,7 @@ def _long(products: pl.DataFrame, outcomes: Outcomes, taxonomy: Taxonomy) -> pl.
     for number, (key, text) in enumerate(zip(taxonomy.keys, texts, strict=True)):
         states = zip(applies[:, number].tolist(), accepted[:, number].tolist(), strict=True)
         reasons = [
-            ("not applicable" if not may else None if filled else f"abstained: {UNSURE}") for may, filled in states
+            (NOT_APPLICABLE if not may else None if filled else f"abstained: {UNSURE}") for may, filled in states
         ]
         columns = {
             "key": pl.Series([key] * len(products), dtype=pl.String),
@@ -129,7 +132,8 @@ def _long(products: pl.DataFrame, outcomes: Outcomes, taxonomy: Taxonomy) -> pl.
         }
         tables.append(products.with_columns(**columns))
     return pl.concat(
-        tables or [products.clear().with_columns(pl.lit(None, type).alias(n) for n, type in DETAIL.items())]
+        tables
+        or [products.clear().with_columns(pl.lit(None, type).alias(n) for n, type in LONG.items() if n not in PRODUCT)]
     )
 
 

@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 
-import numpy as np
+from PIL import Image
 
 from attire.bundle import ModelBundle
-from attire.engines.engine import Engine, TorchEngine
+from attire.engines.engine import AUTO, Engine, open_engine
 from attire.errors import PhotoError
 from attire.inference.decoding import Photo, ProductPhotos
 from attire.inference.logits import stream, title_reader
+from attire.photos.image import open_photo
 from attire.prediction import Prediction
 from attire.score.calibration import PRECISION
-from attire.score.decisions import prediction
+
+SIZE = (160, 160)  # px of a thumbnail, at most
 
 
 class Predictor:
-    """Says category and attributes of a product from its photos.
+    """Answers category and attributes of a product from its photos.
 
-    `precision`: keys whose answer is not sure enough for it are abstained from; None answers every key that applies.
-    A precision that the bundle cannot promise is logged as a warning.
+    engine: a name ("auto", the default, is the fastest that works here) or an engine. precision: a key is filled only
+    if its answer is confident enough for this precision, and left open otherwise; None fills every key that applies. A
+    precision that the bundle cannot promise is logged as a warning.
     """
 
     def __init__(
-        self, bundle: ModelBundle | str | Path, engine: Engine | None = None, *, precision: float | None = PRECISION
+        self,
+        bundle: ModelBundle | str | Path,
+        engine: str | Engine = AUTO,
+        *,
+        precision: float | None = PRECISION,
     ) -> None:
         self.bundle = ModelBundle.of(bundle)
         self.bundle.check_precision(precision)
-        self.engine, self.precision = engine or TorchEngine(self.bundle), precision
+        self.engine, self.precision = open_engine(self.bundle, engine), precision
 
     def __call__(
         self,
@@ -45,15 +55,28 @@ class Predictor:
         `TaxonomyError` for a category that is not in the taxonomy, and `ConfigError` for a title that the bundle
         cannot read.
         """
-        several = [photos] if isinstance(photos, str | Photo) else photos
-        paths = [Path(photo) if isinstance(photo, str) else photo for photo in several]
+        sequence = [photos] if isinstance(photos, str | Photo) else photos
+        product = ProductPhotos(
+            id, [Path(photo) if isinstance(photo, str) else photo for photo in sequence], title=title
+        )
+        known = None if category is None else self.bundle.taxonomy.category(category)
         reader = title_reader(self.bundle, "both" if title else "photo")
-        taxonomy = self.bundle.taxonomy
-        known = None if category is None else np.array([taxonomy.category_index[taxonomy.category(category)]])
-        product = ProductPhotos(id, paths, title=title)
-        (found,) = stream(self.engine, self.bundle.preprocess, [product], reader=reader)
-        if found.faults or found.category is None or found.attributes is None:
-            raise PhotoError("; ".join(found.faults) or "expected at least one photo")
-        decisions = self.bundle.decide(found.category[None], found.attributes[None], known)
-        accepted = self.bundle.accepted(decisions, self.precision)
-        return prediction(taxonomy, decisions, accepted, 0, id, self.bundle.digest)
+        (logits,) = stream(self.engine, self.bundle.preprocess, [product], reader=reader)
+        if logits.faults or logits.category is None or logits.attributes is None:
+            raise PhotoError("; ".join(logits.faults) or "expected at least one photo")
+        answer = self.bundle.answer(logits.category, logits.attributes, self.precision, known_category=known, id=id)
+        return replace(answer, thumbnail=partial(_thumbnail, product.photos[0]))
+
+
+def _thumbnail(photo: Photo) -> bytes:
+    """A small JPEG of the photo, for notebooks."""
+    image = (
+        photo
+        if isinstance(photo, Image.Image)
+        else open_photo(photo if isinstance(photo, Path | bytes) else photo.read(), SIZE)
+    )
+    small = image.convert("RGB")
+    small.thumbnail(SIZE)
+    content = BytesIO()
+    small.save(content, "JPEG")
+    return content.getvalue()

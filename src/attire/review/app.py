@@ -38,7 +38,7 @@ def open_review(catalog: Path, options: Options) -> ReviewContext:
     """
     if options.audit < 0:
         raise ConfigError(f"--audit {options.audit}: expected the number of fields to sample, 0 or more.")
-    opened = Catalog.open(catalog)
+    opened = Catalog.load(catalog)
     data = ReviewData(opened, options.predictions)
     queues = Queues(data, audit=options.audit, seed=options.seed)
     photos = Photos(opened, options.bundle)

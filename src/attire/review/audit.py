@@ -11,9 +11,9 @@ from attire.labels import contradicts
 from attire.review.data import CATEGORY
 from attire.review.queues import Queues
 from attire.review.store.events import Decision, Store
+from attire.score.intervals import wilson
 from attire.taxonomy import SEPARATOR
 
-Z = 1.959964  # 95%, two-sided
 CONFIDENCES = (0.0, 0.8, 0.9, 0.95, 0.99)
 ENOUGH = 10  # judged fields that a key needs for its own row
 
@@ -38,7 +38,8 @@ class Measured:
     @property
     def interval(self) -> tuple[float, float]:
         """95% Wilson interval of the precision."""
-        return wilson(self.right, self.judged)
+        low, high = wilson(self.right, self.judged)
+        return float(low), float(high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +55,6 @@ class Audit:
     confidences: tuple[Measured, ...]
     feed: tuple[Measured, ...]
     keys: tuple[Measured, ...]
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """Return the 95% interval of a share (Wilson, 1927), or (0, 1) if `n` is 0.
-
-    >>> [round(end, 3) for end in wilson(95, 100)]
-    [0.888, 0.978]
-    """
-    if not n:
-        return 0.0, 1.0
-    share, spread = right / n, Z * Z / n
-    middle, half = share + spread / 2, Z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
 
 
 def audit(queues: Queues, store: Store) -> Audit:

@@ -12,6 +12,7 @@ import polars as pl
 from attire.catalog.store import Catalog
 from attire.errors import FeedError, TaxonomyError, did_you_mean
 from attire.files import file_sha256, read_json, read_ndjson, read_parquet
+from attire.inference.output import ALTERNATIVE, LONG, NOT_APPLICABLE
 from attire.labels import contradicts
 from attire.prediction import Abstained, Alternative, Answer
 from attire.spreadsheets import read_csv
@@ -24,18 +25,6 @@ READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".jsonl": lambda path: read_ndjson(path, {"id": pl.String}),
     ".parquet": read_parquet,
 }
-COLUMNS: dict[str, Any] = {
-    "id": pl.String,
-    "category": pl.String,
-    "category_confidence": pl.Float32,
-    "key": pl.String,
-    "values": pl.String,
-    "confidence": pl.Float32,
-    "alternatives": pl.String,
-    "reason": pl.String,
-}
-ALTERNATIVES = pl.List(pl.Struct({"value": pl.String, "confidence": pl.Float64}))
-NOT_APPLICABLE = "not applicable"
 AGAIN = "Predict again with `attire predict BUNDLE CATALOG --format long`."
 
 
@@ -96,10 +85,10 @@ def _read(path: Path) -> pl.DataFrame:
         raise FeedError(f"{path} has the suffix '{path.suffix}'. Expected predictions as {', '.join(READERS)}.")
     try:
         rows = READERS[path.suffix.lower()](path)
-        if missing := [name for name in COLUMNS if name not in rows.columns]:
+        if missing := [name for name in LONG if name not in rows.columns]:
             raise FeedError(f"{path} has no column '{missing[0]}', so it is not in the long format. {AGAIN}")
-        typed = rows.select(pl.col(name).cast(type) for name, type in COLUMNS.items())
-        return typed.with_columns(pl.col("alternatives").str.json_decode(ALTERNATIVES).fill_null([]))
+        typed = rows.select(pl.col(name).cast(type) for name, type in LONG.items())
+        return typed.with_columns(pl.col("alternatives").str.json_decode(pl.List(ALTERNATIVE)).fill_null([]))
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).split("\n", 1)[0]
         raise FeedError(f"cannot read the predictions {path}: {reason}. {AGAIN}") from None
@@ -167,7 +156,7 @@ def _fields(rows: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
         key=pl.lit(CATEGORY),
         answer="category",
         confidence="category_confidence",
-        alternatives=pl.lit([], ALTERNATIVES),
+        alternatives=pl.lit([], pl.List(ALTERNATIVE)),
         reason=pl.lit(None, pl.String),
     )
     key_rows = answered.filter(pl.col("key").is_not_null() & pl.col("reason").ne_missing(NOT_APPLICABLE))

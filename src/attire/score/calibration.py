@@ -25,6 +25,7 @@ from attire.score.decisions import (
     log_softmax,
     log_softmax_within_keys,
 )
+from attire.score.intervals import wilson
 from attire.taxonomy import Taxonomy
 
 PRECISIONS = (0.9, 0.95, 0.99)
@@ -252,7 +253,8 @@ def _fit_shifts(
 def _lowest_threshold(confidence: Reals, right: NDArray[np.bool_], precision: float) -> float:
     """The lowest confidence such that the answers at or above it reach `precision`, or `NEVER`."""
     order, last_of_equals = _most_confident_first(confidence)
-    passing = np.flatnonzero(last_of_equals & (_wilson_low(right[order]) >= precision))
+    low, _ = wilson(right[order].cumsum(), np.arange(1, len(right) + 1), ONE_SIDED_90)
+    passing = np.flatnonzero(last_of_equals & (low >= precision))
     return float(confidence[order[passing[-1]]]) if len(passing) else NEVER
 
 
@@ -260,13 +262,6 @@ def _most_confident_first(confidence: Reals) -> tuple[NDArray[np.int64], NDArray
     """Order by decreasing confidence, and a mask of the positions that are the last of equal confidences."""
     order = np.argsort(-confidence, kind="stable")
     return order, np.append(np.diff(confidence[order]) != 0, True)[: len(confidence)]
-
-
-def _wilson_low(right: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Lower end of Wilson's interval for the precision of the first 1, 2, ... answers."""
-    n, z = np.arange(1, len(right) + 1), ONE_SIDED_90
-    p = right.cumsum() / n
-    return np.asarray((p + z * z / (2 * n) - z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))) / (1 + z * z / n))
 
 
 def _log_odds(probability: Reals) -> Reals:

@@ -13,11 +13,9 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attire.engines.engine import Bytes, Floats
 from attire.errors import ConfigError, MissingExtraError, PhotoError
-from attire.score.decisions import prediction
 from attire.serve.batching import Batcher, FullError
 from attire.serve.compute_threads import once
 from attire.serve.decoder_pool import Decoders
@@ -111,12 +109,10 @@ class Service:
 
     async def answer(self, model: Model, question: Question, precision: float | None) -> Product:
         """Answer an admitted question; raises `AttireError` for bad photos, an unknown word or an unusable title."""
-        bundle, taxonomy = model.bundle, model.bundle.taxonomy
-        known: NDArray[np.int64] | None = None
+        bundle, known = model.bundle, None
         if question.category is not None:
             # In a thread, because finding a "did you mean" hint is slow.
-            category_name = await self.run(question.client, taxonomy.category, question.category)
-            known = np.array([taxonomy.category_index[category_name]])
+            known = await self.run(question.client, bundle.taxonomy.category, question.category)
         if bundle.calibration and precision is not None:
             bundle.calibration.check(precision)
         if question.title and bundle.title_reader is None:
@@ -131,11 +127,9 @@ class Service:
             raise PhotoError("; ".join(f"photo {fault.photo}: {fault.reason}" for fault in faults) or "no photo")
         titles = [question.title] * len(pixels) if question.title else []
         logits = await self.logits(question.client, model, pixels, titles)
-        category, attributes = (rows.mean(axis=0, keepdims=True) for rows in logits)
-        decisions = bundle.decide(category, attributes, known)
-        accepted = bundle.accepted(decisions, precision)
-        predicted = prediction(taxonomy, decisions, accepted, 0, question.id, bundle.digest)
-        return Product.of(predicted, faults, model.version)
+        category, attributes = (rows.mean(axis=0) for rows in logits)
+        answer = bundle.answer(category, attributes, precision, known_category=known, id=question.id)
+        return Product.of(answer, faults, model.version)
 
     async def explain(self, client: str, model: Model, photo: bytes, key: str | None, value: str | None) -> bytes:
         """Return a PNG of the photo with a heat map of the evidence for the value; raises `AttireError`."""

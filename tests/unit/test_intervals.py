@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
-from attire.score.bootstrap import intervals
+from attire.score.intervals import intervals, wilson
 
 Weights = NDArray[np.float32]
 
@@ -63,3 +64,12 @@ def test_nan_resamples_are_left_out_and_all_nan_stays_nan() -> None:
     result = intervals(figures, ["a", "b", "c"])
     assert result["some"].low == 1
     assert np.isnan(result["none"]).all()
+
+
+def test_a_share_has_wilsons_interval() -> None:
+    right, n = [0, 7, 95, 300], [10, 10, 100, 300]
+    expected = [binomtest(*case).proportion_ci(0.95, method="wilson") for case in zip(right, n, strict=True)]
+    low, high = wilson(right, n)
+    assert low == pytest.approx([interval.low for interval in expected], abs=1e-6)
+    assert high == pytest.approx([interval.high for interval in expected], abs=1e-6)
+    assert [float(end) for end in wilson(0, 0)] == [0, 1], "no evidence"

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from attire.bundle import ModelBundle
 from attire.engines.runtimes import CATEGORY, LOGITS, PIXELS, TEXT
 from attire.errors import MissingExtraError
-from attire.export.quantise import Scheme, quantise
-from attire.export.sample import Sample
+from attire.exporting.quantise import Scheme, quantise
+from attire.exporting.sample import Sample
 from attire.pixels.normalise import Normalise
 from attire.titles import LONGEST
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from attire.engines.runtimes import PIXELS, TEXT
 from attire.errors import MissingExtraError
-from attire.export.sample import Sample
+from attire.exporting.sample import Sample
 
 CONVOLUTIONS = frozenset({"Conv", "Convolution", "GroupConvolution"})  # names in ONNX and OpenVINO
 

@@ -41,7 +41,7 @@ def draw_sample(bundle: ModelBundle, source: str | Path, count: int = PHOTOS) ->
     source, truth = Path(source), None
     with tempfile.TemporaryDirectory() as unpacked:
         if (source / MANIFEST).is_file():
-            catalog = Catalog.open(source)
+            catalog = Catalog.load(source)
             rows = _shuffle(catalog.rows_of(_train_ids(catalog)).tolist())
             views = catalog.photo_paths()
             photos = [(row, views[row][0]) for row in rows if views[row]][:count]
@@ -68,7 +68,7 @@ def draw_sample(bundle: ModelBundle, source: str | Path, count: int = PHOTOS) ->
 
 
 def _train_ids(catalog: Catalog) -> Sequence[str]:
-    return Splits.read(catalog).train if (catalog.path / SPLITS).is_file() else catalog.ids
+    return Splits.load(catalog).train if (catalog.path / SPLITS).is_file() else catalog.ids
 
 
 def _shuffle(rows: list[int]) -> list[int]:

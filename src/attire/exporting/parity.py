@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from attire.bundle import ModelBundle
 from attire.engines.engine import Engine, Floats, TitleEngine
 from attire.engines.exported import Parity, Precision
-from attire.export.sample import Sample
+from attire.exporting.sample import Sample
 from attire.score.calibration import PRECISION
 from attire.score.decisions import Decisions
 from attire.score.metrics import headline, match

@@ -28,11 +28,11 @@ from attire.engines.exported import (
 from attire.engines.runtimes import MODEL_FILES, ExportedEngine, runtime_versions
 from attire.engines.speed import BATCH, images_per_s
 from attire.errors import ExportError
-from attire.export.onnx import make_onnx, write_onnx
-from attire.export.openvino import make_openvino
-from attire.export.parity import EQUAL, IOU_LOST, Answers, answers, compare, passes
-from attire.export.quantise import Scheme
-from attire.export.sample import Sample, draw_sample
+from attire.exporting.onnx import make_onnx, write_onnx
+from attire.exporting.openvino import make_openvino
+from attire.exporting.parity import EQUAL, IOU_LOST, Answers, answers, compare, passes
+from attire.exporting.quantise import Scheme
+from attire.exporting.sample import Sample, draw_sample
 from attire.files import file_sha256
 from attire.progress import tracking
 from attire.storage import storing

@@ -1,4 +1,4 @@
-"""Percentile bootstrap intervals over groups: how much a figure would vary with other products of the same kind."""
+"""How much a figure would vary with other products of the same kind: bootstrap over groups, Wilson's interval."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from attire.progress import track
 
 LEVEL = 0.95
+TWO_SIDED_95 = 1.959964  # quantile of the normal distribution
 Name = TypeVar("Name", bound=Hashable)
 _MAX_WEIGHTS = 8_000_000  # in memory at once
 _STEP = 50  # resamples per update of the progress bar
@@ -44,6 +45,20 @@ def intervals(
         for name, values in figures(counts.T.astype(np.float32)[group_of_product]).items():
             samples.setdefault(name, []).append(values)
     return {name: _interval(np.concatenate(values)) for name, values in samples.items()}
+
+
+def wilson(right: ArrayLike, n: ArrayLike, z: float = TWO_SIDED_95) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The interval of a share `right` / `n` (Wilson, 1927), element by element; 0 to 1 where `n` is 0.
+
+    >>> [round(float(end), 3) for end in wilson(95, 100)]
+    [0.888, 0.978]
+    """
+    right, n = np.asarray(right, np.float64), np.asarray(n, np.float64)
+    evidence, count = n > 0, np.maximum(n, 1)
+    share, spread = right / count, z * z / count
+    middle, half = share + spread / 2, z * np.sqrt(share * (1 - share) / count + spread / (4 * count))
+    low, high = np.maximum(0, (middle - half) / (1 + spread)), np.minimum(1, (middle + half) / (1 + spread))
+    return np.where(evidence, low, 0), np.where(evidence, high, 1)
 
 
 def _interval(values: NDArray[np.float64]) -> Interval:

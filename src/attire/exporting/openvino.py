@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from attire.engines.runtimes import openvino_core
-from attire.export.quantise import Scheme, quantise
-from attire.export.sample import Sample
+from attire.exporting.quantise import Scheme, quantise
+from attire.exporting.sample import Sample
 
 
 def make_openvino(graph: Path, file: Path, scheme: Scheme | None, sample: Sample) -> None:
