@@ -38,6 +38,7 @@ from attire.errors import TaxonomyError, did_you_mean, listed, shown
 from attire.records import read_toml
 
 Arity = Literal["one", "many"]
+CATEGORY = "@category"  # stands for the category where a key is expected; no key can have this name
 SEPARATOR = "|"  # between several values in one cell, so no value may contain it
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # except white space; lone surrogates
 MARKS = re.compile(r"[\W_]+")
@@ -71,6 +72,11 @@ def stray(text: str) -> str:
     if match is None:
         return ""
     return f"contains {'a lone surrogate' if match[0] >= SURROGATE else 'a control character'}, {shown(match[0])}"
+
+
+def key_label(key: str) -> str:
+    """The key as people read it: `CATEGORY` is "category"."""
+    return "category" if key == CATEGORY else key
 
 
 class Spellings(NamedTuple):

@@ -37,7 +37,7 @@ def tiny_networks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("attire.model.network.create_backbone", lambda *_: create_backbone("resnet10t", "none"))
         patch.setattr(run, "load_recipe", small)
-        patch.setattr("attire.config.load_recipe", small)
+        patch.setattr("attire.cli.training.load_recipe", small)
         yield
 
 

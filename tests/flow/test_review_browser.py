@@ -18,12 +18,12 @@ from attire.catalog.store import Catalog
 from attire.cli import app
 from attire.review.app import open_review, review_app
 from attire.review.context import ReviewContext
-from attire.review.data import CATEGORY
 from attire.review.export import export
 from attire.review.options import Options
 from attire.review.queues import Filters, waiting
 from attire.review.store.claims import viewers
 from attire.review.store.events import Verdict
+from attire.taxonomy import CATEGORY
 
 NAMES = {1280: "Ann", 390: "Ben"}
 

@@ -21,7 +21,7 @@ from attire.explanation.heatmaps import heat_maps
 from attire.explanation.picture import colours, grid, save
 from attire.model.network import Heads, Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
-from attire.taxonomy import Key, Taxonomy
+from attire.taxonomy import CATEGORY, Key, Taxonomy
 
 TAXONOMY = Taxonomy(
     categories=("Shirts", "Belts"),
@@ -123,7 +123,7 @@ def test_another_value_has_another_map() -> None:
 
 def test_a_mixed_batch_equals_single_questions() -> None:
     bundle, photo = colour_bundle(), patched((160, 160), red=(RED, (0, 0, 60, 60)), blue=(BLUE, (90, 90, 160, 160)))
-    questions = [Question(photo, key) for key in ("tags", None, "colour", None, "tags")]
+    questions = [Question(photo, key) for key in ("tags", CATEGORY, "colour", CATEGORY, "tags")]
     for question, explanation in zip(questions, explanations(bundle, questions, batch_size=3), strict=True):
         alone = explain(bundle, photo, question.key)
         assert (explanation.key, explanation.value, explanation.ranked) == (alone.key, alone.value, alone.ranked)

@@ -15,6 +15,7 @@ from attire.errors import MissingExtraError
 from attire.evaluation import gallery
 from attire.evaluation.gallery import Pick
 from attire.explanation.explain import Explanation, Question
+from attire.taxonomy import CATEGORY
 
 EVIDENCE = judged()
 KEYS = list(TAXONOMY.keys)
@@ -50,7 +51,6 @@ def test_fields_left_open_have_a_label_apply_and_were_not_accepted() -> None:
     picks = gallery.left_open(EVIDENCE, 8)
     assert len(picks) == 8
     for row, key in picks:
-        assert key is not None
         column = KEYS.index(key)
         assert EVIDENCE.matches.known[row, column]
         assert EVIDENCE.decisions.applies[row, column]
@@ -62,7 +62,6 @@ def test_a_card_shows_stated_and_answered_values(tmp_path: Path) -> None:
     Image.new("RGB", (600, 300), "red").save(tmp_path / "photo.png")
     pick = gallery.confident_mistakes(EVIDENCE, 1)[0]
     card = gallery.card(EVIDENCE, pick, [tmp_path / "photo.png"])
-    assert pick.key is not None
     columns, values = TAXONOMY.columns[pick.key], np.array(TAXONOMY.keys[pick.key].values)
     assert (card.id, card.key) == (EVIDENCE.ids[pick.row], pick.key)
     assert card.stated == ", ".join(values[EVIDENCE.truth.hot[pick.row, columns]])
@@ -88,12 +87,14 @@ def test_mistakes_are_shown_with_heat_maps(tmp_path: Path, monkeypatch: pytest.M
         heat = np.zeros((40, 40), np.float32)
         heat[:20, :20] = 1
         for _ in questions:
-            yield Explanation(Image.new("RGB", (40, 40), "white"), heat, None, "", (), "", True)
+            yield Explanation(Image.new("RGB", (40, 40), "white"), heat, CATEGORY, "", (), "", True)
 
     monkeypatch.setattr(gallery, "explanations", hot_corner)
     bundle: Any = object()
     first, without_photo, category = gallery.with_heat_maps(bundle, cards, photos)
-    assert [question.key for question in requests] == [picks[0].key, None], "a category mistake explains the category"
+    assert [question.key for question in requests] == [picks[0].key, CATEGORY], (
+        "a category mistake explains the category"
+    )
     assert without_photo == cards[1]
     for card in (first, category):
         picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(card.second.split(",")[1]))).convert("L"))
@@ -109,7 +110,7 @@ def test_mistakes_are_shown_with_heat_maps(tmp_path: Path, monkeypatch: pytest.M
 def test_a_category_mistake_and_a_product_without_a_photo() -> None:
     pick = gallery.confident_category_mistakes(EVIDENCE, 1)[0]
     card = gallery.card(EVIDENCE, pick, [])
-    assert card.key == "category"
+    assert card.label == "category"
     assert card.stated == TAXONOMY.categories[EVIDENCE.truth.category[pick.row]]
     assert card.answer == TAXONOMY.categories[EVIDENCE.decisions.category[pick.row]]
     assert card.photo == ""

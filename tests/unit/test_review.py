@@ -25,11 +25,12 @@ from attire.errors import ConfigError, FeedError, MissingExtraError, ReviewStore
 from attire.inference.bulk import predict
 from attire.labels import contradicted, encode
 from attire.review.audit import audit
-from attire.review.data import CATEGORY, ReviewData
+from attire.review.data import ReviewData
 from attire.review.export import export
 from attire.review.queues import Filters, Queues, after, waiting
 from attire.review.store.events import Store, Verdict
 from attire.review.views import FieldView, product_view
+from attire.taxonomy import CATEGORY
 
 
 def alternatives(**alternative: object) -> pl.Expr:

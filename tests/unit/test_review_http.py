@@ -19,12 +19,12 @@ from attire.cli import app
 from attire.errors import ConfigError
 from attire.review.app import review_app, serve
 from attire.review.context import ReviewContext
-from attire.review.data import CATEGORY
 from attire.review.photos import Photos
 from attire.review.queues import Filters
 from attire.review.security import read_token
 from attire.review.store.claims import looking
 from attire.review.store.events import Store
+from attire.taxonomy import CATEGORY
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 HOST = "http://127.0.0.1:8100"

@@ -14,7 +14,7 @@ from attire.catalog.splits import MANIFEST, TABLE, Splits, balance, deviations, 
 from attire.catalog.store import Catalog
 from attire.errors import CatalogError, ConfigError
 from attire.labels import Targets, encode
-from attire.taxonomy import Key, Taxonomy
+from attire.taxonomy import CATEGORY, Key, Taxonomy
 
 TAXONOMY = Taxonomy(
     categories=("Shirts", "Jeans"),
@@ -86,12 +86,12 @@ def test_categories_and_values_have_the_same_share_in_each_split(tmp_path: Path)
     catalog = _catalog(tmp_path, [1] * 2000)
     table = balance(catalog, split(catalog, val=0.25, seed=1))
     assert set(zip(table["key"], table["value"], strict=True)) == {
-        ("category", "Shirts"),
-        ("category", "Jeans"),
+        (CATEGORY, "Shirts"),
+        (CATEGORY, "Jeans"),
         *TAXONOMY.column_index,
     }
     hot = catalog.targets().hot
-    np.testing.assert_array_equal(table.filter(pl.col("key") != "category")["count"].to_numpy(), hot.sum(axis=0))
+    np.testing.assert_array_equal(table.filter(pl.col("key") != CATEGORY)["count"].to_numpy(), hot.sum(axis=0))
     largest = np.abs(table["deviation"].to_numpy()).max()
     assert largest < 0.02  # a random split deviates by about 0.06 on teal
     summary = deviations(table)

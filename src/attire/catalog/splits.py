@@ -22,7 +22,7 @@ from attire.errors import CatalogError, ConfigError, did_you_mean
 from attire.files import read_parquet, replace_parquet, replace_text
 from attire.progress import tracking
 from attire.records import read_as
-from attire.taxonomy import Taxonomy
+from attire.taxonomy import CATEGORY, Taxonomy
 
 PARTS = ("train", "val", "test")
 TABLE, MANIFEST = "splits.parquet", "splits.json"
@@ -118,7 +118,7 @@ def split(catalog: Catalog | str | Path, val: float = 0.25, test: float = 0.0, s
 def balance(catalog: Catalog, splits: Splits) -> pl.DataFrame:
     """How far each split is from its target share: a row per split (except train) and category or value.
 
-    Columns: split, key ("category" for categories), value, count (products in the whole catalog), share (of those
+    Columns: split, key (`CATEGORY` for categories), value, count (products in the whole catalog), share (of those
     products in this split), deviation (share minus the split's target share).
     """
     marks, names = _marks(catalog), _names(catalog.taxonomy)
@@ -139,7 +139,7 @@ def balance(catalog: Catalog, splits: Splits) -> pl.DataFrame:
 def deviations(table: pl.DataFrame) -> pl.DataFrame:
     """A summary of `balance`: per split, for categories and for values with at least `RARE` products, their number and
     their mean and largest absolute deviation (`things`, `mean`, `largest`)."""
-    kind = pl.when(pl.col("key") == "category").then(pl.lit("categories")).otherwise(pl.lit("values"))
+    kind = pl.when(pl.col("key") == CATEGORY).then(pl.lit("categories")).otherwise(pl.lit("values"))
     deviation = pl.col("deviation").abs()
     return (
         table.filter(pl.col("count") >= RARE)
@@ -149,7 +149,7 @@ def deviations(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _names(taxonomy: Taxonomy) -> list[tuple[str, str]]:
-    return [*(("category", c) for c in taxonomy.categories), *taxonomy.column_index]
+    return [*((CATEGORY, c) for c in taxonomy.categories), *taxonomy.column_index]
 
 
 def _marks(catalog: Catalog) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ import polars as pl
 from cyclopts import Parameter
 
 from attire.cli.app import DEFAULTS, Options, Sources, app, console, facts, table
+from attire.taxonomy import CATEGORY
 
 
 @app.command
@@ -103,5 +104,5 @@ def split(catalog: Path, /, *, val: float = 0.25, test: float = 0.0, seed: int =
     deviations = balance(opened, splits)
     console.print(f"train {len(splits.train):,}  val {len(splits.val):,}  test {len(splits.test):,}")
     console.print("Furthest from the target share, among categories and values with at least 20 products:")
-    common = deviations.filter(pl.col("count") >= 20)
+    common = deviations.filter(pl.col("count") >= 20).with_columns(pl.col("key").replace(CATEGORY, "category"))
     console.print(table(common.sort(pl.col("deviation").abs(), descending=True).head(10)))

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from attire.cli.app import DEFAULTS, Options, Paths, Sources, app, console, facts
+from attire.taxonomy import CATEGORY
 
 
 @app.command
@@ -112,7 +113,7 @@ def explain(
 
     pictures = []
     for photo, found in zip(
-        photos, explanations(bundle, [Question(photo, key, value) for photo in photos]), strict=True
+        photos, explanations(bundle, [Question(photo, key or CATEGORY, value) for photo in photos]), strict=True
     ):
         console.print(f"{photo}: {found.title}{f' ({found.others})' if found.others else ''}", highlight=False)
         if found.warning:

@@ -21,20 +21,20 @@ from attire.explanation.picture import overlay
 from attire.photos.image import open_photo
 from attire.prediction import Alternative
 from attire.score.decisions import ALTERNATIVES
+from attire.taxonomy import CATEGORY, key_label
 
 logger = logging.getLogger(__name__)
 SHOWN = 24  # examples per section
 THUMBNAIL_PX = 144  # the longer side
 QUALITY = 72  # JPEG
 MIN_PROBABILITY = 0.01  # of a listed alternative
-CATEGORY = "category"
 
 
 class Pick(NamedTuple):
-    """A product (its row in the evidence) and one of its keys; None for its category."""
+    """A product (its row in the evidence) and one of its keys, or `CATEGORY`."""
 
     row: int
-    key: str | None
+    key: str
 
 
 class Card(NamedTuple):
@@ -51,6 +51,11 @@ class Card(NamedTuple):
     photo: str
     second: str = ""
 
+    @property
+    def label(self) -> str:
+        """The key as people read it."""
+        return key_label(self.key)
+
 
 def confident_mistakes(evidence: Evidence, shown: int = SHOWN) -> list[Pick]:
     """Wrong answers, the most confident first; one per group, because its products may share a photo."""
@@ -66,7 +71,7 @@ def confident_category_mistakes(evidence: Evidence, shown: int = SHOWN) -> list[
     true, predicted = evidence.truth.category, evidence.decisions.category
     rows = np.flatnonzero((true >= 0) & (predicted >= 0) & (true != predicted))
     order = np.argsort(-evidence.decisions.category_probability[rows].max(axis=1, initial=0), kind="stable")
-    return _one_per_group(evidence, (Pick(int(rows[i]), None) for i in order), shown)
+    return _one_per_group(evidence, (Pick(int(rows[i]), CATEGORY) for i in order), shown)
 
 
 def left_open(evidence: Evidence, shown: int = SHOWN) -> list[Pick]:
@@ -82,7 +87,7 @@ def left_open(evidence: Evidence, shown: int = SHOWN) -> list[Pick]:
 def card(evidence: Evidence, pick: Pick, photos: Sequence[Path]) -> Card:
     """Make the card of a pick, with the first of the product's `photos`."""
     taxonomy, (row, key), open = evidence.taxonomy, pick, False
-    if key is None:
+    if key == CATEGORY:
         words, probability = taxonomy.categories, evidence.decisions.category_probability[row]
         stated, chosen = (
             np.arange(len(words)) == c[row] for c in (evidence.truth.category, evidence.decisions.category)
@@ -98,7 +103,7 @@ def card(evidence: Evidence, pick: Pick, photos: Sequence[Path]) -> Card:
     others = [i for i in np.argsort(-probability, kind="stable") if not chosen[i] and probability[i] >= MIN_PROBABILITY]
     return Card(
         id=evidence.ids[row],
-        key=key or CATEGORY,
+        key=key,
         stated=_join(words, stated),
         answer=_join(words, chosen),
         right=right,
@@ -116,7 +121,7 @@ def with_heat_maps(bundle: ModelBundle, cards: Sequence[Card], photos: Sequence[
     reason is logged and the cards are returned unchanged.
     """
     indices = [i for i, card in enumerate(cards) if card.photo]
-    questions = [Question(photos[i][0], None if cards[i].key == CATEGORY else cards[i].key) for i in indices]
+    questions = [Question(photos[i][0], cards[i].key) for i in indices]
     explained = list(cards)
     try:
         for i, explanation in zip(indices, explanations(bundle, questions), strict=True):

@@ -7,6 +7,7 @@ import polars as pl
 from attire.catalog.splits import PARTS, RARE, Splits, balance, deviations
 from attire.catalog.store import Catalog
 from attire.evaluation.report import Balance, Deviation, Division, Part
+from attire.taxonomy import CATEGORY
 
 FURTHEST = 10  # deviations listed one by one
 
@@ -22,7 +23,12 @@ def division(catalog: Catalog, splits: Splits) -> Division:
             Balance(part=name, kind=kind, count=count, mean=mean, largest=largest)
             for name, kind, count, mean, largest in deviations(table).iter_rows()
         ),
-        furthest=tuple(Deviation(**row) for row in furthest.rename({"split": "part"}).iter_rows(named=True)),
+        furthest=tuple(
+            Deviation(**row)
+            for row in furthest.rename({"split": "part"})
+            .with_columns(pl.col("key").replace(CATEGORY, "category"))
+            .iter_rows(named=True)
+        ),
     )
 
 

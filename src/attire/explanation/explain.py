@@ -21,6 +21,7 @@ from attire.photos.image import open_photo
 from attire.pixels.preprocess import Preprocess
 from attire.prediction import Alternative
 from attire.score.decisions import Decisions
+from attire.taxonomy import CATEGORY, key_label
 
 BATCH = 16  # photos
 ALTERNATIVES = 3  # shown in the picture
@@ -30,10 +31,10 @@ Photo = Path | bytes | Image.Image
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What to explain: `value` of `key`. `key` None means the category, `value` None the likeliest value."""
+    """What to explain: `value` of `key`. `key` may be `CATEGORY`; `value` None means the likeliest value."""
 
     photo: str | Photo
-    key: str | None = None
+    key: str = CATEGORY
     value: str | None = None
 
 
@@ -48,7 +49,7 @@ class Explanation:
 
     photo: Image.Image
     heat: NDArray[np.float32]
-    key: str | None
+    key: str
     value: str
     ranked: tuple[Alternative, ...]
     category: str
@@ -62,7 +63,7 @@ class Explanation:
     @property
     def title(self) -> str:
         """Key, value and confidence as text."""
-        return f"{self.key or 'category'} {self.value} {self.confidence:.0%}"
+        return f"{key_label(self.key)} {self.value} {self.confidence:.0%}"
 
     @property
     def others(self) -> str:
@@ -83,9 +84,9 @@ class Explanation:
 
 
 def explain(
-    bundle: ModelBundle | str | Path, photo: str | Photo, key: str | None = None, value: str | None = None
+    bundle: ModelBundle | str | Path, photo: str | Photo, key: str = CATEGORY, value: str | None = None
 ) -> Explanation:
-    """Explain the bundle's answer for `key` (None: the category), or another `value`, in one photo.
+    """Explain the bundle's answer for `key` (by default the category), or another `value`, in one photo.
 
     Raises `TaxonomyError` for a key or value that is not in the taxonomy, `ConfigError` for a key without labels in
     training, `PhotoError` for a photo that cannot be read, and the errors of `heat_maps`.
@@ -121,7 +122,7 @@ def _explain_batch(bundle: ModelBundle, batch: Sequence[Question]) -> Iterator[E
             value=target.value,
             ranked=target.ranked,
             category=bundle.taxonomy.categories[decisions.category[row]],
-            applies=key is None or bool(decisions.applies[row, list(bundle.taxonomy.keys).index(key)]),
+            applies=key == CATEGORY or bool(decisions.applies[row, list(bundle.taxonomy.keys).index(key)]),
         )
 
 
@@ -136,20 +137,20 @@ class _Target:
     rivals: tuple[int, ...]  # columns that share a softmax with `column`; empty for a sigmoid
 
 
-def _check_words(bundle: ModelBundle, question: Question) -> tuple[str | None, str | None]:
+def _check_words(bundle: ModelBundle, question: Question) -> tuple[str, str | None]:
     """The question's key and value as the taxonomy spells them; raises as `explain` does."""
     taxonomy, key, value = bundle.taxonomy, question.key, question.value
-    if key is None:
-        return None, None if value is None else taxonomy.category(value)
+    if key == CATEGORY:
+        return key, None if value is None else taxonomy.category(value)
     taxonomy.key(key)
     if key in bundle.spec.untaught:
         raise ConfigError(f"{bundle.path} never answers {key}: no product that it was trained on has a label for it.")
     return key, None if value is None else taxonomy.value(key, value)
 
 
-def _target(bundle: ModelBundle, decisions: Decisions, row: int, key: str | None, value: str | None) -> _Target:
+def _target(bundle: ModelBundle, decisions: Decisions, row: int, key: str, value: str | None) -> _Target:
     taxonomy = bundle.taxonomy
-    if key is None:
+    if key == CATEGORY:
         words, start, probability = taxonomy.categories, 0, decisions.category_probability[row]
         softmax = True
     else:
@@ -160,7 +161,7 @@ def _target(bundle: ModelBundle, decisions: Decisions, row: int, key: str | None
     index = order[0] if value is None else words.index(value)
     rivals = tuple(start + other for other in range(len(words)) if other != index) if softmax else ()
     ranked = tuple(Alternative(words[i], float(probability[i])) for i in order)
-    return _Target(key is None, words[index], ranked, start + index, rivals)
+    return _Target(key == CATEGORY, words[index], ranked, start + index, rivals)
 
 
 def _compute_heat(bundle: ModelBundle, inputs: Tensor, targets: Sequence[_Target]) -> NDArray[np.float32]:

@@ -9,10 +9,11 @@ from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from attire.review.context import Context, ReviewContext, Reviewer
-from attire.review.data import CATEGORY, ordered
+from attire.review.data import ordered
 from attire.review.queues import Filters, Text, after, waiting
 from attire.review.store.claims import renew
 from attire.review.store.events import Action, Decision, Result, Verdict
+from attire.taxonomy import CATEGORY
 
 AHEAD = 5  # products per request
 AT_ONCE = 500  # verdicts per request

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from attire.labels import contradicts
-from attire.review.data import CATEGORY
 from attire.review.queues import Queues
 from attire.review.store.events import Decision, Store
 from attire.score.intervals import wilson
-from attire.taxonomy import SEPARATOR
+from attire.taxonomy import CATEGORY, SEPARATOR
 
 CONFIDENCES = (0.0, 0.8, 0.9, 0.95, 0.99)
 ENOUGH = 10  # judged fields that a key needs for its own row

@@ -12,12 +12,13 @@ from urllib.parse import quote, unquote
 from fastapi import Depends, HTTPException, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from attire.review.data import CATEGORY, ReviewData, values_of
+from attire.review.data import ReviewData, values_of
 from attire.review.photos import Photos
 from attire.review.queues import QUEUES, Filters, Queues
 from attire.review.store.claims import claim, release, viewers
 from attire.review.store.events import Store
 from attire.review.views import FieldView, ProductView, field_view, product_view, title_of, value_title
+from attire.taxonomy import CATEGORY
 
 REVIEWER = "attire-reviewer"  # the cookie
 NAME_LENGTH = 60

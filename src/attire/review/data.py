@@ -16,9 +16,8 @@ from attire.inference.output import ALTERNATIVE, LONG, NOT_APPLICABLE
 from attire.labels import contradicts
 from attire.prediction import Abstained, Alternative, Answer
 from attire.spreadsheets import read_csv
-from attire.taxonomy import SEPARATOR
+from attire.taxonomy import CATEGORY, SEPARATOR
 
-CATEGORY = "@category"  # represents the category where a key is expected
 SURE_CATEGORY = 0.9  # minimum confidence of a category that contradicts the feed; categories have no fitted threshold
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".csv": read_csv,

@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 from attire.catalog.store import TAXONOMY, Catalog, Product
 from attire.errors import ConfigError, TaxonomyError
 from attire.files import replacing
-from attire.review.data import CATEGORY, joined, ordered
+from attire.review.data import joined, ordered
 from attire.review.store.events import Decision, Store
 from attire.spreadsheets import safe_text
-from attire.taxonomy import SEPARATOR
+from attire.taxonomy import CATEGORY, SEPARATOR
 
 DIFF, FEED = "changes.csv", "feed.csv"
 ROOTS = 8  # photo folders that are listed in the command before they are replaced by their common parent

@@ -11,11 +11,11 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from attire.review.audit import audit
 from attire.review.context import REVIEWER, Context, Reviewer, clean_name
-from attire.review.data import CATEGORY
 from attire.review.photos import Encoded
 from attire.review.queues import QUEUES, Filters, after, waiting
 from attire.review.security import inside
 from attire.review.store.claims import viewers
+from attire.taxonomy import CATEGORY
 
 GRID = 48  # products per page
 YEAR_S = 365 * 24 * 3600
@@ -130,7 +130,7 @@ def photo(context: Context, product: str, index: int, small: bool = False) -> Re
 @pages.get("/heat")
 def heat(context: Context, product: str, index: int, key: str, value: str) -> Response:
     """Return the photo with a heat map of the evidence for a value."""
-    return _image(context.photos.heat(product, index, None if key == CATEGORY else key, value))
+    return _image(context.photos.heat(product, index, key, value))
 
 
 @pages.get("/words.json")

@@ -58,8 +58,8 @@ class Photos:
         photo.thumbnail((THUMB_PX, THUMB_PX), Image.Resampling.LANCZOS)
         return _jpeg(photo, 85)
 
-    def _heat(self, product: str, index: int, key: str | None, value: str) -> Encoded:
-        """Return the photo with a heat map of the evidence for the value; `key` None stands for the category."""
+    def _heat(self, product: str, index: int, key: str, value: str) -> Encoded:
+        """Return the photo with a heat map of the evidence for the value; `key` may be `CATEGORY`."""
         from attire.explanation.explain import explain
         from attire.explanation.picture import overlay
 

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from attire.review.data import CATEGORY, ReviewData, ordered, values_of
+from attire.review.data import ReviewData, ordered, values_of
 from attire.review.store.events import Store
-from attire.taxonomy import SEPARATOR
+from attire.taxonomy import CATEGORY, SEPARATOR
 
 Name = Literal["abstained", "suspect", "audit", "all"]
 Text = Annotated[str, Field(max_length=10_000)]  # the limit also makes pydantic refuse lone surrogates

@@ -26,6 +26,7 @@ from attire.serve.metrics import Metrics
 from attire.serve.problems import ProblemError
 from attire.serve.schemas import Fault, InlinePhoto, Product, UrlPhoto
 from attire.serve.settings import Settings
+from attire.taxonomy import CATEGORY
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -184,7 +185,9 @@ def _heat_map(model: Model, photo: bytes | Bytes, key: str | None, value: str | 
 
     if not can_explain():
         raise MissingExtraError("a heat map", "explain")
-    explanation = explain(model.bundle, photo if isinstance(photo, bytes) else Image.fromarray(photo), key, value)
+    explanation = explain(
+        model.bundle, photo if isinstance(photo, bytes) else Image.fromarray(photo), key or CATEGORY, value
+    )
     content = io.BytesIO()
     overlay(explanation.photo, explanation.heat).save(content, "PNG", compress_level=3)
     return content.getvalue()
