@@ -109,12 +109,15 @@ def _describe(app: FastAPI) -> None:
 
 async def _return_memory() -> None:
     """Return memory to the system after bursts of large requests; the settings of `attire.memory` would keep it."""
-    baseline = resident_bytes()
+    baseline, wait_s = resident_bytes(), GIVE_BACK_S
     while True:
-        await asyncio.sleep(GIVE_BACK_S)
-        if resident_bytes() > baseline + SPARE_BYTES:
+        await asyncio.sleep(wait_s)
+        before = resident_bytes()
+        if before > baseline + SPARE_BYTES:
             await asyncio.to_thread(give_freed_memory_back)
-            baseline = resident_bytes()
+            # What is still in use is tried again later, less often if little came back.
+            useful = before - resident_bytes() > SPARE_BYTES / 4
+            wait_s = GIVE_BACK_S if useful else min(2 * wait_s, 8 * GIVE_BACK_S)
 
 
 @contextlib.contextmanager
