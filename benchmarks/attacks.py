@@ -1,16 +1,16 @@
-"""`attire serve` under attack, beside an honest client.
+"""Attacks `attire serve` while a normal client uses it.
 
 python benchmarks/attacks.py [BUNDLE] [--only ATTACK ...] [--seconds 15] [--source CHECKOUT/src] [--json FILE]
 
-Without BUNDLE an untrained network of the default recipe is served. One after the other, each attack of `attackers.py`
-comes from processes of its own, with a key each, while an honest client with another key sends a photo after the other
-and a third one asks for /healthz. Exits with 1 where one of these is broken:
+Without BUNDLE an untrained network of the default recipe is served. Each attack of `attackers.py` runs alone, from
+several processes with one API key each. Meanwhile an honest client with its own key sends photos, and another one polls
+/healthz. Exits with 1 unless
 
-- every answer of /healthz takes less than 1 s;
+- /healthz always answers within 1 s;
 - the honest client is always answered, and its median latency grows at most threefold;
-- afterwards the server's processes are within 300 MB of the memory they held before.
+- after the attack the server's processes use at most 300 MB more memory than before.
 
-`--source` attacks an older attire.
+`--source` attacks the attire of another checkout.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from rich.table import Table
 from served import serving
 
 HEALTH_S, GROWTH, MEMORY_MB = 1.0, 3.0, 300.0
-CALM_S, SETTLE_S = 8.0, 20.0  # before an attack, and at most after it
-ADDRESS_SPACE = 16 * 2**30  # bytes: a server that would take more fails, instead of the machine
+CALM_S, SETTLE_S = 8.0, 20.0  # time before an attack, and maximum time after it
+ADDRESS_SPACE = 16 * 2**30  # bytes; a server that needs more fails before the machine runs out of memory
 MB = 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an attack did."""
+    """The result of an attack."""
 
     attack: str
     memory_before_mb: float
@@ -63,18 +63,18 @@ class Outcome:
 
     @property
     def broken(self) -> list[str]:
-        """The promises that were not kept."""
-        kept = {
+        """Names of the failed conditions."""
+        conditions = {
             "memory": self.memory_after_mb - self.memory_before_mb <= MEMORY_MB,
             "health": self.health_worst_s <= HEALTH_S,
             "latency": self.honest_during_ms <= GROWTH * self.honest_before_ms,
             "refused": not self.honest_refused,
         }
-        return [name for name, fine in kept.items() if not fine]
+        return [name for name, met in conditions.items() if not met]
 
 
 class Repeating:
-    """Something done again and again in a thread, from `__enter__` to `__exit__`."""
+    """Repeats `once` in a thread from `__enter__` to `__exit__`."""
 
     def __init__(self, pause_s: float) -> None:
         self._pause_s, self._stop = pause_s, threading.Event()
@@ -98,7 +98,7 @@ class Repeating:
 
 
 class Health(Repeating):
-    """Asks whether the server lives, over a new connection each time."""
+    """Requests /healthz, over a new connection each time."""
 
     def __init__(self, address: str) -> None:
         super().__init__(0.1)
@@ -112,11 +112,11 @@ class Health(Repeating):
 
 
 class Honest(Repeating):
-    """Sends a photo after the other."""
+    """Sends one photo after the other."""
 
     def __init__(self, address: str, key: str, photo: bytes) -> None:
         super().__init__(0.02)
-        self._photo, self.took_ms, self.refused = photo, list[float](), 0
+        self._photo, self.latencies_ms, self.refused = photo, list[float](), 0
         self._api = httpx.Client(base_url=address, timeout=60, headers={"Authorization": f"Bearer {key}"})
 
     def once(self) -> None:
@@ -125,12 +125,12 @@ class Honest(Repeating):
             status = self._api.post("/v1/predict", files={"photos": self._photo}).status_code
         except httpx.TransportError:
             status = 0
-        self.took_ms.append(1000 * (time.monotonic() - start))
+        self.latencies_ms.append(1000 * (time.monotonic() - start))
         self.refused += status != 200
 
     @property
     def median_ms(self) -> float:
-        return statistics.median(self.took_ms)
+        return statistics.median(self.latencies_ms)
 
 
 class Memory(Repeating):
@@ -153,30 +153,30 @@ def resident_mb(server: psutil.Process) -> float:
 
 
 def measure(name: str, address: str, server: psutil.Process, keys: Sequence[str], photo: bytes, s: float) -> Outcome:
-    """One attack from as many processes as there are keys but one."""
+    """Run one attack from a process for each key but the first, which the honest client uses."""
     honest_key, *others = keys
     with Honest(address, honest_key, photo) as calm:
         time.sleep(CALM_S)
     script = Path(__file__).with_name("attackers.py")
-    attacking = [
+    attackers = [
         subprocess.Popen([sys.executable, script, name, address, key, str(s)], stdin=PIPE, stdout=PIPE)
         for key in others
     ]
-    for process in attacking:
+    for process in attackers:
         assert process.stdout
-        process.stdout.readline()  # it is ready
+        process.stdout.readline()  # wait until it is ready
     before = resident_mb(server)
     with Health(address) as health, Memory(server) as memory, Honest(address, honest_key, photo) as honest:
-        for process in attacking:
+        for process in attackers:
             assert process.stdin
             process.stdin.close()
-        for process in attacking:
+        for process in attackers:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(6 * s)
             process.kill()
             process.wait()
     after, end = resident_mb(server), time.monotonic() + SETTLE_S
-    with Honest(address, honest_key, photo):  # memory comes back while others are served
+    with Honest(address, honest_key, photo):  # the server returns memory while it serves others
         while time.monotonic() < end and after > before + MEMORY_MB / 2:
             time.sleep(0.5)
             after = resident_mb(server)
@@ -186,7 +186,7 @@ def measure(name: str, address: str, server: psutil.Process, keys: Sequence[str]
 
 
 def untrained(folder: Path) -> Path:
-    """A bundle of the default recipe's network as it is before training, with as many words as a shop has."""
+    """Save a bundle of the default recipe's untrained network, with as many categories and keys as a real shop."""
     from attire.bundle import ModelBundle
     from attire.config import load_recipe
     from attire.model.network import build_network
@@ -210,26 +210,26 @@ def untrained(folder: Path) -> Path:
     return folder / "bundle"
 
 
-def shown(outcomes: Sequence[Outcome]) -> Table:
-    """A row for each attack."""
+def table_of(outcomes: Sequence[Outcome]) -> Table:
+    """Return a table with a row for each attack."""
     table = Table("attack", title="memory in MB, the honest client's median latency in ms", title_justify="left")
     for column in ("before", "peak", "after", "health worst", "honest before", "during", "broken"):
         table.add_column(column, justify="right")
-    for one in outcomes:
-        refused = [f"{one.honest_refused} refused" if name == "refused" else name for name in one.broken]
+    for outcome in outcomes:
+        broken = [f"{outcome.honest_refused} refused" if name == "refused" else name for name in outcome.broken]
         table.add_row(
-            one.attack,
-            *(f"{mb:,.0f}" for mb in (one.memory_before_mb, one.memory_peak_mb, one.memory_after_mb)),
-            f"{one.health_worst_s:.2f} s",
-            f"{one.honest_before_ms:.0f}",
-            f"{one.honest_during_ms:.0f}",
-            ", ".join(refused),
+            outcome.attack,
+            *(f"{mb:,.0f}" for mb in (outcome.memory_before_mb, outcome.memory_peak_mb, outcome.memory_after_mb)),
+            f"{outcome.health_worst_s:.2f} s",
+            f"{outcome.honest_before_ms:.0f}",
+            f"{outcome.honest_during_ms:.0f}",
+            ", ".join(broken),
         )
     return table
 
 
 def main() -> None:
-    """Run the attacks, print what they did, and exit with 1 where a promise was broken."""
+    """Run the attacks, print the results, and exit with 1 if a condition failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path, nargs="?")
     parser.add_argument("--only", nargs="+", choices=ATTACKS, metavar="ATTACK")
@@ -237,27 +237,27 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--source", type=Path)
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    names = [name for name in ATTACKS if not given.only or name in given.only]
-    keys = [secrets.token_hex(16) for _ in range(given.attackers + 1)]
+    arguments = parser.parse_args()
+    names = [name for name in ATTACKS if not arguments.only or name in arguments.only]
+    keys = [secrets.token_hex(16) for _ in range(arguments.attackers + 1)]
     content = io.BytesIO()
     Image.effect_noise((900, 1200), 40).convert("RGB").save(content, "JPEG", quality=85)
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        bundle = given.bundle or untrained(folder)
+        bundle = arguments.bundle or untrained(folder)
         (folder / "keys").write_text("\n".join(keys), encoding="utf-8")
         (folder / "keys").chmod(0o600)
-        for name in names:  # a server each, so that none pays for what another attack did
-            with serving(bundle, "--keys", str(folder / "keys"), source=given.source) as (address, server):
+        for name in names:  # a new server each, so that attacks do not affect each other
+            with serving(bundle, "--keys", str(folder / "keys"), source=arguments.source) as (address, server):
                 resource.prlimit(server.pid, resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
-                outcomes.append(measure(name, address, server, keys, content.getvalue(), given.seconds))
-            Console(width=160).print(shown(outcomes[-1:]))
-    Console(width=160).print(shown(outcomes))
-    if given.json:
-        found = {"machine": machine(), "attacks": [asdict(one) for one in outcomes]}
-        given.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    sys.exit(any(one.broken for one in outcomes))
+                outcomes.append(measure(name, address, server, keys, content.getvalue(), arguments.seconds))
+            Console(width=160).print(table_of(outcomes[-1:]))
+    Console(width=160).print(table_of(outcomes))
+    if arguments.json:
+        results = {"machine": machine(), "attacks": [asdict(outcome) for outcome in outcomes]}
+        arguments.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    sys.exit(any(outcome.broken for outcome in outcomes))
 
 
 if __name__ == "__main__":

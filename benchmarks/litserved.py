@@ -1,4 +1,4 @@
-"""The same network behind LitServe, for `serving.py`: python benchmarks/litserved.py BUNDLE PORT."""
+"""Serves the same network with LitServe, for `serving.py`: python benchmarks/litserved.py BUNDLE PORT."""
 
 import sys
 from pathlib import Path
@@ -12,13 +12,13 @@ from attire.bundle import ModelBundle
 from attire.engines.engine import TorchEngine
 from attire.photos.image import open_photo
 
-MAX_BATCH, WAIT_S = 32, 0.004  # as attire serve
+MAX_BATCH, WAIT_S = 32, 0.004  # the same batch size as attire serve
 
 
 class Network(litserve.LitAPI):  # type: ignore[misc]
-    """Photos in, the category's logits out; decodes and computes what attire serve does."""
+    """Returns the logits of a photo; decodes and computes the same as `attire serve`."""
 
-    # LitServe looks at the annotations of `decode_request`, so they must not be postponed.
+    # LitServe reads the annotations of `decode_request`, so this module must not postpone them.
 
     def __init__(self, bundle: Path) -> None:
         super().__init__(max_batch_size=MAX_BATCH, batch_timeout=WAIT_S)

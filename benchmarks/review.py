@@ -1,9 +1,9 @@
-"""What it costs to save a decision: until it is on disk (as attire saves), and until the system has it.
+"""Measures how long it takes to save a decision: synced to disk (as attire does), and without the sync.
 
 python benchmarks/review.py [--decisions 1000] [--before 20000] [--folder FOLDER] [--json FILE]
 
-Two stores in SQLite, each with `before` decisions, are given one decision after the other in turns. FOLDER is where
-they lie: name one on the disk that the store is to be on, for what is measured is that disk.
+Two SQLite stores, each with `before` earlier decisions, save one decision after the other in turns. The stores are
+created in FOLDER: choose one on the disk that the real store will use, because the disk is what is measured.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ AT_ONCE = 1000
 
 
 def main(*, decisions: int = 1000, before: int = 20_000, folder: Path | None = None, json: Path | None = None) -> None:
-    """Measure, print, and write the rows to a file where one is named."""
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        stores = {name: Store(Path(place) / f"{name}.sqlite") for name in ("on disk", "with the system")}
-        _hurried(stores["with the system"])
+    """Measure, print the rows, and write them to `json` if it is set."""
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        stores = {name: Store(Path(temporary) / f"{name}.sqlite") for name in ("on disk", "with the system")}
+        _disable_sync(stores["with the system"])
         for store in stores.values():
             for start in range(0, before, AT_ONCE):
                 store.decide("Ann", [_verdict(f"earlier {n}") for n in range(start, min(start + AT_ONCE, before))])
@@ -47,8 +47,8 @@ def main(*, decisions: int = 1000, before: int = 20_000, folder: Path | None = N
     report(f"Saving {decisions:,} decisions, one at a time, on {before:,} earlier ones", rows, json)
 
 
-def _hurried(store: Store) -> None:
-    """Let the store take a decision for saved that the system has not written to disk yet."""
+def _disable_sync(store: Store) -> None:
+    """Let the store acknowledge a decision before the system has written it to disk."""
 
     @event.listens_for(store.engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:

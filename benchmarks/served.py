@@ -1,4 +1,4 @@
-"""`attire serve` as a process, for benchmarks."""
+"""Runs `attire serve` as a process, for benchmarks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import psutil
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -25,9 +25,9 @@ def free_port() -> int:
 
 @contextmanager
 def serving(bundle: Path, *options: str, source: Path | None = None) -> Iterator[tuple[str, psutil.Process]]:
-    """Its address and process, once it is ready; its log is shown where it does not get there.
+    """Serve a bundle and yield the address and process once it is ready; prints the end of the log after an error.
 
-    `source` serves from another checkout's src/.
+    `source` is the src/ folder of another checkout to serve with.
     """
     port = free_port()
     command = [sys.executable, "-c", "from attire.cli import main; main()", "serve", str(bundle), "--port", str(port)]
@@ -48,7 +48,7 @@ def serving(bundle: Path, *options: str, source: Path | None = None) -> Iterator
 
 
 def wait_ready(url: str, process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Wait until `url` answers 200."""
+    """Wait until `url` answers 200; raises `TimeoutError`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
         try:

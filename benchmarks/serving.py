@@ -1,13 +1,13 @@
-"""`attire serve` under load, beside the engine alone and beside LitServe with the same network; or a soak.
+"""Measures `attire serve` under load, compared with the engine alone and with LitServe; or runs a soak test.
 
 python benchmarks/serving.py BUNDLE PHOTOS_DIR [--seconds 30] [--before CHECKOUT/src] [--json FILE]
 python benchmarks/serving.py BUNDLE PHOTOS_DIR --soak 10 [--json FILE]
 
-Load: photos/s of the engine on ready pixels; of each server with as many clients as `CLIENTS`, one photo a request;
-then latency while requests arrive at random (Poisson) at half of attire's throughput. They take turns, so that a busy
-moment of the machine strikes all alike; with `--before` an older attire takes turns with this one.
-Soak: two workers under load, a reload every 15 s, every fourth one of a broken bundle, one worker killed in the middle.
-Every request must be answered or refused; what the killed worker was holding is counted apart.
+Load: photos/s of the engine on decoded pixels, then of each server with `CLIENTS` clients and one photo per request;
+then the latency while requests arrive at random (Poisson) at half of attire's throughput. All of them take turns, so
+that a busy machine affects all alike. `--before` also measures an older attire.
+Soak: two workers under load, a reload every 15 s, every fourth one with a broken bundle, and one killed worker. Every
+request must be answered or refused; requests lost with the killed worker are counted separately.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FORM = {"Content-Type": "multipart/form-data; boundary=photos-of-the-benchmark"}
 
 @dataclass(frozen=True)
 class Served:
-    """What answers under load: its process, and how photos are sent to it, encoded once."""
+    """A server under load: its process, its URL and the encoded request bodies."""
 
     process: psutil.Process
     url: str
@@ -56,21 +56,21 @@ class Served:
         return cls(process, url, [request.read() for request in requests], FORM["Content-Type"])
 
     async def ask(self, api: aiohttp.ClientSession, number: int) -> None:
-        """Send a photo and read the answer, which must be one."""
+        """Send a photo and read the answer; its status must be 200."""
         body = self.bodies[number % len(self.bodies)]
         async with api.post(self.url, data=body, headers={"Content-Type": self.content_type}) as answer:
             assert answer.status == 200, await answer.text()
             await answer.read()
 
     def cpu_s(self) -> float:
-        """Seconds of CPU that its processes have used."""
-        family = [self.process, *self.process.children(recursive=True)]
-        used: float = sum(times.user + times.system for times in (one.cpu_times() for one in family))
-        return used
+        """Return the CPU seconds used by the server's processes."""
+        processes = [self.process, *self.process.children(recursive=True)]
+        seconds: float = sum(times.user + times.system for times in (process.cpu_times() for process in processes))
+        return seconds
 
 
 class EngineAlone:
-    """The engine on ready pixels in batches of 32, in a process of its own."""
+    """The engine on decoded pixels in batches of 32, in a separate process."""
 
     def __init__(self, bundle: Path) -> None:
         code = f"""
@@ -93,7 +93,7 @@ while seconds := float(input()):
         )
 
     def run(self, seconds: float) -> tuple[float, float]:
-        """Photos/s and CPU ms a photo."""
+        """Return photos/s and CPU ms per photo."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(f"{seconds}\n")
@@ -107,7 +107,7 @@ while seconds := float(input()):
 
 @contextmanager
 def litserve(bundle: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """The address and process of a LitServe with the same network."""
+    """Run LitServe with the same network; yields its address and process."""
     port = free_port()
     script = Path(__file__).with_name("litserved.py")
     with tempfile.TemporaryFile("w+") as log:
@@ -123,7 +123,7 @@ def litserve(bundle: Path) -> Iterator[tuple[str, psutil.Process]]:
 
 
 async def throughput(served: Served, seconds: float) -> tuple[float, float]:
-    """Photos/s and CPU ms a photo with `CLIENTS` clients, each sending the next photo when the last is answered."""
+    """Return photos/s and CPU ms per photo with `CLIENTS` clients, each of which waits for its last answer."""
     done = 0
 
     async def client(number: int, end: float) -> None:
@@ -139,7 +139,7 @@ async def throughput(served: Served, seconds: float) -> tuple[float, float]:
 
 
 async def latency(served: Served, rate: float, seconds: float, seed: int) -> list[float]:
-    """ms of each request, from when it was due: they come at random (Poisson)."""
+    """Return the latency in ms of each request since it was due; requests arrive at random (Poisson)."""
     due_s = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, max(1, int(rate * seconds))))
 
     async def ask(number: int, due: float) -> float:
@@ -153,7 +153,7 @@ async def latency(served: Served, rate: float, seconds: float, seed: int) -> lis
 
 
 def load(bundle: Path, photos: list[bytes], seconds: float, before: Path | None) -> dict[str, Any]:
-    """All figures of the load: everything waits, started, for its turn in each of `ROUNDS`."""
+    """Measure everything under load; all servers run, and take turns in each of `ROUNDS` rounds."""
     window = seconds / ROUNDS
     with ExitStack() as stack:
         alone = stack.enter_context(closing(EngineAlone(bundle)))
@@ -173,33 +173,34 @@ def load(bundle: Path, photos: list[bytes], seconds: float, before: Path | None)
             | {name: asyncio.run(throughput(served, window)) for name, served in all_served.items()}
             for _ in range(ROUNDS)
         ]
-        rate = statistics.median(one["attire serve"][0] for one in rounds) / 2
-        took: dict[str, list[float]] = {name: [] for name in all_served}
+        rate = statistics.median(results["attire serve"][0] for results in rounds) / 2
+        latencies_ms: dict[str, list[float]] = {name: [] for name in all_served}
         for round in range(ROUNDS):
             for name, served in all_served.items():
-                took[name] += asyncio.run(latency(served, rate, window, round))
-    found: dict[str, Any] = {}
+                latencies_ms[name] += asyncio.run(latency(served, rate, window, round))
+    rows: dict[str, Any] = {}
     for name in rounds[0]:
-        found[name] = {
-            "photos_per_s": statistics.median(one[name][0] for one in rounds),
-            "of_the_engine": statistics.median(one[name][0] / one["engine"][0] for one in rounds),
-            "cpu_ms": statistics.median(one[name][1] for one in rounds),
+        rows[name] = {
+            "photos_per_s": statistics.median(results[name][0] for results in rounds),
+            "of_the_engine": statistics.median(results[name][0] / results["engine"][0] for results in rounds),
+            "cpu_ms": statistics.median(results[name][1] for results in rounds),
         }
-        if name in took:
-            found[name] |= dict(zip(("p50_ms", "p99_ms"), np.percentile(took[name], [50, 99]).tolist(), strict=True))
+        if name in latencies_ms:
+            p50, p99 = np.percentile(latencies_ms[name], [50, 99]).tolist()
+            rows[name] |= {"p50_ms": p50, "p99_ms": p99}
     table = Table(
         "", "photos/s", "of the engine", "CPU ms", "p50 ms", "p99 ms", title=f"latency at {rate:.0f} photos/s"
     )
-    for name, one in found.items():
-        times = [f"{one[key]:.0f}" if key in one else "–" for key in ("p50_ms", "p99_ms")]
-        table.add_row(name, f"{one['photos_per_s']:.1f}", f"{one['of_the_engine']:.0%}", f"{one['cpu_ms']:.1f}", *times)
+    for name, row in rows.items():
+        times = [f"{row[key]:.0f}" if key in row else "–" for key in ("p50_ms", "p99_ms")]
+        table.add_row(name, f"{row['photos_per_s']:.1f}", f"{row['of_the_engine']:.0%}", f"{row['cpu_ms']:.1f}", *times)
     Console().print(table)
-    return found
+    return rows
 
 
 async def soak(address: str, server: psutil.Process, bundle: Path, photos: list[bytes], seconds: float) -> Counter[str]:
-    """How requests ended while bundles are exchanged and a worker is killed."""
-    ended, end = Counter[str](), time.monotonic() + seconds
+    """Count the outcomes of requests while bundles are replaced and a worker is killed."""
+    outcomes, end = Counter[str](), time.monotonic() + seconds
     good = bundle.with_name("good")
 
     async def client(number: int) -> None:
@@ -208,13 +209,13 @@ async def soak(address: str, server: psutil.Process, bundle: Path, photos: list[
                 try:
                     for turn in range(50):
                         files = {"photos": ("p", photos[(number + turn) % len(photos)])}
-                        ended[str((await api.post(f"{address}/v1/predict", files=files)).status_code)] += 1
+                        outcomes[str((await api.post(f"{address}/v1/predict", files=files)).status_code)] += 1
                         if time.monotonic() > end:
                             break
                 except httpx.TransportError as error:
-                    ended[type(error).__name__] += 1
+                    outcomes[type(error).__name__] += 1
 
-    async def trouble() -> None:
+    async def disturb() -> None:
         turn, killed = 0, False
         while time.monotonic() + RELOAD_S < end:
             await asyncio.sleep(RELOAD_S)
@@ -225,11 +226,11 @@ async def soak(address: str, server: psutil.Process, bundle: Path, photos: list[
             server.send_signal(signal.SIGHUP)
             if not killed and end - time.monotonic() < seconds / 2:
                 killed = True
-                workers = [one for one in server.children() if any("spawn_main" in word for word in one.cmdline())]
-                workers[0].kill()
+                children = {child: " ".join(child.cmdline()) for child in server.children()}
+                next(child for child, command in children.items() if "spawn_main" in command).kill()
 
-    await asyncio.gather(trouble(), *(client(number) for number in range(8)))
-    return ended
+    await asyncio.gather(disturb(), *(client(number) for number in range(8)))
+    return outcomes
 
 
 def run_soak(source: Path, photos: list[bytes], minutes: float) -> dict[str, Any]:
@@ -238,19 +239,19 @@ def run_soak(source: Path, photos: list[bytes], minutes: float) -> dict[str, Any
         bundle = Path(shutil.copytree(source, Path(folder) / "bundle"))
         shutil.copytree(source, Path(folder) / "good")
         with serving(bundle, "--workers", "2") as (address, server):
-            ended = asyncio.run(soak(address, server, bundle, photos, minutes * 60))
-            figures = httpx.get(f"{address}/metrics").text
-    reloads = [line for line in figures.splitlines() if line.startswith("attire_reloads_total")]
-    lost = sum(count for kind, count in ended.items() if not kind.isdigit())
-    found = {"minutes": minutes, "ended": dict(ended), "lost_with_the_killed_worker": lost, "reloads": reloads}
-    Console().print(found)
-    assert {kind for kind in ended if kind.isdigit()} <= {"200", "503"}, ended
-    assert lost <= 8, ended  # each client has one connection
-    return found
+            outcomes = asyncio.run(soak(address, server, bundle, photos, minutes * 60))
+            metrics = httpx.get(f"{address}/metrics").text
+    reloads = [line for line in metrics.splitlines() if line.startswith("attire_reloads_total")]
+    lost = sum(count for kind, count in outcomes.items() if not kind.isdigit())
+    result = {"minutes": minutes, "ended": dict(outcomes), "lost_with_the_killed_worker": lost, "reloads": reloads}
+    Console().print(result)
+    assert {kind for kind in outcomes if kind.isdigit()} <= {"200", "503"}, outcomes
+    assert lost <= 8, outcomes  # each client has one connection
+    return result
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run the load test or the soak test."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("photos", type=Path)
@@ -258,15 +259,15 @@ def main() -> None:
     parser.add_argument("--before", type=Path)
     parser.add_argument("--soak", type=float, metavar="MINUTES")
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    photos = [path.read_bytes() for path in sorted(given.photos.rglob("*.jpg"))[:PHOTOS]]
-    found = (
-        run_soak(given.bundle, photos, given.soak)
-        if given.soak
-        else load(given.bundle, photos, given.seconds, given.before)
+    arguments = parser.parse_args()
+    photos = [path.read_bytes() for path in sorted(arguments.photos.rglob("*.jpg"))[:PHOTOS]]
+    result = (
+        run_soak(arguments.bundle, photos, arguments.soak)
+        if arguments.soak
+        else load(arguments.bundle, photos, arguments.seconds, arguments.before)
     )
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

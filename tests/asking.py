@@ -1,4 +1,4 @@
-"""A served fake engine, photos in memory, and a real server in a process of its own, for tests of attire.serve."""
+"""Helpers for tests of attire.serve: a fake engine, photos in memory, and real servers in threads and processes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ from attire.taxonomy import Taxonomy
 
 
 class FakeEngine:
-    """Logits are a fixed linear map of the mean colour. `gate` holds it up; it fails of photos that are all black."""
+    """An engine whose logits are a fixed linear map of the mean colour.
+
+    It waits for `gate`, and fails for photos that are completely black.
+    """
 
     name = "fake"
 
@@ -66,23 +69,24 @@ def client(
     bundle: ModelBundle, engine: FakeEngine | None = None, fetch: Fetcher | None = None, **settings: Any
 ) -> Iterator[TestClient]:
     """A client of the application with a fake engine."""
-    made = Settings(bundle=bundle.path, **({"allow_hosts": ("testserver",)} | settings))
-    answering = Model(bundle, engine or FakeEngine(bundle.taxonomy))
-    with TestClient(create_app(made, load=lambda _: answering, fetch=fetch), raise_server_exceptions=False) as found:
-        yield found
+    app_settings = Settings(bundle=bundle.path, **({"allow_hosts": ("testserver",)} | settings))
+    model = Model(bundle, engine or FakeEngine(bundle.taxonomy))
+    app = create_app(app_settings, load=lambda _: model, fetch=fetch)
+    with TestClient(app, raise_server_exceptions=False) as test_client:
+        yield test_client
 
 
 def ask(client: TestClient | httpx.Client, *photos: bytes, **fields: Any) -> httpx.Response:
     """POST /v1/predict."""
     files = [("photos", ("photo", content)) for content in photos]
     answer: Any = client.post("/v1/predict", files=files, data=fields)
-    found: httpx.Response = answer
-    return found
+    response: httpx.Response = answer
+    return response
 
 
 @contextmanager
 def server(bundle: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes], Callable[[], str]]]:
-    """`attire serve` on a free port: its address, its process and what it logged so far."""
+    """Run `attire serve` on a free port; yields its address, its process and a function that reads its log."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -104,7 +108,7 @@ def server(bundle: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[
 
 
 def ready(address: str) -> bool:
-    """Whether the server answers questions."""
+    """Return whether the server is ready."""
     try:
         return httpx.get(f"{address}/readyz").status_code == 200
     except httpx.TransportError:
@@ -112,16 +116,16 @@ def ready(address: str) -> bool:
 
 
 def until(done: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait for `done`."""
+    """Wait until `done` returns true; fails after `seconds`."""
     end = time.monotonic() + seconds
     while not done():
-        assert time.monotonic() < end, "it did not happen in time"
+        assert time.monotonic() < end, f"not done within {seconds:g} s"
         time.sleep(0.02)
 
 
 @contextmanager
 def served(app: FastAPI) -> Iterator[str]:
-    """The application behind a real server in a thread, on a free port of this machine: its address."""
+    """Serve the application in a thread on a free port of this machine; yields its address."""
     running = uvicorn.Server(
         uvicorn.Config(app, port=0, log_config=None, lifespan="on", http=BoundedProtocol, ws="none")
     )

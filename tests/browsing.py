@@ -1,4 +1,4 @@
-"""A browser, for tests that look at pages."""
+"""A browser for tests of web pages."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def chromium() -> Iterator[Browser]:
     if not CHROMIUM.is_file():
         pytest.skip("Chromium is not installed: apt install chromium")
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
-            yield opened
+            yield browser
         finally:
-            opened.close()
+            browser.close()

@@ -1,4 +1,4 @@
-"""Predictions for tests of the review page: made up, and written as `attire predict --format long` writes them."""
+"""Invented predictions for tests of the review page, in the long format of `attire predict`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from attire.review.options import Options
 from attire.taxonomy import SEPARATOR, Taxonomy
 
 
-def made_up(catalog: Catalog, number: int, product: Product) -> Prediction:
-    """Mostly what the feed says; every fourth stated colour is contradicted, every other missing one left open."""
+def invented(catalog: Catalog, number: int, product: Product) -> Prediction:
+    """Mostly the feed's labels; every fourth stated colour is contradicted, every other unknown one is left open."""
     colours, tags = (catalog.taxonomy.keys[key].values for key in ("colour", "tags"))
     attributes: dict[str, Answer | Abstained] = {}
     if stated := product.labels.get("colour"):
-        said = stated[0] if number % 4 else colours[(colours.index(stated[0]) + 1) % len(colours)]
-        others = tuple(Alternative(value, 0.02) for value in colours if value != said)
-        attributes["colour"] = Answer((said,), 0.9 + number / 1000, others)
+        colour = stated[0] if number % 4 else colours[(colours.index(stated[0]) + 1) % len(colours)]
+        others = tuple(Alternative(value, 0.02) for value in colours if value != colour)
+        attributes["colour"] = Answer((colour,), 0.9 + number / 1000, others)
     elif number % 2:
         attributes["colour"] = Abstained("no value is sure enough", _ranked(colours))
     else:
@@ -38,23 +38,23 @@ def made_up(catalog: Catalog, number: int, product: Product) -> Prediction:
     return Prediction(product.id, str(product.category), 0.98, (), attributes, "b" * 64)
 
 
-def make_desk(catalog: Catalog, folder: Path) -> ReviewContext:
-    """A context with predictions of all products and a store of its own, both in `folder`."""
+def make_context(catalog: Catalog, folder: Path) -> ReviewContext:
+    """A context with predictions of all products and a new store, both in `folder`."""
     predictions = write_predictions(catalog, folder / "p.parquet")
     return open_review(catalog.path, Options(predictions=predictions, store=str(folder / "s.sqlite"), audit=30))
 
 
 def write_predictions(catalog: Catalog, out: Path, ids: Sequence[str] | None = None) -> Path:
-    """Predictions of `ids`, or of all products."""
-    said = [made_up(catalog, n, catalog[id]) for n, id in enumerate(catalog.ids if ids is None else ids)]
-    rows = [row for prediction in said for row in _long(prediction, catalog.taxonomy)]
-    SINKS[out.suffix](pl.LazyFrame(rows, schema=LONG), out)
+    """Write predictions of `ids`, or of all products, and return the file."""
+    predictions = [invented(catalog, n, catalog[id]) for n, id in enumerate(catalog.ids if ids is None else ids)]
+    rows = [row for prediction in predictions for row in _rows(prediction, catalog.taxonomy)]
+    SINKS[out.suffix](pl.LazyFrame(rows, schema=PRODUCT | DETAIL), out)
     out.with_name(f"{out.name}.json").write_text(json.dumps({"precision": 0.95}))
     return out
 
 
-def _long(prediction: Prediction, taxonomy: Taxonomy) -> Iterator[dict[str, Any]]:
-    """A row for each key."""
+def _rows(prediction: Prediction, taxonomy: Taxonomy) -> Iterator[dict[str, Any]]:
+    """Yield a row for each key."""
     for key in taxonomy.keys:
         row: dict[str, Any] = {"id": prediction.id, "category": prediction.category, "key": key}
         row["category_confidence"] = prediction.category_confidence

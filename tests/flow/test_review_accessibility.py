@@ -1,4 +1,4 @@
-"""Every page that people work on or read, looked at by axe-core: light and dark, as wide as a laptop and a phone."""
+"""Checks every page with axe-core: in light and dark, as wide as a laptop and as a phone."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ RULES = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": Tru
 
 
 def audit(page: Page) -> None:
-    """Nothing is wrong at either width in either scheme."""
-    found = []
+    """Assert that axe-core finds no violation at either width in either colour scheme."""
+    violations = []
     for width, scheme in itertools.product(WIDTHS, SCHEMES):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)
-        for one in AXE.run(page, options=RULES).response["violations"]:
-            where = [f"{node['html'][:160]}: {node['failureSummary']}" for node in one["nodes"][:3]]
-            found.append(f"{width} px, {scheme}: {one['id']} ({one['impact']}): {where}")
-    assert not found, "\n".join(found)
+        for violation in AXE.run(page, options=RULES).response["violations"]:
+            nodes = [f"{node['html'][:160]}: {node['failureSummary']}" for node in violation["nodes"][:3]]
+            violations.append(f"{width} px, {scheme}: {violation['id']} ({violation['impact']}): {nodes}")
+    assert not violations, "\n".join(violations)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_reviewing(page: Page, catalog: Catalog, tmp_path: Path) -> None:
     )
     sample = context.queues.sample().select("product", "key", "answer").head(30).rows()
     context.store.decide(
-        "Ben", [Verdict(product, key, "accept", tuple(said.split("|")), 0) for product, key, said in sample]
+        "Ben", [Verdict(product, key, "accept", tuple(answer.split("|")), 0) for product, key, answer in sample]
     )
     with served(review_app(context)) as address:
         for path in ("/name", "/", "/audit", "/grid?queue=all&text=nonesuch"):

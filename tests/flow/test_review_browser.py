@@ -306,9 +306,8 @@ def test_many_products_at_once(ann: Person, ben: Person, context: ReviewContext)
     expect(page.locator("#live")).to_have_text(f"{marked} saved.")
     assert len(context.store.decided()) == marked + 1
     ann.press("?")
-    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_contain_text(
-        "cclear: the value cannot be determined"
-    )
+    shortcuts = page.get_by_role("dialog", name="Keyboard shortcuts")
+    expect(shortcuts).to_contain_text("cclear: the value cannot be determined")
     ann.press("Escape", "Space", "ArrowRight", "Space", "c")
     expect(page.locator("#live")).to_have_text("2 saved.")
     cleared = [decision for decision in context.store.held().values() if decision.state == "unknown"]

@@ -1,4 +1,4 @@
-"""A real server: it drains, reloads on SIGHUP without losing a request, replaces a killed worker; and in a browser."""
+"""Real servers: shutdown, reload without losing a request, killed workers, the OpenAPI description, and the page."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def damage(bundle: Path) -> None:
 
 
 def replace(bundle: Path, untrained: ModelBundle, created: str) -> None:
-    """Another bundle at that path: the same network, with another digest."""
+    """Write another bundle to that path: the same network with another digest."""
     shutil.copytree(untrained.path, bundle, dirs_exist_ok=True)
     spec = json.loads((bundle / "bundle.json").read_text())
     (bundle / "bundle.json").write_text(json.dumps({**spec, "created": created}))
 
 
 class Load:
-    """Clients that ask all the time, each with one connection; counts how they were answered."""
+    """Clients that send requests all the time, each over one connection; counts the statuses of the answers."""
 
     def __init__(self, address: str, clients: int = 3) -> None:
         self.address, self.answers, self.bundles = address, Counter[str](), Counter[str]()
@@ -127,13 +127,13 @@ def test_termination_answers_what_is_in_flight(bundle: Path) -> None:
                 try:
                     statuses.append(answer.result())
                 except httpx.ConnectError:
-                    continue  # it came after the door had been closed
+                    continue  # it was sent after the server had stopped listening
         assert set(statuses) == {200}
         process.wait(20)
         assert "Finished server process" in log()
 
 
-def test_of_several_workers_a_killed_one_is_replaced_even_while_a_broken_bundle_stands_there(
+def test_a_killed_worker_is_replaced_even_while_the_bundle_at_the_path_is_broken(
     bundle: Path, untrained: ModelBundle
 ) -> None:
     with server(bundle, "--workers", "2") as (address, process, log):
@@ -151,7 +151,7 @@ def test_of_several_workers_a_killed_one_is_replaced_even_while_a_broken_bundle_
             process.send_signal(signal.SIGHUP)
             until(lambda: len(load.bundles) == 2, 30)
             until(lambda: log().count("answers") == 5, 30)
-        # Whoever was connected to the killed worker lost one request; nobody else lost any.
+        # Clients that were connected to the killed worker lost one request each; the others lost none.
         lost = sum(count for kind, count in load.answers.items() if kind != "200")
         assert lost <= 3, load.answers
 
@@ -172,15 +172,15 @@ def test_workers_end_when_their_supervisor_is_killed(
 
 
 def answering(address: str) -> dict[str, set[str]]:
-    """The versions that answer, each with the processes they answer in, as /metrics tells."""
+    """The bundle versions in use, each with the ids of its processes, from /metrics."""
     line = re.compile(r'attire_bundle\{pid="(\d+)",version="(\w+)"\} 1\.0')
-    found: dict[str, set[str]] = {}
+    pids: dict[str, set[str]] = {}
     for pid, version in line.findall(httpx.get(f"{address}/metrics").text):
-        found.setdefault(version, set()).add(pid)
-    return found
+        pids.setdefault(version, set()).add(pid)
+    return pids
 
 
-def test_reload_by_http_reaches_every_worker_and_tells_of_a_broken_bundle(
+def test_reload_over_http_reaches_every_worker_and_reports_a_broken_bundle(
     bundle: Path, untrained: ModelBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ATTIRE_ADMIN_KEYS", ADMIN)
@@ -193,9 +193,9 @@ def test_reload_by_http_reaches_every_worker_and_tells_of_a_broken_bundle(
         assert refused.status_code == 409
         assert "is not the file that was saved" in refused.json()["detail"]
         replace(bundle, untrained, "2031-01-01T00:00:00")
-        taken = httpx.post(f"{address}/admin/reload", headers=admin, timeout=30)
-        assert taken.status_code == 202
-        new = taken.json()["bundle"]
+        accepted = httpx.post(f"{address}/admin/reload", headers=admin, timeout=30)
+        assert accepted.status_code == 202
+        new = accepted.json()["bundle"]
         assert new != old
         until(lambda: {version: len(pids) for version, pids in answering(address).items()} == {new: 2}, 30)
         (before,) = answering(address).values()
@@ -204,7 +204,7 @@ def test_reload_by_http_reaches_every_worker_and_tells_of_a_broken_bundle(
 
 
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/predict/batch", "/v2/models/attire/infer"])
-def test_a_body_that_does_not_arrive_is_given_up_and_its_connection_closed(untrained: ModelBundle, path: str) -> None:
+def test_a_body_that_does_not_arrive_is_refused_and_its_connection_closed(untrained: ModelBundle, path: str) -> None:
     kind = "multipart/form-data; boundary=x" if path == "/v1/predict" else "application/json"
     with listening(untrained, upload_s=0.4) as address, socket.socket() as client:
         client.settimeout(10)
@@ -212,10 +212,10 @@ def test_a_body_that_does_not_arrive_is_given_up_and_its_connection_closed(untra
         head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n--x\r\n"
         client.sendall(head.encode())
         start, answer = time.monotonic(), b""
-        with contextlib.suppress(ConnectionError):  # a byte on its way when the server closes is met with a reset
-            while more := client.recv(4096):
-                answer += more
-                with contextlib.suppress(ConnectionError):  # a byte now and then does not buy time
+        with contextlib.suppress(ConnectionError):  # the server resets the connection if data arrives after it closed
+            while received := client.recv(4096):
+                answer += received
+                with contextlib.suppress(ConnectionError):  # single bytes do not extend the time limit
                     client.sendall(b"-")
         assert 0.3 < time.monotonic() - start < 5
         assert answer.startswith(b"HTTP/1.1 408 ")
@@ -232,22 +232,22 @@ def test_a_broken_bundle_is_refused_before_anything_listens(bundle: Path, worker
 
 @contextmanager
 def listening(bundle: ModelBundle, **limits: Any) -> Iterator[str]:
-    """A fake engine behind a real server in a thread."""
-    answering = Model(bundle, FakeEngine(bundle.taxonomy))
-    made = Settings(bundle=bundle.path, admin_keys=(SecretStr(ADMIN),), **limits)
-    with served(create_app(made, load=lambda _: answering)) as address:
+    """Serve a fake engine in a thread; yields the address."""
+    model = Model(bundle, FakeEngine(bundle.taxonomy))
+    app_settings = Settings(bundle=bundle.path, admin_keys=(SecretStr(ADMIN),), **limits)
+    with served(create_app(app_settings, load=lambda _: model)) as address:
         yield address
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
-def test_the_description_holds_for_whatever_is_sent(untrained: ModelBundle, mode: GenerationMode) -> None:
+def test_all_answers_match_the_openapi_description(untrained: ModelBundle, mode: GenerationMode) -> None:
     checked = 0
     with listening(untrained) as address:
         for result in schemathesis.openapi.from_url(f"{address}/openapi.json").get_all_operations():
             assert isinstance(result, Ok), result
             operation = result.ok()
             if mode == GenerationMode.NEGATIVE and operation.method == "get" and "{" not in operation.path:
-                continue  # it takes nothing that could be wrong
+                continue  # it has no parameter that could be invalid
 
             @settings(
                 max_examples=10,
@@ -264,42 +264,42 @@ def test_the_description_holds_for_whatever_is_sent(untrained: ModelBundle, mode
             try:
                 check()
             except Unsatisfiable:
-                continue  # nothing that could be wrong is left, such as any word for a name
+                continue  # every value is valid, for example any string as a name
             checked += 1
     assert checked >= 4
 
 
 @pytest.fixture(scope="module")
 def address(untrained: ModelBundle) -> Iterator[str]:
-    """A server of the real network."""
-    with server(untrained.path) as (found, _, _):
-        yield found
+    """The address of a server with the real network."""
+    with server(untrained.path) as (url, _, _):
+        yield url
 
 
 @pytest.fixture
 def page(address: str) -> Iterator[Any]:
-    """A page of Chromium, as wide as a phone, at `address`; it fails for errors in the console and foreign requests."""
+    """A Chromium page at `address`, as wide as a phone; fails for console errors and requests to other servers."""
     playwright = pytest.importorskip("playwright.sync_api")
     if not CHROMIUM.is_file():
         pytest.skip(f"there is no {CHROMIUM}")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
-        found = browser.new_page(viewport={"width": 390, "height": 844})
+        opened = browser.new_page(viewport={"width": 390, "height": 844})
         faults: list[str] = []
-        found.on("pageerror", lambda error: faults.append(str(error)))
-        found.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-        found.on("request", lambda one: None if one.url.startswith((address, "blob:")) else faults.append(one.url))
-        found.goto(address)
-        yield found
+        opened.on("pageerror", lambda error: faults.append(str(error)))
+        opened.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        opened.on("request", lambda sent: None if sent.url.startswith((address, "blob:")) else faults.append(sent.url))
+        opened.goto(address)
+        yield opened
         assert [fault for fault in faults if "422" not in fault] == []
         browser.close()
 
 
 def upload(page: Any, *photos: bytes) -> None:
-    page.set_input_files("#file", [{"name": "p.png", "mimeType": "image/png", "buffer": one} for one in photos])
+    page.set_input_files("#file", [{"name": "p.png", "mimeType": "image/png", "buffer": content} for content in photos])
 
 
-def test_the_page_shows_the_answer_and_where_it_comes_from(page: Any) -> None:
+def test_the_page_shows_the_answer_and_its_evidence(page: Any) -> None:
     upload(page, photo((220, 30, 30), (120, 160)))
     page.wait_for_selector("#answer .verdict strong")
     assert page.inner_text("#answer .verdict strong") in ("Belts", "Shirts", "Trousers")
@@ -307,18 +307,18 @@ def test_the_page_shows_the_answer_and_where_it_comes_from(page: Any) -> None:
     assert "null" not in page.inner_text("#answer")
     assert "%" in page.inner_text("#answer .verdict .percent")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    where = page.locator(".verdict .where")
-    where.focus()
+    button = page.locator(".verdict .where")
+    button.focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("#heat:not([hidden])")
     page.wait_for_function("document.querySelector('#heat').naturalWidth === 120")
-    assert where.get_attribute("aria-pressed") == "true"
+    assert button.get_attribute("aria-pressed") == "true"
     assert "Heat map" in page.get_attribute("#heat", "alt")
     page.keyboard.press("Enter")
     page.wait_for_selector("#heat", state="hidden")
 
 
-def test_the_page_tells_what_was_left_out_and_what_went_wrong(page: Any) -> None:
+def test_the_page_reports_unused_photos_and_errors(page: Any) -> None:
     upload(page, photo(), b"no photo")
     page.wait_for_selector("#answer .verdict strong")
     assert "Photo 2 was left out" in page.inner_text("#status")

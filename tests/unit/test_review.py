@@ -234,9 +234,7 @@ def test_the_sample_is_random_seeded_and_keeps_its_members(data: ReviewData, cat
     assert len(small & other) < 15
     fewer = ReviewData(catalog, write_predictions(catalog, tmp_path / "p.parquet", catalog.ids[:70]))
     kept = set(Queues(fewer, audit=20).sample().select("product", "key").iter_rows())
-    assert kept >= {field for field in small if field[0] in catalog.ids[:70]}, (
-        "new predictions do not change the sample"
-    )
+    assert kept >= {field for field in small if field[0] in catalog.ids[:70]}, "new predictions keep the sample"
 
 
 def test_decided_fields_leave_the_queue(queues: Queues, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Whatever is asked of the review page is answered or refused in a sentence: every route, every field, every header."""
+"""Fuzzes every route, field and header of the review page: each request is answered, or refused with a sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
-from reviewing import make_desk
+from reviewing import make_context
 
 from attire.catalog.store import Catalog
 from attire.review.api import actions
@@ -22,7 +22,7 @@ from attire.review.app import review_app
 from attire.review.bodies import MAX_BYTES, Bodies
 from attire.review.context import ReviewContext
 from attire.review.pages import pages
-from attire.review.store.claims import looking
+from attire.review.store.claims import viewers
 
 HOST = "http://127.0.0.1:8100"
 FILTERS = {"queue": "suspect", "category": "", "key": "", "value": "", "low": 0.0, "high": 1.0, "text": ""}
@@ -30,7 +30,7 @@ VERDICT = {"product": "p001", "key": "colour", "action": "set", "values": ["red"
 PAGE = {"page": "page-of-ann"}
 BODIES: dict[str, dict[str, Any]] = {
     "/api/next": {**PAGE, "filters": FILTERS, "last": "", "count": 1},
-    "/api/card": {**PAGE, "id": "p001"},  # and the filters, as above, here and below
+    "/api/card": {**PAGE, "id": "p001"},  # filters are the same as above, here and below
     "/api/hold": {**PAGE, "products": ["p001"]},
     "/api/release": PAGE,
     "/api/decide": {**PAGE, "batch": "12345678", "verdicts": [VERDICT], "card": "p001"},
@@ -39,7 +39,7 @@ BODIES: dict[str, dict[str, Any]] = {
 QUERIES: dict[str, dict[str, str]] = {
     "/": {},
     "/review": {name: str(value) for name, value in FILTERS.items()},
-    "/grid": {"key": "", "last": ""},  # and the filters, as above
+    "/grid": {"key": "", "last": ""},  # filters are the same as above
     "/audit": {},
     "/name": {"back": "/"},
     "/photo": {"product": "p001", "index": "0", "small": "true"},
@@ -50,7 +50,7 @@ WORDS = [
     *("", "nope", "a/b", "../x", "%", "\0", "\u202e", "é\U0001f600", "'\"<b>", "{{ 7 * 7 }}", "[]", "x" * 5000),
     *("-1", "1.5", "1e309", "nan", "inf", "true", "9" * 40, "9" * 5000, "@category"),
 ]
-UNDECODABLE = ["%ff%fe", "%ed%a0%80", "%"]  # no UTF-8
+UNDECODABLE = ["%ff%fe", "%ed%a0%80", "%"]  # not UTF-8
 VALUES: list[Any] = [
     *(None, True, -1, 0, 1.5, 2**31, 2**63 - 2, 2**63, 10**40, math.nan, math.inf),
     *("", "nope", "\0", "\0" * 20, "\ud800", "\ud800" * 20, "x" * 100_000, "a/b", "@category", "{{ 7 * 7 }}"),
@@ -70,11 +70,11 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def context(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> ReviewContext:
-    return make_desk(catalog, tmp_path_factory.mktemp("fuzz"))
+    return make_context(catalog, tmp_path_factory.mktemp("fuzz"))
 
 
 def browser(context: ReviewContext, **options: str) -> TestClient:
-    """A browser whose server answers 500 where a route fails."""
+    """A client whose server answers 500 if a route fails."""
     headers = {"Sec-Fetch-Site": "same-origin"}
     app = review_app(context, **options)
     return TestClient(app, HOST, raise_server_exceptions=False, follow_redirects=False, headers=headers)
@@ -87,64 +87,65 @@ def ann(context: ReviewContext) -> Iterator[TestClient]:
         yield client
 
 
-def understood(answer: Any) -> None:
-    """It is an answer, or a refusal in a sentence."""
-    asked = answer.request
-    assert answer.status_code < 500, (asked.method, asked.url, asked.headers, asked.read()[:200])
-    if answer.status_code >= 400 and asked.method != "HEAD":
+def assert_handled(answer: Any) -> None:
+    """Assert that the request was answered, or refused with a sentence in plain text."""
+    request = answer.request
+    assert answer.status_code < 500, (request.method, request.url, request.headers, request.read()[:200])
+    if answer.status_code >= 400 and request.method != "HEAD":
         assert answer.headers["content-type"] == "text/plain; charset=utf-8"
         assert answer.text
 
 
-def places(value: Any, *at: str | int) -> Iterator[tuple[str | int, ...]]:
-    """The place of every value in a JSON document."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, part in inside:
-        yield (*at, name)
-        yield from places(part, *at, name)
+def paths(value: Any, *parents: str | int) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of every value in a JSON document."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, child in children:
+        yield (*parents, name)
+        yield from paths(child, *parents, name)
 
 
-def replaced(document: dict[str, Any], place: tuple[str | int, ...], value: Any) -> dict[str, Any]:
-    changed: Any = copy.deepcopy(document)
-    part = changed
-    for name in place[:-1]:
-        part = part[name]
-    part[place[-1]] = value
-    return changed  # type: ignore[no-any-return]
+def replaced(document: dict[str, Any], path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    """A copy of the document with another value at `path`."""
+    result: Any = copy.deepcopy(document)
+    parent = result
+    for name in path[:-1]:
+        parent = parent[name]
+    parent[path[-1]] = value
+    return result  # type: ignore[no-any-return]
 
 
-def test_every_route_is_among_those_that_are_tried() -> None:
+def test_every_route_is_fuzzed() -> None:
     routes = {route.path for route in (*pages.routes, *actions.routes) if isinstance(route, APIRoute)}
     assert routes == {*QUERIES, *BODIES}
 
 
 @pytest.mark.parametrize("path", QUERIES)
 def test_any_query_and_method(ann: TestClient, path: str) -> None:
-    usual = QUERIES[path]
-    for name, word in itertools.product((*usual, "other"), (*map(quote, WORDS), *UNDECODABLE)):
-        rest = "&".join(f"{other}={value}" for other, value in usual.items() if other != name)
-        understood(ann.get(f"{path}?{name}={word}&{rest}"))
+    valid = QUERIES[path]
+    for name, word in itertools.product((*valid, "other"), (*map(quote, WORDS), *UNDECODABLE)):
+        others = "&".join(f"{other}={value}" for other, value in valid.items() if other != name)
+        assert_handled(ann.get(f"{path}?{name}={word}&{others}"))
     for method in ("HEAD", "PUT", "OPTIONS", "POST", "NOPE"):
-        understood(ann.request(method, path))
-    understood(ann.get(f"{path}?{'a=1&' * 3000}"))
+        assert_handled(ann.request(method, path))
+    assert_handled(ann.get(f"{path}?{'a=1&' * 3000}"))
 
 
 @pytest.mark.parametrize("path", BODIES)
 def test_any_value_in_any_field(ann: TestClient, path: str) -> None:
     assert ann.post(path, json=BODIES[path]).status_code < 300
-    for place, value in itertools.product(places(BODIES[path]), VALUES):
-        understood(ann.post(path, content=json.dumps(replaced(BODIES[path], place, value)), headers=JSON))
-    more = {**BODIES[path], "\ud800": 1}
-    assert ann.post(path, content=json.dumps(more), headers=JSON).status_code == 422
+    for field, value in itertools.product(paths(BODIES[path]), VALUES):
+        assert_handled(ann.post(path, content=json.dumps(replaced(BODIES[path], field, value)), headers=JSON))
+    unknown = {**BODIES[path], "\ud800": 1}
+    assert ann.post(path, content=json.dumps(unknown), headers=JSON).status_code == 422
 
 
 @pytest.mark.parametrize("path", [*BODIES, "/name"])
 def test_any_body_of_any_type(ann: TestClient, path: str) -> None:
-    usual = json.dumps(BODIES.get(path, {})).encode()
-    of_type = (*itertools.product(DOCUMENTS, (b"application/json", b"text/plain")), *((usual, kind) for kind in TYPES))
-    for body, kind in of_type:
-        understood(ann.post(path, content=body, headers=[(b"Content-Type", kind)]))
-    understood(ann.get(path))
+    valid = json.dumps(BODIES.get(path, {})).encode()
+    cases = (*itertools.product(DOCUMENTS, (b"application/json", b"text/plain")), *((valid, kind) for kind in TYPES))
+    for body, kind in cases:
+        assert_handled(ann.post(path, content=body, headers=[(b"Content-Type", kind)]))
+    assert_handled(ann.get(path))
 
 
 def test_any_form(ann: TestClient) -> None:
@@ -157,13 +158,13 @@ def test_any_form(ann: TestClient) -> None:
         b"&" * 100_000,
         b"name=a&name=b",
     ):
-        understood(ann.post("/name", content=body, headers=form))
+        assert_handled(ann.post("/name", content=body, headers=form))
     parts = {"Content-Type": "multipart/form-data; boundary=x"}
     for disposition, content in ((b'; filename="a"', b"x"), (b"", b"\xff\xfe"), (b'; filename="\xff"', b"")):
         part = (
             b'--x\r\nContent-Disposition: form-data; name="name"' + disposition + b"\r\n\r\n" + content + b"\r\n--x--"
         )
-        understood(ann.post("/name", content=part, headers=parts))
+        assert_handled(ann.post("/name", content=part, headers=parts))
     ann.post("/name", data={"name": "Ann"})
 
 
@@ -175,7 +176,7 @@ def test_any_host_and_origin(context: ReviewContext, ann: TestClient, host: str)
     outside.cookies.set("attire-token", "s3cret")
     for client in (ann, outside):
         for path in ("/", "/static/review.css", "/review", "/?token=s3cret"):
-            understood(client.get(path, headers=[(b"Host", host.encode("latin-1"))]))
+            assert_handled(client.get(path, headers=[(b"Host", host.encode("latin-1"))]))
     headers = [(b"Origin", f"http://{host}".encode("latin-1")), (b"Sec-Fetch-Site", b"")]
     assert ann.post("/api/release", json=PAGE, headers=headers).status_code == 403
 
@@ -185,9 +186,9 @@ def test_any_cookie(context: ReviewContext, name: str) -> None:
     client = browser(context)
     headers = [(b"Cookie", f"attire-reviewer={name}; attire-token={name}; =;;".encode("latin-1"))]
     for path in ("/", "/review", "/grid", "/audit"):
-        understood(client.get(path, headers=headers))
+        assert_handled(client.get(path, headers=headers))
     for path, body in BODIES.items():
-        understood(client.post(path, json=body, headers=headers))
+        assert_handled(client.post(path, json=body, headers=headers))
 
 
 def test_any_path(ann: TestClient) -> None:
@@ -201,7 +202,7 @@ def test_any_path(ann: TestClient) -> None:
     ):
         assert ann.get(HOST + path).status_code == 404
     for path in ("/%00", "/%ff", "/a%2fb", "/api", "/api/", "/api/decide/x", "//", "/.."):
-        understood(ann.get(HOST + path))
+        assert_handled(ann.get(HOST + path))
 
 
 def test_no_link_with_the_token_leads_to_another_site(context: ReviewContext) -> None:
@@ -218,12 +219,12 @@ def test_a_large_body_is_refused(ann: TestClient) -> None:
         answer = ann.post(path, content=b" " * (MAX_BYTES + 1), headers=JSON)
         assert (answer.status_code, answer.headers["connection"]) == (413, "close")
         assert f"at most {MAX_BYTES:,} bytes" in answer.text
-    most = json.dumps({**BODIES["/api/decide"], "verdicts": [{**VERDICT, "product": "x" * 1000}] * 500})
-    assert ann.post("/api/decide", content=most, headers=JSON).status_code == 404, "what a page may send is read"
+    largest = json.dumps({**BODIES["/api/decide"], "verdicts": [{**VERDICT, "product": "x" * 1000}] * 500})
+    assert ann.post("/api/decide", content=largest, headers=JSON).status_code == 404, "the largest valid body is read"
 
 
 @pytest.mark.parametrize(("pause_s", "status"), [(0, 413), (60, 408)])
-def test_a_body_without_end_is_given_up(pause_s: float, status: int) -> None:
+def test_an_endless_body_is_refused(pause_s: float, status: int) -> None:
     arrived, answered = [], []
 
     async def receive() -> dict[str, Any]:
@@ -235,14 +236,14 @@ def test_a_body_without_end_is_given_up(pause_s: float, status: int) -> None:
         answered.append(message)
 
     async def never(*_: object) -> None:
-        pytest.fail("the application was asked")
+        pytest.fail("the application was called")
 
     asyncio.run(Bodies(never, timeout_s=0.1)({"type": "http", "headers": []}, receive, send))
     assert answered[0]["status"] == status
     assert sum(arrived) <= MAX_BYTES + (1 << 16)
 
 
-def test_only_what_was_shown_is_leased(context: ReviewContext, ann: TestClient) -> None:
+def test_unknown_products_are_not_leased(context: ReviewContext, ann: TestClient) -> None:
     answer = ann.post("/api/hold", json={**PAGE, "products": ["p001", "nobody"]})
     assert (answer.status_code, "nobody" in answer.text) == (404, True)
-    assert "nobody" not in looking(context.store)
+    assert "nobody" not in viewers(context.store)

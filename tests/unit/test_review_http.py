@@ -1,4 +1,4 @@
-"""The review page over HTTP: who is let in, what is refused, what photos can be asked for."""
+"""The review page over HTTP: access control, refusals, decisions, leases and photos."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from reviewing import make_desk
+from reviewing import make_context
 
 from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
@@ -22,7 +22,7 @@ from attire.review.context import ReviewContext
 from attire.review.photos import Photos
 from attire.review.queues import Filters
 from attire.review.security import read_token
-from attire.review.store.claims import looking
+from attire.review.store.claims import viewers
 from attire.review.store.events import Store
 from attire.taxonomy import CATEGORY
 
@@ -33,7 +33,7 @@ PAGE = {"page": "page-of-ann"}
 
 @pytest.fixture(scope="module")
 def opened(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> ReviewContext:
-    return make_desk(catalog, tmp_path_factory.mktemp("page"))
+    return make_context(catalog, tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def ann(context: ReviewContext) -> Iterator[TestClient]:
         yield client
 
 
-def decide(client: TestClient, **said: object) -> dict[str, list[dict[str, object]]]:
-    verdict = {"product": "p001", "key": "colour", "action": "set", "values": ["red"], "version": 0, **said}
+def decide(client: TestClient, **fields: object) -> dict[str, list[dict[str, object]]]:
+    verdict = {"product": "p001", "key": "colour", "action": "set", "values": ["red"], "version": 0, **fields}
     answer = client.post("/api/decide", json={"batch": "12345678", "verdicts": [verdict], **PAGE})
     assert answer.status_code == 200, answer.text
     return answer.json()  # type: ignore[no-any-return]
@@ -63,8 +63,8 @@ def decide(client: TestClient, **said: object) -> dict[str, list[dict[str, objec
 
 def test_a_name_is_asked_for_once(context: ReviewContext) -> None:
     client = browser(context, reviewer="")
-    asked = client.get("/review?queue=suspect")
-    assert (asked.status_code, asked.headers["location"]) == (303, "/name?back=/review%3Fqueue%3Dsuspect")
+    redirect = client.get("/review?queue=suspect")
+    assert (redirect.status_code, redirect.headers["location"]) == (303, "/name?back=/review%3Fqueue%3Dsuspect")
     assert client.post("/api/next", json=PAGE).status_code == 401
     back = client.post("/name", data={"name": "  Zoë  Ö. ", "back": "/review?queue=suspect"})
     assert back.headers["location"] == "/review?queue=suspect"
@@ -99,7 +99,7 @@ def test_other_sites_cannot_act_through_a_browser(context: ReviewContext, ann: T
     assert ann.post("/api/decide", json=body, headers={"Origin": HOST}).status_code == 200
 
 
-def test_elsewhere_only_with_the_token(context: ReviewContext) -> None:
+def test_other_machines_need_the_token(context: ReviewContext) -> None:
     client = browser(context, reviewer="", host="0.0.0.0", token="s3cret")
     assert client.get("/").status_code == 401
     assert client.get("/static/review.css").status_code == 401
@@ -118,11 +118,11 @@ def test_the_token_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypa
     _, bound, _ = app.parse_args(["review", "catalog", "--predictions", "p.parquet"])
     assert bound.arguments["token"] == secret
     for wrong in ("short", "sixteen words in a row", "0123456789abcdé", ";" * 20):
-        with pytest.raises(ConfigError, match="not 16 letters"):
+        with pytest.raises(ConfigError, match="at least 16 letters"):
             read_token(wrong, None)
     for content in (b"", b"\n" + secret.encode(), b"short"):
         file.write_bytes(content)
-        with pytest.raises(ConfigError, match=r"token in .*not 16 letters"):
+        with pytest.raises(ConfigError, match=r"token in .*at least 16 letters"):
             read_token("", file)
     file.write_bytes(b"\xff")
     for unreadable in (file, tmp_path, tmp_path / "nowhere"):
@@ -130,14 +130,14 @@ def test_the_token_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypa
             read_token("", unreadable)
 
 
-def test_an_address_that_cannot_be_had_is_told(context: ReviewContext) -> None:
+def test_an_unavailable_address_is_reported(context: ReviewContext) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for host, port in (("127.0.0.1", taken.getsockname()[1]), ("127.0.0.1", 99999), ("a..b", 1)):
             with pytest.raises(ConfigError, match=r"cannot listen on .*--port"):
                 serve(review_app(context), host, port)
 
 
-def test_a_decision_that_cannot_be_saved_is_told(context: ReviewContext, ann: TestClient) -> None:
+def test_a_decision_that_cannot_be_saved_is_reported(context: ReviewContext, ann: TestClient) -> None:
     with closing(sqlite3.connect(str(context.store.engine.url.database))) as other:
         other.execute("DROP TABLE events")
     verdict = {"product": "p001", "key": "colour", "action": "set", "values": ["red"], "version": 0}
@@ -158,75 +158,76 @@ def test_conflicts_show_what_the_other_decided(context: ReviewContext, ann: Test
         },
     ).json()
     assert answer["saved"] == []
-    assert [(fate["reviewer"], fate["values"]) for fate in answer["conflicts"]] == [("Ann", ["red"])]
+    assert [(other["reviewer"], other["values"]) for other in answer["conflicts"]] == [("Ann", ["red"])]
     assert "✓</span> Ann" in answer["card"]["html"]
 
 
 @pytest.mark.parametrize(
-    ("said", "status", "told"),
+    ("fields", "status", "message"),
     [
         ({"product": "nobody"}, 404, "no product 'nobody'"),
         ({"values": ["reed"]}, 422, "did you mean 'red'"),
         ({"values": ["red", "blue"]}, 422, "takes one value"),
         ({"key": "cut"}, 422, "not one of 2 keys"),
-        ({"values": []}, 422, "goes with values"),
-        ({"action": "clear"}, 422, "goes without values"),
+        ({"values": []}, 422, "must be sent with values"),
+        ({"action": "clear"}, 422, "must be sent without values"),
         ({"key": CATEGORY, "action": "not applicable", "values": []}, 422, "always applies"),
         ({"action": "delete"}, 422, "not applicable"),
         ({"version": -1}, 422, "greater than or equal"),
     ],
 )
 def test_verdicts_are_checked(
-    context: ReviewContext, ann: TestClient, said: dict[str, object], status: int, told: str
+    context: ReviewContext, ann: TestClient, fields: dict[str, object], status: int, message: str
 ) -> None:
-    verdict = {"product": "p001", "key": "colour", "action": "set", "values": ["red"], "version": 0, **said}
+    verdict = {"product": "p001", "key": "colour", "action": "set", "values": ["red"], "version": 0, **fields}
     answer = ann.post("/api/decide", json={"batch": "12345678", "verdicts": [verdict], **PAGE})
     assert answer.status_code == status
-    assert told in answer.text
+    assert message in answer.text
     assert not context.store.history()
 
 
 def test_a_category_rules_keys_out_and_undo_brings_them_back(context: ReviewContext, ann: TestClient) -> None:
     shirt = next(p.id for p in context.data.catalog if p.category == "Shirts" and "tags" in p.labels)
     saved = decide(ann, product=shirt, key=CATEGORY, values=["Belts"])["saved"]
-    assert {(fate["key"], fate["state"]) for fate in saved} == {(CATEGORY, "known"), ("tags", "not applicable")}
+    assert {(one["key"], one["state"]) for one in saved} == {(CATEGORY, "known"), ("tags", "not applicable")}
     undone = ann.post("/api/undo", json=PAGE).json()
-    assert {fate["state"] for fate in undone["saved"]} == {"open"}
+    assert {decision["state"] for decision in undone["saved"]} == {"open"}
     assert undone["card"]["id"] == shirt
 
 
 def test_products_come_in_order_and_not_twice(context: ReviewContext, ann: TestClient) -> None:
-    asked = {"filters": {"queue": "suspect"}, "count": 3, **PAGE}
-    first = ann.post("/api/next", json=asked).json()
+    request = {"filters": {"queue": "suspect"}, "count": 3, **PAGE}
+    first = ann.post("/api/next", json=request).json()
     order = context.queues.of(Filters(queue="suspect"))["product"].unique(maintain_order=True).to_list()
     assert [card["id"] for card in first["cards"]] == order[:3]
-    assert [card["id"] for card in browser(context, "Ben").post("/api/next", json=asked).json()["cards"]] == order[3:6]
-    more = ann.post("/api/next", json={**asked, "last": order[2]}).json()
+    bens = browser(context, "Ben").post("/api/next", json=request).json()
+    assert [card["id"] for card in bens["cards"]] == order[3:6]
+    more = ann.post("/api/next", json={**request, "last": order[2]}).json()
     assert [card["id"] for card in more["cards"]] == order[6:9]
     assert ann.post("/api/card", json={"id": "nobody", **PAGE}).status_code == 404
 
 
-def test_a_page_that_goes_gives_back_what_no_later_page_has_taken(context: ReviewContext, ann: TestClient) -> None:
+def test_a_closed_page_releases_products_that_no_later_page_has(context: ReviewContext, ann: TestClient) -> None:
     first, later = {"page": "first-page"}, {"page": "later-page"}
-    asked = {"filters": {"queue": "suspect"}, "count": 2}
-    mine = [card["id"] for card in ann.post("/api/next", json={**asked, **first}).json()["cards"]]
+    request = {"filters": {"queue": "suspect"}, "count": 2}
+    mine = [card["id"] for card in ann.post("/api/next", json={**request, **first}).json()["cards"]]
     assert ann.post("/api/card", json={"id": mine[0], **later}).status_code == 200
-    assert ann.post("/api/release", json=first).status_code == 204, "the first page goes late"
-    assert looking(context.store) == {mine[0]: "Ann"}
+    assert ann.post("/api/release", json=first).status_code == 204, "the first page is closed late"
+    assert viewers(context.store) == {mine[0]: "Ann"}
     ben = browser(context, "Ben")
     assert "Ann has this product open" in ben.post("/api/card", json={"id": mine[0], **PAGE}).json()["html"]
     ann.post("/api/release", json=later)
-    assert ben.post("/api/next", json={**asked, "page": "page-of-ben"}).json()["cards"][0]["id"] == mine[0]
+    assert ben.post("/api/next", json={**request, "page": "page-of-ben"}).json()["cards"][0]["id"] == mine[0]
     ann.post("/api/hold", json={"products": mine, "page": "another-page"})
-    assert set(looking(context.store).values()) == {"Ben"}, "what was given back is another's now"
-    assert ann.post("/api/next", json={**asked, **later}).json()["cards"], "asked before it went, answered after"
-    assert set(looking(context.store).values()) == {"Ben"}
+    assert set(viewers(context.store).values()) == {"Ben"}, "released products belong to another reviewer now"
+    assert ann.post("/api/next", json={**request, **later}).json()["cards"], "sent before the release, handled after it"
+    assert set(viewers(context.store).values()) == {"Ben"}
 
 
-def test_photos_are_asked_for_by_product_and_number(ann: TestClient, catalog: Catalog) -> None:
-    whole = ann.get("/photo", params={"product": "p000", "index": 1})
-    assert whole.content == catalog.photo_paths()[0][1].read_bytes()
-    assert whole.headers["content-type"] == "image/png"
+def test_photos_are_addressed_by_product_and_number(ann: TestClient, catalog: Catalog) -> None:
+    full = ann.get("/photo", params={"product": "p000", "index": 1})
+    assert full.content == catalog.photo_paths()[0][1].read_bytes()
+    assert full.headers["content-type"] == "image/png"
     assert (
         ann.get("/photo", params={"product": "p000", "index": 0, "small": True}).headers["content-type"] == "image/jpeg"
     )
@@ -241,7 +242,7 @@ def test_photos_are_asked_for_by_product_and_number(ann: TestClient, catalog: Ca
     assert ann.get("/static/%2e%2e/app.py").status_code == 404
 
 
-def test_a_photo_that_cannot_be_read_is_told(
+def test_an_unreadable_photo_is_reported(
     context: ReviewContext, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cut.jpg").write_bytes(b"no photo")
@@ -255,17 +256,17 @@ def test_a_photo_that_cannot_be_read_is_told(
 
 
 def test_heat_maps_need_a_bundle(context: ReviewContext, ann: TestClient, untrained: ModelBundle) -> None:
-    asked: dict[str, str | int] = {"product": "p001", "index": 0, "key": "colour", "value": "red"}
-    assert "--bundle" in ann.get("/heat", params=asked).text
+    request: dict[str, str | int] = {"product": "p001", "index": 0, "key": "colour", "value": "red"}
+    assert "--bundle" in ann.get("/heat", params=request).text
     pytest.importorskip("torchcam")
     with_bundle = browser(replace(context, photos=Photos(context.data.catalog, untrained.path)))
-    assert with_bundle.get("/heat", params=asked).headers["content-type"] == "image/jpeg"
-    assert with_bundle.get("/heat", params={**asked, "key": CATEGORY, "value": "Belts"}).status_code == 200
-    wrong = with_bundle.get("/heat", params={**asked, "value": "reed"})
+    assert with_bundle.get("/heat", params=request).headers["content-type"] == "image/jpeg"
+    assert with_bundle.get("/heat", params={**request, "key": CATEGORY, "value": "Belts"}).status_code == 200
+    wrong = with_bundle.get("/heat", params={**request, "value": "reed"})
     assert (wrong.status_code, "did you mean 'red'" in wrong.text) == (422, True)
 
 
-def test_words_of_users_are_no_markup(context: ReviewContext) -> None:
+def test_user_text_is_escaped(context: ReviewContext) -> None:
     client = browser(context, "<b>Ann</b>")
     assert "&lt;b&gt;Ann" in client.get("/").text
     assert "<b>Ann" not in client.get("/").text

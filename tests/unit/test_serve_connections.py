@@ -1,4 +1,4 @@
-"""Connections that would fill the memory, or keep others out, are refused or closed; honest ones never are."""
+"""Connections that fill memory or block others are refused or closed; normal ones never are."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ async def large() -> str:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with served(app) as found:
-        yield found
+    with served(app) as url:
+        yield url
 
 
 def connected(address: str) -> socket.socket:
@@ -44,17 +44,17 @@ def connected(address: str) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=10)
 
 
-def said(connection: socket.socket) -> bytes:
-    """All that it says until it closes."""
-    found = b""
-    with contextlib.suppress(ConnectionError):  # bytes on their way when it closes are met with a reset
-        while more := connection.recv(65536):
-            found += more
-    return found
+def read_all(connection: socket.socket) -> bytes:
+    """Everything that the server sends until it closes the connection."""
+    content = b""
+    with contextlib.suppress(ConnectionError):  # the server resets the connection if data arrives after it closed
+        while received := connection.recv(65536):
+            content += received
+    return content
 
 
 def send(connection: socket.socket, blocks: Iterator[bytes]) -> int:
-    """Send until nobody listens; the bytes that were sent."""
+    """Send until the server closes the connection; returns the number of sent bytes."""
     sent = 0
     with contextlib.suppress(ConnectionError):
         for block in blocks:
@@ -80,17 +80,17 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     ],
     ids=["path", "value", "name", "trailer", "extension", "chunks", "blanks"],
 )
-def test_what_is_not_a_body_ends_after_some_bytes(address: str, start: bytes, block: bytes) -> None:
+def test_endless_data_outside_the_body_is_refused(address: str, start: bytes, block: bytes) -> None:
     with connected(address) as connection:
         connection.sendall(start)
         sent = send(connection, (block for _ in range(5000)))
-        answer = said(connection)
-    assert sent < 10_000_000  # what the system buffers on the way
-    assert b"HTTP/1.1 4" in answer or not answer  # a reset may overtake it
+        answer = read_all(connection)
+    assert sent < 10_000_000  # buffers of the system
+    assert b"HTTP/1.1 4" in answer or not answer  # a reset may arrive first
     assert httpx.get(address).json() == "alive"
 
 
-def test_a_head_too_large_is_told(address: str) -> None:
+def test_large_headers_are_refused(address: str) -> None:
     too_large = httpx.get(address, headers={"X": "a" * HEAD_BYTES})
     assert too_large.status_code == 431
     assert too_large.headers["content-type"] == "application/problem+json"
@@ -99,7 +99,7 @@ def test_a_head_too_large_is_told(address: str) -> None:
     assert httpx.get(address, headers={"X": "a" * (HEAD_BYTES - 500)}).json() == "alive"
 
 
-def test_bodies_of_any_size_and_way_arrive_whole(address: str) -> None:
+def test_bodies_arrive_complete(address: str) -> None:
     content = b"0123456789" * 300_000
     with httpx.Client(base_url=address) as client:
         for _ in range(2):  # over one connection
@@ -109,61 +109,61 @@ def test_bodies_of_any_size_and_way_arrive_whole(address: str) -> None:
             ).json() == len(content)
 
 
-def test_few_requests_are_taken_ahead_of_their_turn(address: str) -> None:
+def test_pipelined_requests_are_limited(address: str) -> None:
     with connected(address) as connection:
         connection.sendall((GET + b"\r\n") * PIPELINED + GET + b"Connection: close\r\n\r\n")
-        assert said(connection).count(b'"alive"') == PIPELINED + 1
+        assert read_all(connection).count(b'"alive"') == PIPELINED + 1
     with connected(address) as connection:
         send(connection, ((GET + b"\r\n") * 1000 for _ in range(10)))
-        assert said(connection).count(b'"alive"') < 100
+        assert read_all(connection).count(b'"alive"') < 100
 
 
-def test_who_sends_no_head_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_sends_no_complete_headers_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_S", 0.3)
     with served(app) as address:
         for start in (b"", b"GET /", GET + b"X: a", GET + b"\r\n" + GET + b"X: a"):
             with connected(address) as connection:
                 connection.sendall(start)
-                begun = time.monotonic()
+                start_s = time.monotonic()
                 with contextlib.suppress(ConnectionError):
-                    for _ in range(20):  # a byte now and then does not buy time
+                    for _ in range(20):  # single bytes do not extend the time limit
                         time.sleep(0.05)
                         connection.sendall(b"a" if start else b"")
-                answer = said(connection)
-                assert time.monotonic() - begun < 5
+                answer = read_all(connection)
+                assert time.monotonic() - start_s < 5
                 assert b"HTTP/1.1 408 " in answer or not answer
 
 
-def test_who_does_not_take_its_answer_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_does_not_read_its_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "READ_S", 0.3)
     with served(app) as address, connected(address) as connection:
         connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         time.sleep(1)
-        assert len(said(connection)) < 50_000_000
+        assert len(read_all(connection)) < 50_000_000
 
 
-def test_a_connection_too_many_takes_the_place_of_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_connection_replaces_an_idle_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "CONNECTIONS", 4)
     with served(app) as address:
-        with httpx.Client(base_url=address) as kept:  # over one connection, which is idle in between
-            assert kept.get("/").json() == "alive"
+        with httpx.Client(base_url=address) as client:  # one connection, idle between requests
+            assert client.get("/").json() == "alive"
             idle = [connected(address) for _ in range(2)]
             for connection in idle:
                 connection.sendall(b"GET / HT")
             assert [httpx.get(address).json() for _ in range(5)] == ["alive"] * 5
-            more = [connected(address) for _ in range(3)]
-            assert idle[0].recv(1) == b""  # the oldest of those that never asked went first
-            assert kept.get("/").json() == httpx.get(address).json() == "alive"
-        for connection in (*idle, *more):
+            newer = [connected(address) for _ in range(3)]
+            assert idle[0].recv(1) == b""  # the oldest connection without a request is closed first
+            assert client.get("/").json() == httpx.get(address).json() == "alive"
+        for connection in (*idle, *newer):
             connection.close()
 
 
-def test_where_all_are_being_answered_one_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_connection_is_refused_if_none_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "CONNECTIONS", 2)
     monkeypatch.setattr(BoundedProtocol, "_waits", False)
     with served(app) as address:
-        held = [connected(address) for _ in range(2)]
-        until(lambda: all(not connection.sendall(b"G") for connection in held))  # type: ignore[func-returns-value]
+        busy = [connected(address) for _ in range(2)]
+        until(lambda: all(not connection.sendall(b"G") for connection in busy))  # type: ignore[func-returns-value]
         assert httpx.get(address).status_code == 503
-        for connection in held:
+        for connection in busy:
             connection.close()

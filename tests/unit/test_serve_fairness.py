@@ -1,4 +1,4 @@
-"""No client takes more than its share of room and turns; large photos are decoded apart, and can be ended."""
+"""Clients get fair shares of capacity and turns; large photos are decoded in processes that can be killed."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def test_a_client_is_a_key_or_an_address() -> None:
     assert client_of(scope("testclient")) == "testclient"
 
 
-def test_room_is_left_for_others_and_given_back() -> None:
+def test_capacity_is_shared_and_released() -> None:
     room = Room(16)
-    held = dict.fromkeys("abcd", 0)
-    for client in held:
+    amounts = dict.fromkeys("abcd", 0)
+    for client in amounts:
         while room.take(client, 1):
-            held[client] += 1
-    assert held == {"a": 8, "b": 4, "c": 2, "d": 1}
+            amounts[client] += 1
+    assert amounts == {"a": 8, "b": 4, "c": 2, "d": 1}
     assert room.taken == 15
     assert room.take("e", 1)
     assert not room.take("f", 1)
-    for client, amount in held.items():
+    for client, amount in amounts.items():
         room.give(client, amount)
     assert not room.take("a", 9)
     assert room.take("a", 7)
@@ -64,18 +64,18 @@ def test_clients_take_turns_by_cost_and_each_keeps_its_order() -> None:
     queue = FairQueue[str]()
     for number in range(6):
         queue.put("many", 1, f"many {number}")
-    queue.put("dear", 3, "dear 0")
-    queue.put("dear", 3, "dear 1")
+    queue.put("costly", 3, "costly 0")
+    queue.put("costly", 3, "costly 1")
     queue.put("few", 1, "few 0")
     assert [queue.get() for _ in range(len(queue))] == [
-        "many 0", "few 0", "many 1", "many 2", "dear 0", "many 3", "many 4", "many 5", "dear 1",
+        "many 0", "few 0", "many 1", "many 2", "costly 0", "many 3", "many 4", "many 5", "costly 1",
     ]  # fmt: skip
-    queue.put("late", 1, "late 0")  # what was taken in the past does not count
+    queue.put("late", 1, "late 0")  # turns before the queue was empty do not count
     queue.put("many", 1, "many 6")
     assert [queue.get(), queue.get()] == ["late 0", "many 6"]
 
 
-def test_a_queue_forgets_clients_whose_turn_has_passed() -> None:
+def test_a_queue_forgets_idle_clients() -> None:
     queue = FairQueue[int]()
     queue.put("first", 1, 0)
     for number in range(5000):
@@ -84,7 +84,7 @@ def test_a_queue_forgets_clients_whose_turn_has_passed() -> None:
     assert len(queue._done) <= 1001
 
 
-def test_threads_are_shared_and_what_is_cancelled_is_not_run() -> None:
+def test_threads_are_shared_and_cancelled_jobs_are_not_run() -> None:
     threads, gate, ran = FairThreads(1, "test"), threading.Event(), list[str]()
     first = threads.submit("many", 1, gate.wait)
     until(first.running)
@@ -111,64 +111,66 @@ def png(size: tuple[int, int], mode: str = "RGB") -> bytes:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Decoders]:
-    """Decoders for which nearly everything is large."""
+def decoders(monkeypatch: pytest.MonkeyPatch) -> Iterator[Decoders]:
+    """Decoders for which nearly every photo is large."""
     monkeypatch.setattr(decoder_pool, "LARGE", 20 * 100**2)
-    found = Decoders(Settings(bundle=Path(), decoders=1))
-    yield found
-    found.close()
+    opened = Decoders(Settings(bundle=Path(), decoders=1))
+    yield opened
+    opened.close()
 
 
 def children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children() if "attire.serve.decoder_process" in " ".join(one.cmdline())]
+    """The running decoder processes."""
+    name = "attire.serve.decoder_process"
+    return [process for process in psutil.Process().children() if name in " ".join(process.cmdline())]
 
 
-def test_a_large_photo_is_decoded_elsewhere_to_the_same_pixels(made: Decoders) -> None:
+def test_a_large_photo_is_decoded_in_a_process_to_the_same_pixels(decoders: Decoders) -> None:
     small, large, strip = png((90, 100)), png((300, 200), "RGBA"), png((1500, 3))
     for content in (small, large, strip, large):
-        pixels = asyncio.run(made.decode("client", content, PREPROCESS))
+        pixels = asyncio.run(decoders.decode("client", content, PREPROCESS))
         np.testing.assert_array_equal(pixels, decode(content, PREPROCESS))
         assert len(children()) == (content is not small)
     damaged = large[: len(large) // 2]
     with pytest.raises(PhotoError) as refused:
-        asyncio.run(made.decode("client", damaged, PREPROCESS))
+        asyncio.run(decoders.decode("client", damaged, PREPROCESS))
     with pytest.raises(PhotoError) as expected:
         decode(damaged, PREPROCESS)
     assert str(refused.value) == str(expected.value)
-    assert asyncio.run(made.view("client", small)) == small
-    wide = asyncio.run(made.view("client", png((VIEW_PX + 100, 10))))
+    assert asyncio.run(decoders.view("client", small)) == small
+    wide = asyncio.run(decoders.view("client", png((VIEW_PX + 100, 10))))
     assert isinstance(wide, np.ndarray)
     assert wide.shape == (10, VIEW_PX, 3)
 
 
-def test_a_photo_that_takes_too_long_is_ended_and_the_next_one_is_answered(
-    made: Decoders, monkeypatch: pytest.MonkeyPatch
+def test_slow_decoding_is_killed_and_the_next_photo_is_decoded(
+    decoders: Decoders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoder_pool, "CPU_S", -1)
     slow = png((1500, 1500))
 
     async def until_it_is_ended() -> None:
-        while True:  # the system counts in whole seconds
-            await made.decode("client", slow, PREPROCESS)
+        while True:  # the system limits CPU time in whole seconds
+            await decoders.decode("client", slow, PREPROCESS)
 
     with pytest.raises(PhotoError, match="too slow to decode"):
         asyncio.run(until_it_is_ended())
     monkeypatch.undo()
-    assert asyncio.run(made.decode("client", png((300, 200)), PREPROCESS)).shape == (3, 32, 24)
+    assert asyncio.run(decoders.decode("client", png((300, 200)), PREPROCESS)).shape == (3, 32, 24)
 
 
-def test_one_that_dies_is_replaced_and_none_is_left_behind(made: Decoders) -> None:
+def test_a_dead_process_is_replaced_and_none_is_left_after_close(decoders: Decoders) -> None:
     content = png((300, 200))
-    asyncio.run(made.decode("client", content, PREPROCESS))
+    asyncio.run(decoders.decode("client", content, PREPROCESS))
     (process,) = children()
     process.kill()
     process.wait(5)
-    assert asyncio.run(made.decode("client", content, PREPROCESS)).shape == (3, 32, 24)
-    made.close()
+    assert asyncio.run(decoders.decode("client", content, PREPROCESS)).shape == (3, 32, 24)
+    decoders.close()
     assert not children()
 
 
-def test_a_large_photo_does_not_keep_small_ones_waiting(made: Decoders, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_photo_does_not_delay_small_ones(decoders: Decoders, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
 
     def slow(*_: object) -> None:
@@ -177,10 +179,10 @@ def test_a_large_photo_does_not_keep_small_ones_waiting(made: Decoders, monkeypa
     monkeypatch.setattr(decoder_pool.Process, "decode", slow)
 
     async def run() -> None:
-        large = [asyncio.ensure_future(made.decode(f"{n}", png((300, 200)), PREPROCESS)) for n in range(3)]
+        large = [asyncio.ensure_future(decoders.decode(f"{n}", png((300, 200)), PREPROCESS)) for n in range(3)]
         await asyncio.sleep(0.1)
         async with asyncio.timeout(5):
-            assert (await made.decode("small", png((90, 100)), PREPROCESS)).shape == (3, 32, 24)
+            assert (await decoders.decode("small", png((90, 100)), PREPROCESS)).shape == (3, 32, 24)
         gate.set()
         await asyncio.gather(*large)
 

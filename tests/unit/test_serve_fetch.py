@@ -1,4 +1,4 @@
-"""Fetching by URL reaches allowed public hosts and nothing else, whatever the URL, the DNS or the host say."""
+"""Fetching by URL reaches only allowed public hosts, whatever the URL, the DNS or the host answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PRIVATE = [
 
 
 class Host:
-    """Answers every request, and remembers where it was sent."""
+    """Answers every request and records it."""
 
     def __init__(self, *responses: httpx.Response) -> None:
         self.responses, self.seen = list(responses), list[httpx.Request]()
@@ -38,13 +38,13 @@ class Host:
 
 
 class Names:
-    """A resolver that answers one list after the other."""
+    """A resolver that returns one list of addresses after the other and records the hosts."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
-        self.answers, self.asked = list(answers), list[str]()
+        self.answers, self.hosts = list(answers), list[str]()
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:  # noqa: ARG002
-        self.asked.append(host)
+        self.hosts.append(host)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
@@ -62,7 +62,7 @@ def fetch(url: str, hosts: Sequence[str] = ("*",), names: Names | None = None, h
 
 
 def test_the_connection_goes_to_the_address_that_was_checked_under_the_hosts_name() -> None:
-    # The second answer is what a rebinding DNS server would say when asked again.
+    # A rebinding DNS server would give the second answer to a second query.
     host, names = Host(), Names([PUBLIC], ["127.0.0.1"])
     assert fetch("https://img.example.com/a%20b.jpg?v=1", ("img.example.com",), names, host) == b"x" * 300
     (request,) = host.seen
@@ -70,7 +70,7 @@ def test_the_connection_goes_to_the_address_that_was_checked_under_the_hosts_nam
     assert request.url.raw_path == b"/a%20b.jpg?v=1"
     assert request.headers["host"] == "img.example.com"
     assert request.extensions["sni_hostname"] == "img.example.com"
-    assert names.asked == ["img.example.com"]
+    assert names.hosts == ["img.example.com"]
 
 
 @pytest.mark.parametrize("address", [PUBLIC, "8.8.8.8", "192.0.1.1", "2606:4700::1111", "2a00:1450::1", "2001:4860::1"])
@@ -149,14 +149,14 @@ async def _chunks(seconds: float, chunks: int) -> AsyncIterator[bytes]:
         yield b"x" * 300
 
 
-def test_size_and_time_are_bounded_while_it_arrives() -> None:
+def test_size_and_time_are_limited_while_the_photo_arrives() -> None:
     with pytest.raises(PhotoError, match="more than 1,000 bytes"):
         fetch("http://img.example.com/", host=Host(httpx.Response(200, content=_chunks(0, 1000))))
     with pytest.raises(PhotoError, match="took longer"):
         fetch("http://img.example.com/", host=Host(httpx.Response(200, content=_chunks(0.3, 3))))
 
 
-def test_a_name_without_an_address_is_told() -> None:
+def test_an_unknown_host_is_reported() -> None:
     async def unknown(host: str, port: int) -> list[str]:
         raise OSError(f"{host}:{port}")
 

@@ -1,4 +1,4 @@
-"""Served bundles that read titles, and titles for those that read none: over /v1, its batches, and /v2."""
+"""Titles for bundles that read them and for bundles that do not: /v1, its batches, and /v2."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ INFER = "/v2/models/attire/infer"
 
 @pytest.fixture(scope="module")
 def reading(untrained: ModelBundle, tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
-    """As `untrained`, but every word of a title changes its logits."""
+    """Like `untrained`, but every word of a title changes the logits."""
     torch.manual_seed(0)
     architecture = Architecture(backbone="resnet10t", hidden=8, shared=True, text="title", text_buckets=64)
     network = build_network(architecture, untrained.taxonomy)
     for name, weights in network.named_parameters():
-        if "embedding" in name:  # it starts at zero, so that untrained words say nothing
+        if "embedding" in name:  # initialised to zero, so that untrained words have no effect
             torch.nn.init.normal_(weights, std=20)
     return save_bundle(tmp_path_factory.mktemp("reading") / "bundle", network, architecture, untrained.taxonomy)
 
 
 @pytest.fixture(scope="module")
 def api(reading: ModelBundle) -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(bundle=reading.path, allow_hosts=("testserver",)))) as found:
-        yield found
+    with TestClient(create_app(Settings(bundle=reading.path, allow_hosts=("testserver",)))) as test_client:
+        yield test_client
 
 
-def test_a_title_counts_as_the_predictor_counts_it(api: TestClient, reading: ModelBundle) -> None:
+def test_answers_with_titles_equal_the_predictors(api: TestClient, reading: ModelBundle) -> None:
     assert api.get("/v1/taxonomy").json()["reads_titles"] is True
-    said = {title: Predictor(reading)([RED], title=title) for title in ("", TITLE)}
-    assert said[""].category_confidence != pytest.approx(said[TITLE].category_confidence, rel=1e-3)
+    expected = {title: Predictor(reading)([RED], title=title) for title in ("", TITLE)}
+    assert expected[""].category_confidence != pytest.approx(expected[TITLE].category_confidence, rel=1e-3)
     inline = [{"base64": base64.b64encode(RED).decode()}]
-    products = [{"id": title, "photos": inline, "title": title} for title in said]
+    products = [{"id": title, "photos": inline, "title": title} for title in expected]
     results = api.post("/v1/predict/batch", json={"products": products}).json()["results"]
-    got = {title: ask(api, RED, **({"title": title} if title else {})).json() for title in said}
+    got = {title: ask(api, RED, **({"title": title} if title else {})).json() for title in expected}
     for answers in (got, {result["id"]: result["product"] for result in results}):
         for title, answer in answers.items():
-            assert answer["category"]["value"] == said[title].category
-            assert answer["category"]["confidence"] == pytest.approx(said[title].category_confidence, rel=1e-4)
+            assert answer["category"]["value"] == expected[title].category
+            assert answer["category"]["confidence"] == pytest.approx(expected[title].category_confidence, rel=1e-4)
 
 
-def test_v2_takes_titles_beside_pixels_and_an_empty_one_is_none(api: TestClient) -> None:
+def test_v2_accepts_titles_and_an_empty_title_has_no_effect(api: TestClient) -> None:
     about = api.get("/v2/models/attire").json()
     assert about["inputs"][1] == {"name": "title", "datatype": "BYTES", "shape": [-1]}
     pixels = np.full((2, 3, 32, 24), 99, dtype=np.uint8)
@@ -80,7 +80,7 @@ def test_v2_takes_titles_beside_pixels_and_an_empty_one_is_none(api: TestClient)
         assert "expected 2 strings" in refused.json()["detail"]
 
 
-def test_a_title_for_a_bundle_that_reads_none_is_refused_and_the_description_says_so(untrained: ModelBundle) -> None:
+def test_a_title_is_refused_if_the_bundle_reads_none_and_the_description_says_so(untrained: ModelBundle) -> None:
     engine = FakeEngine(untrained.taxonomy)
     with client(untrained, engine) as api:
         assert api.get("/v1/taxonomy").json()["reads_titles"] is False
