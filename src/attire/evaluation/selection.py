@@ -41,7 +41,10 @@ class Selection:
         elif trained_on != self.splits.digest or "start_splits" in bundle.provenance:
             doubt = "The bundle was trained on another split of the catalog"
         if doubt:
-            return f"{doubt}. If the bundle was trained on these products, its figures are better than on new products."
+            return (
+                f"{doubt}. If the bundle was trained on some of these products, its figures are better than on new "
+                "products."
+            )
         count = len(set(self.ids) & set(self.splits.train if self.splits else ()))
         if not count:
             return None
