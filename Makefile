@@ -22,9 +22,9 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-# Not in one process with the flow tests: the native libraries of all extras together crashed it (docs/decisions/020).
+# Two at a time, a file each, like the flow tests (docs/decisions/020).
 unit: $(READY)
-	$(PYTEST) tests/unit src
+	$(PYTEST) tests/unit src --numprocesses 2 --dist loadfile
 
 flow: $(READY)
 	$(PYTEST) tests/flow --numprocesses 2 --dist loadfile

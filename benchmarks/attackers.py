@@ -21,6 +21,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -217,7 +218,10 @@ def main() -> None:
     """
     name, address, key, seconds = sys.argv[1:]
     attack = ATTACKS[name]()
+    os.setsid()
     os.nice(19)
+    with contextlib.suppress(OSError):  # Linux shares the processor among sessions first
+        Path("/proc/self/autogroup").write_text("19", encoding="ascii")
     url = urlsplit(address)
     assert url.hostname
     assert url.port

@@ -48,7 +48,7 @@ def write_predictions(catalog: Catalog, out: Path, ids: Sequence[str] | None = N
     """Write predictions of `ids`, or of all products, and return the file."""
     predictions = [invented(catalog, n, catalog[id]) for n, id in enumerate(catalog.ids if ids is None else ids)]
     rows = [row for prediction in predictions for row in _rows(prediction, catalog.taxonomy)]
-    SINKS[out.suffix](pl.LazyFrame(rows, schema=PRODUCT | DETAIL), out)
+    SINKS[out.suffix](pl.LazyFrame(rows, schema=LONG), out)
     out.with_name(f"{out.name}.json").write_text(json.dumps({"precision": 0.95}))
     return out
 

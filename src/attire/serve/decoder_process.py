@@ -11,6 +11,7 @@ import json
 import os
 import struct
 import sys
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -22,7 +23,7 @@ from attire.photos.image import open_photo
 from attire.pixels.preprocess import Preprocess
 
 VIEW_PX = 2048  # longer side of a photo that is shown to people
-NICENESS = 10  # the engine and small photos go first
+NICENESS = 19  # the engine and small photos go first
 TASK = struct.Struct("<II")  # length of the task, length of the photo; both follow
 ANSWER = struct.Struct("<?II")  # True, height, width, followed by pixels; or False, length, 0, followed by the reason
 
@@ -87,10 +88,17 @@ def _limit_cpu(cpu_s: float) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
-def main() -> None:
-    """Serve on the standard streams; other output goes to standard error."""
+def _yield_cpu() -> None:
+    """Let the engine run first: on few cores each of its layers would wait for a thread that a decoder has displaced."""
     with contextlib.suppress(AttributeError, OSError):  # Windows
         os.nice(NICENESS)
+    with contextlib.suppress(OSError):  # Linux compares niceness within a session only, and sessions by this file
+        Path("/proc/self/autogroup").write_text(str(NICENESS), encoding="ascii")
+
+
+def main() -> None:
+    """Serve on the standard streams; other output goes to standard error."""
+    _yield_cpu()
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)
         answer(sys.stdin.buffer, answers)
