@@ -143,6 +143,14 @@ def test_a_large_photo_is_decoded_in_a_process_to_the_same_pixels(decoders: Deco
     assert wide.shape == (10, VIEW_PX, 3)
 
 
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the system does not share by session")
+def test_decoders_yield_the_processor_to_the_engine(decoders: Decoders) -> None:
+    asyncio.run(decoders.decode("client", png((300, 200), "RGBA"), PREPROCESS))
+    (process,) = children()
+    assert process.nice() == 19
+    assert Path(f"/proc/{process.pid}/autogroup").read_text().endswith(" nice 19\n")
+
+
 def test_slow_decoding_is_killed_and_the_next_photo_is_decoded(
     decoders: Decoders, monkeypatch: pytest.MonkeyPatch
 ) -> None:

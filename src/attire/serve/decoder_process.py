@@ -89,7 +89,7 @@ def _limit_cpu(cpu_s: float) -> None:
 
 
 def _yield_cpu() -> None:
-    """Let the engine run first: on few cores each of its layers would wait for a thread that a decoder has displaced."""
+    """Let the engine run first: on few cores, each of its layers would wait for a thread that a decoder displaced."""
     with contextlib.suppress(AttributeError, OSError):  # Windows
         os.nice(NICENESS)
     with contextlib.suppress(OSError):  # Linux compares niceness within a session only, and sessions by this file
