@@ -2,8 +2,8 @@
 
 python benchmarks/attacks.py [BUNDLE] [--only ATTACK ...] [--seconds 15] [--source CHECKOUT/src] [--json FILE]
 
-Without BUNDLE an untrained network of the default recipe is served. Each attack of `attackers.py` runs alone, from
-several processes with one API key each. Meanwhile an honest client with its own key sends photos, and another one polls
+Without BUNDLE an untrained network of the default recipe is served. Each attack of `support/attackers.py` runs alone,
+from several processes with one API key each. Meanwhile an honest client with its own key sends photos, and another one polls
 /healthz. Exits with 1 unless
 
 - /healthz always answers within 1 s;
@@ -35,12 +35,12 @@ from typing import Self
 
 import httpx
 import psutil
-from attackers import ATTACKS
-from common import machine
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from served import serving
+from support.attackers import ATTACKS
+from support.common import machine
+from support.served import serving
 
 HEALTH_S, GROWTH, MEMORY_MB = 1.0, 3.0, 300.0
 CALM_S, SETTLE_S = 8.0, 20.0  # time before an attack, and maximum time after it
@@ -157,7 +157,7 @@ def measure(name: str, address: str, server: psutil.Process, keys: Sequence[str]
     honest_key, *others = keys
     with Honest(address, honest_key, photo) as calm:
         time.sleep(CALM_S)
-    script = Path(__file__).with_name("attackers.py")
+    script = Path(__file__).with_name("support") / "attackers.py"
     attackers = [
         subprocess.Popen([sys.executable, script, name, address, key, str(s)], stdin=PIPE, stdout=PIPE)
         for key in others

@@ -23,9 +23,9 @@ from typing import Annotated, Any
 import cyclopts
 import numpy as np
 import torch
-from common import Row, report
 from cyclopts import Parameter
 from PIL import Image
+from support.common import Row, report
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 

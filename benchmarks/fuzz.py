@@ -19,9 +19,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 import psutil
-from mutation import mutated
 from PIL import Image
-from served import serving
+from support.mutation import mutated
+from support.served import serving
 
 SEEDS, CLIENTS, READINGS = 40, 4, 20
 

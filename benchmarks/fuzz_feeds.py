@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from mutation import mutated
+from support.mutation import mutated
 
 from attire.catalog.check import check, summarise
 from attire.catalog.feed_row import Row

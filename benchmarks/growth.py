@@ -18,10 +18,10 @@ from typing import Annotated, Any, NamedTuple
 import cyclopts
 import numpy as np
 import torch
-from common import Row, device, interleaved, report
 from cyclopts import Parameter
-from drawn import draw_shop
 from heads import words
+from support.common import Row, device, interleaved, report
+from support.drawn import draw_shop
 from torch.utils.data import DataLoader
 
 import attire

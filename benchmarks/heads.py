@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cyclopts
 import torch
-from common import Row, device, interleaved, report
+from support.common import Row, device, interleaved, report
 from torch import Tensor, nn
 
 from attire.memory import keep_freed_memory

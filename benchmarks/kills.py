@@ -31,9 +31,9 @@ from typing import Annotated, Any
 import cyclopts
 import httpx
 import polars as pl
-from common import Row, report
 from cyclopts import Parameter
 from rich.console import Console
+from support.common import Row, report
 
 from attire.bundle import SPEC, ModelBundle
 from attire.catalog import photo_facts

@@ -21,9 +21,9 @@ from typing import Any
 import cyclopts
 import numpy as np
 import torch
-from common import Row, interleaved, report
-from drawn import draw_shop
 from PIL import Image
+from support.common import Row, interleaved, report
+from support.drawn import draw_shop
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 

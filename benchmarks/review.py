@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import cyclopts
-from common import Row, report
 from sqlalchemy import event
+from support.common import Row, report
 
 from attire.review.store.events import Store, Verdict
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import cyclopts
-from common import machine, table
 from cyclopts import Parameter
 from rich.console import Console
+from support.common import machine, table
 
 HERE = Path(__file__).parent
 # Arguments of each script, and what replaces its default sizes with --quick. {catalog} and {bundle} are filled in.

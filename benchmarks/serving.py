@@ -35,7 +35,7 @@ import numpy as np
 import psutil
 from rich.console import Console
 from rich.table import Table
-from served import free_port, serving, wait_ready
+from support.served import free_port, serving, wait_ready
 
 CLIENTS, PHOTOS, ROUNDS, RELOAD_S = 64, 200, 5, 15
 FORM = {"Content-Type": "multipart/form-data; boundary=photos-of-the-benchmark"}
@@ -109,7 +109,7 @@ while seconds := float(input()):
 def litserve(bundle: Path) -> Iterator[tuple[str, psutil.Process]]:
     """Run LitServe with the same network; yields its address and process."""
     port = free_port()
-    script = Path(__file__).with_name("litserved.py")
+    script = Path(__file__).with_name("support") / "litserved.py"
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen([sys.executable, script, str(bundle), str(port)], stdout=log, stderr=log)
         try:

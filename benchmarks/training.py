@@ -19,8 +19,8 @@ from typing import Any
 import cyclopts
 import numpy as np
 import torch
-from common import Row, device, report, settle
-from drawn import draw_shop
+from support.common import Row, device, report, settle
+from support.drawn import draw_shop
 from torch import Tensor, nn
 
 import attire

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, baselines
 from attire.evaluation.evidence import Evidence
-from attire.evaluation.report import Balance, Deviation, Division, Part, Report, Score, json_schema, score_report
+from attire.evaluation.report import Balance, Deviation, Division, Report, Score, SplitSize, json_schema, score_report
 from attire.evaluation.report_files import write_report
 from attire.evaluation.report_page import page
 from attire.evaluation.tables import number, sheets, verdict
@@ -57,8 +57,8 @@ TRUTH, DECISIONS = EVIDENCE.truth, EVIDENCE.decisions
 RIVALS = baselines(TAXONOMY, labels(0, 200), TRUTH)
 DIVISION = Division(
     parts=(
-        Part(part="train", share=0.75, products=360, groups=180),
-        Part(part="val", share=0.25, products=120, groups=60),
+        SplitSize(part="train", share=0.75, products=360, groups=180),
+        SplitSize(part="val", share=0.25, products=120, groups=60),
     ),
     balance=(Balance(part="val", kind="values", count=4, mean=0.01, largest=0.0625),),
     furthest=(Deviation(part="val", key="neck", value="Polo", count=64, share=0.1875, deviation=-0.0625),),

@@ -24,7 +24,7 @@ from attire.progress import tracking
 from attire.records import read_as
 from attire.taxonomy import CATEGORY, Taxonomy
 
-PARTS = ("train", "val", "test")
+SPLIT_NAMES = ("train", "val", "test")
 TABLE, MANIFEST = "splits.parquet", "splits.json"
 RARE = 20  # with fewer products than this, a deviation is mostly rounding
 
@@ -52,8 +52,10 @@ class Splits:
 
     def __getitem__(self, name: str) -> tuple[str, ...]:
         """The ids of one split; raises `CatalogError` if the split does not exist or is empty."""
-        if name not in PARTS:
-            raise CatalogError(f"'{name}' is not one of the splits {', '.join(PARTS)}{did_you_mean(name, PARTS)}")
+        if name not in SPLIT_NAMES:
+            raise CatalogError(
+                f"'{name}' is not one of the splits {', '.join(SPLIT_NAMES)}{did_you_mean(name, SPLIT_NAMES)}"
+            )
         ids: tuple[str, ...] = getattr(self, name)
         if not ids:
             raise CatalogError(f"the {name} split is empty; run 'attire split' with --{name} above 0.")
@@ -105,14 +107,14 @@ def split(catalog: Catalog | str | Path, val: float = 0.25, test: float = 0.0, s
     marks = np.zeros((len(groups), len(_names(catalog.taxonomy))), dtype=bool)
     marks[group_of_product[product], mark] = True
     sizes = np.bincount(group_of_product, minlength=len(groups))
-    assignment = _assign(marks, sizes, np.array([shares[name] for name in PARTS]), seed)[group_of_product]
-    empty = [name for i, name in enumerate(PARTS) if shares[name] > 0 and i not in assignment]
+    assignment = _assign(marks, sizes, np.array([shares[name] for name in SPLIT_NAMES]), seed)[group_of_product]
+    empty = [name for i, name in enumerate(SPLIT_NAMES) if shares[name] > 0 and i not in assignment]
     if empty:
         raise CatalogError(
             f"{len(catalog)} products in {len(groups)} groups (the largest has {sizes.max(initial=0)}) cannot be "
             f"split: {' and '.join(empty)} would be empty. Use other shares, or check the groups in the feed."
         )
-    return _save(catalog, [PARTS[i] for i in assignment], seed, shares)
+    return _save(catalog, [SPLIT_NAMES[i] for i in assignment], seed, shares)
 
 
 def balance(catalog: Catalog, splits: Splits) -> pl.DataFrame:
@@ -124,7 +126,7 @@ def balance(catalog: Catalog, splits: Splits) -> pl.DataFrame:
     marks, names = _marks(catalog), _names(catalog.taxonomy)
     count = marks.sum(axis=0)
     tables = []
-    for name in PARTS[1:]:
+    for name in SPLIT_NAMES[1:]:
         if getattr(splits, name):
             share = marks[catalog.rows_of(splits[name])].sum(axis=0) / np.maximum(count, 1)
             columns = {"count": count, "share": share, "deviation": share - splits.shares[name]}
@@ -201,7 +203,9 @@ def _save(catalog: Catalog, names: list[str], seed: int, shares: Mapping[str, fl
 
 
 def _splits(ids: list[str], names: list[str], seed: int, shares: Mapping[str, float]) -> Splits:
-    ids_of = {split: tuple(sorted(i for i, name in zip(ids, names, strict=True) if name == split)) for split in PARTS}
+    ids_of = {
+        split: tuple(sorted(i for i, name in zip(ids, names, strict=True) if name == split)) for split in SPLIT_NAMES
+    }
     return Splits(**ids_of, seed=seed, shares=shares, digest=_digest(ids, names))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attire.bundle import ModelBundle
-from attire.catalog.splits import PARTS
+from attire.catalog.splits import SPLIT_NAMES
 from attire.catalog.store import Catalog
 from attire.engines.engine import AUTO, Engine, open_engine
 from attire.errors import CatalogError
@@ -78,7 +78,7 @@ def evaluate(
         engine=runner.name,
     )
     notes = tuple(filter(None, (selection.leakage(bundle), bundle.shortfall(PRECISION), _untaught_note(bundle))))
-    summary = division(catalog, splits) if splits and selection.name in PARTS else None
+    summary = division(catalog, splits) if splits and selection.name in SPLIT_NAMES else None
     report = score_report(evidence, rivals, provenance, summary, notes)
     if out is not None:
         explainer = None if inputs == "title" else bundle

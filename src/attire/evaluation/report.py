@@ -94,7 +94,7 @@ class Provenance(_Frozen):
     engine: str = "torch"
 
 
-class Part(_Frozen):
+class SplitSize(_Frozen):
     """Size of one split. `share` is the requested share of the products."""
 
     part: str
@@ -130,7 +130,7 @@ class Deviation(_Frozen):
 class Division(_Frozen):
     """How the catalog was split. `balance` and `furthest` leave out rare categories and values."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[SplitSize, ...]
     balance: tuple[Balance, ...]
     furthest: tuple[Deviation, ...]
 

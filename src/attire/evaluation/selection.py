@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attire.bundle import ModelBundle
-from attire.catalog.splits import PARTS, Splits
+from attire.catalog.splits import SPLIT_NAMES, Splits
 from attire.catalog.store import Catalog
 from attire.errors import CatalogError, ConfigError, did_you_mean
 
@@ -60,8 +60,8 @@ def choose(catalog: Catalog, split: str | Sequence[str]) -> Selection:
     Raises `CatalogError` for an unknown split or product, `ConfigError` for no ids or a repeated id.
     """
     if isinstance(split, str) and split != ALL:
-        if split not in PARTS:
-            names = (*PARTS, ALL)
+        if split not in SPLIT_NAMES:
+            names = (*SPLIT_NAMES, ALL)
             raise CatalogError(
                 f"'{split}' is not a split{did_you_mean(split, names)} Expected one of {', '.join(names)}."
             )
@@ -76,7 +76,7 @@ def choose(catalog: Catalog, split: str | Sequence[str]) -> Selection:
     stored = _read_splits(catalog)
     candidates = {ALL: tuple(catalog.ids)}
     if stored:
-        candidates |= {name: getattr(stored, name) for name in PARTS}
+        candidates |= {name: getattr(stored, name) for name in SPLIT_NAMES}
     for name, members in candidates.items():
         if len(members) == len(ids) and set(members) == set(ids):
             return Selection(members, name, stored)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from attire.catalog.splits import PARTS, RARE, Splits, balance, deviations
+from attire.catalog.splits import RARE, SPLIT_NAMES, Splits, balance, deviations
 from attire.catalog.store import Catalog
-from attire.evaluation.report import Balance, Deviation, Division, Part
+from attire.evaluation.report import Balance, Deviation, Division, SplitSize
 from attire.taxonomy import CATEGORY
 
 FURTHEST = 10  # deviations listed one by one
@@ -18,7 +18,7 @@ def division(catalog: Catalog, splits: Splits) -> Division:
     common = table.filter(pl.col("count") >= RARE)
     furthest = common.sort(pl.col("deviation").abs(), descending=True, maintain_order=True).head(FURTHEST)
     return Division(
-        parts=tuple(_size(catalog, splits, name) for name in PARTS if getattr(splits, name)),
+        parts=tuple(_size(catalog, splits, name) for name in SPLIT_NAMES if getattr(splits, name)),
         balance=tuple(
             Balance(part=name, kind=kind, count=count, mean=mean, largest=largest)
             for name, kind, count, mean, largest in deviations(table).iter_rows()
@@ -32,7 +32,7 @@ def division(catalog: Catalog, splits: Splits) -> Division:
     )
 
 
-def _size(catalog: Catalog, splits: Splits, name: str) -> Part:
+def _size(catalog: Catalog, splits: Splits, name: str) -> SplitSize:
     ids = splits[name]
     groups = catalog.products["group"].gather(catalog.rows_of(ids)).n_unique()
-    return Part(part=name, share=splits.shares[name], products=len(ids), groups=groups)
+    return SplitSize(part=name, share=splits.shares[name], products=len(ids), groups=groups)

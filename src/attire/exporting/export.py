@@ -26,8 +26,8 @@ from attire.engines.exported import (
     engine_folder,
 )
 from attire.engines.runtimes import MODEL_FILES, ExportedEngine, runtime_versions
-from attire.engines.speed import BATCH, images_per_s
 from attire.errors import ExportError
+from attire.exporting.inspect import BATCH, images_per_s
 from attire.exporting.onnx import make_onnx, write_onnx
 from attire.exporting.openvino import make_openvino
 from attire.exporting.parity import EQUAL, IOU_LOST, Answers, answers, compare, passes

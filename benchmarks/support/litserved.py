@@ -1,4 +1,4 @@
-"""Serves the same network with LitServe, for `serving.py`: python benchmarks/litserved.py BUNDLE PORT."""
+"""Serves the same network with LitServe, for `serving.py`: python benchmarks/support/litserved.py BUNDLE PORT."""
 
 import sys
 from pathlib import Path

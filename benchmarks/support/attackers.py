@@ -1,4 +1,4 @@
-"""Malicious requests for `attacks.py`: python benchmarks/attackers.py ATTACK ADDRESS KEY SECONDS.
+"""Malicious requests for `attacks.py`: python benchmarks/support/attackers.py ATTACK ADDRESS KEY SECONDS.
 
 Each attack is one client with one API key that repeats its requests until the time is up. Use it only against your own
 servers.

@@ -1,0 +1,1 @@
+"""What the measurements share: timing and output, drawn catalogs, servers to ask, attacks and damage."""
