@@ -3,8 +3,8 @@
 python benchmarks/attacks.py [BUNDLE] [--only ATTACK ...] [--seconds 15] [--source CHECKOUT/src] [--json FILE]
 
 Without BUNDLE an untrained network of the default recipe is served. Each attack of `support/attackers.py` runs alone,
-from several processes with one API key each. Meanwhile an honest client with its own key sends photos, and another one polls
-/healthz. Exits with 1 unless
+from several processes with one API key each. Meanwhile an honest client with its own key sends photos, and another one
+polls /healthz. Exits with 1 unless
 
 - /healthz always answers within 1 s;
 - the honest client is always answered, and its median latency grows at most threefold;

@@ -22,8 +22,8 @@ Make = Callable[..., Batcher]
 def make() -> Iterator[Make]:
     batchers: list[Batcher] = []
 
-    def new(max_batch: int = 4, capacity: int = 100) -> Batcher:
-        batchers.append(Batcher(Metrics(), max_batch=max_batch, capacity=capacity))
+    def new(max_batch: int = 4, capacity: int = 100, batch_s: float = 1e9) -> Batcher:
+        batchers.append(Batcher(Metrics(), max_batch=max_batch, capacity=capacity, batch_s=batch_s))
         return batchers[-1]
 
     yield new
@@ -101,6 +101,21 @@ def test_cancelled_photos_are_not_computed(make: Make, engine: FakeEngine) -> No
     engine.gate.set()
     assert other.result(5)
     assert engine.batches == [1, 1]
+
+
+def test_a_batch_is_no_larger_than_the_engine_computes_in_time(make: Make, engine: FakeEngine) -> None:
+    batcher = make(max_batch=32, batch_s=0.2)
+    engine.gate.clear()
+    first = submit(batcher, engine, 1)
+    until(first.running)
+    answers = [submit(batcher, engine, level) for level in range(2, 10)]
+    time.sleep(0.15)  # so slow: two photos in 0.2 s
+    engine.gate.set()
+    assert all(answer.result(5) for answer in (first, *answers))
+    assert engine.batches[:2] == [1, 1]
+    assert max(engine.batches) <= 8
+    fast = submit(batcher, engine, 1)
+    assert fast.result(5)
 
 
 def test_two_engines_never_share_a_batch(make: Make, engine: FakeEngine, untrained: ModelBundle) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -32,6 +33,7 @@ from attire.serve.settings import MIB, Settings
 from attire.serve.tryit import tryit
 
 # How often memory is checked, and how much batches may use above the baseline before freed memory is returned.
+GIL_S = 0.0005  # torch takes the GIL between layers: with Python's 5 ms, a busy event loop would delay each of them
 GIVE_BACK_S, SPARE_BYTES = 10, 200 * MIB
 DESCRIPTION = "Product photos in, catalog attributes out, with calibrated confidences."
 
@@ -50,10 +52,13 @@ def create_app(settings: Settings, *, load: Load = load_model, fetch: Fetcher | 
         service = app.state.service = Service(settings, models, metrics, fetch or Fetcher(settings))
         with _reload_on_hangup(models):
             memory_task = asyncio.create_task(_return_memory())
+            interval_s = sys.getswitchinterval()
+            sys.setswitchinterval(GIL_S)
             try:
                 await models.load()
                 yield
             finally:
+                sys.setswitchinterval(interval_s)
                 memory_task.cancel()
                 await asyncio.to_thread(service.close)
                 await service.fetch.close()

@@ -1,7 +1,8 @@
 """Dynamic batching: photos of different requests go through the engine together.
 
 One thread computes, because an engine uses one GPU or all cores anyway. Photos that arrive meanwhile form the next
-batch, so batches grow with the load; an idle engine starts at once.
+batch, so batches grow with the load; an idle engine starts at once. A batch is only as large as the engine computes in
+about `BATCH_S`: a client with one photo waits for the running batch, however many photos others have queued.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from attire.serve.fairness import FairQueue, Room
 from attire.serve.metrics import Metrics
 
 logger = logging.getLogger(__name__)
+BATCH_S = 0.4
 Row = tuple[Floats, Floats]  # logits float32[C] and float32[K] of one photo
 
 
@@ -50,8 +52,8 @@ class _Photo:
 class Batcher:
     """Computes photos of all requests in batches; clients take turns."""
 
-    def __init__(self, metrics: Metrics, *, max_batch: int, capacity: int) -> None:
-        self.max_batch = max_batch
+    def __init__(self, metrics: Metrics, *, max_batch: int, capacity: int, batch_s: float = BATCH_S) -> None:
+        self.max_batch, self.batch_s = max_batch, batch_s
         self._metrics = metrics
         self._admitted = Room(capacity)
         self._photos_per_s = 0.0  # smoothed, while busy
@@ -110,9 +112,16 @@ class Batcher:
             while not self._waiting and not self._closed:
                 self._changed.wait()
             batch: list[_Photo] = []
-            while self._waiting and len(batch) < self.max_batch and (not batch or batch[0].fits(self._waiting.first)):
+            limit = self._limit()
+            while self._waiting and len(batch) < limit and (not batch or batch[0].fits(self._waiting.first)):
                 batch.append(self._waiting.get())
             return batch
+
+    def _limit(self) -> int:
+        """How many photos the engine computes in `batch_s`, as far as its speed is known."""
+        if not self._photos_per_s:
+            return self.max_batch
+        return max(1, min(self.max_batch, int(self.batch_s * self._photos_per_s)))
 
     def _answer(self, batch: Sequence[_Photo]) -> None:
         start = time.perf_counter()
