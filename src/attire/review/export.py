@@ -92,7 +92,8 @@ def _changes(catalog: Catalog, by_product: Mapping[str, Mapping[str, Decision]])
             decision = by_product[id][key]
             before, after = _stated(catalog, product, key), joined(ordered(catalog, key, decision.values))
             if before != after:
-                name, at = "category" if key == CATEGORY else key, decision.at.isoformat(timespec="seconds")
+                name = "category" if key == CATEGORY else key
+                at = decision.at.isoformat(timespec="seconds")
                 yield [id, name, before, after, decision.state, decision.reviewer, at]
 
 
