@@ -179,7 +179,7 @@ class ModelBundle:
         return abstain(self.taxonomy, decisions, self.taught)
 
     def accepted(self, decisions: Decisions, precision: float | None) -> NDArray[np.bool_]:
-        """bool[N, A]: the answers that are accepted at `precision`; all of them if it is None or without calibration."""
+        """bool[N, A]: the answers that are accepted at `precision`; all of them for None or without a calibration."""
         if self.calibration is None or precision is None:
             return labelled(self.taxonomy, decisions.chosen)
         return self.calibration.accepted(self.taxonomy, decisions, precision)

@@ -344,7 +344,7 @@ def _read(recipe: str | Path, children: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge `top` over `base`, recursively; a table with another `name` (of a loss or policy) replaces the whole table."""
+    """Merge `top` over `base`, recursively; a table with another `name` (another loss, say) replaces the whole one."""
     merged = dict(base)
     for name, value in top.items():
         earlier = merged.get(name)

@@ -1,8 +1,8 @@
 """Policies for unlabelled keys: which cells (product, value) carry a binary loss if a key has no label.
 
-A policy returns bool[B, K] for a batch, or None if every cell carries loss. A key that does not apply to the category is
-not unlabelled: `ignore` leaves it out, `selective` counts all its values as absent, and `negative` does not distinguish
-the two, like the original.
+A policy returns bool[B, K] for a batch, or None if every cell carries loss. A key that does not apply to the category
+is not unlabelled: `ignore` leaves it out, `selective` counts all its values as absent, and `negative` does not
+distinguish the two, like the original.
 """
 
 from __future__ import annotations
