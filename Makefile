@@ -1,7 +1,7 @@
-# `make demo` and `make test` are the two that matter. Everything is installed into .venv; nothing else is touched.
+# Start with `make demo` or `make test`. Everything is installed into .venv.
 
 PYTHON ?= python3
-CONSTRAINTS ?= constraints.txt# the versions that the tests passed with; `make CONSTRAINTS=` takes the newest ones
+CONSTRAINTS ?= constraints.txt# versions that the tests passed with; `make CONSTRAINTS=` installs the newest ones
 BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
@@ -22,18 +22,18 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-# Two at a time, a file each, like the flow tests (docs/decisions/020).
+# In another process than the flow tests: the native libraries of all extras crash together (docs/decisions/020).
 unit: $(READY)
 	$(PYTEST) tests/unit src --numprocesses 2 --dist loadfile
 
 flow: $(READY)
 	$(PYTEST) tests/flow --numprocesses 2 --dist loadfile
 
-# Never --quiet: it hides the warnings that must fail the build.
+# Not --quiet, which would hide the warnings that fail the build.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-# Apart from `unit`, which it slows by a third: what the unit tests run of each file.
+# Separate from `unit`, because it makes the tests a third slower.
 coverage: $(READY)
 	$(PYTEST) tests/unit src --cov --cov-report=term-missing:skip-covered
 
@@ -41,7 +41,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Names and versions only, of what is installed and passed the tests.
+# Names and versions of the installed packages.
 constraints: $(READY)
 	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+.*//' > constraints.txt
 
@@ -50,7 +50,7 @@ clean:
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "attire needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
-	@echo "setting up .venv (some minutes: torch is large)"
+	@echo "setting up .venv (takes some minutes: torch is large)"
 	@$(PYTHON) -m venv .venv
 	@$(INSTALL) --upgrade "pip>=25.1"
 	@$(INSTALL) $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable ".[all]" --group dev --group docs

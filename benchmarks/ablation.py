@@ -1,9 +1,9 @@
-"""What each choice of the recipe `frozen` is worth: heads trained on the same cached embeddings, one choice changed.
+"""Ablation of the recipe `frozen`: heads trained on the same cached embeddings with one field changed.
 
 python benchmarks/ablation.py CATALOG --weights resnet50.safetensors --seeds 0 1 2 [--variants NAME...]
 
-Prints a line per variant with the mean over seeds on val, and how far the seeds lie apart. A narrower trunk than the
-recipe's makes the many runs short. The first run computes the embeddings.
+Prints one line per variant: scores on val, as mean and half the range over seeds. The trunk is narrower than in the
+recipe to keep the runs short. The first run computes the embeddings.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from attire.training.calibrate import collect_logits
 from attire.training.data import Subset
 from attire.training.embeddings import catalog_embeddings
 
-BINARY: dict[str, Any] = {  # the original's answers
+BINARY: dict[str, Any] = {  # the original's decision rule and labels
     "calibration": 0.0,
     "decision": {"rule": "threshold", "threshold": 0.8},
     "unlabelled": "negative",
@@ -79,7 +79,7 @@ def main(
             base = {"backbone": backbone, "size_px": size_px, "trunk": trunk, "seed": seed}
             recipe = attire.load_recipe("frozen", {**base, **VARIANTS[name]})
             figures.append(score(attire.Catalog.load(catalog), recipe, weights))
-        rows.append([name, *(_spread([found[figure] for found in figures]) for figure in SHOWN)])
+        rows.append([name, *(_spread([run[figure] for run in figures]) for figure in SHOWN)])
         console.print("  ".join(rows[-1]))
     table = Table("variant", *SHOWN, title=f"{backbone}, {size_px}, trunk {trunk}, seeds {seeds}")
     for row in rows:
@@ -88,7 +88,7 @@ def main(
 
 
 def score(catalog: attire.Catalog, recipe: Recipe, weights: Path) -> dict[str, float]:
-    """The figures on val of one run."""
+    """Train one recipe and return its scores on val."""
     splits = attire.Splits.load(catalog)
     with tempfile.TemporaryDirectory() as out:
         bundle = attire.train(catalog, splits, recipe=recipe, out=out, weights=weights)

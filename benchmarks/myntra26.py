@@ -1,4 +1,4 @@
-"""Make the benchmark catalog: myntra26 with the applicability of its own keys.json, split 75/25 by group with seed 7.
+"""Ingest the benchmark catalog myntra26, with key applicability from its keys.json, split 75/25 with seed 7.
 
 python benchmarks/myntra26.py ../shared/benchmarks/myntra26 CATALOG
 """
@@ -19,16 +19,16 @@ def main(data: Path, out: Path) -> None:
     """Ingest and split the photos and labels in `data` into the catalog `out`."""
     options = SourceOptions(ignore=("brand",))
     drafted = draft_taxonomy(list(SOURCES["table"](data / "public.csv", options))).taxonomy
-    given = json.loads((data / "keys.json").read_text(encoding="utf-8"))
+    applicability = json.loads((data / "keys.json").read_text(encoding="utf-8"))
     keys = {
-        name: key.model_copy(update={"categories": tuple(given[name]["categories"])})
+        name: key.model_copy(update={"categories": tuple(applicability[name]["categories"])})
         for name, key in drafted.keys.items()
     }
-    words = out.with_suffix(".taxonomy.toml")
-    words.parent.mkdir(parents=True, exist_ok=True)
-    words.write_text(Taxonomy(categories=drafted.categories, keys=keys).to_toml(), encoding="utf-8")
+    taxonomy = out.with_suffix(".taxonomy.toml")
+    taxonomy.parent.mkdir(parents=True, exist_ok=True)
+    taxonomy.write_text(Taxonomy(categories=drafted.categories, keys=keys).to_toml(), encoding="utf-8")
     photos = [data / "public-0.tar", data / "public-1.tar"]
-    catalog = attire.ingest(data / "public.csv", photos, out, taxonomy=words, options=options)
+    catalog = attire.ingest(data / "public.csv", photos, out, taxonomy=taxonomy, options=options)
     attire.split(catalog, val=0.25, seed=7)
 
 

@@ -1,9 +1,9 @@
-"""Every benchmark of speed, one after the other, as one table and one JSON file.
+"""Runs all speed benchmarks one after the other, and prints tables and writes one JSON file.
 
 python benchmarks/run.py CATALOG BUNDLE [--out benchmarks.json] [--quick] [--only loading heads ...]
 
-CATALOG is an ingested and split catalog with photos, BUNDLE a model for it. Leave the machine alone meanwhile: a
-quiet one takes about an hour with two cores, a few minutes with --quick, whose small sizes only show that all runs.
+CATALOG is an ingested and split catalog, BUNDLE a model for it. Run nothing else on the machine meanwhile. It takes
+about an hour on two cores. --quick takes a few minutes with small sizes, to check that the scripts work.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rich.console import Console
 from support.common import machine, table
 
 HERE = Path(__file__).parent
-# Arguments of each script, and what replaces its default sizes with --quick. {catalog} and {bundle} are filled in.
+# For each script, its arguments and additional ones for --quick; {catalog} and {bundle} are filled in.
 SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
     "engines": ([], ["--backbone", "resnet18", "--size-px", "96", "96", "--rounds", "1"]),
     "bulk": (["{bundle}", "{catalog}/photos"], ["--sizes", "50", "100", "--rounds", "1"]),
@@ -41,11 +41,11 @@ def main(
     quick: bool = False,
     only: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
 ) -> None:
-    """Run those named by --only, or all; a script that fails is told at the end and costs the others nothing."""
+    """Run the scripts in --only, by default all; failed ones are listed at the end."""
     results: dict[str, Any] = {}
     failed = []
     for name in only or SCRIPTS:
-        arguments, small = SCRIPTS[name]
+        arguments, quick_arguments = SCRIPTS[name]
         filled = [argument.format(catalog=catalog, bundle=bundle) for argument in arguments]
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "rows.json"
@@ -53,7 +53,7 @@ def main(
                 sys.executable,
                 str(HERE / f"{name}.py"),
                 *filled,
-                *(small if quick else []),
+                *(quick_arguments if quick else []),
                 "--json",
                 str(file),
             ]

@@ -1,10 +1,10 @@
-"""Training as attire does it (Lightning, photo cache, augmentation, moving average) beside the bare network.
+"""Training speed of attire (Lightning, photo cache, augmentation, moving average) compared with a plain loop.
 
 python benchmarks/training.py [--backbone resnext50_32x4d] [--size 224] [--batch 32] [--steps 4] [--rounds 3]
 
-In each round one after the other does `steps` steps: the recipe `base` through attire's own loop, from drawn photos in
-a cache; the same network, loss and optimiser on tensors that are ready; and a plain timm model with a cross entropy,
-as timm's own train script takes a step. `--compile` measures what torch.compile would gain the bare network.
+Each round runs `steps` steps of each: the recipe `base` in attire's training loop, from drawn photos in a cache
+(attire); the same network, loss and optimiser on tensors in memory (bare); and a plain timm model with cross entropy,
+as in timm's train script (timm). `--compile` also measures the bare network with torch.compile.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from attire.training.data import StageData, Subset, cache_px, default_workers
 from attire.training.module import StageModule
 from attire.training.trainer import create_trainer
 
-import lightning as L  # isort: skip  (after attire, which lets torchvision load)
+import lightning as L  # isort: skip  (after attire, which prepares torchvision)
 import timm  # isort: skip
 
 PHOTO_PX = (1000, 750)
@@ -43,7 +43,7 @@ CATEGORIES = 26
 
 
 class Rounds(L.Callback):
-    """Times each epoch of attire's loop, from before its first batch is asked for, and lets the rivals run between."""
+    """Times each epoch of attire's loop, including the wait for its first batch, and runs the rivals between epochs."""
 
     def __init__(self, rivals: dict[str, Callable[[], None]]) -> None:
         self.rivals = rivals
@@ -66,7 +66,7 @@ class Rounds(L.Callback):
 
 
 class Steps:
-    """`steps` training steps of `model` on tensors that are ready."""
+    """`steps` training steps of `model` on tensors in memory."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Steps:
 
 
 def channels_last(model: nn.Module) -> nn.Module:
-    """On the device, in the memory format in which convolutions are fastest."""
+    """Move to the device, in the memory format that is fastest for convolutions."""
     return model.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -109,8 +109,8 @@ def main(
     compile: bool = False,
     json: Path | None = None,
 ) -> None:
-    """Measure on the GPU where there is one, else on the CPU, in the fastest precision of either."""
-    keep_freed_memory()  # as the command line does; the rivals profit alike
+    """Measure on the GPU if there is one, else on the CPU, in the fastest precision."""
+    keep_freed_memory()  # as in the command line; this also helps the rivals
     torch.manual_seed(0)
     overrides = {
         "backbone": backbone,
@@ -120,13 +120,13 @@ def main(
     }
     recipe = attire.load_recipe("base", overrides)
     with tempfile.TemporaryDirectory() as folder:
-        seconds = _measured(recipe, steps, default_workers() if workers is None else workers, Path(folder), compile)
+        seconds = _measure(recipe, steps, default_workers() if workers is None else workers, Path(folder), compile)
     rates = {name: steps * batch / statistics.median(times[1:]) for name, times in seconds.items()}
     rows = [Row(name, rate, "images/s", rate / rates["bare"], "bare") for name, rate in rates.items()]
     report(f"Training {backbone} at {size} px, batch {batch}, {fastest_precision()}, on {device()}", rows, json)
 
 
-def _measured(recipe: Recipe, steps: int, workers: int, folder: Path, compile: bool) -> dict[str, list[float]]:
+def _measure(recipe: Recipe, steps: int, workers: int, folder: Path, compile: bool) -> dict[str, list[float]]:
     batch, size_px = recipe.batch_size, recipe.size_px
     feed = draw_shop(folder, steps * batch, PHOTO_PX, CATEGORIES)
     catalog = attire.ingest(feed, folder / "photos", folder / "catalog")
@@ -145,21 +145,21 @@ def _measured(recipe: Recipe, steps: int, workers: int, folder: Path, compile: b
 
     bare = channels_last(build_network(recipe, catalog.taxonomy, dropout=recipe.dropout))
     targets = type(train.targets)(*(column[:batch].to(device()) for column in train.targets))
-    ready = torch.randn(batch, 3, *size_px)
+    inputs = torch.randn(batch, 3, *size_px)
     rivals: dict[str, Callable[[], None]] = {
-        "bare": Steps(bare, lambda logits: module.loss(logits, targets), ready, steps, adamw([*bare.parameters()]))
+        "bare": Steps(bare, lambda logits: module.loss(logits, targets), inputs, steps, adamw([*bare.parameters()]))
     }
     plain = channels_last(timm.create_model(recipe.backbone, num_classes=CATEGORIES))
     classes = torch.from_numpy(np.arange(batch) % CATEGORIES).to(device())
     rivals["timm"] = Steps(
-        plain, lambda logits: nn.functional.cross_entropy(logits, classes), ready, steps, adamw([*plain.parameters()])
+        plain, lambda logits: nn.functional.cross_entropy(logits, classes), inputs, steps, adamw([*plain.parameters()])
     )
     if compile:
         compiled = channels_last(build_network(recipe, catalog.taxonomy, dropout=recipe.dropout))
         rivals["bare, compiled"] = Steps(
             torch.compile(compiled),  # type: ignore[arg-type]
             lambda logits: module.loss(logits, targets),
-            ready,
+            inputs,
             steps,
             adamw([*compiled.parameters()]),
         )

@@ -1,6 +1,6 @@
-"""What the docs site needs beside its pages: the root's documents as pages, and checks that nothing is missing.
+"""Hooks that MkDocs calls: they add the documents of the repository root as pages, the table of recipes, and checks.
 
-MkDocs calls these functions; a warning fails the build (`strict` in mkdocs.yml).
+A warning fails the build (`strict` in mkdocs.yml).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ logger = get_plugin_logger(__name__)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the root's documents, whose links lead from there (`docs/review.md`)."""
+    """Add the documents of the repository root, with links relative to the docs."""
     for name, page in ROOT_PAGES.items():
         text = (ROOT / name).read_text(encoding="utf-8")
         if not name.endswith(".md"):
@@ -40,7 +40,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Links that lead to the root on a git host lead to its page here; the table of recipes is put in its place."""
+    """Make links to documents of the root point to their pages, and insert the table of recipes."""
     for name, target in ROOT_PAGES.items():
         markdown = re.sub(rf"\]\(((?:\.\./)*)\.\./{re.escape(name)}(?=[)#])", rf"](\1{target}", markdown)
         if page.file.src_uri in ROOT_PAGES.values():
@@ -52,7 +52,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
 
 
 def missing(page: str) -> Iterable[str]:
-    """What the reference does not say of the public names: no section, no docstring, no example of a function."""
+    """Yield what the API reference lacks: sections, docstrings, and examples of functions."""
     package = griffe.load("attire", search_paths=[str(ROOT / "src")], resolve_aliases=True)
     sections = dict(re.findall(r"^::: attire\.(\w+)\n(.*?)(?=^::: |^## |\Z)", page, re.MULTILINE | re.DOTALL))
     for name in attire.__all__:
@@ -62,32 +62,32 @@ def missing(page: str) -> Iterable[str]:
         elif public.is_function and "```python" not in sections[name]:
             yield f"attire.{name} has no example"
         members = [public, *(member for member in public.members.values() if public.is_class and not member.is_alias)]
-        for one in members:
-            described = one is public or one.is_function or "property" in one.labels
-            if described and not one.name.startswith("_") and not one.docstring:
-                yield f"{one.path} has no docstring"
+        for member in members:
+            described = member is public or member.is_function or "property" in member.labels
+            if described and not member.name.startswith("_") and not member.docstring:
+                yield f"{member.path} has no docstring"
 
 
 def recipe_table() -> str:
-    """Every field of a recipe: what it does, its default, and what each recipe that comes with attire has instead."""
+    """A table of all recipe fields, with the default and the values in the recipes that come with attire."""
     names = recipe_names()
     recipes = [load_recipe(name) for name in names]
-    rows = [["field", "what", "default", *(f"`{name}`" for name in names)], ["---"] * (3 + len(names))]
+    rows = [["field", "meaning", "default", *(f"`{name}`" for name in names)], ["---"] * (3 + len(names))]
     for path, description, default in recipe_fields():
         values = [_value(recipe, path) for recipe in recipes]
-        shown = ["" if value in (default, None) else _shown(value) for value in values]
-        rows.append([f"`{path}`", description, _shown(default), *shown])
+        cells = ["" if value in (default, None) else _cell(value) for value in values]
+        rows.append([f"`{path}`", description, _cell(default), *cells])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _value(model: object, path: str) -> object:
-    """The value at that path, None if the recipe has chosen a loss or policy without it."""
+    """The value at a dotted path, None if the recipe's loss or policy does not have it."""
     for name in path.split("."):
         model = getattr(model, name, None)
     return getattr(model, "name", model)
 
 
-def _shown(value: object) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "`true`" if value else "`false`"
     if isinstance(value, tuple):

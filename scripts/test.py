@@ -1,4 +1,4 @@
-"""The original's test of stage 1: the category on the photos that were not trained on."""
+"""The original's test of stage 1: category accuracy on photos that were not trained on."""
 
 from __future__ import annotations
 

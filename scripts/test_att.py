@@ -1,4 +1,4 @@
-"""The original's test of stage 2: attribute values whose sigmoid exceeds a threshold."""
+"""The original's test of stage 2: attributes, with every value whose sigmoid exceeds a threshold."""
 
 from __future__ import annotations
 

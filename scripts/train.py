@@ -1,4 +1,4 @@
-"""Stage 1 of the original method: ResNeXt-50 learns the category of a photo."""
+"""Stage 1 of the original method: train a ResNeXt-50 on categories."""
 
 from __future__ import annotations
 

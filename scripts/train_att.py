@@ -1,4 +1,4 @@
-"""Stage 2 of the original method: one MLP head per attribute key on the category network's features."""
+"""Stage 2 of the original method: one MLP head per attribute key, starting from the category network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main(
     threshold: float = 0.8,
     backbone: str = "resnext50_32x4d",
 ) -> None:
-    """Go on from what train.py left in OUT; a value is predicted where its sigmoid exceeds THRESHOLD."""
+    """Continue after train.py in OUT; a value is predicted if its sigmoid exceeds THRESHOLD."""
     catalog = attire.Catalog.load(out / "catalog")
     fields = {
         "batch_size": batch_size,

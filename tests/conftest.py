@@ -1,4 +1,4 @@
-"""A tiny catalog of real files, and an untrained bundle for its words, for every test that needs one."""
+"""Shared fixtures: a tiny catalog of real files, its splits, an untrained bundle, and a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def splits(catalog: Catalog) -> Splits:
 
 @pytest.fixture(scope="session")
 def untrained(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
-    """A bundle of a random network for the catalog's taxonomy."""
+    """A bundle with a random network for the catalog's taxonomy."""
     torch.manual_seed(0)
     architecture = Architecture(backbone="resnet10t", hidden=8, shared=True)
     network = build_network(architecture, catalog.taxonomy)
@@ -42,7 +42,7 @@ def untrained(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Mod
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[servers.Cluster]:
-    """A PostgreSQL server; skips where it is not installed."""
+    """A PostgreSQL server; skips the test if it is not installed."""
     cluster = servers.start()
     yield cluster
     cluster.stop()

@@ -1,4 +1,4 @@
-"""The pages of the documentation as tests read them: their code, their links, and what they say of the command line."""
+"""Parses the documentation for tests: code blocks, commands, options and links."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
-class LogitsTable(NamedTuple):
-    """A block of code on a page; `title` is the name of a file that it is the content of."""
+class CodeBlock(NamedTuple):
+    """A code block on a page. If it has a `title`, it is the content of the file of that name."""
 
     language: str
     title: str
@@ -25,28 +25,28 @@ class LogitsTable(NamedTuple):
 
 
 def pages() -> list[str]:
-    """Every page, by its path in the repository."""
-    found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    return sorted(page.relative_to(ROOT).as_posix() for page in found)
+    """The paths of all pages in the repository."""
+    paths = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    return sorted(page.relative_to(ROOT).as_posix() for page in paths)
 
 
 def read(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
 
-def blocks(page: str) -> list[LogitsTable]:
-    return [LogitsTable(*found) for found in FENCE.findall(read(page))]
+def blocks(page: str) -> list[CodeBlock]:
+    return [CodeBlock(*match) for match in FENCE.findall(read(page))]
 
 
-def commands(block: LogitsTable) -> Iterator[list[str]]:
-    """The words of each command of a shell block."""
+def commands(block: CodeBlock) -> Iterator[list[str]]:
+    """The words of each command in a shell block."""
     for line in block.code.replace("\\\n", " ").splitlines():
         if words := shlex.split(line, comments=True):
             yield words
 
 
 def of_attire(words: list[str]) -> list[str] | None:
-    """What the command gives to attire, None where it starts something else."""
+    """The arguments of attire, None if the command starts another program."""
     if words[0] == "attire":
         return words[1:]
     module = words.index("-m") + 1 if "-m" in words else len(words)
@@ -54,12 +54,12 @@ def of_attire(words: list[str]) -> list[str] | None:
 
 
 def prose(page: str) -> str:
-    """The page without its blocks."""
+    """The page without code blocks."""
     return FENCE.sub("", read(page))
 
 
 def links(page: str) -> list[str]:
-    """The relative links of a page, without what stands behind a '#'."""
+    """The relative links of a page, without fragments."""
     return [link for link in re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", prose(page)) if "://" not in link]
 
 
@@ -68,9 +68,9 @@ def options() -> set[str]:
     return {name for verb in _verbs(app) for argument in verb.assemble_argument_collection() for name in argument.names}
 
 
-def _verbs(of: App) -> Iterator[App]:
-    if of.default_command:
-        yield of
-    for name in of:
+def _verbs(parent: App) -> Iterator[App]:
+    if parent.default_command:
+        yield parent
+    for name in parent:
         if not name.startswith("-"):
-            yield from _verbs(of[name])
+            yield from _verbs(parent[name])

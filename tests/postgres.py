@@ -1,4 +1,4 @@
-"""A PostgreSQL of one's own for tests, from Debian's binaries, gone when they end."""
+"""A temporary PostgreSQL server for tests, from Debian's binaries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ USER = "postgres"  # the server refuses to run as root
 
 
 class Cluster:
-    """A running server on a unix socket in a temporary folder; its user is trusted."""
+    """A running server on a unix socket in a temporary folder, without passwords."""
 
     def __init__(self, binaries: Path) -> None:
         self.binaries, self._numbers = binaries, itertools.count()
@@ -29,7 +29,7 @@ class Cluster:
         self._run("pg_ctl", "-D", f"{self.folder}/data", "-o", settings, "-l", f"{self.folder}/log", "-w", "start")
 
     def new_database(self) -> str:
-        """The URL of an empty database."""
+        """Create an empty database and return its URL."""
         name = f"t{next(self._numbers)}"
         self._run("createdb", "-h", str(self.folder), "-U", USER, name)
         return f"postgresql://{USER}@/{name}?host={self.folder}"
@@ -39,8 +39,8 @@ class Cluster:
         shutil.rmtree(self.folder)
 
     def _run(self, program: str, *arguments: str) -> None:
-        # A program changes the user, for subprocess would have to fork, with whatever the libraries of all tests have
-        # asked to be run at a fork: one of them then crashes.
+        # runuser changes the user, because with subprocess's own `user` Python would fork and run the fork handlers of
+        # all loaded libraries, one of which crashes.
         as_user = ["runuser", "-u", USER, "--"] if os.geteuid() == 0 else []
         subprocess.run(
             [*as_user, self.binaries / program, *arguments],
@@ -53,8 +53,8 @@ class Cluster:
 
 
 def start() -> Cluster:
-    """Start one; skips the test where PostgreSQL is not installed."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    if not found:
+    """Start a server; skips the test if PostgreSQL is not installed."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    if not binaries:
         pytest.skip("PostgreSQL is not installed: apt install postgresql")
-    return Cluster(found[-1].parent)
+    return Cluster(binaries[-1].parent)

@@ -1,8 +1,8 @@
-"""A trained model as one directory: safe to load (no pickle), checked on load, readable by people.
+"""Bundles: a trained model as one directory, without pickle and verified when it is loaded.
 
 bundle.json          taxonomy, preprocessing, decision rule, provenance, scores; written last
 weights.safetensors  every parameter and buffer of the network
-probe.safetensors    two small images (one with a title) and the network's logits for them when it was saved
+probe.safetensors    two small images (one with a title) and the logits for them when the bundle was saved
 README.md            model card
 """
 
@@ -48,8 +48,8 @@ from attire.titles import TitleReader
 logger = logging.getLogger(__name__)
 LOGITS = Logits._fields
 SPEC, WEIGHTS, PROBE, CARD = "bundle.json", "weights.safetensors", "probe.safetensors", "README.md"
-PROBE_TOLERANCE = 2e-3  # of the largest logit: far above what other CPUs and BLAS versions change, far below an answer
-PROBE_TITLES = ("Women's navy T-shirt, 3/4 sleeve", "")  # hashed when saved and when loaded: both must agree
+PROBE_TOLERANCE = 2e-3  # of the largest logit: far more than CPUs and BLAS versions differ, too little to matter
+PROBE_TITLES = ("Women's navy T-shirt, 3/4 sleeve", "")  # checks that titles are still hashed in the same way
 
 
 class BundleSpec(BaseModel):
@@ -63,8 +63,8 @@ class BundleSpec(BaseModel):
     taxonomy: Taxonomy
     preprocess: Preprocess
     decision: DecisionRule
-    calibration: Calibration | None = None  # None: probabilities as the network gives them, and no thresholds
-    # Keys that no product it learned from stated: never answered. Left out where there are none, as in older bundles.
+    calibration: Calibration | None = None  # None: uncalibrated probabilities, no thresholds
+    # Keys without any label in training, which are never answered. Not written if empty, as in older bundles.
     untaught: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     provenance: dict[str, Any]
     scores: dict[str, float | None]
@@ -79,15 +79,16 @@ class BundleSpec(BaseModel):
         if self.calibration:
             lengths = {len(values) for values in self.calibration.thresholds.values()}
             if len(self.calibration.temperature) != len(self.taxonomy.keys) or lengths - {self.taxonomy.width}:
-                raise ValueError("calibration is of another number of keys or values than the taxonomy has")
+                raise ValueError("calibration has another number of keys or values than the taxonomy")
         return self
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ModelBundle:
-    """A loaded bundle. `digest` identifies it: two bundles with the same digest give the same answers.
+    """A trained model: network, taxonomy, preprocessing, decision rule and calibration.
 
-    A bundle never changes; `with_decision` makes another one. `network` is on the CPU, see `placed_network`.
+    Bundles are immutable, and bundles with the same `digest` give the same answers. `network` is on the CPU; see
+    `placed_network`.
     """
 
     path: Path
@@ -96,7 +97,7 @@ class ModelBundle:
 
     @property
     def taxonomy(self) -> Taxonomy:
-        """The categories, keys and values that it answers with."""
+        """The categories, keys and values that the model knows."""
         return self.spec.taxonomy
 
     @property
@@ -111,49 +112,49 @@ class ModelBundle:
 
     @property
     def calibration(self) -> Calibration | None:
-        """Temperatures, and the thresholds of each promised precision."""
+        """Temperatures, and thresholds for each precision."""
         return self.spec.calibration
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What it was made from: recipe, weights, catalog, splits, library versions."""
+        """What the model was trained from: recipe, weights, catalog, splits, library versions."""
         return self.spec.provenance
 
     @property
     def scores(self) -> dict[str, float | None]:
-        """Figures on val at the end of training."""
+        """Scores on val at the end of training."""
         return self.spec.scores
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of `bundle.json`, which has the digests of the other files."""
+        """SHA-256 of `bundle.json`, which contains the digests of the other files."""
         return hashlib.sha256(self.spec.model_dump_json().encode()).hexdigest()
 
     @cached_property
     def placed_network(self) -> Network:
-        """The network to compute with: a copy on the GPU, or `network` itself if there is no GPU."""
+        """A copy of the network on the GPU, or `network` itself if there is no GPU."""
         network = deepcopy(self.network).cuda() if torch.cuda.is_available() else self.network
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     @cached_property
     def title_reader(self) -> TitleReader | None:
-        """Encodes titles for the network, if it reads them."""
+        """Encodes titles for the network; None if it reads photos only."""
         return TitleReader.of(self.spec.network)
 
     @cached_property
     def taught(self) -> NDArray[np.bool_]:
-        """bool[A]: the keys that it learned to answer."""
+        """bool[A]: the keys that had labels in training."""
         return np.array([key not in self.spec.untaught for key in self.taxonomy.keys], dtype=bool)
 
     def with_decision(self, rule: DecisionRule) -> ModelBundle:
-        """The same network with another decision rule; its digest differs, and nothing is written."""
+        """A bundle with the same network and another decision rule, in memory only; its digest differs."""
         return replace(self, spec=self.spec.model_copy(update={"decision": rule}))
 
     def __repr__(self) -> str:
-        words = self.taxonomy
+        taxonomy = self.taxonomy
         return (
-            f"<ModelBundle {self.path}: {self.spec.network.backbone}, {len(words.categories)} categories, "
-            f"{len(words.keys)} keys, digest {self.digest[:12]}>"
+            f"<ModelBundle {self.path}: {self.spec.network.backbone}, {len(taxonomy.categories)} categories, "
+            f"{len(taxonomy.keys)} keys, digest {self.digest[:12]}>"
         )
 
     def _repr_html_(self) -> str:
@@ -171,14 +172,14 @@ class ModelBundle:
     def decide(
         self, category: Floats, attributes: Floats, known_category: NDArray[np.int64] | None = None
     ) -> Decisions:
-        """Answers from the network's logits float32[N, C] and float32[N, K], with calibrated probabilities."""
+        """Turn logits, float32[N, C] and float32[N, K], into answers with calibrated probabilities."""
         if self.calibration:
             category, attributes = self.calibration.scale(self.taxonomy, category, attributes)
         decisions = decide(self.taxonomy, self.decision, category, attributes, known_category)
         return abstain(self.taxonomy, decisions, self.taught)
 
     def accepted(self, decisions: Decisions, precision: float | None) -> NDArray[np.bool_]:
-        """bool[N, A]: the answers to fill in at that precision; all of them for None, or without a calibration."""
+        """bool[N, A]: the answers that are accepted at `precision`; all of them for None or without a calibration."""
         if self.calibration is None or precision is None:
             return labelled(self.taxonomy, decisions.chosen)
         return self.calibration.accepted(self.taxonomy, decisions, precision)
@@ -194,50 +195,50 @@ class ModelBundle:
     ) -> Prediction:
         """The answer for one product from the mean logits of its photos, float32[C] and float32[K].
 
-        `known_category`, one of the taxonomy's, overrules the network's.
+        `known_category`, in the taxonomy's spelling, replaces the predicted one.
         """
         known = None if known_category is None else np.array([self.taxonomy.category_index[known_category]])
         decisions = self.decide(category[None], attributes[None], known)
         return prediction(self.taxonomy, decisions, self.accepted(decisions, precision), 0, id, self.digest)
 
     def shortfall(self, precision: float | None) -> str | None:
-        """Why answers are not filled as `precision` asks; None where they are, or for none asked for.
+        """A message if the bundle cannot promise `precision`, else None.
 
-        Raises `ConfigError` for a precision that was not fitted.
+        Raises `ConfigError` for a precision without thresholds.
         """
         if precision is None or not self.taxonomy.keys:
             return None
         if self.calibration is None:
             recipe = self.provenance.get("recipe", {}).get("name", "custom")
             return (
-                f"The bundle was not calibrated (recipe {recipe}), so it can promise no precision: every key that "
-                "applies is filled, however unsure."
+                f"The bundle was not calibrated (recipe {recipe}), so it cannot promise a precision: every key that "
+                "applies is filled, at any confidence."
             )
         return self.calibration.shortfall(precision)
 
     def check_precision(self, precision: float | None) -> None:
-        """Raise `ConfigError` for a precision that was not fitted; log a `shortfall` of one that was."""
+        """Raise `ConfigError` for a precision without thresholds; log a warning if it cannot be promised."""
         if shortfall := self.shortfall(precision):
             logger.warning(shortfall)
 
     @classmethod
     def of(cls, bundle: ModelBundle | str | Path) -> ModelBundle:
-        """The bundle itself, or the one at that path."""
+        """Return `bundle` itself, or load it from a path."""
         return cls.load(bundle) if isinstance(bundle, str | Path) else bundle
 
     @classmethod
     def load(cls, path: str | Path) -> ModelBundle:
-        """Read, verify and build the bundle at `path`; raises `BundleError` for whatever is not as it was saved."""
+        """Load and verify the bundle at `path`; raises `BundleError` if any of it differs from what was saved."""
         path = Path(path)
         spec = _read_spec(path)
         try:
             for name, expected in spec.sha256.items():
                 _check_file(path / name, expected)
-            network = _empty(spec).eval()
+            network = _untrained(spec).eval()
             network.load_state_dict(load_file(path / WEIGHTS))
         except OSError as error:
-            what = error.filename or path
-            raise BundleError(f"{what} cannot be read: {error.strerror}. May this user read it?") from None
+            file = error.filename or path
+            raise BundleError(f"{file} cannot be read: {error.strerror}. Check its permissions.") from None
         except (RuntimeError, SafetensorError) as error:
             raise BundleError(
                 f"{path / WEIGHTS} does not fit '{spec.network.backbone}' as built by timm {version('timm')} "
@@ -245,8 +246,8 @@ class ModelBundle:
             ) from None
         if broken := not_numbers(network):
             raise BundleError(
-                f"{path / WEIGHTS} holds what is no number (NaN or infinite), as in {broken[0]}: the training that "
-                "made it diverged. Train again with a lower learning rate."
+                f"{path / WEIGHTS} contains NaN or infinite values, for example in {broken[0]}: the training diverged. "
+                "Train again with a lower learning rate."
             )
         _check_probe(path, spec, network)
         return cls(path, spec, network)
@@ -266,9 +267,9 @@ class ModelBundle:
         provenance: Mapping[str, Any],
         scores: Mapping[str, float | None],
     ) -> ModelBundle:
-        """Write a bundle to `path`, whole or not at all, replacing an older one; returns it as loaded from there.
+        """Write a bundle to `path` atomically, replacing an existing one, and load it from there.
 
-        Raises `BundleError` for a network whose training diverged: nothing is written then.
+        Raises `BundleError`, and writes nothing, if the network contains NaN or infinite values.
         """
         path = Path(path)
         network = network.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
@@ -276,8 +277,8 @@ class ModelBundle:
         broken = not_numbers(network) or [f"{name} logits" for name in LOGITS if not bool(probe[name].isfinite().all())]
         if broken:
             raise BundleError(
-                f"{path} was not written: the network holds what is no number (NaN or infinite), as in {broken[0]}. "
-                "Its training diverged: train again with a lower learning rate (--lr)."
+                f"{path} was not written: the network contains NaN or infinite values, for example in {broken[0]}. "
+                "The training diverged: train again with a lower learning rate (--lr)."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as temporary:
@@ -298,7 +299,7 @@ class ModelBundle:
                 scores=dict(scores),
                 sha256={name: file_sha256(folder / name) for name in (WEIGHTS, PROBE)},
             )
-            (folder / CARD).write_text(model_card(spec.model_dump(), _fills(spec)), encoding="utf-8")
+            (folder / CARD).write_text(model_card(spec.model_dump(), _promises(spec)), encoding="utf-8")
             (folder / SPEC).write_text(spec.model_dump_json(indent=1), encoding="utf-8")
             if path.exists():
                 shutil.rmtree(path)
@@ -307,7 +308,7 @@ class ModelBundle:
 
 
 def library_versions() -> dict[str, str]:
-    """The versions that decide what a network computes."""
+    """Versions of the libraries that a network's output depends on."""
     names = ("attire", "torch", "timm", "lightning", "numpy", "pillow", "polars")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
@@ -336,25 +337,29 @@ def _read_spec(path: Path) -> BundleSpec:
 
 def _check_file(file: Path, sha256: str) -> None:
     if not file.is_file():
-        raise BundleError(f"{file} is missing: the bundle was copied in part. Copy the whole directory.")
+        raise BundleError(f"{file} is missing: the bundle is incomplete. Copy the whole directory.")
     if file_sha256(file) != sha256:
-        raise BundleError(f"{file} is not the file that was saved: damaged or replaced. Copy it again.")
+        raise BundleError(f"{file} is not the file that was saved: it is damaged or was replaced. Copy it again.")
 
 
-def _fills(spec: BundleSpec) -> list[str]:
-    """What the bundle fills by itself, in a sentence for each precision that it cannot promise."""
+def _promises(spec: BundleSpec) -> list[str]:
+    """Sentences for the model card about the precisions that the bundle can and cannot promise."""
     if not spec.taxonomy.keys:
-        return ["It answers the category alone."]
+        return ["It answers the category only."]
     if spec.calibration is None:
-        return ["It was not calibrated: it can promise no precision, and fills every key that applies."]
+        return ["It was not calibrated: it cannot promise a precision and fills every key that applies."]
     promised = ", ".join(f"{float(precision):.0%}" for precision in spec.calibration.promised)
-    short = [spec.calibration.shortfall(float(precision)) for precision in spec.calibration.thresholds]
-    untaught = f"It leaves open, for nobody stated them: {', '.join(spec.untaught)}." if spec.untaught else None
-    return [f"Precisions that it can promise: {promised or 'none'}.", *filter(None, [*short, untaught])]
+    shortfalls = [spec.calibration.shortfall(float(precision)) for precision in spec.calibration.thresholds]
+    untaught = (
+        f"Always left open, because no product has a label for them: {', '.join(spec.untaught)}."
+        if spec.untaught
+        else None
+    )
+    return [f"Precisions that it can promise: {promised or 'none'}.", *filter(None, [*shortfalls, untaught])]
 
 
-def _empty(spec: BundleSpec) -> Network:
-    """The network with random weights."""
+def _untrained(spec: BundleSpec) -> Network:
+    """The bundle's network with random weights."""
     network = build_network(spec.network, spec.taxonomy)
     if not spec.network.shared:
         network.category_backbone = build_backbone(spec.network)
@@ -370,7 +375,7 @@ def probe_pixels(preprocess: Preprocess) -> NDArray[np.uint8]:
 
 
 def _probe(network: Network, architecture: Architecture, preprocess: Preprocess) -> dict[str, torch.Tensor]:
-    """The probe's photos, with the network's logits for them."""
+    """The probe's photos and the network's logits for them."""
     pixels = probe_pixels(preprocess)
     logits = _probe_logits(network, architecture, preprocess, pixels)
     return {"pixels": torch.from_numpy(pixels), "category": logits.category, "attributes": logits.attributes}
@@ -387,28 +392,28 @@ def _probe_logits(
 
 
 def _check_probe(path: Path, spec: BundleSpec, network: Network) -> None:
-    """Raise `BundleError` unless the network computes numbers, and those that it computed when it was saved."""
+    """Raise `BundleError` if the network's logits are not those from when it was saved, or not finite."""
     expected = _read_probe(path / PROBE, spec)
     try:
         logits = _probe_logits(network, spec.network, spec.preprocess, expected["pixels"].numpy())
     except (RuntimeError, AssertionError) as error:
         raise BundleError(
-            f"{path} cannot be asked: its network takes no such photos as {PROBE} has ({error})."
+            f"{path} cannot predict: its network does not accept the photos in {PROBE} ({error})."
         ) from None
-    for name, got in logits._asdict().items():
-        want = expected[name]
-        # Written so that NaN on either side fails, too.
-        if want.numel() and not (worst := (got - want).abs().max()) <= PROBE_TOLERANCE * max(
-            1, float(want.abs().max())
+    for name, actual in logits._asdict().items():
+        saved = expected[name]
+        # This form of the comparison also fails for NaN on either side.
+        if saved.numel() and not (worst := (actual - saved).abs().max()) <= PROBE_TOLERANCE * max(
+            1, float(saved.abs().max())
         ):
             raise BundleError(
-                f"{path} does not compute what it computed when it was saved: its {name} logits differ by {worst:.3g}. "
+                f"{path} gives other answers than when it was saved: its {name} logits differ by {worst:.3g}. "
                 f"Saved with {spec.provenance.get('versions')}, loaded with {library_versions()}."
             )
 
 
 def _read_probe(file: Path, spec: BundleSpec) -> dict[str, torch.Tensor]:
-    """The probe, of the names, types and shapes that the bundle's network takes and gives."""
+    """The probe, checked against the names, types and shapes of the bundle's network."""
     taxonomy = spec.taxonomy
     shapes = {
         "pixels": (torch.uint8, [2, 3, *spec.preprocess.size_px]),
@@ -419,16 +424,16 @@ def _read_probe(file: Path, spec: BundleSpec) -> dict[str, torch.Tensor]:
         probe = load_file(file)
     except (OSError, SafetensorError) as error:
         raise BundleError(f"{file} cannot be read: {error}. Copy the bundle again.") from None
-    found = {name: (tensor.dtype, list(tensor.shape)) for name, tensor in probe.items()}
-    if found != shapes:
+    actual = {name: (tensor.dtype, list(tensor.shape)) for name, tensor in probe.items()}
+    if actual != shapes:
         raise BundleError(
-            f"{file} is not the probe of this bundle: expected {_told(shapes)}, got {_told(found)}. "
+            f"{file} is not the probe of this bundle: expected {_format_shapes(shapes)}, got {_format_shapes(actual)}. "
             "Copy the bundle again, or train it again."
         )
     return probe
 
 
-def _told(shapes: Mapping[str, tuple[torch.dtype, list[int]]]) -> str:
+def _format_shapes(shapes: Mapping[str, tuple[torch.dtype, list[int]]]) -> str:
     return ", ".join(
         f"{name} {str(kind).removeprefix('torch.')}{shape}" for name, (kind, shape) in sorted(shapes.items())
     )

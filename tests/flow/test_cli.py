@@ -1,4 +1,4 @@
-"""The command line as a process: the whole job, and what a person sees when something is wrong."""
+"""The command line as a process: all verbs in order, and error messages."""
 
 from __future__ import annotations
 
@@ -27,59 +27,61 @@ def attire(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def done(*arguments: object, cwd: Path) -> str:
+def output(*arguments: object, cwd: Path) -> str:
     process = attire(*arguments, cwd=cwd)
     assert process.returncode == 0, process.stderr[-3000:]
     return process.stdout
 
 
-def test_the_whole_job(tmp_path: Path) -> None:
+def test_all_verbs(tmp_path: Path) -> None:
     draw_feed(tmp_path, products=80)
-    assert "80" in done("ingest", "feed.csv", "--images", "photos", "--out", "catalog", cwd=tmp_path)
-    assert "train" in done("split", "catalog", "--val", "0.3", "--seed", "7", cwd=tmp_path)
-    trained = done("train", "catalog", "--out", "run", "--epochs", "1", *TINY, cwd=tmp_path)
+    assert "80" in output("ingest", "feed.csv", "--images", "photos", "--out", "catalog", cwd=tmp_path)
+    assert "train" in output("split", "catalog", "--val", "0.3", "--seed", "7", cwd=tmp_path)
+    trained = output("train", "catalog", "--out", "run", "--epochs", "1", *TINY, cwd=tmp_path)
     assert "attribute iou" in trained
-    evaluated = done("evaluate", "run/bundle", "catalog", "--out", "report", cwd=tmp_path)
+    evaluated = output("evaluate", "run/bundle", "catalog", "--out", "report", cwd=tmp_path)
     assert "mode in true category" in evaluated
     assert {p.name for p in (tmp_path / "report").iterdir()} >= {"report.html", "scores.json", "per_key.csv"}
-    done("evaluate", "run/bundle", "catalog", "--split", "train", "--out", "other", cwd=tmp_path)
-    assert "A in 0 beyond chance" in done("compare", "report", "report", "--out", "differences.html", cwd=tmp_path)
+    output("evaluate", "run/bundle", "catalog", "--split", "train", "--out", "other", cwd=tmp_path)
+    assert "A in 0 beyond chance" in output("compare", "report", "report", "--out", "differences.html", cwd=tmp_path)
     assert "+0.000 to +0.000" in (tmp_path / "differences.html").read_text()
     refused = attire("compare", "report", "other", cwd=tmp_path)
     assert refused.returncode == 2
     assert "different splits" in refused.stderr
-    done("predict", "run/bundle", "photos", "--out", "photos.csv", cwd=tmp_path)
-    done("predict", "run/bundle", "feed.csv", "--images", "photos", "--out", "feed.parquet", cwd=tmp_path)
-    done("predict", "run/bundle", "catalog", "--split", "val", "--format", "long", "--out", "val.jsonl", cwd=tmp_path)
-    again = done("predict", "run/bundle", "photos", "--out", "photos.csv", cwd=tmp_path)
+    output("predict", "run/bundle", "photos", "--out", "photos.csv", cwd=tmp_path)
+    output("predict", "run/bundle", "feed.csv", "--images", "photos", "--out", "feed.parquet", cwd=tmp_path)
+    output("predict", "run/bundle", "catalog", "--split", "val", "--format", "long", "--out", "val.jsonl", cwd=tmp_path)
+    again = output("predict", "run/bundle", "photos", "--out", "photos.csv", cwd=tmp_path)
     assert "by an earlier run" in again
     for options in (["--format", "long"], ["--precision", "0.9"]):
         refused = attire("predict", "run/bundle", "photos", *options, "--out", "photos.csv", cwd=tmp_path)
         assert refused.returncode == 2
-        assert "--overwrite replaces it" in refused.stderr
+        assert "Replace it with --overwrite" in refused.stderr
     (tmp_path / "week.csv").write_text("".join((tmp_path / "feed.csv").read_text().splitlines(keepends=True)[:30]))
     refused = attire("ingest", "week.csv", "--images", "photos", "--out", "catalog", cwd=tmp_path)
     assert refused.returncode == 2
     assert "week.csv lacks 51 of the 80 products" in refused.stderr
     assert len(pl.read_csv(tmp_path / "photos.csv")) == len(list((tmp_path / "photos").iterdir()))
     assert len(pl.read_parquet(tmp_path / "feed.parquet")) == 80
-    told = attire("evaluate", "run/bundle", "catalog", "--inputs", "both", "--out", "report", cwd=tmp_path).stderr
-    assert "reads photos only" in told
-    done("predict", "run/bundle", "feed.csv", "--images", "photos", "--known-category", "--out", "k.csv", cwd=tmp_path)
-    stated, known = (pl.read_csv(tmp_path / name).sort("id") for name in ("feed.csv", "k.csv"))
-    assert known["category"].to_list() == stated["category"].to_list()
+    message = attire("evaluate", "run/bundle", "catalog", "--inputs", "both", "--out", "report", cwd=tmp_path).stderr
+    assert "reads photos only" in message
+    output(
+        "predict", "run/bundle", "feed.csv", "--images", "photos", "--known-category", "--out", "k.csv", cwd=tmp_path
+    )
+    feed, predictions = (pl.read_csv(tmp_path / name).sort("id") for name in ("feed.csv", "k.csv"))
+    assert predictions["category"].to_list() == feed["category"].to_list()
     pytest.importorskip("torchcam", reason="needs the extra 'explain'")
     photo = sorted((tmp_path / "photos").iterdir())[0]
-    assert "colour" in done("explain", "run/bundle", photo, "--key", "colour", "--out", "heat.png", cwd=tmp_path)
+    assert "colour" in output("explain", "run/bundle", photo, "--key", "colour", "--out", "heat.png", cwd=tmp_path)
     with Image.open(tmp_path / "heat.png") as heat:
         assert min(heat.size) > 32
-    # Options of a file are those of the flags, and flags win.
+    # Options can be set in attire.toml.
     (tmp_path / "attire.toml").write_text("[split]\nval = 0.5\nseed = 3\n")
-    assert "val 40" in done("split", "catalog", cwd=tmp_path)
+    assert "val 40" in output("split", "catalog", cwd=tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["trian"], 'Did you mean "train"?'),
         (["train", "catalog", "--out", "x", "--epocs", "3"], "Did you mean --epochs?"),
@@ -90,8 +92,8 @@ def test_the_whole_job(tmp_path: Path) -> None:
         (["train", "catalog", "--out", "x", "--recipe", "bsae"], "did you mean 'base'?"),
     ],
 )
-def test_what_is_wrong_is_told_without_a_traceback(tmp_path: Path, arguments: list[str], told: str) -> None:
+def test_errors_print_no_traceback(tmp_path: Path, arguments: list[str], message: str) -> None:
     process = attire(*arguments, cwd=tmp_path)
     assert process.returncode != 0
-    assert told in " ".join((process.stdout + process.stderr).split())
+    assert message in " ".join((process.stdout + process.stderr).split())
     assert "Traceback" not in process.stderr

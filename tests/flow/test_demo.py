@@ -1,4 +1,4 @@
-"""The demo: what is drawn looks like a real feed with its faults, and the whole job runs on it."""
+"""The demo: the drawn feed has the faults of a real one, and all steps run on it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def read(table: Path) -> pl.DataFrame:
 
 
 def test_equal_seeds_draw_equal_catalogs(tmp_path: Path) -> None:
-    one, two, other = (draw_catalog(tmp_path / name, 20, seed) for name, seed in (("1", 3), ("2", 3), ("3", 4)))
-    assert one.feed.read_text() == two.feed.read_text() != other.feed.read_text()
-    for photo in one.photos.iterdir():
-        assert photo.read_bytes() == (two.photos / photo.name).read_bytes()
+    first, second, other = (draw_catalog(tmp_path / name, 20, seed) for name, seed in (("1", 3), ("2", 3), ("3", 4)))
+    assert first.feed.read_text() == second.feed.read_text() != other.feed.read_text()
+    for photo in first.photos.iterdir():
+        assert photo.read_bytes() == (second.photos / photo.name).read_bytes()
 
 
 def test_a_drawn_feed_has_the_faults_of_a_real_one(tmp_path: Path) -> None:
@@ -30,12 +30,12 @@ def test_a_drawn_feed_has_the_faults_of_a_real_one(tmp_path: Path) -> None:
     feed, truth = read(drawn.feed), read(drawn.truth)
     assert feed["id"].to_list() == truth["id"].to_list()
     assert set(feed["category"]) == set(KINDS)
-    labels = [(said, true) for key in KEYS for said, true in zip(feed[key], truth[key], strict=True) if true]
-    counts = Counter("empty" if not said else "same" if said == true else "other" for said, true in labels)
+    labels = [(stated, true) for key in KEYS for stated, true in zip(feed[key], truth[key], strict=True) if true]
+    counts = Counter("empty" if not stated else "same" if stated == true else "other" for stated, true in labels)
     assert 0.24 < counts["empty"] / len(labels) < 0.36
     assert 0.01 < counts["other"] / len(labels) < 0.08, "wrong labels and other spellings"
-    named = {name for cell in feed["image"] for name in cell.split("|")}
-    assert len(named - {photo.name for photo in drawn.photos.iterdir()}) == 1
+    names = {name for cell in feed["image"] for name in cell.split("|")}
+    assert len(names - {photo.name for photo in drawn.photos.iterdir()}) == 1
     assert feed["group"].n_unique() < len(feed), "variants share a group"
 
 
@@ -54,22 +54,22 @@ def test_the_contact_sheet_shows_each_verdict_in_its_colour(tmp_path: Path) -> N
     Image.new("RGB", (60, 80), "white").save(tmp_path / "a.png")
     lines = [Line("neck: V", 0.9, "right"), Line("neck: U", 0.6, "wrong"), Line("fit: slim", 0.7, "filled")]
     sheet = contact_sheet([Entry(tmp_path / "a.png", lines)] * 6, "Title")
-    painted = {f"#{r:02x}{g:02x}{b:02x}" for _, (r, g, b) in sheet.getcolors(1 << 20) or []}  # type: ignore[misc]
-    assert set(INK.values()) <= painted
+    colours = {f"#{r:02x}{g:02x}{b:02x}" for _, (r, g, b) in sheet.getcolors(1 << 20) or []}  # type: ignore[misc]
+    assert set(INK.values()) <= colours
     one_row = contact_sheet([Entry(tmp_path / "a.png", lines)] * 5, "Title")
     assert sheet.height > one_row.height
     assert sheet.width == one_row.width
 
 
-def test_the_demo_runs_the_whole_job_and_again_costs_little(tmp_path: Path) -> None:
+def test_a_second_demo_reuses_the_first(tmp_path: Path) -> None:
     steps: list[str] = []
-    made = run_demo(tmp_path, products=60, epochs=4, step=steps.append)
+    first = run_demo(tmp_path, products=60, epochs=4, step=steps.append)
     assert len(steps) == 6
-    for path in (made.feed, made.catalog, made.bundle, made.predictions, made.report, made.sheet):
+    for path in (first.feed, first.catalog, first.bundle, first.predictions, first.report, first.sheet):
         assert path.exists()
-    assert made.quarantined == 2, "one photo is cut off, one is not there"
-    assert made.filled_right <= made.filled <= made.empty
-    weights = (made.bundle / "weights.safetensors").read_bytes()
+    assert first.quarantined == 2, "one photo is truncated, one is missing"
+    assert first.filled_right <= first.filled <= first.empty
+    weights = (first.bundle / "weights.safetensors").read_bytes()
     again = run_demo(tmp_path, products=60, epochs=4)
     assert (again.bundle / "weights.safetensors").read_bytes() == weights
-    assert again.scores.model_dump_json() == made.scores.model_dump_json()
+    assert again.scores.model_dump_json() == first.scores.model_dump_json()

@@ -1,4 +1,4 @@
-"""The documentation holds: its code runs as it stands, on a tiny feed, and what it names is there."""
+"""The documentation: its code runs on a tiny feed, and its options, links and packages exist."""
 
 from __future__ import annotations
 
@@ -21,14 +21,21 @@ from attire.training import run
 
 SMALL = {"backbone": "resnet10t", "size_px": (32, 24), "batch_size": 16, "amp": "off"}
 TOURS = ("README.md", "docs/index.md")
-RUN = ("clean-a-feed", "train", "evaluate", "predict", "scale", "reference/api")  # after the tour, each in a copy of it
-LOGS = ("CHANGELOG.md", "docs/experiments.md", "docs/decisions/")  # in the words of their day
-OTHERS = {"--help", "--version"}  # options that are not a verb's own
+RUN = (
+    "clean-a-feed",
+    "train",
+    "evaluate",
+    "predict",
+    "scale",
+    "reference/api",
+)  # each runs in a copy of the folder after the tour
+LOGS = ("CHANGELOG.md", "docs/experiments.md", "docs/decisions/")  # describe earlier versions
+OTHERS = {"--help", "--version"}  # options of every verb
 
 
 @pytest.fixture(autouse=True)
 def tiny_networks() -> Iterator[None]:
-    """Only the size of what is trained comes from elsewhere, and its weights from nowhere."""
+    """Train tiny networks with random weights."""
 
     def small(recipe: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
         stages = {"attributes": {"epochs": 1}, **({} if recipe == "frozen" else {"category": {"epochs": 1}})}
@@ -43,7 +50,7 @@ def tiny_networks() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def toured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shop's directory after the README's tour; filled by the first test that asks for it."""
+    """A shop's directory with a feed; the first use of `shop` runs the README's tour in it."""
     folder = tmp_path_factory.mktemp("shop")
     draw_feed(folder, products=60)
     for name in ("front.jpg", "back.jpg"):
@@ -64,7 +71,7 @@ def shop(toured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def follow(page: str, *languages: str) -> dict[str, Any]:
-    """Do what the page says, from top to bottom, in the current directory; returns the names that its Python made."""
+    """Run a page's code from top to bottom in the current directory; returns its Python namespace."""
     namespace: dict[str, Any] = {}
     for block in blocks(page):
         if block.title and not block.code.startswith("--8<--"):
@@ -75,11 +82,11 @@ def follow(page: str, *languages: str) -> dict[str, Any]:
             exec(compile(block.code, page, "exec"), namespace)
         else:
             for words in commands(block):
-                given = of_attire(words)
-                if given is None:
+                arguments = of_attire(words)
+                if arguments is None:
                     subprocess.run(words, check=True)
                 else:
-                    app(given, result_action="return_value")
+                    app(arguments, result_action="return_value")
     return namespace
 
 
@@ -105,31 +112,31 @@ def test_the_code_of_a_page_runs(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in pages() if not page.startswith(LOGS)])
-def test_code_and_options_are_those_of_today(page: str) -> None:
+def test_code_and_options_are_valid(page: str) -> None:
     for block in blocks(page):
         if block.language in ("bash", "sh"):
-            for given in filter(None, map(of_attire, commands(block))):
-                app.parse_args(given, exit_on_error=False, print_error=False)
+            for arguments in filter(None, map(of_attire, commands(block))):
+                app.parse_args(arguments, exit_on_error=False, print_error=False)
         elif block.language == "python":
             compile(block.code, page, "exec")
         elif block.language == "toml" and "--8<--" not in block.code:
             tomllib.loads(block.code)
-    named = {
+    flags = {
         flag
         for code in re.findall(r"`([^`\n]+)`", prose(page))
         for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", code)
     }
-    assert named <= options() | OTHERS
+    assert flags <= options() | OTHERS
 
 
 @pytest.mark.parametrize("page", pages())
-def test_links_lead_somewhere(page: str) -> None:
+def test_links_exist(page: str) -> None:
     for link in links(page):
         assert (ROOT / page).parent.joinpath(link).is_file(), link
 
 
 def test_the_tree_names_every_package() -> None:
     (tree,) = re.findall(r"^src/attire/\n((?:  .*\n)+)", read("README.md"), re.MULTILINE)
-    named = set(re.findall(r"^  (\w+)/ ", tree, re.MULTILINE)) | set(re.findall(r" (\w+)/ ", tree))
+    names = set(re.findall(r"^  (\w+)/ ", tree, re.MULTILINE)) | set(re.findall(r" (\w+)/ ", tree))
     packages = {folder.parent.name for folder in (ROOT / "src/attire").glob("*/__init__.py")}
-    assert packages == named
+    assert packages == names

@@ -1,4 +1,4 @@
-"""The original's four entry points, one after the other, on a feed in its own format."""
+"""The original project's four scripts, in order, on a feed in its format."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def script(name: str, *arguments: object) -> str:
     return process.stdout
 
 
-def test_the_four_entry_points(tmp_path: Path) -> None:
+def test_the_four_scripts(tmp_path: Path) -> None:
     feed = pl.read_csv(draw_feed(tmp_path, products=40), infer_schema=False)
     contest = pl.DataFrame(
         {

@@ -1,4 +1,4 @@
-"""Training as a user runs it: every recipe, both methods, stage by stage, killed and resumed, and in two processes."""
+"""Training as a user runs it: every recipe, one stage at a time, killed and resumed, and in two processes."""
 
 from __future__ import annotations
 
@@ -61,30 +61,30 @@ def test_titles_add_to_photos_that_do_not_show_the_label(tmp_path: Path) -> None
         Image.fromarray(noise).resize((32, 32)).save(tmp_path / "photos" / f"{number}.png")
     (tmp_path / "feed.csv").write_text("\n".join(rows))
     catalog = ingest(tmp_path / "feed.csv", tmp_path / "photos", tmp_path / "catalog")
-    reads = {"text": "title", "text_buckets": 512, "trunk": 64, "pooling": "last", "dropout": 0.8, "ema_decay": 0}
-    recipe = tiny("frozen", **reads, attributes={"epochs": 20, "lr": 0.01})
-    parts = split(catalog, val=0.3, seed=1)
-    bundle = train(catalog, parts, recipe=recipe, out=tmp_path / "run", weights="none", workers=0)
+    fields = {"text": "title", "text_buckets": 512, "trunk": 64, "pooling": "last", "dropout": 0.8, "ema_decay": 0}
+    recipe = tiny("frozen", **fields, attributes={"epochs": 20, "lr": 0.01})
+    splits = split(catalog, val=0.3, seed=1)
+    bundle = train(catalog, splits, recipe=recipe, out=tmp_path / "run", weights="none", workers=0)
     inputs: tuple[Inputs, ...] = ("photo", "title", "both")
     iou = {name: evaluate(bundle, catalog, "val", inputs=name).figures["attribute_iou"].value for name in inputs}
-    assert iou["photo"] < 0.7, "noise tells nothing"
+    assert iou["photo"] < 0.7, "the photos are noise"
     assert iou["title"] > 0.9
     assert iou["both"] > iou["photo"] + 0.2
     report = evaluate(bundle, catalog, "val")
     assert (report.provenance.inputs, report.figures["attribute_iou"].value) == ("both", iou["both"])
 
 
-def test_titles_are_learned_in_both_stages(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+def test_titles_are_trained_in_both_stages(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
     recipe = tiny("base", text="title", text_buckets=512)
     first = train(catalog, splits, recipe=recipe, out=tmp_path, stage="category", weights="none", workers=0)
     learned = first.network.state_dict()["heads.text.embedding.weight"]
-    assert learned.any(), "a model of categories alone reads titles too"
+    assert learned.any(), "a model with only categories reads titles too"
     both = train(catalog, splits, recipe=recipe, out=tmp_path, stage="attributes", weights="none", workers=0)
     assert not torch.equal(both.network.state_dict()["heads.text.embedding.weight"], learned)
 
 
 @pytest.mark.parametrize("head", ["csra", "mlp"])
-def test_seed_keeps_the_category_network_of_its_first_stage(
+def test_original_keeps_the_category_network_of_its_first_stage(
     catalog: Catalog, splits: Splits, tmp_path: Path, head: str
 ) -> None:
     recipe = tiny("original", head=head)
@@ -98,16 +98,16 @@ def test_seed_keeps_the_category_network_of_its_first_stage(
 
 
 class KilledError(Exception):
-    """Stands for a process that dies."""
+    """Simulates a process that is killed."""
 
 
-CHOSEN = {"loss": "weighted_bce", "unlabelled": "selective", "label_smoothing": 0.1, "sampling": 0.5}
+LOSS = {"loss": "weighted_bce", "unlabelled": "selective", "label_smoothing": 0.1, "sampling": 0.5}
 SPATIAL = {"head": "csra", "pooling": "last", "trunk": 0}
-READING = {"text": "title", "text_buckets": 512}
+TITLES = {"text": "title", "text_buckets": 512}
 
 
 @pytest.mark.parametrize(
-    ("name", "fields"), [("base", {}), ("original", {}), ("base", CHOSEN | SPATIAL), ("frozen", READING)]
+    ("name", "fields"), [("base", {}), ("original", {}), ("base", LOSS | SPATIAL), ("frozen", TITLES)]
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(
     catalog: Catalog,
@@ -136,7 +136,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         train(catalog, splits, recipe=recipe, out=tmp_path / "cut", weights="none", workers=0)
     with pytest.raises(ConfigError, match=r"(?s)started differently.*recipe"):
         train(catalog, splits, recipe=tiny(name, seed=5), out=tmp_path / "cut", weights="none", resume=True, workers=0)
-    torch.rand(7)  # another process would be elsewhere in its random numbers
+    torch.rand(7)  # another process would have another random state
     resumed = train(catalog, splits, recipe=recipe, out=tmp_path / "cut", weights="none", resume=True, workers=0)
     before, after = load_file(whole.path / "weights.safetensors"), load_file(resumed.path / "weights.safetensors")
     for parameter, value in before.items():
@@ -144,11 +144,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 
 def test_one_seed_fixes_a_run(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
-    own = Catalog.load(shutil.copytree(catalog.path, tmp_path / "catalog"))
-    cases = (("a", 1, 0, False), ("b", 1, 1, True), ("c", 2, 0, None))  # photos are smaller than a cache for 32 x 24
+    copy = Catalog.load(shutil.copytree(catalog.path, tmp_path / "catalog"))
+    cases = (("a", 1, 0, False), ("b", 1, 1, True), ("c", 2, 0, None))  # photos are smaller than the cache's 37 px
     runs = {
         name: train(
-            own,
+            copy,
             splits,
             recipe=tiny("base", seed=seed),
             out=tmp_path / name,
@@ -158,7 +158,7 @@ def test_one_seed_fixes_a_run(catalog: Catalog, splits: Splits, tmp_path: Path) 
         )
         for name, seed, workers, cache in cases
     }
-    assert [run.provenance["photo_cache_px"] for run in runs.values()] == [None, 37, 37], "what is there is used"
+    assert [run.provenance["photo_cache_px"] for run in runs.values()] == [None, 37, 37], "an existing cache is used"
     a, b, c = (load_file(run.path / "weights.safetensors")["heads.category.weight"] for run in runs.values())
     torch.testing.assert_close(a, b, rtol=0, atol=0)
     assert not torch.equal(a, c)
@@ -174,21 +174,23 @@ def test_frozen_embeds_each_photo_once(
     train(catalog, splits, recipe=recipe, out=tmp_path / "b", weights="none", workers=0)
 
 
-def test_base_goes_on_from_what_frozen_made(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+def test_base_starts_from_a_bundle_of_frozen(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
     frozen = train(catalog, splits, recipe=tiny("frozen"), out=tmp_path / "frozen", weights="none", workers=0)
     recipe = tiny("base", attributes={"epochs": 1, "lr": 1e-9})
     base = train(catalog, splits, recipe=recipe, out=tmp_path / "base", init_from=frozen.path, workers=0)
-    assert not (tmp_path / "base" / "category").exists(), "it knows the categories"
+    assert not (tmp_path / "base" / "category").exists(), "the category stage is skipped"
     assert base.provenance["weights"] == f"bundle {frozen.digest}"
-    for name, before in frozen.network.backbone.state_dict().items():  # statistics of its batch norms, too
+    for name, before in frozen.network.backbone.state_dict().items():  # including the statistics of batch norms
         torch.testing.assert_close(base.network.backbone.state_dict()[name], before, atol=1e-6, rtol=1e-4)
     for name, parameter in frozen.network.named_parameters():
         torch.testing.assert_close(base.network.get_parameter(name), parameter, atol=1e-6, rtol=1e-4)
-    with pytest.raises(ConfigError, match=r"(?s)another architecture than recipe base:.*trunk: 1024 there, 8 here"):
+    with pytest.raises(
+        ConfigError, match=r"(?s)another architecture than recipe base:.*trunk: 1024 in the bundle, 8 in the recipe"
+    ):
         train(catalog, splits, recipe=tiny("base", trunk=8), out=tmp_path / "other", init_from=frozen, workers=0)
-    with pytest.raises(ConfigError, match="has all weights already"):
+    with pytest.raises(ConfigError, match="already has all weights"):
         train(catalog, splits, recipe=recipe, out=tmp_path / "other", init_from=frozen, weights="none", workers=0)
-    with pytest.raises(ConfigError, match="knows the categories"):
+    with pytest.raises(ConfigError, match="was trained on categories already"):
         train(catalog, splits, recipe=recipe, out=tmp_path / "other", init_from=frozen, stage="category", workers=0)
     assert not (tmp_path / "other").exists()
 
@@ -199,46 +201,46 @@ def test_attributes_need_a_finished_category_stage(catalog: Catalog, splits: Spl
 
 
 def without(catalog: Catalog, folder: Path, *keys: str) -> Catalog:
-    """Products with the catalog's words, of which none states those keys."""
+    """A catalog with the same taxonomy and no labels for `keys`."""
     rows = list(csv.DictReader(draw_feed(folder, products=40).open(encoding="utf-8")))
     with (folder / "feed.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(row | dict.fromkeys(keys, "") for row in rows)
-    words = catalog.path / "taxonomy.toml"
-    return ingest(folder / "feed.csv", folder / "photos", folder / "catalog", taxonomy=words)
+    taxonomy = catalog.path / "taxonomy.toml"
+    return ingest(folder / "feed.csv", folder / "photos", folder / "catalog", taxonomy=taxonomy)
 
 
-def test_a_key_that_no_product_states_is_left_open(
-    catalog: Catalog, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    own = without(catalog, tmp_path, "tags")
-    parts = split(own, val=0.3)
-    bundle = train(own, parts, recipe=tiny("frozen"), out=tmp_path / "run", weights="none", workers=0)
-    assert "no product of the train split states tags: the bundle will leave them open" in caplog.text
+def test_a_key_without_labels_is_left_open(catalog: Catalog, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    untagged = without(catalog, tmp_path, "tags")
+    splits = split(untagged, val=0.3)
+    bundle = train(untagged, splits, recipe=tiny("frozen"), out=tmp_path / "run", weights="none", workers=0)
+    assert "no product of the train split has a label for tags: the bundle will leave them open" in caplog.text
     assert bundle.spec.untaught == ("tags",)
     card = (bundle.path / "README.md").read_text(encoding="utf-8")
-    assert "It leaves open, for nobody stated them: tags." in card
+    assert "Always left open, because no product has a label for them: tags." in card
     assert "the calibration set is too small" in card or "even the most confident answers are not right" in card
-    report = evaluate(bundle, own, parts.val)
+    report = evaluate(bundle, untagged, splits.val)
     assert {row.key: row.predicted > 0 for row in report.keys} == {"colour": True, "tags": False}
     assert any("without labels for tags, so it leaves them open" in note for note in report.notes)
     assert any("Nothing is filled at 95% precision" in note for note in report.notes)
-    predict(bundle, own.path, tmp_path / "all.csv", precision=None)
+    predict(bundle, untagged.path, tmp_path / "all.csv", precision=None)
     assert set(pl.read_csv(tmp_path / "all.csv")["tags"].to_list()) == {None}
 
 
 @pytest.mark.parametrize("name", ["base", "frozen"])
-def test_a_catalog_of_categories_trains_them_alone(
+def test_a_catalog_with_only_categories_trains_the_category(
     catalog: Catalog, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    own = without(catalog, tmp_path, "colour", "tags")
-    bundle = train(own, split(own, val=0.3), recipe=tiny(name), out=tmp_path / "run", weights="none", workers=0)
+    unlabelled = without(catalog, tmp_path, "colour", "tags")
+    bundle = train(
+        unlabelled, split(unlabelled, val=0.3), recipe=tiny(name), out=tmp_path / "run", weights="none", workers=0
+    )
     assert "so only the category is trained" in caplog.text
     assert not bundle.taxonomy.keys
     assert bundle.shortfall(0.95) is None
-    assert (tmp_path / "run" / "attributes").exists() == (name == "frozen"), "its only stage learns categories too"
-    assert not np.isnan(evaluate(bundle, own).figures["category_accuracy"].value)
+    assert (tmp_path / "run" / "attributes").exists() == (name == "frozen"), "its only stage also trains the category"
+    assert not np.isnan(evaluate(bundle, unlabelled).figures["category_accuracy"].value)
 
 
 TWO_PROCESSES = """
@@ -252,7 +254,7 @@ recipe = Recipe.model_validate_json(sys.argv[3])
 bundle = train(catalog, Splits.load(catalog), recipe=recipe, out=sys.argv[2], weights="none", workers=0, cache=True)
 import torch.distributed as dist
 assert dist.get_world_size() == 2 and dist.get_backend() == "gloo"
-if dist.get_rank() == 0:  # two lines at once may come out as one
+if dist.get_rank() == 0:  # concurrent output could be mixed
     print(json.dumps(bundle.scores))
 """
 
@@ -263,7 +265,7 @@ def test_torchrun_on_two_processes(catalog: Catalog, splits: Splits, tmp_path: P
     script.write_text(TWO_PROCESSES)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     arguments = [str(tmp_path / "catalog"), str(tmp_path / "run"), tiny("base").model_dump_json()]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
@@ -271,8 +273,8 @@ def test_torchrun_on_two_processes(catalog: Catalog, splits: Splits, tmp_path: P
         timeout=240,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert ModelBundle.load(tmp_path / "run" / "bundle").scores == json.loads(done.stdout.splitlines()[-1])
-    assert splits.val, "the split was there for both"
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert ModelBundle.load(tmp_path / "run" / "bundle").scores == json.loads(process.stdout.splitlines()[-1])
+    assert splits.val, "both processes read the split"
     (cache,) = caches(Catalog.load(tmp_path / "catalog"))
-    assert len(cache) == catalog.photos["sha256"].n_unique(), "one of them cached the photos, and once"
+    assert len(cache) == catalog.photos["sha256"].n_unique(), "the photos were cached once"

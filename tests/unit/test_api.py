@@ -1,4 +1,4 @@
-"""The public surface: what `import attire` offers, and what it does not load."""
+"""The public API: the names in `attire`, and that importing it is cheap."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import attire
 from attire.training import run
 
-# What a parameter of each name takes, whichever public function it is of.
+# The type of parameters with these names, in all public functions.
 OBJECTS = {
     "bundle": attire.ModelBundle,
     "catalog": attire.Catalog,
@@ -22,20 +22,20 @@ OBJECTS = {
 }
 
 
-def test_every_name_is_there() -> None:
+def test_every_public_name_exists() -> None:
     assert attire.__all__ == sorted(attire.__all__)
     assert dir(attire) == attire.__all__
     for name in attire.__all__:
         assert getattr(attire, name).__name__ == name
 
 
-def test_launchers_can_start_the_package() -> None:
+def test_the_package_is_executable() -> None:
     process = subprocess.run([sys.executable, "-m", "attire", "--help"], capture_output=True, text=True, check=False)
     assert process.returncode == 0
     assert "train" in process.stdout
 
 
-def test_other_names_are_not() -> None:
+def test_other_names_do_not_exist() -> None:
     assert not hasattr(attire, "trian")
 
 
@@ -45,7 +45,7 @@ def test_importing_attire_does_not_import_torch() -> None:
 
 
 def test_every_public_function_takes_objects_and_paths() -> None:
-    asked = set()
+    checked = set()
     for name in attire.__all__:
         public = getattr(attire, name)
         if not inspect.isfunction(public) and public is not attire.Predictor:
@@ -54,17 +54,17 @@ def test_every_public_function_takes_objects_and_paths() -> None:
         for parameter, kind in OBJECTS.items():
             if parameter in hints:
                 assert {kind, str, Path} <= set(get_args(hints[parameter])), f"{name}({parameter})"
-                asked.add((name, parameter))
-    assert {(name, parameter) for name, parameter in asked if parameter == "catalog"} == {
+                checked.add((name, parameter))
+    assert {(name, parameter) for name, parameter in checked if parameter == "catalog"} == {
         ("evaluate", "catalog"),
         ("split", "catalog"),
         ("train", "catalog"),
     }
-    assert {("Predictor", "bundle"), ("evaluate", "bundle"), ("explain", "bundle"), ("train", "start")} <= asked
+    assert {("Predictor", "bundle"), ("evaluate", "bundle"), ("explain", "bundle"), ("train", "start")} <= checked
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_paths_are_as_good_as_objects(
+def test_paths_give_the_same_results_as_objects(
     catalog: attire.Catalog, splits: attire.Splits, untrained: attire.ModelBundle, kind: type[str] | type[Path]
 ) -> None:
     bundle, folder = kind(untrained.path), kind(catalog.path)
@@ -85,12 +85,12 @@ def test_training_takes_paths(
     monkeypatch: pytest.MonkeyPatch,
     kind: type[str] | type[Path],
 ) -> None:
-    taken: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(run, "_train", lambda *given: taken.append(given))
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(run, "_train", lambda *arguments: calls.append(arguments))
     folder = kind(catalog.path)
     attire.train(catalog, splits, out="run", init_from=untrained)
     attire.train(folder, folder, out="run", init_from=kind(untrained.path))
     attire.train(folder, out="run")
-    assert [given[0].digest for given in taken] == [catalog.digest] * 3
-    assert [given[1] for given in taken] == [splits] * 3
-    assert [given[6] and given[6].digest for given in taken] == [untrained.digest, untrained.digest, None]
+    assert [call[0].digest for call in calls] == [catalog.digest] * 3
+    assert [call[1] for call in calls] == [splits] * 3
+    assert [call[6] and call[6].digest for call in calls] == [untrained.digest, untrained.digest, None]

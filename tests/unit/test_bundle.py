@@ -1,4 +1,4 @@
-"""Bundles: what is saved comes back, and whatever is not as it was saved is refused with a reason."""
+"""Bundles: they load as they were saved, and whatever was changed is refused with a reason."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def make(
     head: Literal["csra", "linear", "mlp"] = "mlp",
     text: Literal["none", "title"] = "none",
     untaught: tuple[str, ...] = (),
-    spoil: Callable[[Network], object] = lambda _network: None,
+    change: Callable[[Network], object] = lambda _network: None,
 ) -> ModelBundle:
     torch.manual_seed(0)
     architecture = Architecture(
@@ -49,7 +49,7 @@ def make(
         torch.nn.init.normal_(network.heads.text.embedding.weight)
     network.category_backbone = None if shared else build_backbone(architecture)
     with torch.no_grad():
-        spoil(network)
+        change(network)
     return ModelBundle.save(
         path,
         network,
@@ -70,48 +70,48 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bundle(saved: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
+    """A copy that tests may change."""
     return Path(shutil.copytree(saved, tmp_path / "a"))
 
 
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("head", sorted(HEADS))
-def test_what_is_saved_comes_back(tmp_path: Path, shared: bool, head: Literal["csra", "linear", "mlp"]) -> None:
-    made = make(tmp_path / "a", shared=shared, head=head)
+def test_a_saved_bundle_loads_unchanged(tmp_path: Path, shared: bool, head: Literal["csra", "linear", "mlp"]) -> None:
+    saved = make(tmp_path / "a", shared=shared, head=head)
     loaded = ModelBundle.load(tmp_path / "a")
     pixels = torch.randn(2, 3, 48, 32)
-    for before, after in zip(made.network(pixels), loaded.network(pixels), strict=True):
+    for before, after in zip(saved.network(pixels), loaded.network(pixels), strict=True):
         torch.testing.assert_close(before, after)
-    assert loaded.digest == made.digest
+    assert loaded.digest == saved.digest
     assert (loaded.taxonomy, loaded.preprocess, loaded.decision) == (TAXONOMY, PREPROCESS, DecisionRule())
     assert loaded.scores == {"attribute_iou": 0.5, "map": None}
     assert not loaded.network.training
 
 
-def test_a_bundle_reads_titles_as_it_learned_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = make(tmp_path / "a", text="title")
+def test_a_bundle_hashes_titles_as_in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = make(tmp_path / "a", text="title")
     loaded = ModelBundle.load(tmp_path / "a")
     assert loaded.title_reader == TitleReader(64)
     assert "and titles" in (tmp_path / "a" / "README.md").read_text(encoding="utf-8")
     text = torch.from_numpy(TitleReader(64)(["a title", ""]))
-    torch.testing.assert_close(loaded.network(None, text), made.network(None, text))
-    monkeypatch.setattr("attire.titles.CHARACTERS", (3, 4))  # a later attire that hashes otherwise
-    with pytest.raises(BundleError, match="does not compute what it computed"):
+    torch.testing.assert_close(loaded.network(None, text), saved.network(None, text))
+    monkeypatch.setattr("attire.titles.CHARACTERS", (3, 4))  # another hash, as in a later version
+    with pytest.raises(BundleError, match="gives other answers than when it was saved"):
         ModelBundle.load(tmp_path / "a")
 
 
-def test_the_model_card_tells_what_it_is(saved: Path) -> None:
+def test_the_model_card(saved: Path) -> None:
     card = (saved / "README.md").read_text(encoding="utf-8")
     for words in ("base on resnet10t", "| attribute iou | 0.5000 |", "| map | – |", "Round, V, Boat", "digest `abc`"):
         assert words in card
 
 
-def test_a_bundle_replaces_an_older_one_whole(tmp_path: Path) -> None:
+def test_saving_replaces_all_files(tmp_path: Path) -> None:
     make(tmp_path / "a")
-    (tmp_path / "a" / "left-over").touch()
+    (tmp_path / "a" / "outdated").touch()
     make(tmp_path / "a")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a"]
-    assert not (tmp_path / "a" / "left-over").exists()
+    assert not (tmp_path / "a" / "outdated").exists()
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, PROBE])
@@ -131,7 +131,7 @@ def test_other_answers_than_when_saved_are_refused(bundle: Path) -> None:
     probe["attributes"][0, 0] += 0.5
     save_file(probe, bundle / PROBE)
     edit(bundle, lambda spec: spec["sha256"].update({PROBE: sha256(bundle / PROBE)}))
-    with pytest.raises(BundleError, match="does not compute what it computed"):
+    with pytest.raises(BundleError, match="gives other answers than when it was saved"):
         ModelBundle.load(bundle)
 
 
@@ -162,30 +162,30 @@ PROBES: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
 
 
 @pytest.mark.parametrize("change", PROBES.values(), ids=PROBES)
-def test_a_probe_that_proves_nothing_is_refused(
-    bundle: Path, change: Callable[[dict[str, torch.Tensor]], object]
-) -> None:
+def test_an_invalid_probe_is_refused(bundle: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
     rewrite(bundle, PROBE, change)
     with pytest.raises(BundleError, match=r"not the probe of this bundle: expected attributes float32\[2, 3\]"):
         ModelBundle.load(bundle)
 
 
-def test_logits_that_are_no_numbers_are_refused(bundle: Path) -> None:
+def test_nan_logits_in_the_probe_are_refused(bundle: Path) -> None:
     rewrite(bundle, PROBE, lambda probe: probe["category"].fill_(NAN))
     with pytest.raises(BundleError, match="its category logits differ by nan"):
         ModelBundle.load(bundle)
 
 
 @pytest.mark.parametrize("name", ["heads.attributes.bias", "backbone.bn1.running_var"])
-def test_weights_that_are_no_numbers_are_refused(bundle: Path, name: str) -> None:
+def test_nan_weights_are_refused(bundle: Path, name: str) -> None:
     rewrite(bundle, WEIGHTS, lambda weights: weights[name].fill_(NAN))
-    with pytest.raises(BundleError, match=f"no number .NaN or infinite., as in {name}: the training .* diverged"):
+    with pytest.raises(
+        BundleError, match=f"contains NaN or infinite values, for example in {name}: the training diverged"
+    ):
         ModelBundle.load(bundle)
 
 
-def test_what_a_diverged_training_made_is_not_saved(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"a was not written: .* as in heads\.category\.bias.*lower learning rate"):
-        make(tmp_path / "a", spoil=lambda network: network.heads.category.bias.fill_(NAN))
+def test_a_diverged_network_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"a was not written: .* in heads\.category\.bias.*lower learning rate"):
+        make(tmp_path / "a", change=lambda network: network.heads.category.bias.fill_(NAN))
     assert not list(tmp_path.iterdir())
 
 
@@ -198,19 +198,19 @@ SPECS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "provenance in one word": (lambda spec: spec["provenance"].update(recipe="base"), r"provenance\.recipe"),
     "a short calibration": (
         lambda spec: spec.update(calibration={"category_temperature": 1, "temperature": [], "thresholds": {}}),
-        "calibration is of another number of keys",
+        "calibration has another number of keys",
     ),
     "thresholds of other values": (
         lambda spec: spec.update(
             calibration={"category_temperature": 1, "temperature": [1], "thresholds": {"0.95": [1]}}
         ),
-        "calibration is of another number of keys",
+        "calibration has another number of keys",
     ),
     "no temperature": (
         lambda spec: spec.update(calibration={"category_temperature": 0, "temperature": [1], "thresholds": {}}),
         r"calibration\.category_temperature",
     ),
-    "an untaught key that is none": (lambda spec: spec.update(untaught=["nck"]), "'nck', which is not a key"),
+    "an unknown untaught key": (lambda spec: spec.update(untaught=["nck"]), "'nck', which is not a key"),
 }
 
 
@@ -222,22 +222,22 @@ def test_specs_that_contradict_themselves(bundle: Path, change: Callable[[dict[s
 
 
 @pytest.mark.parametrize("content", [b"[" * 5000 + b"]" * 5000, b"[]", b"\xff", b'{"format": 1}'])
-def test_damaged_specs_are_told_in_a_line(bundle: Path, content: bytes) -> None:
+def test_damaged_specs_are_reported_in_one_line(bundle: Path, content: bytes) -> None:
     (bundle / SPEC).write_bytes(content)
     with pytest.raises(BundleError, match=r"^[^\n]*bundle\.json (is damaged|has format)[^\n]*$"):
         ModelBundle.load(bundle)
 
 
-def test_files_that_may_not_be_read(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_without_read_permission(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(path: Path) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("attire.bundle.file_sha256", forbidden)
-    with pytest.raises(BundleError, match=r"safetensors cannot be read: Permission denied\. May this user read it"):
+    with pytest.raises(BundleError, match=r"safetensors cannot be read: Permission denied\. Check its permissions"):
         ModelBundle.load(bundle)
 
 
-def test_a_service_may_read_what_the_umask_lets_it(tmp_path: Path) -> None:
+def test_files_get_the_permissions_of_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         folder = make(tmp_path / "a").path
@@ -248,9 +248,9 @@ def test_a_service_may_read_what_the_umask_lets_it(tmp_path: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
 
-def test_a_key_that_nobody_taught_is_never_answered(tmp_path: Path) -> None:
-    made = make(tmp_path / "a", untaught=("neck",))
-    loaded = ModelBundle.load(made.path)
+def test_a_key_without_labels_is_never_answered(tmp_path: Path) -> None:
+    saved = make(tmp_path / "a", untaught=("neck",))
+    loaded = ModelBundle.load(saved.path)
     assert loaded.spec.untaught == ("neck",)
     decisions = loaded.decide(np.array([[5, 0]], dtype=np.float32), np.array([[0, 9, 0]], dtype=np.float32))
     assert decisions.applies[0, 0]
@@ -263,13 +263,13 @@ def test_the_digest_of_a_bundle_with_all_keys_taught_is_that_of_older_ones(saved
     assert "untaught" not in json.loads((saved / SPEC).read_text(encoding="utf-8"))
 
 
-def test_one_convention_for_bundles(saved: Path) -> None:
+def test_of_takes_bundles_and_paths(saved: Path) -> None:
     loaded = ModelBundle.load(saved)
     assert ModelBundle.of(loaded) is loaded
     assert ModelBundle.of(saved).digest == ModelBundle.of(str(saved)).digest == loaded.digest
 
 
-def test_a_run_points_to_its_bundle(bundle: Path, tmp_path: Path) -> None:
+def test_the_message_for_a_run_names_its_bundle(bundle: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     with pytest.raises(BundleError, match="Expected what `attire train` writes"):
@@ -290,7 +290,7 @@ def sha256(path: Path) -> str:
 
 
 def rewrite(bundle: Path, name: str, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
-    """Change the tensors of a file, with a digest that agrees."""
+    """Change the tensors of a file, and its digest in the spec."""
     tensors = load_file(bundle / name)
     change(tensors)
     save_file(tensors, bundle / name)

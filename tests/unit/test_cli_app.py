@@ -1,4 +1,4 @@
-"""The command line in this process: options of several values, what is said of a catalog, and how commands end."""
+"""The command line in this process: options with several values, the summary of ingest, and errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from attire.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a feed and its photo, in which commands run."""
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (30, 40), "red").save(tmp_path / "photos" / "a.jpg")
@@ -36,8 +36,8 @@ def run(*arguments: str) -> None:
     app(["ingest", "feed.csv", "--images", "photos", "--out", "catalog", *arguments], result_action="return_value")
 
 
-def ended(command: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
-    """The exit status of a command that ends the process, and what it says on stderr."""
+def failure(command: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
+    """The exit status of a command that fails, and its output on stderr."""
     with pytest.raises(SystemExit) as end:
         main(command)
     return end.value.code, capsys.readouterr().err.strip()
@@ -53,10 +53,10 @@ def ended(command: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> 
     ],
 )
 def test_options_of_several_values_take_them_after_one_flag(
-    place: Path, arguments: Sequence[str], keys: Sequence[str]
+    folder: Path, arguments: Sequence[str], keys: Sequence[str]
 ) -> None:
     run(*arguments)
-    assert sorted(set(pl.read_parquet(place / "catalog" / "labels.parquet")["key"])) == keys
+    assert sorted(set(pl.read_parquet(folder / "catalog" / "labels.parquet")["key"])) == keys
 
 
 @pytest.mark.parametrize(
@@ -69,16 +69,16 @@ def test_options_of_several_values_take_them_after_one_flag(
 )
 def test_every_option_that_may_be_repeated_takes_several_values(needed: list[str], several: set[str]) -> None:
     options = app[needed[0]].assemble_argument_collection()
-    found = {one.name for one in options if one.token_count() == (1, True) and one.name.startswith("--")}
-    assert found >= several
-    for name in found:
+    repeatable = {opt.name for opt in options if opt.token_count() == (1, True) and opt.name.startswith("--")}
+    assert repeatable >= several
+    for name in repeatable:
         app.parse_args([*needed, name, "1", "2", "3"], print_error=False, exit_on_error=False)
 
 
 def test_a_mistyped_option_names_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
-    status, said = ended(lambda: run("--ignroe", "a"), capsys)
+    status, message = failure(lambda: run("--ignroe", "a"), capsys)
     assert status == 2
-    assert "Unknown option: --ignroe. Did you mean --ignore?" in said
+    assert "Unknown option: --ignroe. Did you mean --ignore?" in message
 
 
 @pytest.mark.parametrize(
@@ -92,14 +92,14 @@ def test_a_mistyped_option_names_the_right_one(capsys: pytest.CaptureFixture[str
 def test_the_old_name_of_an_option_is_answered_with_the_new_one(
     arguments: Sequence[str], new: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, message = ended(lambda: app(arguments), capsys)
+    status, message = failure(lambda: app(arguments), capsys)
     assert status == 2
     assert new in message
 
 
-def test_an_old_name_in_the_options_file_is_answered_too(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (place / "attire.toml").write_text("[train]\nstart = 'runs/a/bundle'\n")
-    status, message = ended(lambda: app(["train", "c", "--out", "o"]), capsys)
+def test_an_old_name_in_the_options_file_is_answered_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "attire.toml").write_text("[train]\nstart = 'runs/a/bundle'\n")
+    status, message = failure(lambda: app(["train", "c", "--out", "o"]), capsys)
     assert status == 2
     assert "--start is now --init-from." in message
 
@@ -107,17 +107,15 @@ def test_an_old_name_in_the_options_file_is_answered_too(place: Path, capsys: py
 @pytest.mark.parametrize(
     "arguments", [["https://h/feed.csv", "--images", "photos"], ["feed.csv", "--images", "http://h/p"]]
 )
-def test_an_address_is_refused_as_it_was_written(arguments: Sequence[str]) -> None:
+def test_urls_are_refused_by_ingest(arguments: Sequence[str]) -> None:
     with pytest.raises(ConfigError, match=r"^https?://h/(p|feed\.csv) is an address, and ingest reads files"):
         app(["ingest", *arguments, "--out", "catalog"])
 
 
-def test_the_summary_of_what_was_set_aside_shows_a_real_message(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_summary_of_the_quarantine_shows_messages(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [["x", "Tops", "a.jpg"], *([f"y{n}", "Topz", "a.jpg"] for n in range(5)), ["z", "[/b]", "a.jpg"]]
-    pl.DataFrame(rows, ["id", "category", "image"], orient="row").write_csv(place / "feed.csv")
-    (place / "t.toml").write_text('categories = ["Tops"]')
+    pl.DataFrame(rows, ["id", "category", "image"], orient="row").write_csv(folder / "feed.csv")
+    (folder / "t.toml").write_text('categories = ["Tops"]')
     run("--taxonomy", "t.toml", "--bad-rows", "quarantine")
     printed = capsys.readouterr().out
     line = next(line for line in printed.splitlines() if "Topz" in line)
@@ -133,13 +131,13 @@ def raising(error: BaseException) -> Callable[[], NoReturn]:
     return command
 
 
-def test_what_ends_a_command_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+def test_expected_errors_print_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "runs/[/b]")
-    assert ended(raising(missing), capsys) == (2, "error: runs/[/b]: No such file or directory.")
-    status, said = ended(raising(MemoryError()), capsys)
-    assert (status, said[:36]) == (2, "error: there is not enough memory. U")
-    status, said = ended(raising(KeyboardInterrupt()), capsys)
-    assert (status, said[:38]) == (130, "interrupted; what was finished is kept")
+    assert failure(raising(missing), capsys) == (2, "error: runs/[/b]: No such file or directory.")
+    status, message = failure(raising(MemoryError()), capsys)
+    assert (status, message[:36]) == (2, "error: there is not enough memory. U")
+    status, message = failure(raising(KeyboardInterrupt()), capsys)
+    assert (status, message[:35]) == (130, "interrupted: finished work is saved")
     for bug in (RecursionError(), OSError("no errno"), KeyError("x")):
         with pytest.raises(type(bug)):
             main(raising(bug))
@@ -147,11 +145,11 @@ def test_what_ends_a_command_without_a_traceback(capsys: pytest.CaptureFixture[s
 
 def test_an_interrupted_verb_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("attire.catalog.ingest.find_photos", lambda *_: raising(KeyboardInterrupt())())
-    status, said = ended(run, capsys)
-    assert (status, "interrupted; what was finished is kept" in said) == (130, True)
+    status, message = failure(run, capsys)
+    assert (status, "interrupted: finished work is saved" in message) == (130, True)
 
 
-def test_a_reader_that_leaves_ends_a_command_quietly() -> None:
+def test_a_closed_pipe_ends_a_command_quietly() -> None:
     code = "from attire.cli.app import console, main\nmain(lambda: [console.print('line ' * 20) for _ in range(5000)])"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Bulk prediction on a real Ray cluster of two nodes, of which one is killed while it works."""
+"""Bulk prediction on a real Ray cluster of two nodes, one of which is killed during the run."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ CHUNK = 10
 
 
 class Gate(SimpleHTTPRequestHandler):
-    """Serves photos; from the second part on only after the gate was opened."""
+    """Serves photos; those after the first chunk only once `opened` is set."""
 
     opened = threading.Event()
-    waiting: set[int]  # the chunks whose photos are waited for
+    waiting: set[int]  # chunks with a waiting request
     two_wait = threading.Event()
 
     def do_GET(self) -> None:
-        part = int(Path(self.path).stem) // CHUNK
-        if part > 0 and not Gate.opened.is_set():
-            Gate.waiting.add(part)
+        chunk = int(Path(self.path).stem) // CHUNK
+        if chunk > 0 and not Gate.opened.is_set():
+            Gate.waiting.add(chunk)
             if len(Gate.waiting) >= 2:
                 Gate.two_wait.set()
             Gate.opened.wait(150)
         super().do_GET()
 
     def log_message(self, *_: Any) -> None:
-        """Nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -49,15 +49,15 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    soon = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 2}
-    head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 10**8, "_system_config": soon}
+    config = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 2}
+    head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 10**8, "_system_config": config}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster
     ray.shutdown()
     cluster.shutdown()
 
 
-def test_a_node_is_killed_and_no_row_is_lost_or_doubled(
+def test_a_killed_node_loses_and_repeats_no_row(
     untrained: ModelBundle, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nodes: Any
 ) -> None:
     photos = [paths[0] for paths in catalog.photo_paths() if paths[0].stem.isdigit()][:60]
@@ -84,27 +84,27 @@ def test_a_node_is_killed_and_no_row_is_lost_or_doubled(
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        made = predict(untrained, feed, tmp_path / "o.parquet", cluster=nodes.address)
+        summary = predict(untrained, feed, tmp_path / "o.parquet", cluster=nodes.address)
     finally:
         killer.join()
         server.shutdown()
         server.server_close()
-    assert killed, "both nodes were at work when one of them died"
-    assert (made.products, made.unread, made.resumed) == (60, 0, 0)
-    alone = predict(untrained, folder, tmp_path / "alone.parquet")
-    together, expected = pl.read_parquet(made.out), pl.read_parquet(alone.out)
+    assert killed, "both nodes were working when one was killed"
+    assert (summary.products, summary.unread, summary.resumed) == (60, 0, 0)
+    single = predict(untrained, folder, tmp_path / "single.parquet")
+    together, expected = pl.read_parquet(summary.out), pl.read_parquet(single.out)
     assert together["id"].to_list() == [f"p{n:02d}" for n in range(60)]
     by_name = together.with_columns(id=pl.Series([str(n) for n in range(60)])).sort("id")
     same = by_name["category"] == expected.sort("id")["category"]
     assert same.all()
 
 
-def test_what_cannot_be_reached_or_sent_is_told(untrained: ModelBundle, catalog: Catalog, tmp_path: Path) -> None:
-    class Own:
-        name = "own"
+def test_an_engine_object_is_refused(untrained: ModelBundle, catalog: Catalog, tmp_path: Path) -> None:
+    class Custom:
+        name = "custom"
 
         def logits(self, pixels: object) -> Any:
             raise AssertionError(pixels)
 
-    with pytest.raises(ConfigError, match="cannot travel"):
-        predict(untrained, catalog.path, tmp_path / "o.csv", cluster="ray", engine=Own())
+    with pytest.raises(ConfigError, match="cannot be sent to a cluster"):
+        predict(untrained, catalog.path, tmp_path / "o.csv", cluster="ray", engine=Custom())

@@ -1,4 +1,4 @@
-"""Recipes: the shipped ones are valid, `original` is the original, faults are named."""
+"""Recipes: those that come with attire are valid, `original` is the original method, errors name the field."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def test_overrides_merge_into_nested_fields() -> None:
     assert recipe.batch_size == 8
 
 
-def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
+def test_a_recipe_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('backbone = "resnet18"\n[attributes]\nepochs = 2\n')
     recipe = load_recipe(path)
     assert (recipe.name, recipe.backbone, recipe.attributes.epochs) == ("mine", "resnet18", 2)
 
 
-def test_a_recipe_may_start_from_another_and_give_only_what_differs(tmp_path: Path) -> None:
+def test_a_recipe_with_a_base(tmp_path: Path) -> None:
     (tmp_path / "ours.toml").write_text('base = "frozen"\nloss = "focal"\n[attributes]\nlr = 0.01\n')
     (tmp_path / "mine.toml").write_text('base = "ours.toml"\ntrunk = 64\n[loss]\ngamma = 1\n')
     frozen, mine = load_recipe("frozen"), load_recipe(tmp_path / "mine.toml")
@@ -61,19 +61,19 @@ def test_a_recipe_may_start_from_another_and_give_only_what_differs(tmp_path: Pa
     assert (mine.attributes.lr, mine.attributes.epochs) == (0.01, frozen.attributes.epochs)
     assert mine.train_backbone is False
     asl = load_recipe(tmp_path / "mine.toml", {"loss": {"name": "asl", "clip": 0.1}})
-    assert asl.loss == Asl(clip=0.1), "another loss has parameters of its own"
+    assert asl.loss == Asl(clip=0.1), "parameters of the earlier loss are dropped"
 
 
 @pytest.mark.parametrize(
     ("base", "fault"),
     [
-        ('"mine.toml"', "its base leads back to itself"),
+        ('"mine.toml"', "it is its own base"),
         ('"frosen"', "did you mean 'frozen'"),
         ('"none.toml"', "No such file"),
         ("3", "base=3: expected the name of a recipe"),
     ],
 )
-def test_a_base_that_cannot_be_used(tmp_path: Path, base: str, fault: str) -> None:
+def test_an_invalid_base(tmp_path: Path, base: str, fault: str) -> None:
     (tmp_path / "mine.toml").write_text(f"base = {base}\n")
     with pytest.raises(ConfigError, match=fault):
         load_recipe(tmp_path / "mine.toml")
@@ -102,11 +102,11 @@ def test_every_field_says_what_it_does() -> None:
         ({"precision": "bf16"}, r'precision is now amp \("auto", "bf16" or "off"\)'),
         ({"focal": {"gamma": 1}}, r'focal is now \[loss\] with name = "focal"'),
         ({"loss": "fcal"}, r"loss='fcal' is not one of .*; did you mean 'focal'\?"),
-        ({"batch_size": 0}, r"batch_size, products per training step, is 256 by default"),
-        ({"loss": {"name": "focal", "gamma": -1}}, r"loss\.gamma, of focal: exponent .*, is 2\.0 by default"),
+        ({"batch_size": 0}, r"batch_size: products per training step; default 256"),
+        ({"loss": {"name": "focal", "gamma": -1}}, r"loss\.gamma: for focal: exponent .*; default 2\.0"),
     ],
 )
-def test_faults_say_what_would_be_right(fields: dict[str, object], fault: str) -> None:
+def test_errors_say_what_was_expected(fields: dict[str, object], fault: str) -> None:
     with pytest.raises(ConfigError, match=fault):
         load_recipe("frozen", fields)
 
@@ -140,7 +140,7 @@ def test_the_old_name_of_a_recipe_is_answered_with_the_new_one() -> None:
         ("[category]\nlr = 0", r"category\.lr=0"),
     ],
 )
-def test_faults_are_named(tmp_path: Path, text: str, fault: str) -> None:
+def test_invalid_fields_are_named(tmp_path: Path, text: str, fault: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=fault):
@@ -158,7 +158,7 @@ def test_recipes_that_cannot_be_read(tmp_path: Path, content: bytes, fault: str)
         load_recipe(path)
 
 
-def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_recipe(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").mkdir()
     with pytest.raises(ConfigError, match=r"mine\.toml: Is a directory"):
         load_recipe(tmp_path / "mine.toml")
@@ -171,17 +171,17 @@ def numbers(schema: Mapping[str, Any], definitions: Mapping[str, Any], path: str
     for name, field in schema.get("properties", {}).items():
         yield from numbers(field, definitions, f"{path}.{name}")
     choices = [*schema.get("prefixItems", []), *schema.get("anyOf", []), *schema.get("oneOf", [])]
-    for place, field in enumerate(choices):
-        yield from numbers(field, definitions, f"{path}.{place}")
+    for index, field in enumerate(choices):
+        yield from numbers(field, definitions, f"{path}.{index}")
     if schema.get("type") in ("number", "integer"):
         yield path, schema
 
 
 def test_every_number_is_bounded() -> None:
     schema = Recipe.model_json_schema()
-    found = dict(numbers(schema, schema["$defs"]))
-    assert {".batch_size", ".size_px.0", ".betas.1", ".category.lr", ".loss.3.alpha.0"} <= found.keys()
-    for path, field in found.items():
+    fields = dict(numbers(schema, schema["$defs"]))
+    assert {".batch_size", ".size_px.0", ".betas.1", ".category.lr", ".loss.3.alpha.0"} <= fields.keys()
+    for path, field in fields.items():
         assert {"minimum", "exclusiveMinimum"} & field.keys(), path
         assert {"maximum", "exclusiveMaximum"} & field.keys(), path
 
@@ -194,5 +194,5 @@ def test_unknown_recipes_suggest_the_right_one(tmp_path: Path) -> None:
 
 
 def test_a_fixed_threshold_is_not_calibrated() -> None:
-    with pytest.raises(ConfigError, match=r'"threshold" has a fixed threshold.*use calibration = 0'):
+    with pytest.raises(ConfigError, match=r'"threshold" uses a fixed threshold.*use calibration = 0'):
         load_recipe("base", {"decision": {"rule": "threshold"}})

@@ -1,4 +1,4 @@
-"""Every loss with every policy against plain arithmetic, cell by cell, and what all of them must do."""
+"""Every loss with every policy, against plain arithmetic for each cell, and properties of all losses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ every_policy = pytest.mark.parametrize("policy", sorted(UNLABELLED))
 
 
 def random_targets(batch: int, seed: int) -> Targets:
-    """Labels in all three states; some are stated though the category rules the key out."""
+    """Labels in all three states, including some values for keys that do not apply."""
     generator = torch.Generator().manual_seed(seed)
     hot = torch.zeros(batch, TAXONOMY.width, dtype=torch.bool)
     state = torch.randint(0, 3, (batch, len(TAXONOMY.keys)), generator=generator, dtype=torch.int8)
@@ -49,7 +49,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
 
 
 def recipe(loss: str, policy: str, parameters: Mapping[str, object] = {}, **fields: object) -> Recipe:
-    """The recipe base with that loss, of those `parameters`, and that policy."""
+    """The recipe base with that loss and policy."""
     chosen = {"name": loss, **PARAMETERS.get(loss, {}), **parameters}
     unlabelled = {"name": policy, **PARAMETERS.get(policy, {})}
     return load_recipe("base", {"loss": chosen, "unlabelled": unlabelled, **fields})
@@ -59,15 +59,15 @@ def build(loss: str, policy: str, parameters: Mapping[str, object] = {}, **field
     return create_loss(recipe(loss, policy, parameters, **fields), TAXONOMY, TRAIN)
 
 
-def value_and_slope(loss: nn.Module, logits: Tensor, targets: Targets = BATCH) -> tuple[Tensor, Tensor]:
+def value_and_gradient(loss: nn.Module, logits: Tensor, targets: Targets = BATCH) -> tuple[Tensor, Tensor]:
     logits = logits.clone().requires_grad_()
     value = loss(logits, targets)
-    (slope,) = torch.autograd.grad(value, logits)
-    return value.detach(), slope
+    (gradient,) = torch.autograd.grad(value, logits)
+    return value.detach(), gradient
 
 
 def stated(targets: Targets, column: int, *, known_only: bool) -> list[bool]:
-    """Whether the value holds, of each product that counts."""
+    """Whether the value is stated, for each product, or each with a known label."""
     key = int(TAXONOMY.key_of_column[column])
     rows = [row for row in range(len(targets.hot)) if not known_only or targets.state[row, key] == State.KNOWN]
     return [bool(targets.hot[row, column]) for row in rows]
@@ -115,11 +115,11 @@ def softmax_by_hand(logits: Tensor, targets: Targets, smoothing: float) -> Tenso
         for row in range(len(logits)):
             if targets.state[row, a] != State.KNOWN:
                 continue
-            own, hot = logits[row, TAXONOMY.columns[name]], targets.hot[row, TAXONOMY.columns[name]]
+            key_logits, hot = logits[row, TAXONOMY.columns[name]], targets.hot[row, TAXONOMY.columns[name]]
             if key.arity == "one":
-                terms.append(F.cross_entropy(own[None], hot.int().argmax()[None], label_smoothing=smoothing))
+                terms.append(F.cross_entropy(key_logits[None], hot.int().argmax()[None], label_smoothing=smoothing))
             else:
-                terms.append(F.binary_cross_entropy_with_logits(own, hot.float()))
+                terms.append(F.binary_cross_entropy_with_logits(key_logits, hot.float()))
     return torch.stack(terms).mean()
 
 
@@ -136,9 +136,9 @@ def test_softmax_equals_torch_key_by_key(smoothing: float) -> None:
 
 
 def test_the_original_recipe_has_the_original_loss_bit_for_bit() -> None:
-    found = value_and_slope(create_loss(load_recipe("original"), TAXONOMY, TRAIN), LOGITS)
-    original = value_and_slope(Original(), LOGITS)
-    torch.testing.assert_close(found, original, rtol=0, atol=0)
+    actual = value_and_gradient(create_loss(load_recipe("original"), TAXONOMY, TRAIN), LOGITS)
+    expected = value_and_gradient(Original(), LOGITS)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
 class Original(nn.Module):
@@ -155,92 +155,92 @@ class Original(nn.Module):
         ("weighted_bce", {"power": 0}),
     ],
 )
-def test_without_its_parameters_each_is_bce(loss: str, parameters: dict[str, object], policy: str) -> None:
+def test_neutral_parameters_give_bce(loss: str, parameters: dict[str, object], policy: str) -> None:
     torch.testing.assert_close(
-        value_and_slope(build(loss, policy, parameters), LOGITS), value_and_slope(build("bce", policy), LOGITS)
+        value_and_gradient(build(loss, policy, parameters), LOGITS), value_and_gradient(build("bce", policy), LOGITS)
     )
 
 
 def test_asymmetric_with_equal_exponents_is_focal() -> None:
     asl = build("asl", "ignore", {"gamma_positive": 2, "gamma_negative": 2, "clip": 0})
     focal = build("focal", "ignore", {"gamma": 2, "alpha": None})
-    torch.testing.assert_close(value_and_slope(asl, LOGITS), value_and_slope(focal, LOGITS))
+    torch.testing.assert_close(value_and_gradient(asl, LOGITS), value_and_gradient(focal, LOGITS))
 
 
 @every_combination
-def test_each_step_down_the_slope_lowers_it(loss: str, policy: str) -> None:
+def test_gradient_descent_lowers_the_loss(loss: str, policy: str) -> None:
     fields = {"unlabelled": {"name": "selective", "prior": 0.3, "likely": 0}} if policy == "selective" else {}
     built, logits = build(loss, policy, **fields), LOGITS  # with `likely`, other cells would carry loss after a step
     for _ in range(5):
-        before, slope = value_and_slope(built, logits)
-        logits = logits - 5 * slope
+        before, gradient = value_and_gradient(built, logits)
+        logits = logits - 5 * gradient
         assert built(logits, BATCH) < before
 
 
 @every_combination
-def test_extreme_logits_have_a_finite_loss_and_slope(loss: str, policy: str) -> None:
+def test_extreme_logits_have_a_finite_loss_and_gradient(loss: str, policy: str) -> None:
     for size in (20.0, 1e2, 1e4):
-        value, slope = value_and_slope(build(loss, policy), LOGITS.sign() * size)
+        value, gradient = value_and_gradient(build(loss, policy), LOGITS.sign() * size)
         assert value.isfinite()
-        assert slope.isfinite().all()
+        assert gradient.isfinite().all()
     assert build(loss, policy)(LOGITS.bfloat16(), BATCH).dtype == torch.float32
 
 
-def test_small_exponents_have_a_finite_slope_where_the_power_has_none() -> None:
+def test_small_exponents_have_a_finite_gradient_at_zero() -> None:
     small: dict[str, dict[str, object]] = {"asl": {"gamma_negative": 0.5, "clip": 0.5}, "focal": {"gamma": 0.5}}
     for name, parameters in small.items():
-        for size in (0, 1e3):  # at zero a probability lies on the clip itself
-            _, slope = value_and_slope(build(name, "negative", parameters), LOGITS * size)
-            assert slope.isfinite().all()
+        for size in (0, 1e3):  # for logits of 0 the probability equals the clip
+            _, gradient = value_and_gradient(build(name, "negative", parameters), LOGITS * size)
+            assert gradient.isfinite().all()
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
-def test_ignored_labels_give_no_slope_and_known_ones_do(loss: str) -> None:
-    _, slope = value_and_slope(build(loss, "ignore"), LOGITS)
+def test_known_labels_have_a_gradient_and_ignored_ones_do_not(loss: str) -> None:
+    _, gradient = value_and_gradient(build(loss, "ignore"), LOGITS)
     known = (BATCH.state == State.KNOWN)[:, TAXONOMY.key_of_column]
-    assert not slope[~known].any()
+    assert not gradient[~known].any()
     one_value = torch.tensor([k.arity == "one" and len(k.values) == 1 for k in TAXONOMY.keys.values()])
     certain = one_value[TAXONOMY.key_of_column] if loss == "softmax" else torch.zeros(TAXONOMY.width, dtype=torch.bool)
-    if loss != "asl":  # which takes what lies below its clip for learned
-        assert slope[known & ~certain].all()
+    if loss != "asl":  # which has no loss below its clip
+        assert gradient[known & ~certain].all()
 
 
 @every_combination
-def test_a_batch_in_which_nothing_is_known(loss: str, policy: str) -> None:
+def test_a_batch_without_labels(loss: str, policy: str) -> None:
     state = torch.full_like(BATCH.state, int(State.UNKNOWN))
     nothing = Targets(BATCH.category, torch.zeros_like(BATCH.hot), state)
-    value, slope = value_and_slope(build(loss, policy), LOGITS, nothing)
+    value, gradient = value_and_gradient(build(loss, policy), LOGITS, nothing)
     assert value.isfinite()
-    assert slope.isfinite().all()
+    assert gradient.isfinite().all()
     if policy == "ignore":
         assert value == 0
-        assert not slope.any()
+        assert not gradient.any()
     else:
-        assert (slope >= 0).all(), "what is not stated counts as absent, if it counts"
-        assert slope.any()
+        assert (gradient >= 0).all(), "unlabelled values count as absent"
+        assert gradient.any()
 
 
 @every_policy
 @pytest.mark.parametrize("loss", BINARY)
-def test_what_the_losses_count_moves_with_them_and_is_not_saved(loss: str, policy: str) -> None:
+def test_buffers_move_with_the_loss_and_are_not_saved(loss: str, policy: str) -> None:
     built = build(loss, policy).to("meta")
     assert all(buffer.device.type == "meta" for buffer in built.buffers())
-    assert not built.state_dict(), "checkpoints hold what was learned"
+    assert not built.state_dict(), "checkpoints have parameters only"
     assert not list(built.parameters())
 
 
-def test_selective_leaves_out_a_key_that_nobody_ever_labelled() -> None:
-    never = TRAIN._replace(state=torch.where(torch.arange(9) == 8, int(State.UNKNOWN), TRAIN.state))
+def test_selective_leaves_out_a_key_without_labels() -> None:
+    train = TRAIN._replace(state=torch.where(torch.arange(9) == 8, int(State.UNKNOWN), TRAIN.state))
     policy = {"name": "selective", "prior": 1, "likely": 0}
-    loss = create_loss(load_recipe("base", {"loss": "bce", "unlabelled": policy}), TAXONOMY, never)
-    _, slope = value_and_slope(loss, LOGITS)
+    loss = create_loss(load_recipe("base", {"loss": "bce", "unlabelled": policy}), TAXONOMY, train)
+    _, gradient = value_and_gradient(loss, LOGITS)
     columns = torch.arange(TAXONOMY.width)[TAXONOMY.columns["k8"]]
     unlabelled = BATCH.state[:, 8] == State.UNKNOWN
-    assert not slope[unlabelled][:, columns].any()
-    assert slope[unlabelled][:, : columns[0]].any()
+    assert not gradient[unlabelled][:, columns].any()
+    assert gradient[unlabelled][:, : columns[0]].any()
 
 
-def test_rare_values_weigh_their_inverse_frequency() -> None:
+def test_weights_are_inverse_frequencies() -> None:
     taxonomy = Taxonomy.parse(
         {"categories": ["A"], "keys": {"k": {"categories": ["A"], "values": ["common", "rare", "never"]}}}, "test"
     )
@@ -255,7 +255,7 @@ def test_rare_values_weigh_their_inverse_frequency() -> None:
 
 
 @pytest.mark.parametrize("policy", ["negative", "selective"])
-def test_softmax_is_refused_where_unlabelled_keys_count(policy: str) -> None:
+def test_softmax_with_unlabelled_keys_is_refused(policy: str) -> None:
     with pytest.raises(
         ConfigError, match=r'recipe base:\n  unlabelled = ".*" needs a binary loss .* Use unlabelled = "ignore"'
     ):
@@ -267,9 +267,9 @@ def test_category_loss_leaves_unknown_categories_out() -> None:
     weight = torch.ones(2)
     known = category_loss(logits, torch.tensor([0, -1]), weight)
     torch.testing.assert_close(known, F.cross_entropy(logits[:1], torch.tensor([0])))
-    none = category_loss(logits, torch.tensor([-1, -1]), weight)
-    none.backward()  # type: ignore[no-untyped-call]
-    assert none == 0
+    unknown = category_loss(logits, torch.tensor([-1, -1]), weight)
+    unknown.backward()  # type: ignore[no-untyped-call]
+    assert unknown == 0
     assert not logits.grad.any()  # type: ignore[union-attr]
 
 

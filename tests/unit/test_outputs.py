@@ -1,4 +1,4 @@
-"""What bulk prediction writes: by one run at a time, of exactly what it says, and never over something else."""
+"""The output of bulk prediction: chunks, resumed runs, records, and what is not overwritten."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ CHUNK, COUNT = 4, 10
 
 
 class Dying(MeanColour):
-    """An engine that computes so many photos and is killed."""
+    """An engine that is killed after `limit` photos."""
 
-    def __init__(self, taxonomy: Taxonomy, photos: int) -> None:
+    def __init__(self, taxonomy: Taxonomy, limit: int) -> None:
         super().__init__(taxonomy)
-        self.most = photos
+        self.limit = limit
 
     def logits(self, pixels: Bytes) -> tuple[Floats, Floats]:
-        if self.photos >= self.most:
+        if self.photos >= self.limit:
             raise KeyboardInterrupt
         return super().logits(pixels)
 
 
 class Shop:
-    """Ten photos in a folder, and the bundle that is asked about them in chunks of four."""
+    """A folder with ten photos, predicted in chunks of four."""
 
     def __init__(self, folder: Path, bundle: ModelBundle) -> None:
         self.folder, self.bundle = folder, bundle
@@ -60,13 +60,13 @@ class Shop:
         Image.new("RGB", (8, 8), (25 * colour, 255 - 25 * colour, 100)).save(self.photos / f"{number}.png")
 
     def predict(self, engine: MeanColour | None = None, **options: Any) -> tuple[Summary, int]:
-        """What came of it, and how many photos were computed."""
+        """The summary, and how many photos were computed."""
         engine = engine or MeanColour(self.bundle.taxonomy)
         out = options.pop("out", self.out)
         return predict(options.pop("bundle", self.bundle), self.photos, out, engine=engine, **options), engine.photos
 
     def kill(self, photos: int, **options: Any) -> None:
-        """A run that is killed after so many photos."""
+        """Start a run that is killed after that many photos."""
         with pytest.raises(KeyboardInterrupt):
             self.predict(Dying(self.bundle.taxonomy, photos), batch_size=1, **options)
 
@@ -77,7 +77,7 @@ def shop(untrained: ModelBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return Shop(tmp_path, untrained)
 
 
-def test_a_second_run_with_one_output_is_refused_at_once(shop: Shop) -> None:
+def test_a_second_run_with_the_same_output_is_refused(shop: Shop) -> None:
     with locked(shop.folder / ".o.csv.lock"), pytest.raises(ConfigError, match="another attire predict is writing"):
         shop.predict()
     assert not (shop.folder / "o.csv.chunks").exists()
@@ -88,7 +88,7 @@ def test_a_second_run_with_one_output_is_refused_at_once(shop: Shop) -> None:
 @pytest.mark.parametrize(
     "other", [{"format": "long"}, {"precision": None}, {"bundle": "other"}, {"engine": "other"}], ids=str
 )
-def test_parts_of_other_work_do_not_count(shop: Shop, other: dict[str, Any]) -> None:
+def test_chunks_with_other_settings_are_not_reused(shop: Shop, other: dict[str, Any]) -> None:
     shop.kill(9)
     engine = MeanColour(shop.bundle.taxonomy)
     if other.pop("engine", None):
@@ -96,30 +96,30 @@ def test_parts_of_other_work_do_not_count(shop: Shop, other: dict[str, Any]) -> 
     if other.pop("bundle", None):
         other["bundle"] = copy(shop.bundle)
         other["bundle"].digest = "0" * 64
-    made, photos = shop.predict(engine, **other)
-    assert (made.resumed, photos) == (0, COUNT)
-    shop.predict(engine, out=shop.folder / "whole.csv", **other)
-    assert shop.out.read_bytes() == (shop.folder / "whole.csv").read_bytes()
+    summary, photos = shop.predict(engine, **other)
+    assert (summary.resumed, photos) == (0, COUNT)
+    shop.predict(engine, out=shop.folder / "uninterrupted.csv", **other)
+    assert shop.out.read_bytes() == (shop.folder / "uninterrupted.csv").read_bytes()
 
 
-def test_only_parts_whose_photos_were_replaced_are_made_again(shop: Shop) -> None:
+def test_only_chunks_with_replaced_photos_are_computed_again(shop: Shop) -> None:
     shop.kill(9)
     assert len(list((shop.folder / "o.csv.chunks").glob("0*.parquet"))) == 2
     shop.draw(1, 9)
-    made, photos = shop.predict()
-    assert (made.products, made.resumed, photos) == (COUNT, CHUNK, COUNT - CHUNK)
-    shop.predict(out=shop.folder / "whole.csv")
-    assert shop.out.read_bytes() == (shop.folder / "whole.csv").read_bytes(), "as if it had not been killed"
+    summary, photos = shop.predict()
+    assert (summary.products, summary.resumed, photos) == (COUNT, CHUNK, COUNT - CHUNK)
+    shop.predict(out=shop.folder / "uninterrupted.csv")
+    assert shop.out.read_bytes() == (shop.folder / "uninterrupted.csv").read_bytes(), "equal to an uninterrupted run"
 
 
-def test_a_photo_that_is_gone_or_new_is_no_photo_of_a_part(shop: Shop) -> None:
+def test_a_deleted_photo_shifts_all_chunks(shop: Shop) -> None:
     shop.kill(9)
     (shop.photos / "2.png").unlink()
-    assert shop.predict()[0].resumed == 0, "all products have moved up"
+    assert shop.predict()[0].resumed == 0, "all products have moved"
     assert read_csv(shop.out)["id"].to_list() == [str(n) for n in range(COUNT) if n != 2]
 
 
-def test_a_damaged_part_is_made_again(shop: Shop) -> None:
+def test_damaged_chunks_are_computed_again(shop: Shop) -> None:
     shop.kill(9)
     first, second = sorted((shop.folder / "o.csv.chunks").glob("0*.parquet"))
     first.write_bytes(first.read_bytes()[:-20])
@@ -127,45 +127,45 @@ def test_a_damaged_part_is_made_again(shop: Shop) -> None:
     assert shop.predict()[0].resumed == 0
 
 
-def test_parts_that_were_changed_meanwhile_are_not_joined(tmp_path: Path) -> None:
-    work = RunSettings(attire="1", bundle="b", engine="torch", format="wide", precision=None)
-    mine = Chunks(tmp_path / "chunks", 2, lambda number: Origin(work, str(number)))
-    mine.resume()
+def test_chunks_that_were_changed_during_the_run_are_not_joined(tmp_path: Path) -> None:
+    settings = RunSettings(attire="1", bundle="b", engine="torch", format="wide", precision=None)
+    folder = Chunks(tmp_path / "chunks", 2, lambda number: Origin(settings, str(number)))
+    folder.resume()
     rows = pl.DataFrame({"id": ["a"]})
-    other = work.model_copy(update={"engine": "onnx"})
-    for number, origin in enumerate([mine.origin(0), Origin(other, "1")]):
-        mine.add(number, chunks.encode(rows, origin, chunks.Counts(1, 0, 0, 0)))
-    with pytest.raises(ConfigError, match="was changed while its chunks were made"):
-        mine.counts()
-    mine.add(2, chunks.encode(rows, mine.origin(2), chunks.Counts(1, 0, 0, 0)))
+    other = settings.model_copy(update={"engine": "onnx"})
+    for number, origin in enumerate([folder.origin(0), Origin(other, "1")]):
+        folder.add(number, chunks.encode(rows, origin, chunks.Counts(1, 0, 0, 0)))
+    with pytest.raises(ConfigError, match="was changed while its chunks were written"):
+        folder.counts()
+    folder.add(2, chunks.encode(rows, folder.origin(2), chunks.Counts(1, 0, 0, 0)))
     (tmp_path / "chunks" / "000001.parquet").unlink()
-    with pytest.raises(ConfigError, match="was changed while its chunks were made"):
-        mine.counts()
+    with pytest.raises(ConfigError, match="was changed while its chunks were written"):
+        folder.counts()
 
 
-def test_what_is_finished_is_not_computed_again(shop: Shop) -> None:
+def test_a_finished_output_is_not_computed_again(shop: Shop) -> None:
     first, _ = shop.predict()
     content = shop.out.read_bytes()
     again, photos = shop.predict()
     assert (again.products, again.unread, again.resumed, photos) == (COUNT, first.unread, COUNT, 0)
     assert shop.out.read_bytes() == content
-    assert shop.predict(overwrite=True)[1] == COUNT, "it is where that is asked for"
+    assert shop.predict(overwrite=True)[1] == COUNT, "unless --overwrite is given"
     assert {path.name for path in shop.folder.iterdir()} == {"photos", "o.csv", "o.csv.json"}
 
 
-def _replaced_photo(shop: Shop) -> None:
+def _replace_photo(shop: Shop) -> None:
     shop.draw(0, 9)
 
 
-def _edited(shop: Shop) -> None:
+def _edit_output(shop: Shop) -> None:
     shop.out.write_text(shop.out.read_text() + "x\n")
 
 
-def _without_record(shop: Shop) -> None:
+def _delete_record(shop: Shop) -> None:
     shop.out.with_name("o.csv.json").unlink()
 
 
-def _record(content: str) -> Callable[[Shop], None]:
+def _write_record(content: str) -> Callable[[Shop], None]:
     def write(shop: Shop) -> None:
         shop.out.with_name("o.csv.json").write_text(content)
 
@@ -173,59 +173,67 @@ def _record(content: str) -> Callable[[Shop], None]:
 
 
 @pytest.mark.parametrize(
-    ("meanwhile", "options", "told"),
+    ("change", "options", "message"),
     [
-        (None, {"format": "long"}, r"is finished and was made otherwise: format wide \(now long\)\. --overwrite"),
+        (
+            None,
+            {"format": "long"},
+            r"was made with other settings: format wide \(now long\)\. Replace it with --overwrite",
+        ),
         (None, {"precision": None}, r"precision 0\.95 \(now None\)"),
-        (_replaced_photo, {}, "holds other products, or was made from other photos"),
-        (_edited, {}, "was changed after attire predict had finished it"),
-        (_without_record, {}, r"was not written by attire predict, for there is no o\.csv\.json"),
-        (_record("{"), {}, r"has a record that is damaged or of another version, o\.csv\.json: "),
-        (_record("[" * 100_000), {}, r"a record that is damaged or of another version, o\.csv\.json: nested too"),
-        (_record("1" * 5000), {}, r"a record that is damaged or of another version, o\.csv\.json: number out of range"),
-        (_record('{"products": 10}'), {}, r"damaged or of another version, o\.csv\.json: work: "),
+        (_replace_photo, {}, "was made from other products, photos, titles or categories"),
+        (_edit_output, {}, "was changed after attire predict finished it"),
+        (_delete_record, {}, r"was not written by attire predict: it has no o\.csv\.json"),
+        (_write_record("{"), {}, r"has a record that is damaged or of another version, o\.csv\.json: "),
+        (_write_record("[" * 100_000), {}, r"a record that is damaged or of another version, o\.csv\.json: nested too"),
+        (
+            _write_record("1" * 5000),
+            {},
+            r"a record that is damaged or of another version, o\.csv\.json: number out of range",
+        ),
+        (_write_record('{"products": 10}'), {}, r"damaged or of another version, o\.csv\.json: settings: "),
     ],
 )
-def test_another_output_is_not_replaced_without_a_word(
-    shop: Shop, meanwhile: Callable[[Shop], None] | None, options: dict[str, Any], told: str
+def test_an_output_made_otherwise_is_not_replaced(
+    shop: Shop, change: Callable[[Shop], None] | None, options: dict[str, Any], message: str
 ) -> None:
     shop.predict()
-    if meanwhile is not None:
-        meanwhile(shop)
+    if change is not None:
+        change(shop)
     content = shop.out.read_bytes()
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         shop.predict(**options)
     assert shop.out.read_bytes() == content
     assert not (shop.folder / "o.csv.chunks").exists()
     shop.predict(overwrite=True, **options)
-    shop.predict(out=shop.folder / "whole.csv", **options)
-    assert shop.out.read_bytes() == (shop.folder / "whole.csv").read_bytes()
+    shop.predict(out=shop.folder / "uninterrupted.csv", **options)
+    assert shop.out.read_bytes() == (shop.folder / "uninterrupted.csv").read_bytes()
 
 
-def test_what_overwrites_goes_on_after_a_kill(shop: Shop) -> None:
+def test_an_overwriting_run_resumes_after_a_kill(shop: Shop) -> None:
     shop.predict(format="long")
     content = shop.out.read_bytes()
     shop.kill(9, overwrite=True)
-    assert shop.out.read_bytes() == content, "until the new one is finished"
+    assert shop.out.read_bytes() == content, "kept until the new one is finished"
     assert shop.predict(overwrite=True)[0].resumed == 2 * CHUNK
 
 
 def test_a_kill_between_an_output_and_its_record(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(*_: Any) -> None:
+    def kill(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    for module, last in ((bulk, "write_record"), (shutil, "rmtree")):
+    for module, function in ((bulk, "write_record"), (shutil, "rmtree")):
         with monkeypatch.context() as patch:
-            patch.setattr(module, last, killed)
+            patch.setattr(module, function, kill)
             with pytest.raises(KeyboardInterrupt):
                 shop.predict()
     assert shop.predict() == (Summary(shop.out, COUNT, 0, COUNT), 0)
 
 
-def test_what_is_read_is_not_overwritten(shop: Shop) -> None:
+def test_the_input_is_not_overwritten(shop: Shop) -> None:
     feed = shop.folder / "feed.csv"
     feed.write_text("id,image\na,0.png\n")
-    with pytest.raises(ConfigError, match=r"feed\.csv is what is to be read"):
+    with pytest.raises(ConfigError, match=r"feed\.csv is also an input"):
         predict(shop.bundle, feed, feed, images=shop.photos, overwrite=True)
     (shop.folder / "d.csv").mkdir()
     with pytest.raises(ConfigError, match="is a directory"):
@@ -244,7 +252,7 @@ def test_paths_are_literal(shop: Shop, monkeypatch: pytest.MonkeyPatch, folder: 
     assert out.read_bytes() == Path(f"plain{suffix}").read_bytes()
 
 
-def test_no_id_runs_as_a_formula_and_every_id_comes_back(shop: Shop) -> None:
+def test_ids_that_are_formulas_are_escaped_and_read_back(shop: Shop) -> None:
     ids = ['=HYPERLINK("http://x","y")', "+1+1", "-5", "@SUM(1)", "'=1", "plain"]
     feed = shop.folder / "feed.csv"
     with feed.open("w", newline="") as file:
@@ -261,7 +269,7 @@ def test_no_id_runs_as_a_formula_and_every_id_comes_back(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_a_full_disk_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+def test_a_full_disk_is_reported(shop: Shop, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     full: Any = {
         ".csv": OSError("No space left on device (os error 28)"),
         ".jsonl": OSError(28, "No space left on device"),
@@ -277,44 +285,44 @@ def test_a_full_disk_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch, suffix
         with pytest.raises(ConfigError, match=r"cannot write .*No space left on device"):
             shop.predict(out=out)
     assert not out.exists()
-    assert shop.predict(out=out)[0].resumed == COUNT, "what was done is kept"
+    assert shop.predict(out=out)[0].resumed == COUNT, "finished chunks are kept"
 
 
-def test_a_place_that_cannot_be_written_is_told_first(shop: Shop) -> None:
+def test_an_output_that_cannot_be_written_is_refused(shop: Shop) -> None:
     (shop.folder / "file").touch()
     with pytest.raises(ConfigError, match=r"cannot write .*(Not a directory|File exists)"):
         shop.predict(out=shop.folder / "file" / "o.csv")
 
 
-def test_a_finished_run_says_what_made_it(shop: Shop, catalog: Catalog) -> None:
+def test_a_finished_run_has_a_record(shop: Shop, catalog: Catalog) -> None:
     predict(shop.bundle, catalog.path, shop.out, engine=MeanColour(catalog.taxonomy))
-    about = json.loads(shop.out.with_name("o.csv.json").read_text())
-    assert about["work"]["bundle"] == about["bundle"] == shop.bundle.digest
-    assert about["work"]["format"] == "wide"
+    record = json.loads(shop.out.with_name("o.csv.json").read_text())
+    assert record["settings"]["bundle"] == record["bundle"] == shop.bundle.digest
+    assert record["settings"]["format"] == "wide"
 
 
-class Company(Dying):
-    """An engine that rounds by how many photos are in a batch, as convolutions may do."""
+class BatchDependent(Dying):
+    """An engine whose logits depend on the batch size, as rounding may do."""
 
     def logits(self, pixels: Bytes) -> tuple[Floats, Floats]:
         category, attributes = super().logits(pixels)
         return category + len(pixels), attributes * len(pixels)
 
 
-def test_a_part_comes_out_the_same_whatever_was_computed_before_it(shop: Shop) -> None:
+def test_a_chunk_does_not_depend_on_earlier_ones(shop: Shop) -> None:
     options: dict[str, Any] = {"batch_size": 3, "precision": None}
-    shop.predict(Company(shop.bundle.taxonomy, 99), out=shop.folder / "whole.csv", **options)
+    shop.predict(BatchDependent(shop.bundle.taxonomy, 99), out=shop.folder / "uninterrupted.csv", **options)
     with pytest.raises(KeyboardInterrupt):
-        shop.predict(Company(shop.bundle.taxonomy, 7), **options)
-    assert shop.predict(Company(shop.bundle.taxonomy, 99), **options)[0].resumed
-    assert shop.out.read_bytes() == (shop.folder / "whole.csv").read_bytes()
+        shop.predict(BatchDependent(shop.bundle.taxonomy, 7), **options)
+    assert shop.predict(BatchDependent(shop.bundle.taxonomy, 99), **options)[0].resumed
+    assert shop.out.read_bytes() == (shop.folder / "uninterrupted.csv").read_bytes()
 
 
-def test_photos_in_an_archive_that_was_delivered_again(shop: Shop) -> None:
+def test_an_archive_that_was_replaced(shop: Shop) -> None:
     feed, archive = shop.folder / "feed.csv", shop.folder / "photos.zip"
     feed.write_text("id,image\n" + "".join(f"p{n},{n}.png\n" for n in range(COUNT)))
 
-    def deliver() -> None:
+    def write_archive() -> None:
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
             for photo in sorted(shop.photos.iterdir()):
                 file.write(photo, photo.name)
@@ -322,12 +330,12 @@ def test_photos_in_an_archive_that_was_delivered_again(shop: Shop) -> None:
     def run(engine: MeanColour) -> int:
         return predict(shop.bundle, feed, shop.out, images=archive, engine=engine, batch_size=1).resumed
 
-    deliver()
+    write_archive()
     with pytest.raises(KeyboardInterrupt):
         run(Dying(shop.bundle.taxonomy, 9))
     with pytest.raises(KeyboardInterrupt):
         run(Dying(shop.bundle.taxonomy, 1))
-    assert len(list((shop.folder / "o.csv.chunks").glob("0*.parquet"))) == 2, "what was done is kept"
+    assert len(list((shop.folder / "o.csv.chunks").glob("0*.parquet"))) == 2, "finished chunks are kept"
     shop.draw(1, 9)
-    deliver()
+    write_archive()
     assert run(MeanColour(shop.bundle.taxonomy)) == CHUNK

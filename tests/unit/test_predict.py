@@ -1,4 +1,4 @@
-"""Prediction with a fake engine: many products equal one by one, photos are pooled, faults are told, runs resume."""
+"""Prediction with a fake engine: batches, several photos per product, faults, titles, formats, resumed runs."""
 
 from __future__ import annotations
 
@@ -62,23 +62,23 @@ def photos(catalog: Catalog) -> list[tuple[Path, ...]]:
     return catalog.photo_paths()
 
 
-def test_many_products_equal_one_by_one(
+def test_batched_products_equal_single_ones(
     untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]]
 ) -> None:
     products = [ProductPhotos(str(n), paths) for n, paths in enumerate(photos)]
     together = list(stream(engine, untrained.preprocess, products, batch_size=7))
-    assert [found.id for found in together] == [product.id for product in products]
+    assert [logits.id for logits in together] == [product.id for product in products]
     assert engine.largest <= 7
-    for paths, found in zip(photos, together, strict=True):
+    for paths, logits in zip(photos, together, strict=True):
         pixels = np.stack([untrained.preprocess.resize(open_photo(path)) for path in paths])
         category, attributes = engine.logits(pixels)
-        assert found.category is not None
-        assert found.attributes is not None
-        np.testing.assert_allclose(found.category, category.mean(axis=0), atol=0.02)  # JPEG's draft mode may be near
-        np.testing.assert_allclose(found.attributes, attributes.mean(axis=0), atol=0.02)
+        assert logits.category is not None
+        assert logits.attributes is not None
+        np.testing.assert_allclose(logits.category, category.mean(axis=0), atol=0.02)  # JPEG draft mode is inexact
+        np.testing.assert_allclose(logits.attributes, attributes.mean(axis=0), atol=0.02)
 
 
-def test_a_block_holds_the_logits_of_its_products_in_two_arrays(
+def test_a_table_has_the_logits_of_its_products(
     untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]], tmp_path: Path
 ) -> None:
     (tmp_path / "empty.jpg").touch()
@@ -88,18 +88,18 @@ def test_a_block_holds_the_logits_of_its_products_in_two_arrays(
         *(ProductPhotos(str(n), paths) for n, paths in enumerate(photos[:3])),
         ProductPhotos("known", photos[3], title="red belt", category=second),
     ]
-    apart = list(stream(engine, untrained.preprocess, products))
-    rest = stream(engine, untrained.preprocess, products)
-    blocks = [LogitsTable.take(rest, 3, untrained.taxonomy) for _ in range(3)]
-    assert [len(block) for block in blocks] == [3, 2, 0]
-    assert [block.ids for block in blocks] == [["none", "0", "1"], ["2", "known"], []]
-    assert [block.faults for block in blocks] == [[apart[0].faults, (), ()], [(), ()], []]
-    assert [block.answered.tolist() for block in blocks] == [[1, 2], [0, 1], []]
-    assert [block.known.tolist() for block in blocks] == [[-1, -1], [-1, 1], []]
-    assert [(block.stated, block.titled) for block in blocks] == [(1, 0), (1, 1), (0, 0)]
+    single = list(stream(engine, untrained.preprocess, products))
+    remaining = stream(engine, untrained.preprocess, products)
+    tables = [LogitsTable.take(remaining, 3, untrained.taxonomy) for _ in range(3)]
+    assert [len(table) for table in tables] == [3, 2, 0]
+    assert [table.ids for table in tables] == [["none", "0", "1"], ["2", "known"], []]
+    assert [table.faults for table in tables] == [[single[0].faults, (), ()], [(), ()], []]
+    assert [table.answered.tolist() for table in tables] == [[1, 2], [0, 1], []]
+    assert [table.known.tolist() for table in tables] == [[-1, -1], [-1, 1], []]
+    assert [(table.stated, table.titled) for table in tables] == [(1, 0), (1, 1), (0, 0)]
     for name in ("category", "attributes"):
-        rows = np.concatenate([getattr(block, name) for block in blocks])
-        np.testing.assert_array_equal(rows, [getattr(found, name) for found in apart[1:]])
+        rows = np.concatenate([getattr(table, name) for table in tables])
+        np.testing.assert_array_equal(rows, [getattr(logits, name) for logits in single[1:]])
 
 
 def test_one_photo_of_a_product_may_be_unreadable(
@@ -120,14 +120,14 @@ def test_one_photo_of_a_product_may_be_unreadable(
     assert not alone.faults
 
 
-def test_the_predictor_answers_in_the_words_of_the_taxonomy(
+def test_the_predictor_answers_with_values_of_the_taxonomy(
     untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]]
 ) -> None:
     predictor = Predictor(untrained, engine)
-    said = predictor(photos[0], id="p")
-    assert said.category in untrained.taxonomy.categories
-    assert said.bundle == untrained.digest
-    colour = said["colour"]
+    answer = predictor(photos[0], id="p")
+    assert answer.category in untrained.taxonomy.categories
+    assert answer.bundle == untrained.digest
+    colour = answer["colour"]
     assert isinstance(colour, Answer)
     assert colour.values[0] in untrained.taxonomy.keys["colour"].values
     with Image.open(photos[0][0]) as image:
@@ -136,7 +136,7 @@ def test_the_predictor_answers_in_the_words_of_the_taxonomy(
     assert answers[0] == answers[1] == answers[2]
 
 
-def test_a_known_category_overrules_the_network(
+def test_a_known_category_replaces_the_predicted_one(
     untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]]
 ) -> None:
     predictor = Predictor(untrained, engine)
@@ -148,7 +148,7 @@ def test_a_known_category_overrules_the_network(
         predictor(photos[0], category="Belst")
 
 
-def test_the_predictor_refuses_what_it_cannot_read(untrained: ModelBundle, tmp_path: Path) -> None:
+def test_the_predictor_refuses_unreadable_photos(untrained: ModelBundle, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no photo")
     predictor = Predictor(untrained)
     with pytest.raises(PhotoError, match=r"text\.jpg"):
@@ -162,15 +162,15 @@ class Titled(MeanColour):
 
     def titled_logits(self, pixels: Bytes | None, text: NDArray[np.int32]) -> tuple[Floats, Floats]:
         category, attributes = self.logits(np.zeros((len(text), 3, 1, 1), np.uint8) if pixels is None else pixels)
-        said = text.sum(axis=1, keepdims=True).astype(np.float32)
-        return category + said, attributes + said
+        shift = text.sum(axis=1, keepdims=True).astype(np.float32)
+        return category + shift, attributes + shift
 
 
 @pytest.fixture
 def titled(untrained: ModelBundle) -> ModelBundle:
     """The untrained bundle as if it read titles."""
-    reading = untrained.spec.network.model_copy(update={"text": "title", "text_buckets": 64})
-    return replace(untrained, spec=untrained.spec.model_copy(update={"network": reading}))
+    network = untrained.spec.network.model_copy(update={"text": "title", "text_buckets": 64})
+    return replace(untrained, spec=untrained.spec.model_copy(update={"network": network}))
 
 
 def test_each_photo_of_a_product_is_read_with_its_title(
@@ -181,10 +181,10 @@ def test_each_photo_of_a_product_is_read_with_its_title(
     products = [ProductPhotos(str(n), paths, title=titles[n]) for n, paths in enumerate(photos)]
     bare = stream(engine, untrained.preprocess, products, batch_size=7)
     both = stream(engine, untrained.preprocess, products, batch_size=7, reader=reader)
-    for title, without, found in zip(titles, bare, both, strict=True):
+    for title, without, logits in zip(titles, bare, both, strict=True):
         assert without.category is not None
-        assert found.category is not None
-        np.testing.assert_allclose(found.category - without.category, reader([title]).sum(), rtol=1e-5)
+        assert logits.category is not None
+        np.testing.assert_allclose(logits.category - without.category, reader([title]).sum(), rtol=1e-5)
 
 
 def test_a_catalog_is_answered_from_photos_titles_or_both(titled: ModelBundle, catalog: Catalog) -> None:
@@ -192,17 +192,17 @@ def test_a_catalog_is_answered_from_photos_titles_or_both(titled: ModelBundle, c
     title = catalog[catalog.ids[1]].title
     assert title
     assert not catalog[catalog.ids[0]].title
-    found = {inputs: catalog_logits(titled, catalog, catalog.ids[:2], engine, inputs=inputs) for inputs in INPUTS}
-    assert all(block.ids == catalog.ids[:2] for block in found.values())
-    assert found["photo"].answered.tolist() == found["both"].answered.tolist() == [0, 1]
-    said = TitleReader(64)([title]).sum()
-    np.testing.assert_allclose(found["both"].category[1], found["photo"].category[1] + said, rtol=1e-5)
-    np.testing.assert_allclose(found["both"].category[0], found["photo"].category[0])
-    assert (found["title"].answered.tolist(), found["title"].faults) == ([1], [("no title",), ()])
-    np.testing.assert_allclose(found["title"].category[0], said)
+    tables = {inputs: catalog_logits(titled, catalog, catalog.ids[:2], engine, inputs=inputs) for inputs in INPUTS}
+    assert all(table.ids == catalog.ids[:2] for table in tables.values())
+    assert tables["photo"].answered.tolist() == tables["both"].answered.tolist() == [0, 1]
+    shift = TitleReader(64)([title]).sum()
+    np.testing.assert_allclose(tables["both"].category[1], tables["photo"].category[1] + shift, rtol=1e-5)
+    np.testing.assert_allclose(tables["both"].category[0], tables["photo"].category[0])
+    assert (tables["title"].answered.tolist(), tables["title"].faults) == ([1], [("no title",), ()])
+    np.testing.assert_allclose(tables["title"].category[0], shift)
 
 
-def test_titles_are_refused_by_what_cannot_read_them(
+def test_titles_are_refused_by_bundles_and_engines_that_do_not_read_them(
     untrained: ModelBundle, titled: ModelBundle, engine: MeanColour, catalog: Catalog, photos: list[tuple[Path, ...]]
 ) -> None:
     with pytest.raises(ConfigError, match=r"reads photos only.*--text title"):
@@ -212,28 +212,28 @@ def test_titles_are_refused_by_what_cannot_read_them(
     with pytest.raises(ConfigError, match="--engine torch"):
         Predictor(titled, engine)(photos[0], title="red belt")
     without, with_title = (Predictor(titled, Titled(catalog.taxonomy))(photos[0], title=t) for t in ("", "red belt"))
-    assert without.category == with_title.category, "the fake adds the same to all"
+    assert without.category == with_title.category, "a title shifts all logits by the same amount"
 
 
 def test_a_feed_with_titles(
     titled: ModelBundle, catalog: Catalog, photos: list[tuple[Path, ...]], tmp_path: Path
 ) -> None:
     (tmp_path / "feed.csv").write_text(f"id,title,image\na,red belt,{photos[0][0].name}\nb,,nowhere.png\n")
-    seen: list[Floats] = []
+    texts: list[Floats] = []
 
-    class Watching(Titled):
+    class Recording(Titled):
         def titled_logits(self, pixels: Bytes | None, text: NDArray[np.int32]) -> tuple[Floats, Floats]:
-            seen.append(text.astype(np.float32))
+            texts.append(text.astype(np.float32))
             return super().titled_logits(pixels, text)
 
-    engine = Watching(catalog.taxonomy)
-    made = predict(titled, tmp_path / "feed.csv", tmp_path / "o.csv", images=photos[0][0].parent, engine=engine)
-    assert (made.products, made.unread) == (2, 1), "a title does not stand for a photo"
-    np.testing.assert_array_equal(np.concatenate(seen), TitleReader(64)(["red belt"]))
+    engine = Recording(catalog.taxonomy)
+    summary = predict(titled, tmp_path / "feed.csv", tmp_path / "o.csv", images=photos[0][0].parent, engine=engine)
+    assert (summary.products, summary.unread) == (2, 1), "a title alone is not enough"
+    np.testing.assert_array_equal(np.concatenate(texts), TitleReader(64)(["red belt"]))
     assert json.loads((tmp_path / "o.csv.json").read_text())["titles"] == 1
 
 
-def test_known_categories_overrule_the_network_where_the_feed_has_them(
+def test_known_categories_of_a_feed_replace_predicted_ones(
     untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]], tmp_path: Path
 ) -> None:
     feed, photo = tmp_path / "feed.csv", photos[0][0]
@@ -245,32 +245,32 @@ def test_known_categories_overrule_the_network_where_the_feed_has_them(
         rows[known] = {row["id"]: row for row in pl.read_csv(out).iter_rows(named=True)}
     assert len({row["category"] for row in rows[False].values()}) == 1, "one photo, one answer"
     assert rows[True]["a"] == rows[False]["a"]
-    said = {id: (row["category"], row["category_confidence"]) for id, row in rows[True].items() if id != "a"}
-    assert said == {"b": ("Belts", 1.0), "c": ("Shirts", 1.0)}
-    assert rows[True]["b"]["tags"] is None, "keys go by the known category"
+    categories = {id: (row["category"], row["category_confidence"]) for id, row in rows[True].items() if id != "a"}
+    assert categories == {"b": ("Belts", 1.0), "c": ("Shirts", 1.0)}
+    assert rows[True]["b"]["tags"] is None, "keys apply to the known category"
     assert rows[True]["c"]["tags"] is not None
 
 
 def test_known_categories_of_a_catalog(
     untrained: ModelBundle, engine: MeanColour, catalog: Catalog, tmp_path: Path
 ) -> None:
-    made = predict(untrained, catalog.path, tmp_path / "o.csv", engine=engine, known_category=True)
-    assert pl.read_csv(made.out)["category"].to_list() == catalog.products["category"].to_list()
+    summary = predict(untrained, catalog.path, tmp_path / "o.csv", engine=engine, known_category=True)
+    assert pl.read_csv(summary.out)["category"].to_list() == catalog.products["category"].to_list()
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         ("a,Belst,X\nb,Shirts,X\nc,Belst,X\n", r"2 problems.*row 2: .*did you mean 'Belts'.*and 1 more row: 4"),
-        ("a,Belts,X\na,Shirts,X\n", r"1 problem .*row 3: id 'a' is also said to be 'Belts'"),
-        ("a,,X\n", "states no category.*--category"),
+        ("a,Belts,X\na,Shirts,X\n", r"1 problem .*row 3: id 'a' has another category, 'Belts', in an earlier row"),
+        ("a,,X\n", "has no category for any product.*--category"),
     ],
 )
-def test_categories_that_are_not_known_are_told(
-    untrained: ModelBundle, photos: list[tuple[Path, ...]], tmp_path: Path, rows: str, told: str
+def test_invalid_known_categories_are_reported(
+    untrained: ModelBundle, photos: list[tuple[Path, ...]], tmp_path: Path, rows: str, message: str
 ) -> None:
     (tmp_path / "feed.csv").write_text("id,category,image\n" + rows.replace("X", photos[0][0].name))
-    with pytest.raises(FeedError, match=f"(?s){told}"):
+    with pytest.raises(FeedError, match=f"(?s){message}"):
         predict(untrained, tmp_path / "feed.csv", tmp_path / "o.csv", images=photos[0][0].parent, known_category=True)
     assert not (tmp_path / "o.csv").exists()
 
@@ -285,11 +285,11 @@ def test_wide_output_has_a_row_per_product(
     assert rows["id"].to_list() == list(catalog.ids)
     assert rows.columns[:5] == ["id", "category", "category_confidence", "colour", "colour__confidence"]
     assert rows.filter(pl.col("category") == "Belts")["tags"].null_count() == (rows["category"] == "Belts").sum()
-    about = json.loads((tmp_path / f"out{suffix}.json").read_text())
-    assert about["bundle"] == untrained.digest
-    assert about["engine"] == "mean colour"
-    assert about["versions"]["polars"] == pl.__version__
-    assert {p.name for p in tmp_path.iterdir()} == {f"out{suffix}", f"out{suffix}.json"}, "nothing else is left"
+    record = json.loads((tmp_path / f"out{suffix}.json").read_text())
+    assert record["bundle"] == untrained.digest
+    assert record["engine"] == "mean colour"
+    assert record["versions"]["polars"] == pl.__version__
+    assert {p.name for p in tmp_path.iterdir()} == {f"out{suffix}", f"out{suffix}.json"}, "no temporary files are left"
 
 
 def test_long_output_has_reasons_and_alternatives(
@@ -307,64 +307,64 @@ def test_long_output_has_reasons_and_alternatives(
 
 @pytest.mark.parametrize("precision", [0.9, None])
 @pytest.mark.parametrize("format", ["wide", "long"])
-def test_tables_equal_predictions_one_by_one(calibrated: ModelBundle, format: Format, precision: float | None) -> None:
+def test_tables_equal_single_predictions(calibrated: ModelBundle, format: Format, precision: float | None) -> None:
     random, taxonomy = np.random.default_rng(0), calibrated.taxonomy
     category = random.normal(0, 3, (200, len(taxonomy.categories))).astype(np.float32)
     attributes = random.normal(0, 3, (200, taxonomy.width)).astype(np.float32)
-    found = [ProductLogits(str(n), category[n], attributes[n], ()) for n in range(200)]
-    found[3] = ProductLogits("3", None, None, ("a.jpg: empty", "b.jpg: not found"))
-    found[7] = ProductLogits("7", category[7], attributes[7], ("a.jpg: empty",))
+    products = [ProductLogits(str(n), category[n], attributes[n], ()) for n in range(200)]
+    products[3] = ProductLogits("3", None, None, ("a.jpg: empty", "b.jpg: not found"))
+    products[7] = ProductLogits("7", category[7], attributes[7], ("a.jpg: empty",))
     decisions = calibrated.decide(category, attributes)
     accepted = calibrated.accepted(decisions, precision)
     rows = []
-    for n, product in enumerate(found):
-        said = prediction(taxonomy, decisions, accepted, n, product.id, calibrated.digest)
-        rows += _wide(product, said) if format == "wide" else _long(product, said, taxonomy)
-    table = RowBuilder(calibrated, format, precision).rows(LogitsTable.take(found, len(found), taxonomy))
+    for n, product in enumerate(products):
+        answer = prediction(taxonomy, decisions, accepted, n, product.id, calibrated.digest)
+        rows += _wide(product, answer) if format == "wide" else _long(product, answer, taxonomy)
+    table = RowBuilder(calibrated, format, precision).rows(LogitsTable.take(products, len(products), taxonomy))
     assert len(table) == len(rows)
     empty = table["confidence" if format == "long" else "colour__confidence"].null_count()
-    assert empty > 1 or precision is None, "some answers are not sure enough"
+    assert empty > 1 or precision is None, "some answers are not confident enough"
     for row, expected in zip(table.iter_rows(named=True), rows, strict=True):
         assert {k: pytest.approx(v, rel=1e-5) if isinstance(v, float) else v for k, v in expected.items()} == {
             k: v for k, v in row.items() if v is not None
         }
 
 
-def test_a_part_of_unreadable_products_has_rows_too(untrained: ModelBundle) -> None:
+def test_unreadable_products_have_rows(untrained: ModelBundle) -> None:
     unread = [ProductLogits("a", None, None, ("a.jpg: empty",)), ProductLogits("b", None, None, ())]
-    found = LogitsTable.take(unread, 2, untrained.taxonomy)
-    wide = RowBuilder(untrained, "wide", None).rows(found)
+    logits = LogitsTable.take(unread, 2, untrained.taxonomy)
+    wide = RowBuilder(untrained, "wide", None).rows(logits)
     assert wide.select("id", "category", "colour", "error").rows() == [
         ("a", None, None, "a.jpg: empty"),
         ("b", None, None, None),
     ]
-    long = RowBuilder(untrained, "long", None).rows(found)
+    long = RowBuilder(untrained, "long", None).rows(logits)
     assert long["reason"].to_list() == ["unreadable: a.jpg: empty", "unreadable: "]
 
 
-def _wide(product: ProductLogits, said: Prediction) -> list[dict[str, object]]:
-    """The row that a table has of a prediction, without its empty cells."""
+def _wide(product: ProductLogits, prediction: Prediction) -> list[dict[str, object]]:
+    """The expected row of the wide format, without its empty cells."""
     row: dict[str, object] = {"id": product.id}
     if product.faults:
         row["error"] = "; ".join(product.faults)
     if product.category is not None:
-        row |= {"category": said.category, "category_confidence": said.category_confidence}
-        for key, answer in said.attributes.items():
+        row |= {"category": prediction.category, "category_confidence": prediction.category_confidence}
+        for key, answer in prediction.attributes.items():
             if isinstance(answer, Answer):
                 row |= {key: "|".join(answer.values), f"{key}__confidence": answer.confidence}
     return [row]
 
 
-def _long(product: ProductLogits, said: Prediction, taxonomy: Taxonomy) -> list[dict[str, object]]:
+def _long(product: ProductLogits, prediction: Prediction, taxonomy: Taxonomy) -> list[dict[str, object]]:
     if product.category is None:
         return [{"id": product.id, "reason": f"unreadable: {'; '.join(product.faults)}"}]
     rows = []
     for key in taxonomy.keys:
-        answer = said.attributes.get(key)
+        answer = prediction.attributes.get(key)
         row: dict[str, object] = {
             "id": product.id,
-            "category": said.category,
-            "category_confidence": said.category_confidence,
+            "category": prediction.category,
+            "category_confidence": prediction.category_confidence,
             "key": key,
         }
         if answer is None:
@@ -379,7 +379,7 @@ def _long(product: ProductLogits, said: Prediction, taxonomy: Taxonomy) -> list[
     return rows
 
 
-def test_unreadable_and_missing_photos_are_in_the_output_with_the_reason(
+def test_unreadable_and_missing_photos_are_reported_in_the_output(
     untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "photos"
@@ -387,21 +387,21 @@ def test_unreadable_and_missing_photos_are_in_the_output_with_the_reason(
     (folder / "a.png").write_bytes(photos[0][0].read_bytes())
     (folder / "b.png").write_bytes(photos[1][0].read_bytes()[:200])
     (tmp_path / "feed.csv").write_text("id,category,image\na,,a.png\nb,,b.png\nc,,c.png\nd,,a.png|c.png\n")
-    made = predict(untrained, tmp_path / "feed.csv", tmp_path / "o.csv", images=folder, engine=engine)
-    assert (made.products, made.unread) == (4, 2)
-    errors = dict(pl.read_csv(made.out).select("id", "error").iter_rows())
+    summary = predict(untrained, tmp_path / "feed.csv", tmp_path / "o.csv", images=folder, engine=engine)
+    assert (summary.products, summary.unread) == (4, 2)
+    errors = dict(pl.read_csv(summary.out).select("id", "error").iter_rows())
     assert errors["a"] is None
     assert errors["b"].startswith("b.png: ")
     assert "c.png" in errors["c"]
     assert "c.png" in errors["d"]
-    assert pl.read_csv(made.out)["category"].null_count() == 2
+    assert pl.read_csv(summary.out)["category"].null_count() == 2
 
 
-def test_a_killed_run_goes_on(
+def test_a_killed_run_resumes(
     untrained: ModelBundle, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "CHUNK", 20)
-    whole = predict(untrained, catalog.path, tmp_path / "whole.csv", engine=MeanColour(catalog.taxonomy)).out
+    expected = predict(untrained, catalog.path, tmp_path / "uninterrupted.csv", engine=MeanColour(catalog.taxonomy)).out
 
     class Dying(MeanColour):
         def logits(self, pixels: Bytes) -> tuple[Floats, Floats]:
@@ -410,29 +410,29 @@ def test_a_killed_run_goes_on(
             return super().logits(pixels)
 
     with pytest.raises(KeyboardInterrupt):
-        predict(untrained, catalog.path, tmp_path / "cut.csv", engine=Dying(catalog.taxonomy), batch_size=8)
-    assert not (tmp_path / "cut.csv").exists(), "a killed run never looks finished"
+        predict(untrained, catalog.path, tmp_path / "killed.csv", engine=Dying(catalog.taxonomy), batch_size=8)
+    assert not (tmp_path / "killed.csv").exists(), "a killed run never looks finished"
     engine = MeanColour(catalog.taxonomy)
-    second = predict(untrained, catalog.path, tmp_path / "cut.csv", engine=engine)
+    second = predict(untrained, catalog.path, tmp_path / "killed.csv", engine=engine)
     assert 0 < second.resumed < 90
     assert engine.photos < 90
-    assert second.out.read_text() == whole.read_text()
+    assert second.out.read_text() == expected.read_text()
 
 
 @pytest.mark.parametrize(
-    ("source", "out", "error", "told"),
+    ("source", "out", "error", "message"),
     [
         ("catalog", "o.xlsx", ConfigError, "one of .csv, .jsonl, .parquet"),
         ("nowhere", "o.csv", FeedError, "does not exist"),
         ("feed.csv", "o.csv", FeedError, "needs --images"),
-        ("empty", "o.csv", FeedError, "holds no photo"),
+        ("empty", "o.csv", FeedError, "contains no photo"),
     ],
 )
-def test_what_cannot_be_done_is_refused_first(
-    untrained: ModelBundle, catalog: Catalog, tmp_path: Path, source: str, out: str, error: type, told: str
+def test_invalid_inputs_are_refused_first(
+    untrained: ModelBundle, catalog: Catalog, tmp_path: Path, source: str, out: str, error: type, message: str
 ) -> None:
     (tmp_path / "feed.csv").write_text("id,category,image\na,,a.png\n")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         predict(untrained, catalog.path if source == "catalog" else tmp_path / source, tmp_path / out)
     assert not (tmp_path / out).exists()

@@ -273,7 +273,7 @@ def test_everything_from_s3(
         same(answers(untrained, "s3://shop/shards/s-{0..1}.tar", tmp_path / "shards.csv"), of_folder)
         same(answers(untrained, "s3://shop/shards/*.tar", tmp_path / "glob.csv"), of_folder)
         same(answers(untrained, "s3://shop/feed.csv", tmp_path / "f.csv", images="s3://shop/photos"), of_folder)
-        with pytest.raises(FeedError, match="holds no photo"):
+        with pytest.raises(FeedError, match="contains no photo"):
             answers(untrained, "s3://shop/shards", tmp_path / "o.csv")
         with pytest.raises(CatalogError, match="does not exist"):
             answers(untrained, "s3://shop/none.tar", tmp_path / "o.csv")

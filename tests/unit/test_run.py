@@ -1,4 +1,4 @@
-"""A run's directory: what is damaged in it is named, and what is written to it is whole."""
+"""A run's directory: damaged files are named, and files are written atomically."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def test_a_damaged_record_is_named(catalog: Catalog, splits: Splits, tmp_path: P
 
 
 def test_a_damaged_checkpoint_is_named(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
-    whole = tmp_path / "whole.ckpt"
-    torch.save({"state_dict": {"weight": torch.rand(1000)}}, whole)
+    valid = tmp_path / "valid.ckpt"
+    torch.save({"state_dict": {"weight": torch.rand(1000)}}, valid)
     checkpoint = tmp_path / "category" / "checkpoints" / CHECKPOINT
     checkpoint.parent.mkdir(parents=True)
-    for content in (whole.read_bytes()[:3000], b""):
+    for content in (valid.read_bytes()[:3000], b""):
         checkpoint.write_bytes(content)
         with pytest.raises(ConfigError, match=r"last\.ckpt is damaged .*delete it to train its stage from the start"):
             begin(catalog, splits, tmp_path, resume=(tmp_path / "category" / "stage.json").is_file())
@@ -54,11 +54,11 @@ def test_a_damaged_result_is_named(catalog: Catalog, tmp_path: Path) -> None:
     folder.path.mkdir()
     (folder.path / RESULT).write_bytes(b"\x00" * 20)
     network = build_network(load_recipe("base", SMALL), catalog.taxonomy)
-    with pytest.raises(ConfigError, match=r"network\.safetensors is damaged .*delete it and --resume"):
+    with pytest.raises(ConfigError, match=r"network\.safetensors is damaged .*delete it and use --resume"):
         folder.load_result(network)
 
 
-def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_one_before(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "checkpoints" / CHECKPOINT
     WholeCheckpoints().save_checkpoint({"epoch": 1}, path)
     before = path.read_bytes()
@@ -69,7 +69,7 @@ def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_one_before(tmp_pa
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_training_that_diverged_ends(catalog: Catalog, value: float) -> None:
+def test_a_diverged_training_ends(catalog: Catalog, value: float) -> None:
     recipe, taxonomy = load_recipe("base", SMALL), catalog.taxonomy
     network = build_network(recipe, taxonomy)
     targets = Targets(*(torch.from_numpy(column[:2]) for column in catalog.targets()))
@@ -81,7 +81,7 @@ def test_a_training_that_diverged_ends(catalog: Catalog, value: float) -> None:
 
 
 @pytest.mark.parametrize(("backbone", "size_px"), [("vit_tiny_patch16_224", (32, 24)), ("inception_v3", (8, 8))])
-def test_a_size_that_the_backbone_does_not_take(catalog: Catalog, backbone: str, size_px: tuple[int, int]) -> None:
+def test_a_size_that_the_backbone_does_not_accept(catalog: Catalog, backbone: str, size_px: tuple[int, int]) -> None:
     recipe = load_recipe("frozen", {"backbone": backbone, "size_px": size_px, "pooling": "last", "trunk": 0})
     with pytest.raises(
         ConfigError, match=rf"size_px=\[{size_px[0]}, {size_px[1]}\]: {backbone} does not accept photos of"
@@ -89,7 +89,7 @@ def test_a_size_that_the_backbone_does_not_take(catalog: Catalog, backbone: str,
         initial_network(recipe, catalog.taxonomy, "none", None)
 
 
-def test_out_of_memory_says_what_takes_less() -> None:
+def test_out_of_memory_names_the_options_to_change() -> None:
     recipe: Recipe = load_recipe("base", SMALL)
     for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError()):
         with (

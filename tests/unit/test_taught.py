@@ -1,4 +1,4 @@
-"""What labels teach: a run without any is refused before it starts, and keys without any are left open."""
+"""Training without labels: a run without any is refused before it starts, keys without any are left open."""
 
 from __future__ import annotations
 
@@ -37,31 +37,31 @@ def targets(category: list[int], *states: tuple[State, State]) -> Targets:
 
 
 def relabelled(catalog: Catalog, folder: Path, change: Callable[[Row], Row]) -> Catalog:
-    """A dozen products like those of the catalog, with its words and other labels."""
+    """A catalog of a dozen products with the same taxonomy and changed labels."""
     rows = list(csv.DictReader(draw_feed(folder, products=12).open(encoding="utf-8")))
     with (folder / "feed.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(change(row) for row in rows)
-    words = catalog.path / "taxonomy.toml"
-    return ingest(folder / "feed.csv", folder / "photos", folder / "catalog", taxonomy=words)
+    taxonomy = catalog.path / "taxonomy.toml"
+    return ingest(folder / "feed.csv", folder / "photos", folder / "catalog", taxonomy=taxonomy)
 
 
-def test_what_is_stated_is_taught() -> None:
+def test_keys_with_labels_are_taught() -> None:
     unknown, known, ruled_out = State.UNKNOWN, State.KNOWN, State.NOT_APPLICABLE
     taught = taught_by(targets([-1, 1], (unknown, unknown), (ruled_out, known)), TAXONOMY, None)
     assert taught.category
     assert taught.keys.tolist() == [False, True]
     assert taught.missing(TAXONOMY) == ["x"]
-    assert taught.remark(TAXONOMY) == "no product of the train split states x: the bundle will leave them open"
+    assert taught.remark(TAXONOMY) == "no product of the train split has a label for x: the bundle will leave them open"
     nothing = taught_by(targets([-1], (unknown, unknown)), TAXONOMY, None)
     assert not nothing.category
     assert not nothing.keys.any()
     alone = TAXONOMY.model_copy(update={"categories": ("A",)})
-    assert taught_by(targets([-1], (unknown, unknown)), alone, None).category, "one category needs no lesson"
+    assert taught_by(targets([-1], (unknown, unknown)), alone, None).category, "a single category needs no labels"
 
 
-def test_what_a_bundle_knows_need_not_be_stated_again(catalog: Catalog, untrained: ModelBundle) -> None:
+def test_keys_of_the_initial_bundle_need_no_labels(catalog: Catalog, untrained: ModelBundle) -> None:
     nothing = catalog.targets()._replace(category=np.full(len(catalog), -1))
     taught = taught_by(nothing._replace(state=np.zeros_like(nothing.state)), catalog.taxonomy, untrained)
     assert taught.category
@@ -69,12 +69,12 @@ def test_what_a_bundle_knows_need_not_be_stated_again(catalog: Catalog, untraine
 
 
 BLANKS: dict[str, tuple[Callable[[Row], Row], str, str]] = {
-    "no label": (lambda row: row | {"category": "", "colour": "", "tags": ""}, "both", "states a category or a value"),
-    "no category": (lambda row: row | {"category": ""}, "both", "states its category, which decides"),
+    "no label": (lambda row: row | {"category": "", "colour": "", "tags": ""}, "both", "has a category or a value"),
+    "no category": (lambda row: row | {"category": ""}, "both", "has a category, which decides"),
     "no value": (
         lambda row: row | {"colour": "", "tags": ""},
         "attributes",
-        "states a value of any key.*Train only the category",
+        "has a value for any key.*Train only the category",
     ),
 }
 
@@ -94,34 +94,36 @@ def test_a_run_without_labels_is_refused_before_it_starts(
     assert not (tmp_path / "run").exists()
 
 
-def test_labels_of_other_parts_are_pointed_to(catalog: Catalog, tmp_path: Path) -> None:
+def test_labels_in_other_splits_are_mentioned(catalog: Catalog, tmp_path: Path) -> None:
     blank = relabelled(
         catalog, tmp_path, lambda row: row if row["id"] < "p004" else row | {"category": "", "colour": "", "tags": ""}
     )
-    part = split(blank, val=0.3)
+    drawn = split(blank, val=0.3)
     labelled = tuple(blank.ids[:4])
-    splits = Splits(tuple(blank.ids[4:]), labelled, (), 0, part.shares, part.digest)
+    splits = Splits(tuple(blank.ids[4:]), labelled, (), 0, drawn.shares, drawn.digest)
     with pytest.raises(CatalogError, match="Other splits have 4 categories: split the catalog again"):
         train(blank, splits, recipe=RECIPE, out=tmp_path / "run", weights="none", workers=0)
 
 
-def test_a_catalog_of_categories_trains_the_category_alone(catalog: Catalog) -> None:
+def test_a_catalog_with_only_categories_trains_the_category(catalog: Catalog) -> None:
     state = np.full((1, 2), State.UNKNOWN, np.int8)
     taught = taught_by(Targets(np.array([0]), np.zeros((1, 3), bool), state), TAXONOMY, None)
     assert stages_to_train(catalog, RECIPE, "both", taught, None) == ["category"]
     one_stage = load_recipe("frozen")
-    assert stages_to_train(catalog, one_stage, "both", taught, None) == ["attributes"], "it learns categories there"
+    assert stages_to_train(catalog, one_stage, "both", taught, None) == ["attributes"], (
+        "its only stage also trains the category"
+    )
     assert taught.remark(TAXONOMY) is not None
     with pytest.raises(ConfigError, match="nothing to train in stage 'category'"):
         stages_to_train(catalog, one_stage, "category", taught, None)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.999])
-def test_what_is_to_be_calibrated_never_comes_out_without(catalog: Catalog, share: float) -> None:
-    learn, held = hold_out(catalog, catalog.ids[:9], share, seed=0)
-    assert learn
-    assert held
-    assert sorted(learn + held) == catalog.ids[:9]
+def test_the_calibration_set_is_never_empty(catalog: Catalog, share: float) -> None:
+    train_ids, calibration_ids = hold_out(catalog, catalog.ids[:9], share, seed=0)
+    assert train_ids
+    assert calibration_ids
+    assert sorted(train_ids + calibration_ids) == catalog.ids[:9]
     with pytest.raises(CatalogError, match="a single group of products"):
         hold_out(catalog, catalog.ids[:1], share, seed=0)
     assert hold_out(catalog, catalog.ids[:1], 0, seed=0) == (catalog.ids[:1], [])

@@ -1,8 +1,8 @@
-"""The command line: each verb parses its options, calls one function, and prints what came of it."""
+"""The command line: each verb parses its options, calls one function and prints the result."""
 
 from attire.memory import keep_freed_memory
 
-keep_freed_memory()  # before what is imported next starts threads
+keep_freed_memory()  # before the imports below start threads
 
 from attire.cli import data, exporting, predicting, reviewing, serving, training  # noqa: E402, F401
 from attire.cli.app import app, main  # noqa: E402

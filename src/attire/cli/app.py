@@ -1,4 +1,4 @@
-"""The application that the verbs are registered with, and what they share: option types, tables, errors."""
+"""The application that verbs are registered with, and what they share: option types, tables, errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from attire.records import read_toml
 from attire.storage import storage_fault
 from attire.terminal import Console, take_any_text
 
-# What options were called in earlier versions, by verb.
+# Old names of options, by verb.
 RENAMED_OPTIONS = {
     ("ingest", "--cache"): "--cache-px",
     ("train", "--precision"): "--amp auto|bf16|off",
@@ -46,12 +46,12 @@ class OptionsFile(Toml):
         for name in content:
             if name not in verbs:
                 hint = did_you_mean(name, verbs)
-                raise CycloptsError(msg=f"{path}: '{name}' is not a verb, as tables of options are named after{hint}")
+                raise CycloptsError(msg=f"{path}: '{name}' is not a verb, so it cannot have a table of options{hint}")
         return content
 
 
 def format_error(error: CycloptsError) -> Any:
-    """A parsing error as the terminal shows it; the old name of an option is answered with the new one."""
+    """A parsing error for the terminal; for the old name of an option it gives the new one."""
     if isinstance(error, UnknownOptionError) and error.command_chain:
         name = str(error.token.keyword or error.token.value).strip("[]")  # [name] in the options file
         option = name if name.startswith("--") else f"--{name}"
@@ -64,13 +64,13 @@ console, error_console = Console(), Console(stderr=True)
 app = App(
     name="attire",
     help="Product photos in, catalog attributes out, with a confidence a team can act on.\n\n"
-    "Options may also stand in ./attire.toml, in a table named after the verb; flags win.",
+    "Options can also be set in ./attire.toml, in a table named after the verb; flags override them.",
     config=OptionsFile("attire.toml"),
-    default_parameter=Parameter(consume_multiple=True),  # an option that may be repeated also takes several values
+    default_parameter=Parameter(consume_multiple=True),  # --keys a b is the same as --keys a --keys b
     console=console,
     error_console=error_console,
     error_formatter=format_error,
-    suppress_keyboard_interrupt=False,  # `main` says what it leaves behind
+    suppress_keyboard_interrupt=False,  # `main` prints a message
 )
 Paths = Annotated[list[Path], Parameter(negative="")]
 Sources = Annotated[list[str], Parameter(negative="")]  # paths and URLs
@@ -79,7 +79,7 @@ DEFAULTS = SourceOptions()
 
 
 def main(command: Callable[[], object] = app) -> None:
-    """Run `command`, the command line by default; errors raised on purpose are printed without a traceback."""
+    """Run `command`, by default the command line; an `AttireError` is printed without a traceback."""
     take_any_text()
     handler = RichHandler(console=error_console, show_time=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
@@ -92,23 +92,23 @@ def main(command: Callable[[], object] = app) -> None:
     except MemoryError:
         _refuse("there is not enough memory. Use a smaller input or batch, or a machine with more.")
     except KeyboardInterrupt:
-        error_console.print("interrupted; what was finished is kept, and the same command goes on from there")
+        error_console.print("interrupted: finished work is saved, and the same command continues from there")
         sys.exit(130)
     except Exception as error:
-        if (fault := storage_fault(error) or _place_fault(error)) is None:
+        if (fault := storage_fault(error) or _path_fault(error)) is None:
             raise
         _refuse(fault)
 
 
-def _place_fault(error: Exception) -> str | None:
-    """A sentence about the place behind `error`: one that is missing, say, or a file where a folder was expected."""
+def _path_fault(error: Exception) -> str | None:
+    """A message about the path of `error`, for example a missing file."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}."
     return None
 
 
 def _end_thread(args: threading.ExceptHookArgs) -> None:
-    """Say nothing of a full disk: a library's thread that met it (TensorBoard's) hands it on to the main thread."""
+    """Print nothing for a full disk: TensorBoard's thread passes that error on to the main thread."""
     if storage_fault(args.exc_value) is None:
         threading.__excepthook__(args)
 
@@ -119,28 +119,28 @@ def _refuse(reason: str) -> NoReturn:
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given."""
+    """The options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
-def facts(said: Mapping[str, str]) -> Table:
-    """Names and what is said of them, a line each."""
+def facts(texts: Mapping[str, str]) -> Table:
+    """A table of names and texts, without borders."""
     lines = Table.grid(padding=(0, 2))
     lines.add_column(style="dim")
     lines.add_column()
-    for name, text in said.items():
+    for name, text in texts.items():
         lines.add_row(name, text)
     return lines
 
 
 def table(rows: pl.DataFrame) -> Table:
-    """The rows, numbers to the right."""
-    shown = Table()
+    """The rows as a table, numbers aligned to the right."""
+    printed = Table()
     for name, kind in rows.schema.items():
-        shown.add_column(name, justify="right" if kind.is_numeric() else "left")
+        printed.add_column(name, justify="right" if kind.is_numeric() else "left")
     for row in rows.iter_rows():
-        shown.add_row(*(_cell(value) for value in row))
-    return shown
+        printed.add_row(*(_cell(value) for value in row))
+    return printed
 
 
 def _cell(value: Any) -> str:

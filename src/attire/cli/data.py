@@ -1,4 +1,4 @@
-"""From a feed to a split catalog."""
+"""Verbs for catalogs: ingest and split."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def ingest(
     Parameters
     ----------
     feed
-        CSV, TSV, JSON Lines or Parquet; or what --source reads.
+        CSV, TSV, JSON Lines or Parquet file, or the format of --source.
     images
-        Folders, tar and zip archives that hold the photos.
+        Folders and tar or zip archives with the photos.
     out
-        The catalog's directory. Running again applies an edited taxonomy.toml or feed, and opens only new photos.
+        The catalog's directory. Run again to apply a changed taxonomy.toml or feed; only new photos are opened.
     source
         table, flipkart, myntra or imagefolder.
     taxonomy
-        taxonomy.toml to check every word against.
+        taxonomy.toml with the allowed categories, keys and values.
     bad_rows
-        What to do with rows that have a problem.
+        Whether rows with a problem make ingest fail, or are left out and listed.
     replace
-        Also where the feed lacks products that the catalog has, or is another one with other photos for the same ids.
+        Allow a feed that lacks products of the catalog, or has other photos for the same ids.
     cache_px
-        Also keep the photos decoded for training, their shorter side scaled to so many px (256 for 224 x 224).
+        Also cache decoded photos for training, with this length of the shorter side in px (256 for 224 x 224).
     """
     from attire.catalog.ingest import ingest as run
 
@@ -77,23 +77,27 @@ def ingest(
         )
     )
     if len(catalog.quarantine):
-        alike = pl.col("reason").str.replace_all(r"\d[\d,]*", "").alias("alike")  # but for rows, sizes, ...
-        kinds = catalog.quarantine.group_by("kind", alike, maintain_order=True)
-        shown = kinds.agg(pl.col("reason").first().alias("reason of the first"), pl.len().alias("times"))
-        console.print(table(shown.drop("alike").sort("times", descending=True, maintain_order=True).head(10)))
-    console.print(f"{catalog.path}  (edit {catalog.path / 'taxonomy.toml'} and ingest again to change its words)")
+        without_numbers = pl.col("reason").str.replace_all(r"\d[\d,]*", "").alias("without_numbers")
+        kinds = catalog.quarantine.group_by("kind", without_numbers, maintain_order=True)
+        reasons = kinds.agg(pl.col("reason").first().alias("reason of the first"), pl.len().alias("times"))
+        console.print(
+            table(reasons.drop("without_numbers").sort("times", descending=True, maintain_order=True).head(10))
+        )
+    console.print(
+        f"{catalog.path}  (edit {catalog.path / 'taxonomy.toml'} and ingest again to change categories, keys or values)"
+    )
 
 
 @app.command
 def split(catalog: Path, /, *, val: float = 0.25, test: float = 0.0, seed: int = 0) -> None:
-    """Divide a catalog into train, val and test, with no group on two sides and the same mix everywhere.
+    """Divide a catalog into train, val and test: groups stay together, and each has the same mix of labels.
 
     Parameters
     ----------
     val, test
         Shares of the products.
     seed
-        Equal seeds give equal splits.
+        The same seed gives the same splits.
     """
     from attire.catalog.splits import balance
     from attire.catalog.splits import split as run
@@ -103,6 +107,6 @@ def split(catalog: Path, /, *, val: float = 0.25, test: float = 0.0, seed: int =
     splits = run(opened, val=val, test=test, seed=seed)
     deviations = balance(opened, splits)
     console.print(f"train {len(splits.train):,}  val {len(splits.val):,}  test {len(splits.test):,}")
-    console.print("Furthest from the target share, among categories and values with at least 20 products:")
+    console.print("Largest deviations from the target share, among categories and values with at least 20 products:")
     common = deviations.filter(pl.col("count") >= 20).with_columns(pl.col("key").replace(CATEGORY, "category"))
     console.print(table(common.sort(pl.col("deviation").abs(), descending=True).head(10)))

@@ -1,4 +1,4 @@
-"""Engines beside torch, and what a bundle is and costs."""
+"""Verbs for engines: export and inspect."""
 
 from __future__ import annotations
 
@@ -24,54 +24,54 @@ def export(
     photos: Path,
     int8: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Write a faster engine into a bundle, if its answers are those of torch on your photos.
+    """Write a faster engine into a bundle, if it gives the same answers as torch on your photos.
 
     Parameters
     ----------
     to
         The runtime: ONNX (onnxruntime) or OpenVINO.
     photos
-        Catalog (300 products of its train split), or folder of photos, to calibrate INT8 and to compare answers on.
+        Catalog (300 products of its train split are used) or folder of photos, to compare answers and calibrate INT8.
     int8
-        Compute in 8-bit integers.
+        Use 8-bit integers.
     """
     from attire.exporting.export import export as run
 
-    shown = Table(to, "in float", "photos", "decisions", "equal", "equal filled", "IoU", "torch's")
-    for column in shown.columns[2:]:
+    attempts = Table(to, "in float", "photos", "decisions", "equal", "equal filled", "IoU", "torch's")
+    for column in attempts.columns[2:]:
         column.justify = "right"
 
-    def show(attempt: Attempt, found: Parity) -> None:
-        shown.add_row(attempt.precision, _kept(attempt.precision, attempt.kept), *_parity_cells(found))
+    def show(attempt: Attempt, parity: Parity) -> None:
+        attempts.add_row(attempt.precision, _float_layers(attempt.precision, attempt.kept), *_parity_cells(parity))
 
     try:
-        made = run(bundle, to, photos, int8=int8, show=show)
+        exported = run(bundle, to, photos, int8=int8, show=show)
     finally:
-        if shown.row_count:
-            console.print(shown)
-    speed = made.record.speed
+        if attempts.row_count:
+            console.print(attempts)
+    speed = exported.record.speed
     console.print(
         f"{speed.images_per_s:,.1f} images/s, torch {speed.torch_images_per_s:,.1f} ({speed.ratio:.2f} times as fast, "
         f"{speed.threads} threads, {speed.cpu})",
         highlight=False,
     )
-    console.print(f"{made.folder}  (attire predict {bundle} PHOTOS --engine {made.folder.name})")
+    console.print(f"{exported.folder}  (attire predict {bundle} PHOTOS --engine {exported.folder.name})")
 
 
 @app.command
 def inspect(bundle: Path, /, *, speed: bool = True) -> None:
-    """What a bundle is, how good, and what it costs: size, multiplications, images/s of each engine on this machine.
+    """Show a bundle: its scores, size, MACs, and the images/s of each engine on this machine.
 
     Parameters
     ----------
     speed
-        Measure the engines; takes some seconds each.
+        Measure the speed of the engines, which takes some seconds each.
     """
     from attire.exporting.inspect import inspect as run
 
-    found = run(bundle, speed=speed)
-    console.print(facts(found.facts), highlight=False)
-    shown = Table(
+    inspection = run(bundle, speed=speed)
+    console.print(facts(inspection.facts), highlight=False)
+    engines = Table(
         "engine",
         "precision",
         "images/s",
@@ -85,27 +85,27 @@ def inspect(bundle: Path, /, *, speed: bool = True) -> None:
         "IoU",
         "torch's",
     )
-    for column in (*shown.columns[2:5], *shown.columns[6:]):
+    for column in (*engines.columns[2:5], *engines.columns[6:]):
         column.justify = "right"
-    for engine in found.engines:
+    for engine in inspection.engines:
         rate = "–" if engine.images_per_s is None else f"{engine.images_per_s:,.1f}"
         ratio = "–" if engine.ratio is None else f"{engine.ratio:.2f}"
         if engine.record is None:
-            shown.add_row(engine.name, engine.precision, rate, ratio, f"{engine.megabytes:,.1f}")
+            engines.add_row(engine.name, engine.precision, rate, ratio, f"{engine.megabytes:,.1f}")
         else:
-            kept = _kept(engine.record.precision, engine.record.kept)
+            layers = _float_layers(engine.record.precision, engine.record.kept)
             cells = _parity_cells(engine.record.parity)
-            shown.add_row(engine.name, engine.precision, rate, ratio, f"{engine.megabytes:,.1f}", kept, *cells)
-    console.print(shown)
-    for fault in found.faults:
+            engines.add_row(engine.name, engine.precision, rate, ratio, f"{engine.megabytes:,.1f}", layers, *cells)
+    console.print(engines)
+    for fault in inspection.faults:
         console.print(fault, style="bold red", highlight=False)
 
 
-def _kept(precision: str, kept: str) -> str:
-    """What is not INT8."""
+def _float_layers(precision: str, kept: str) -> str:
+    """The layers that are not INT8."""
     return ", ".join(filter(None, ("heads", kept))) if precision == "int8" else "all"
 
 
-def _parity_cells(found: Parity) -> tuple[str, ...]:
-    iou = ("–" if value is None else f"{value:.4f}" for value in (found.iou, found.torch_iou))
-    return f"{found.photos:,}", f"{found.decisions:,}", f"{found.answers:.2%}", f"{found.filled:.2%}", *iou
+def _parity_cells(parity: Parity) -> tuple[str, ...]:
+    iou = ("–" if value is None else f"{value:.4f}" for value in (parity.iou, parity.torch_iou))
+    return f"{parity.photos:,}", f"{parity.decisions:,}", f"{parity.answers:.2%}", f"{parity.filled:.2%}", *iou

@@ -1,4 +1,4 @@
-"""What a model says of photos, and why; and everything at once on a drawn catalog."""
+"""Verbs for answers: predict, explain and demo."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ def predict(
     Parameters
     ----------
     source
-        Photos, a product each: a folder, archive or WebDataset shards ('shard-{000..009}.tar', 'shards/*.tar');
-        a feed (with --images, or with URLs of photos); or a catalog. All but a catalog may be s3:// or https://.
+        Photos, one product each: a folder, archive or WebDataset shards ('shard-{000..009}.tar', 'shards/*.tar');
+        a feed (with --images, or with URLs of photos); or a catalog. All except a catalog may be s3:// or https://.
     out
-        .parquet, .csv or .jsonl; a killed run goes on when it is called again, one that has finished does nothing. In
-        a .csv, text that a spreadsheet would run as a formula starts with an apostrophe.
+        .parquet, .csv or .jsonl file. An interrupted run resumes when it is called again; a finished one does nothing.
+        In a .csv, text that a spreadsheet would run as a formula gets a leading apostrophe.
     images
-        Folders, archives and URLs (s3://bucket/photos) that hold the feed's photos.
+        Folders, archives and URLs (s3://bucket/photos) with the feed's photos.
     split
-        Part of a catalog: train, val or test.
+        Split of a catalog: train, val or test.
     format
         wide: a row per product; long: a row per product and key, with alternatives and reasons.
     precision
-        How often a filled field is to be right: 0.9, 0.95 or 0.99. Others stay empty, with alternatives in long format.
+        Required precision of filled fields: 0.9, 0.95 or 0.99. Less certain fields are left open.
     fill
-        all: fill every key that applies, however unsure.
+        all: fill every key that applies, at any confidence.
     known_category
-        The feed's (or catalog's) categories are right: ask the network only where they are empty.
+        Use the categories of the feed or catalog; predict the category only where it is empty.
     cluster
-        Share the work on a Ray cluster: 'ray' (the one in RAY_ADDRESS, or this machine), or its address, ray://HOST:10001.
+        Run on a Ray cluster: 'ray' (the one in RAY_ADDRESS, or this machine) or its address, ray://HOST:10001.
     engine
-        torch, or what export made: onnx, onnx-int8, openvino, openvino-int8. auto takes the fastest of them.
+        torch, or an exported engine: onnx, onnx-int8, openvino, openvino-int8. auto takes the fastest of them.
     overwrite
-        Compute and replace an output that exists, whatever made it.
+        Compute again and replace an existing output.
     feed_source
-        How to read the feed, as ingest's --source.
+        Format of the feed, as in ingest --source.
     """
     from attire.inference.bulk import predict as run
 
@@ -95,60 +95,62 @@ def explain(
     value: str | None = None,
     out: Path = Path("explained.png"),
 ) -> None:
-    """Show where in a photo an answer comes from: the photo under a heat map of what spoke for it.
+    """Show the evidence for an answer as a heat map on the photo.
 
     Parameters
     ----------
     photos
-        One or several; several come on one sheet.
+        One or more; several are put on one sheet.
     key
-        The attribute key to explain; the category where none is given.
+        The attribute key to explain; by default the category.
     value
         Explain this value instead of the likeliest one.
     out
-        .png or another picture.
+        Image file to write, such as .png.
     """
     from attire.explanation.explain import Question, explanations
     from attire.explanation.picture import grid, save
 
     pictures = []
-    for photo, found in zip(
+    for photo, explanation in zip(
         photos, explanations(bundle, [Question(photo, key or CATEGORY, value) for photo in photos]), strict=True
     ):
-        console.print(f"{photo}: {found.title}{f' ({found.others})' if found.others else ''}", highlight=False)
-        if found.warning:
-            console.print(f"  {found.warning}", style="bold red", highlight=False)
-        pictures.append(found.picture())
+        console.print(
+            f"{photo}: {explanation.title}{f' ({explanation.others})' if explanation.others else ''}", highlight=False
+        )
+        if explanation.warning:
+            console.print(f"  {explanation.warning}", style="bold red", highlight=False)
+        pictures.append(explanation.picture())
     save(grid(pictures), out)
     console.print(f"{out}")
 
 
 @app.command
 def demo(*, out: Path = Path("attire-demo"), products: int = 700, epochs: int = 24) -> None:
-    """Draw a small synthetic catalog, run the whole job on it, and end with a report to open. Needs no network.
+    """Draw a small synthetic catalog, then ingest, train, evaluate and predict. Needs no network.
 
     Parameters
     ----------
     out
-        Directory for everything. What an interrupted demo finished there is used again.
+        Output directory. Finished steps of an interrupted demo are reused.
     products
-        Garments to draw.
+        Number of garments to draw.
     epochs
-        Over both stages of the training.
+        Epochs of both training stages together.
     """
     from attire.demo.run import run_demo
     from attire.evaluation.tables import sheets, verdict
     from attire.storage import storing
 
     with storing(out):
-        made = run_demo(out, products=products, epochs=epochs, step=lambda text: console.rule(text, align="left"))
-    console.rule("What came of it", align="left")
-    console.print(sheets(made.scores)[0].table())
-    console.print(verdict(made.scores))
-    share = f" ({made.filled_right / made.filled:.0%})" if made.filled else ""
+        result = run_demo(out, products=products, epochs=epochs, step=lambda text: console.rule(text, align="left"))
+    console.rule("Results", align="left")
+    console.print(sheets(result.scores)[0].table())
+    console.print(verdict(result.scores))
+    share = f" ({result.filled_right / result.filled:.0%})" if result.filled else ""
     console.print(
-        f"Of {made.empty:,} fields that the feed left empty, {made.filled:,} were filled, {made.filled_right:,} rightly"
-        f"{share}. {made.quarantined} bad photos were set aside."
+        f"Of {result.empty:,} fields without a label, {result.filled:,} were filled, {result.filled_right:,} of them "
+        f"right{share}. {result.quarantined} unusable photos were quarantined."
     )
-    made_files = ("feed", "catalog", "bundle", "predictions", "sheet", "report")
-    console.print(facts({name: str(getattr(made, name)) for name in made_files}))
+    paths = ("feed", "catalog", "bundle", "predictions", "sheet", "report")
+    console.print(facts({name: str(getattr(result, name)) for name in paths}))

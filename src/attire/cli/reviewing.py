@@ -1,4 +1,4 @@
-"""People at work on predictions, and what comes of it."""
+"""Verbs for review: the review page, and the export of decisions."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def page(
     token: Annotated[str, Parameter(env_var="ATTIRE_REVIEW_TOKEN", show_default=False)] = "",
     token_file: Path | None = None,
 ) -> None:
-    """Open a page on which people check and correct predictions. Decisions are kept in CATALOG/review.sqlite.
+    """Serve a page on which people check and correct predictions. Decisions are stored in CATALOG/review.sqlite.
 
-    `attire review export CATALOG --out DIR` writes them as a feed.
+    `attire review export CATALOG --out DIR` writes a corrected feed.
 
     Parameters
     ----------
     host
-        Address to answer on. Any other than this machine's own needs a token.
+        Address to listen on. Any other than this machine's own needs a token.
     token
-        What a browser needs to be let in, as part of the link; drawn at random for other hosts where none is given.
-        Whoever can list the processes of this machine sees it in the command: better set the variable, or a file.
+        Secret that is part of the link and required for access; by default random if --host needs one. Other users of
+        this machine can see it in the list of processes, so prefer the variable or --token-file.
     token_file
         File with the token in its first line.
     """
@@ -51,20 +51,20 @@ def page(
     context = open_review(catalog, options)
     console.print(facts({"products": f"{len(context.data.products):,}", "fields": f"{len(context.data.fields):,}"}))
     link = f"http://{f'[{host}]' if ':' in host else host}:{port}/{f'?token={secret}' if secret else ''}"
-    console.print(f"{link}  (Ctrl-C ends it; every decision is saved when it is made)", soft_wrap=True)
+    console.print(f"{link}  (press Ctrl-C to stop; decisions are saved at once)", soft_wrap=True)
     serve(review_app(context, host=host, token=secret), host, port)
 
 
 @review.command
 def export(catalog: Path, /, *, out: Path, store: str | None = None) -> None:
-    """Write what was decided: the changes as a table, and a feed with them that `attire ingest` reads.
+    """Write the decisions as a table of changes and as a corrected feed for `attire ingest`.
 
     Parameters
     ----------
     out
         Directory for changes.csv, feed.csv and taxonomy.toml.
     store
-        The file or URL that the page was started with.
+        The --store that the page was started with.
     """
     try:
         from attire.review.app import STORE
@@ -77,9 +77,9 @@ def export(catalog: Path, /, *, out: Path, store: str | None = None) -> None:
     opened = Catalog.load(catalog)
     if store is None and not (catalog / STORE).is_file():
         raise ConfigError(
-            f"{catalog} was not reviewed yet: it has no {STORE}. Name the store of its page with --store."
+            f"{catalog} was not reviewed yet: it has no {STORE}. If the page used another store, name it with --store."
         )
-    made = run(opened, Store(store or catalog / STORE, create=False), out)
-    console.print(f"{made.decided:,} decisions, {made.changed:,} of them changes")
-    for line in (str(made.diff), made.command):
+    exported = run(opened, Store(store or catalog / STORE, create=False), out)
+    console.print(f"{exported.decided:,} decisions, {exported.changed:,} of them changes")
+    for line in (str(exported.diff), exported.command):
         console.print(line, soft_wrap=True, highlight=False)

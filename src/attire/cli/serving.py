@@ -1,4 +1,4 @@
-"""Answering over HTTP."""
+"""The verb for the HTTP server: serve."""
 
 from __future__ import annotations
 
@@ -41,42 +41,42 @@ def serve(
     admin_keys: Path | None = None,
     cors_origins: Names = [],  # noqa: B006
 ) -> None:
-    """Answer over HTTP: a JSON API, the Open Inference Protocol, metrics, and a page at / to try it.
+    """Serve predictions over HTTP: a JSON API, the Open Inference Protocol, metrics, and a page at / to try it.
 
-    SIGTERM answers what is in flight and stops; SIGHUP loads the bundle again, without losing a request.
+    SIGTERM finishes open requests and stops; SIGHUP reloads the bundle without dropping a request.
 
     Parameters
     ----------
     host
-        Address to listen on; 0.0.0.0 lets other machines in.
+        Address to listen on; 0.0.0.0 accepts other machines.
     allow_hosts
-        Names by which it may be asked, such as api.example.com, beside localhost and addresses. Needed without keys.
+        Accepted host names besides localhost and addresses, such as api.example.com. With keys, any name by default.
     workers
-        Processes, each with a network of its own; one that dies is replaced.
+        Processes, each with its own network; one that dies is restarted.
     engine
-        torch, or what export made, as predict's --engine; auto takes the fastest of them.
+        torch or an exported engine, as in predict --engine; auto takes the fastest of them.
     name
-        Of the model, in the Open Inference Protocol.
+        Name of the model in the Open Inference Protocol.
     precision
-        How often an answered key is to be right, where a request does not say: 0.9, 0.95 or 0.99.
+        Required precision of filled fields, unless a request sets it: 0.9, 0.95 or 0.99.
     fill
-        all: answer every key that applies, where a request does not say.
+        all: fill every key that applies, unless a request sets it.
     max_batch
-        Photos, of whichever requests, that go through the network at once.
+        Maximum photos per batch, from any number of requests.
     queue_photos
-        Photos that may wait, of one client half of what is free; more are refused with 503 and Retry-After.
+        Maximum photos in the queue; one client gets half of what is free. More are refused with 503 and Retry-After.
     deadline_s
-        Until when a request is answered, or given up with 504.
+        Time limit of a request, after which it fails with 504.
     photos, photo_mb, photo_megapixels
-        Most photos of a product, and the largest photo, before it is decoded.
+        Limits: photos per product, and size of each photo, checked before it is decoded.
     fetch_hosts
-        Hosts from which photos may be fetched by URL; none unless given. *.example.com allows those below it.
+        Hosts from which photos may be fetched by URL; by default none. *.example.com allows all subdomains.
     keys
-        File with API keys, one a line; or the environment variable ATTIRE_API_KEYS, with commas.
+        File with one API key per line; or the environment variable ATTIRE_API_KEYS, separated by commas.
     admin_keys
-        The same for POST /admin/reload; or ATTIRE_ADMIN_KEYS. Without one that route is not there.
+        Keys for POST /admin/reload; or ATTIRE_ADMIN_KEYS. Without any, the route does not exist.
     cors_origins
-        Origins whose pages may call the API; none unless given.
+        Origins whose pages may call the API; by default none.
     """
     try:
         from attire.serve.logs import log_to_stderr
@@ -87,10 +87,12 @@ def serve(
 
     for host_name in allow_hosts:
         if host_of(host_name) != host_name.lower():
-            raise ConfigError(f"--allow-hosts {host_name}: expected a name alone, for instance api.example.com.")
+            raise ConfigError(
+                f"--allow-hosts {host_name}: expected a name without scheme, port or path, for example api.example.com."
+            )
     for host_name in fetch_hosts:
         if "/" in host_name:
-            raise ConfigError(f"--fetch-hosts {host_name}: expected a name, for instance img.example.com.")
+            raise ConfigError(f"--fetch-hosts {host_name}: expected a name, for example img.example.com.")
     settings = Settings(
         bundle=bundle,
         host=host,
@@ -111,25 +113,25 @@ def serve(
         cors_origins=tuple(cors_origins),
     )
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    many = f", {workers} processes" if workers > 1 else ""
-    said = {
-        "bundle": f"{bundle}  (engine {engine}{many})",
+    processes = f", {workers} processes" if workers > 1 else ""
+    summary = {
+        "bundle": f"{bundle}  (engine {engine}{processes})",
         "try it": f"{address}/",
         "API": f"{address}/v1/predict   description: {address}/openapi.json",
-        "limits": f"{photos} photos a product, {photo_mb:g} MB and {photo_megapixels:g} megapixels each",
-        "asked as": _names(settings),
-        "keys": f"{len(settings.keys)}" if settings.keys else "none: everybody who reaches this address may ask",
+        "limits": f"{photos} photos per product, {photo_mb:g} MB and {photo_megapixels:g} megapixels each",
+        "Host names": _accepted_names(settings),
+        "keys": f"{len(settings.keys)}" if settings.keys else "none: everybody who reaches this address is answered",
         "URLs": ", ".join(fetch_hosts) or "not fetched",
-        "stop, reload": "Ctrl-C or SIGTERM drains and stops; SIGHUP loads the bundle again",
+        "stop, reload": "Ctrl-C or SIGTERM finishes open requests and stops; SIGHUP reloads the bundle",
     }
-    console.print(facts(said), highlight=False)
+    console.print(facts(summary), highlight=False)
     log_to_stderr()
     run(settings, port, workers)
 
 
-def _names(settings: Settings) -> str:
-    """Under which names it may be asked, as `attire.serve.auth.Hosts` has it."""
+def _accepted_names(settings: Settings) -> str:
+    """The host names that `attire.serve.auth.Hosts` accepts."""
     if settings.keys and not settings.allow_hosts:
         return "any name"
-    own = "localhost" if is_local(settings.host) else "localhost or an address"
-    return ", ".join([own, *settings.allow_hosts])
+    default = "localhost" if is_local(settings.host) else "localhost or an address"
+    return ", ".join([default, *settings.allow_hosts])

@@ -1,4 +1,4 @@
-"""From a catalog to a model, and how good it is."""
+"""Verbs for models: train, evaluate and compare."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attire.config import load_recipe, merge, parse_assignments, recipe_fields
 
 FIELDS = {field.path: field.description for field in recipe_fields()}
 DEFAULTS = "\n".join(
-    ["Fields of a recipe, for --set and recipe files, with their defaults:", ""]
+    ["Fields of a recipe for --set and recipe files, with their defaults:", ""]
     + [f"- `{field.path}` ({field.default}): {field.description}" for field in recipe_fields()]
 )
 
@@ -41,28 +41,28 @@ def train(
     text: Annotated[Literal["none", "title"] | None, Parameter(help=FIELDS["text"])] = None,
     fields: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
 ) -> None:
-    """Train a recipe on the train split of a catalog; writes the model to OUT/bundle.
+    """Train a model on the train split of a catalog and write it to OUT/bundle.
 
     Parameters
     ----------
     recipe
         base, original, frozen, or a TOML file with the same fields.
     stage
-        category and attributes can be trained one after the other, by two calls with the same --out.
+        Train one stage only. The two can be trained by two calls with the same --out.
     weights
         Safetensors file with the backbone's pretrained weights, or "none" to start from random ones.
     init_from
-        Bundle of the same taxonomy and architecture to start from, for instance what frozen made.
+        Bundle of the same taxonomy and architecture to start from, for example one of the recipe frozen.
     resume
-        Continue where a run with the same options stopped.
+        Continue an interrupted run with the same options.
     workers
         Processes that prepare photos.
     cache
-        Decode photos once, into a cache beside the catalog; an existing one is used unless --no-cache is given.
+        Decode photos once, into a cache in the catalog. An existing cache is used unless --no-cache is given.
     epochs, lr
-        Of the stage named by --stage; of both stages otherwise.
+        For the stage in --stage, by default for both.
     fields
-        Any field of the recipe, as FIELD=VALUE: --set attributes.lr=3e-4 loss=focal loss.gamma=1.
+        Any fields of the recipe, as FIELD=VALUE: --set attributes.lr=3e-4 loss=focal loss.gamma=1.
     """
     from attire.training.run import train as run
 
@@ -75,7 +75,7 @@ def train(
         "text": text,
     }
     overrides: dict[str, Any] = given(flags)
-    # --epochs is how long a recipe's stages are, not which it has: a stage without epochs stays without.
+    # --epochs changes the length of stages; a stage with no epochs in the recipe stays left out.
     for name in ("category", "attributes") if stage == "both" else (stage,):
         if getattr(load_recipe(recipe), name).epochs:
             overrides[name] = given({"epochs": epochs, "lr": lr})
@@ -106,16 +106,16 @@ def evaluate(
     inputs: Literal["photo", "title", "both"] | None = None,
     engine: str = "auto",
 ) -> None:
-    """Score a bundle on products whose labels are known, beside two baselines that see no photo.
+    """Score a bundle on products with labels, next to two baselines that use no photos.
 
     Parameters
     ----------
     out
-        Directory for report.html, scores.json and a table per key and per category.
+        Directory for report.html, scores.json and tables per key and per category.
     split
         train, val, test, or all.
     inputs
-        What the model is shown; all that it reads, unless given.
+        What the model reads; by default everything it can read.
     engine
         torch, or an exported engine: onnx, onnx-int8, openvino, openvino-int8. auto is the fastest of them.
     """
@@ -133,14 +133,14 @@ def evaluate(
 
 @app.command
 def compare(a: Path, b: Path, /, *, out: Path | None = None) -> None:
-    """Differences between two reports on the same products, with paired intervals: what is beyond chance.
+    """Compare two reports on the same products, with intervals of the differences.
 
     Parameters
     ----------
     a, b
         Directories that `attire evaluate --out` wrote.
     out
-        HTML file for all of it; the terminal shows only the keys that differ beyond chance.
+        HTML file with the full comparison; the terminal shows only the keys that differ beyond chance.
     """
     from attire.evaluation.compare import compare as run
     from attire.evaluation.report_page import comparison_page
@@ -152,8 +152,8 @@ def compare(a: Path, b: Path, /, *, out: Path | None = None) -> None:
     figures, keys = comparison_sheets(comparison)
     console.print(f"A {a}\nB {b}\n{comparison.products:,} products in {comparison.groups:,} groups")
     console.print(figures.table())
-    if telling := tuple(row for row in keys.rows if row[-1] in "AB"):
-        console.print(keys._replace(rows=telling).table())
+    if significant := tuple(row for row in keys.rows if row[-1] in "AB"):
+        console.print(keys._replace(rows=significant).table())
     console.print(comparison_verdict(comparison))
     for note in comparison.notes:
         console.print(Text.assemble(("note:", "bold yellow"), " ", note))

@@ -1,1 +1,1 @@
-"""From photos to answers: `logits` streams photos through an engine, `predictor` answers one product, `bulk` many."""
+"""Prediction: `predictor` answers one product, `bulk` a whole source; both use `logits`."""

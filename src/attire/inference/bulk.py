@@ -1,4 +1,4 @@
-"""Predictions for a whole catalog in a file: reading, decoding, computing and writing at the same time, resumable."""
+"""Bulk prediction: every product of a folder, feed or catalog into one file. An interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from attire.catalog.sources import SourceOptions
 from attire.engines.engine import AUTO, Engine, open_engine
 from attire.errors import ConfigError, FeedError
 from attire.files import LockedError, locked
-from attire.inference.chunks import Chunks, Counts, Origin, RowBuilder, begun
+from attire.inference.chunks import Chunks, Counts, Origin, RowBuilder, has_chunks
 from attire.inference.inputs import Products, read_products
 from attire.inference.logits import BATCH
 from attire.inference.output import Format, check_output
-from attire.inference.run_record import Record, RunSettings, finished_record, kept, record_path, write_record
+from attire.inference.run_record import Record, RunSettings, finished_record, overwrite_error, record_path, write_record
 from attire.inference.single_machine import SingleMachine
 from attire.score.calibration import PRECISION
 from attire.storage import not_written
@@ -28,14 +28,17 @@ from attire.storage import not_written
 if TYPE_CHECKING:  # Ray is an extra
     from attire.inference.ray_cluster import RayCluster
 
-CHUNK = 1000  # products between two saves
-PHOTOS = "photos"  # below the chunks: what had to be fetched or unpacked
+CHUNK = 1000  # products per chunk
+PHOTOS = "photos"  # subfolder for downloaded and unpacked photos
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a bulk prediction did. `unread` products have no answer; `resumed` ones were done by an earlier run."""
+    """Product counts of a bulk prediction.
+
+    unread: products without a readable photo, which have no answer; resumed: products that an earlier run predicted.
+    """
 
     out: Path
     products: int
@@ -62,15 +65,14 @@ def predict(
 ) -> Summary:
     """Predict every product of `source` (see `read_products`) into `out`: .parquet, .csv or .jsonl.
 
-    Keys whose answer is not sure enough for `precision` stay empty; None fills every key that applies. A bundle that
-    reads titles gets those of `source`. With `known_category` the categories that `source` states overrule the
-    network's. Products whose photos cannot be read are in the output with the reason. Beside it stands `out.json` with
-    what made it. `cluster` is "ray", or the address of a Ray cluster to compute on.
+    A key is filled if its answer is confident enough for `precision` and left open otherwise; None fills every key that
+    applies. A bundle that reads titles reads those of `source`. With `known_category` the categories in `source`
+    replace the predicted ones. A product without a readable photo has a row with the reason. The bundle, options and
+    counts are recorded next to the output, in `out`.json. `cluster` is "ray" or the address of a Ray cluster.
 
-    A killed run goes on when it is called again; what it had done counts for the same bundle, options, products and
-    photos. Where all of these have made `out` already, nothing is done. Raises `ConfigError` before computing for an
-    output that cannot be written, that another process is writing, or, without `overwrite`, that holds anything else;
-    `FeedError` for a feed that cannot be read.
+    A killed run resumes when it is called again with the same bundle, options, products and photos; a finished run does
+    nothing. Raises `ConfigError`, before anything is computed, if `out` cannot be written, is being written by another
+    process, or exists and was made from anything else (unless `overwrite`), and `FeedError` if the feed cannot be read.
     """
     bundle = ModelBundle.of(bundle)
     out, images = Path(out), [images] if isinstance(images, str | Path) else images
@@ -97,7 +99,7 @@ def predict(
             return _write(out, folder, builder, compute, read, overwrite)
     except LockedError:
         raise ConfigError(
-            f"another attire predict is writing {out}: wait until it has finished, or choose another --out."
+            f"another attire predict is writing {out}: wait until it is done, or choose another --out."
         ) from None
     except OSError as error:
         raise ConfigError(not_written(str(out), error)) from error
@@ -111,7 +113,7 @@ def _write(
     read: Callable[[], Products],
     overwrite: bool,
 ) -> Summary:
-    """Make the chunks in `folder` that are not there yet, and join them as `out`."""
+    """Compute the chunks that `folder` lacks, and join all of them into `out`."""
     bundle = builder.bundle
     settings = RunSettings(
         attire=version("attire"),
@@ -120,22 +122,22 @@ def _write(
         format=builder.format,
         precision=builder.precision,
     )
-    finished = None if overwrite or begun(folder, settings) else finished_record(out, settings)
+    finished = None if overwrite or has_chunks(folder, settings) else finished_record(out, settings)
     products = read()
     if finished is not None:
-        _tidy(folder)
-        return _already(out, finished, products)
+        _clean_up(folder)
+        return _finished_summary(out, finished, products)
     by_shard = compute.by_shard and bool(products.shards)
-    chunks = Chunks(folder, CHUNK, lambda number: Origin(settings, _products_of(number, products, by_shard)))
+    chunks = Chunks(folder, CHUNK, lambda number: Origin(settings, _products_digest(number, products, by_shard)))
     done = chunks.resume()
     compute(chunks, done, builder, products)
     counts = chunks.counts()
     if not counts.products:
-        raise FeedError("no photo was found in the archives.")
-    record_path(out).unlink(missing_ok=True)  # it is not of what comes now
+        raise FeedError("no photo was found in the archives. Expected .jpg, .png or .webp files in them.")
+    record_path(out).unlink(missing_ok=True)  # it describes the previous output
     chunks.join(out)
-    about = {"engine": compute.name, "versions": library_versions() | compute.versions} | _about(builder, counts)
-    write_record(out, settings, products.digest(), about)
+    facts = {"engine": compute.name, "versions": library_versions() | compute.versions} | _facts(builder, counts)
+    write_record(out, settings, products.digest(), facts)
     shutil.rmtree(folder)
     return Summary(out, counts.products, counts.unread, Counts.total(done.values()).products)
 
@@ -143,42 +145,42 @@ def _write(
 def _compute(
     bundle: ModelBundle, engine: str | Engine, batch_size: int, cluster: str | None
 ) -> SingleMachine | RayCluster:
-    """What computes; raises `ConfigError` for an engine that cannot travel to a cluster."""
+    """This machine or the cluster; raises `ConfigError` for an engine object, which cannot be sent to a cluster."""
     if cluster is None:
         return SingleMachine(open_engine(bundle, engine) if isinstance(engine, str) else engine, batch_size)
     if not isinstance(engine, str):
-        raise ConfigError("an engine cannot travel to a cluster: give its name, as 'torch'.")
+        raise ConfigError("an engine object cannot be sent to a cluster: expected its name, for example 'torch'.")
     from attire.inference.ray_cluster import RayCluster
 
     return RayCluster(cluster, engine, batch_size)
 
 
-def _products_of(number: int, products: Products, by_shard: bool) -> str:
-    """The digest of the products of a chunk: an archive, or so many in their order."""
+def _products_digest(number: int, products: Products, by_shard: bool) -> str:
+    """The digest of the products in a chunk: those of one shard, or the next `CHUNK` products."""
     if by_shard:
         return products.digest(number, number + 1)
-    if products.shards:  # only reading tells which archive a chunk's products are in
+    if products.shards:  # which shard a chunk's products are in is only known after reading
         return f"{number} of {CHUNK} each of {products.digest()}"
     return products.digest(number * CHUNK, (number + 1) * CHUNK)
 
 
-def _tidy(folder: Path) -> None:
-    """Remove what was fetched and unpacked; chunks made with other settings stay."""
+def _clean_up(folder: Path) -> None:
+    """Remove downloaded and unpacked photos; chunks made with other settings stay."""
     shutil.rmtree(folder / PHOTOS, ignore_errors=True)
     with suppress(OSError):
         folder.rmdir()
 
 
-def _already(out: Path, record: Record, products: Products) -> Summary:
-    """What the finished `out` holds; raises `ConfigError` where its products or photos are not those asked for."""
+def _finished_summary(out: Path, record: Record, products: Products) -> Summary:
+    """The summary of a finished `out`; raises `ConfigError` if it was made from other products or photos."""
     if record.made_of != products.digest():
-        raise kept(out, "is finished and holds other products, or was made from other photos, titles or categories")
-    logger.info("%s is finished already, from the same bundle, options, products and photos: nothing is computed", out)
+        raise overwrite_error(out, "was made from other products, photos, titles or categories")
+    logger.info("%s is already finished with the same bundle, options, products and photos: nothing to compute", out)
     return Summary(out, record.products, record.unread, record.products)
 
 
-def _about(builder: RowBuilder, counts: Counts) -> dict[str, Any]:
-    """What people want to know of an output."""
+def _facts(builder: RowBuilder, counts: Counts) -> dict[str, Any]:
+    """The entries of the record that are for people."""
     bundle = builder.bundle
     return {
         "bundle": bundle.digest,

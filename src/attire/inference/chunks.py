@@ -1,6 +1,6 @@
-"""The output in chunks, so that a killed run goes on where it stopped: a Parquet file for so many products each.
+"""Chunks: the output in Parquet files of some products each, so that a killed run resumes after the last one.
 
-Every chunk records the settings and products it was made from, and counts only for those.
+Every chunk records the settings and products it was made from, and is reused for those only.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from attire.inference.output import SINKS, Format, Outcomes, to_table
 from attire.inference.product_logits import LogitsTable
 from attire.inference.run_record import RunSettings
 
-METADATA_KEY = "attire"  # the entry of a Parquet file's metadata
+METADATA_KEY = "attire"  # key in the Parquet file's metadata
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class RowBuilder:
-    """How logits become rows."""
+    """Turns logits into rows of the output."""
 
     bundle: ModelBundle
     format: Format
     precision: float | None
 
     def rows(self, logits: LogitsTable) -> pl.DataFrame:
-        """The products' rows."""
+        """The rows of these products."""
         decisions = self.bundle.decide(logits.category, logits.attributes, logits.known)
         accepted = self.bundle.accepted(decisions, self.precision)
         return to_table(Outcomes(logits, decisions, accepted), self.bundle.taxonomy, self.format)
 
 
 class Counts(NamedTuple):
-    """Of the products in a chunk, or of all: `unread` have no answer, `known` a stated category, `titled` a title."""
+    """Number of products, of those without an answer (`unread`), with a known category, and with a title."""
 
     products: int
     unread: int
@@ -51,85 +51,87 @@ class Counts(NamedTuple):
 
     @classmethod
     def of(cls, logits: LogitsTable) -> Counts:
-        """Of these products."""
+        """The counts of these products."""
         return cls(len(logits), len(logits) - len(logits.answered), logits.stated, logits.titled)
 
     @classmethod
     def total(cls, counts: Iterable[Counts]) -> Counts:
-        """Of all chunks together."""
+        """The sum of `counts`."""
         return cls(*(sum(column) for column in zip(cls(0, 0, 0, 0), *counts, strict=True)))
 
 
 class Origin(NamedTuple):
-    """What a chunk is made from: the settings, and the digest of its products."""
+    """What a chunk is made from: the settings and the digest of its products."""
 
     settings: RunSettings
     products: str
 
 
 class Chunks:
-    """A folder of chunks of `size` products, numbered in their order; `origin` says what each is to be made of."""
+    """A folder of numbered chunks of `size` products; `origin` returns what the chunk of a number must be made from."""
 
     def __init__(self, folder: Path, size: int, origin: Callable[[int], Origin]) -> None:
         self.folder, self.size, self.origin = folder, size, origin
 
     def resume(self) -> dict[int, Counts]:
-        """The chunks that earlier runs have left for these settings and products; others are removed."""
+        """Return the usable chunks of earlier runs, by number, and remove the others."""
         self.folder.mkdir(exist_ok=True)
-        found = self.found()
-        others = [chunk for chunk in _files(self.folder) if int(chunk.stem) not in found]
-        for chunk in others:
+        usable = self.usable()
+        outdated = [chunk for chunk in _files(self.folder) if int(chunk.stem) not in usable]
+        for chunk in outdated:
             chunk.unlink()
-        if others:
+        if outdated:
             logger.info(
-                "%s: %d chunks of an earlier run, of other options, products or photos, are made again",
+                "%s: %d chunks of an earlier run had other options, products or photos and are computed again",
                 self.folder,
-                len(others),
+                len(outdated),
             )
-        return found
+        return usable
 
-    def found(self) -> dict[int, Counts]:
-        """The chunks that are there and made of what they are to be made of, by number."""
-        contents = {int(chunk.stem): _contents(chunk) for chunk in _files(self.folder)}
-        return {number: known[1] for number, known in contents.items() if known and known[0] == self.origin(number)}
+    def usable(self) -> dict[int, Counts]:
+        """The counts of each chunk in the folder that has the right origin, by number."""
+        headers = {int(chunk.stem): _header(chunk) for chunk in _files(self.folder)}
+        return {number: header[1] for number, header in headers.items() if header and header[0] == self.origin(number)}
 
     def add(self, number: int, chunk: bytes) -> None:
-        """Write a chunk, whole or not at all; one of the same number is replaced."""
+        """Write a chunk atomically, replacing one of the same number."""
         replace_bytes(self.folder / f"{number:06d}.parquet", chunk)
 
     def counts(self) -> Counts:
-        """What is in all chunks together; raises `ConfigError` where one is missing or made of something else."""
-        found = self.found()
-        if [*found] != [*range(len(found))] or len(found) != len(_files(self.folder)):
-            raise ConfigError(f"{self.folder} was changed while its chunks were made: run the command again.")
-        return Counts.total(found.values())
+        """The sum over all chunks; raises `ConfigError` if one is missing or has another origin."""
+        usable = self.usable()
+        if [*usable] != [*range(len(usable))] or len(usable) != len(_files(self.folder)):
+            raise ConfigError(f"{self.folder} was changed while its chunks were written: run the command again.")
+        return Counts.total(usable.values())
 
     def join(self, out: Path) -> None:
-        """Put the chunks together as `out`, streaming; raises `ConfigError` where one is damaged."""
-        whole = self.folder / f"whole{out.suffix}"
+        """Stream all chunks into `out`; raises `ConfigError` if one is damaged."""
+        joined = self.folder / f"joined{out.suffix}"
         try:
-            with replacing(whole) as temporary:
+            with replacing(joined) as temporary:
                 SINKS[out.suffix.lower()](scan_parquet(_files(self.folder)), temporary)
         except pl.exceptions.PolarsError as error:
-            raise ConfigError(f"a chunk in {self.folder} is damaged ({error}): remove it, and run again.") from None
-        whole.replace(out)
+            raise ConfigError(
+                f"a chunk in {self.folder} is damaged ({error}): delete it and run the command again."
+            ) from None
+        joined.replace(out)
 
 
-def begun(folder: Path, settings: RunSettings) -> bool:
-    """Whether an earlier run has left chunks made with these settings."""
-    return any(contents[0].settings == settings for contents in map(_contents, _files(folder)) if contents)
+def has_chunks(folder: Path, settings: RunSettings) -> bool:
+    """Whether an earlier run left chunks made with these settings."""
+    return any(header[0].settings == settings for header in map(_header, _files(folder)) if header)
 
 
 def encode(table: pl.DataFrame, origin: Origin, counts: Counts) -> bytes:
-    """A chunk: the rows, what they are made of and how many products they are, as a Parquet file."""
+    """A chunk as a Parquet file: the rows, with their origin and counts as metadata."""
     content = io.BytesIO()
-    record = json.dumps([origin.settings.model_dump(), origin.products, counts])
-    table.write_parquet(content, metadata={METADATA_KEY: record})
+    header = json.dumps([origin.settings.model_dump(), origin.products, counts])
+    table.write_parquet(content, metadata={METADATA_KEY: header})
     return content.getvalue()
 
 
-def _contents(chunk: Path) -> tuple[Origin, Counts] | None:
-    """What a chunk records of itself; None if it cannot be read, or another version of attire wrote it."""
+def _header(chunk: Path) -> tuple[Origin, Counts] | None:
+    """The origin and counts that a chunk records; None if it is damaged or of another version of attire."""
     try:
         settings, products, counts = json.loads(read_parquet_metadata(chunk)[METADATA_KEY])
         return Origin(RunSettings.model_validate(settings), products), Counts(*counts)

@@ -1,4 +1,4 @@
-"""Photos to a network's pixels, by threads that run ahead of the engine."""
+"""Decodes photos to the network's pixels, in threads that run ahead of the engine."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from attire.photos.image import open_photo
 from attire.photos.remote import RemotePhoto
 from attire.pixels.preprocess import Preprocess
 
-# Pillow decodes outside Python's lock, and a photo costs far less than its logits: more threads would only take the
-# cores from an engine that computes on the CPU.
+# Pillow decodes without the GIL, and decoding costs far less than inference: more threads would only take cores from
+# an engine that runs on the CPU.
 DECODERS = max(1, (os.cpu_count() or 2) // 2)
-FETCHERS = 16  # they wait for servers, not for cores
+FETCHERS = 16  # these threads wait for the network
 
 Item = TypeVar("Item")
 Pixels = NDArray[np.uint8]
@@ -33,7 +33,7 @@ Pixels = NDArray[np.uint8]
 
 @runtime_checkable
 class Readable(Protocol):
-    """A photo whose bytes are yet to come; `read` raises `PhotoError` where they do not."""
+    """A photo that is not loaded yet; `read` raises `PhotoError` if it cannot be."""
 
     @property
     def name(self) -> str: ...
@@ -46,10 +46,10 @@ Photo = Path | bytes | Image.Image | Readable
 
 @dataclass(frozen=True, slots=True)
 class ProductPhotos:
-    """A product to be answered.
+    """A product to predict.
 
-    `faults` are reasons, known before, why some of its photos cannot be used. An empty `title` is none; `category` is
-    the known one, in the taxonomy's word.
+    faults: why some of its photos cannot be used, as far as that is known before they are opened; title: "" if there is
+    none; category: the known category, in the taxonomy's spelling.
     """
 
     id: str
@@ -59,33 +59,33 @@ class ProductPhotos:
     category: str | None = None
 
 
-def decoded(
+def decode(
     preprocess: Preprocess, products: Iterable[ProductPhotos], photos_ahead: int
 ) -> Iterator[ProductPhotos | Pixels | str]:
-    """Each product, followed by the pixels uint8[3, H, W] of each of its photos, or the reason why there are none.
+    """Yield each product, followed by the pixels uint8[3, H, W] of each photo, or the reason why it cannot be read.
 
-    Products are read, and their photos fetched and decoded, by at most `photos_ahead` before they are wanted.
+    At most `photos_ahead` items are read, fetched and decoded in advance.
     """
     with ThreadPoolExecutor(DECODERS, "decode") as decoders, ThreadPoolExecutor(FETCHERS, "fetch") as fetchers:
 
-        def submitted() -> Iterator[ProductPhotos | Future[Pixels | str]]:
+        def submit() -> Iterator[ProductPhotos | Future[Pixels | str]]:
             for product in products:
                 yield product
                 for photo in product.photos:
                     fetching = fetchers.submit(photo.read) if isinstance(photo, RemotePhoto) else None
                     yield decoders.submit(_pixels, preprocess, photo, fetching)
 
-        for item in ahead(submitted(), photos_ahead):
+        for item in read_ahead(submit(), photos_ahead):
             yield item if isinstance(item, ProductPhotos) else item.result()
 
 
-def ahead(items: Iterable[Item], size: int) -> Iterator[Item]:
-    """`items`, read by a thread of its own at most `size` ahead; what it raises is raised here."""
+def read_ahead(items: Iterable[Item], size: int) -> Iterator[Item]:
+    """Yield `items`, read in another thread at most `size` in advance; its exceptions are raised here."""
     queue: Queue[tuple[Item] | BaseException | None] = Queue(size)
-    unwanted = Event()
+    cancelled = Event()
 
     def put(item: tuple[Item] | BaseException | None) -> None:
-        while not unwanted.is_set():
+        while not cancelled.is_set():
             with suppress(Full):
                 queue.put(item, timeout=0.1)
                 return
@@ -94,29 +94,29 @@ def ahead(items: Iterable[Item], size: int) -> Iterator[Item]:
         try:
             for item in items:
                 put((item,))
-                if unwanted.is_set():
+                if cancelled.is_set():
                     return
             put(None)
         except BaseException as error:
             put(error)
 
-    reader = Thread(target=fill, name="ahead", daemon=True)
+    reader = Thread(target=fill, name="read-ahead", daemon=True)
     reader.start()
     try:
-        while (found := queue.get()) is not None:
-            if isinstance(found, BaseException):
-                raise found
-            yield found[0]
+        while (entry := queue.get()) is not None:
+            if isinstance(entry, BaseException):
+                raise entry
+            yield entry[0]
     finally:
-        unwanted.set()
+        cancelled.set()
         with suppress(Empty):
             while True:
                 queue.get_nowait()
-        reader.join(timeout=1)  # it may wait for a server
+        reader.join(timeout=1)  # it may be waiting for the network
 
 
 def _pixels(preprocess: Preprocess, photo: Photo, fetching: Future[bytes] | None) -> Pixels | str:
-    """The network's pixels, or the reason why there are none."""
+    """The network's pixels, or the reason why the photo cannot be read."""
     if isinstance(photo, Image.Image):
         return preprocess.resize(photo.convert("RGB"))
     try:

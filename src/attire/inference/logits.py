@@ -1,4 +1,4 @@
-"""Products in, logits out: full batches of photos for the engine, averaged over each product's photos."""
+"""Logits of products: photos go through the engine in full batches and are averaged per product."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
 from attire.engines.engine import Engine, TitleEngine
 from attire.errors import ConfigError
-from attire.inference.decoding import Pixels, ProductPhotos, decoded
+from attire.inference.decoding import Pixels, ProductPhotos, decode
 from attire.inference.product_logits import LogitsTable, ProductLogits
 from attire.pixels.preprocess import Preprocess
 from attire.progress import track
 from attire.titles import TitleReader
 
 BATCH = 32  # photos
-AHEAD = 3  # batches that are decoded, or being decoded, while the engine computes
+AHEAD = 3  # batches that are decoded in advance
 
-Inputs = Literal["photo", "title", "both"]  # what a product is answered from
+Inputs = Literal["photo", "title", "both"]  # what the model reads
 
 
 def stream(
@@ -34,35 +34,35 @@ def stream(
     reader: TitleReader | None = None,
     chunk: int | None = None,
 ) -> Iterator[ProductLogits]:
-    """Logits of each product, in order; with a `reader`, from its title too. Memory does not grow with their number.
+    """Yield the logits of each product, in order, in constant memory; with a `reader`, the title is read too.
 
-    Photos of several products share a batch, and those of one may lie in two: engines are fast on full batches only.
-    But a batch ends, full or not, after every `chunk` products: an engine may round otherwise in other company, and a
-    chunk is to come out the same whatever was computed before it.
+    A batch holds photos of several products, and a product may span two batches, because engines are fast on full
+    batches only. After every `chunk` products the batch ends even if it is not full: rounding can depend on the other
+    photos in a batch, and a chunk must not depend on what was computed before it.
     """
-    opened: deque[_Opened] = deque()
-    batch: list[tuple[_Opened, Pixels]] = []
-    begun = 0
-    for item in decoded(preprocess, products, AHEAD * batch_size):
+    pending: deque[_Pending] = deque()
+    batch: list[tuple[_Pending, Pixels]] = []
+    started = 0
+    for item in decode(preprocess, products, AHEAD * batch_size):
         if isinstance(item, ProductPhotos):
-            if batch and chunk and begun % chunk == 0:
+            if batch and chunk and started % chunk == 0:
                 _compute(engine, batch, reader)
                 batch = []
-            begun += 1
-            opened.append(_Opened(item, len(item.photos)))
+            started += 1
+            pending.append(_Pending(item, len(item.photos)))
         elif isinstance(item, str):
-            opened[-1].faults.append(item)
-            opened[-1].missing -= 1
+            pending[-1].faults.append(item)
+            pending[-1].missing -= 1
         else:
-            batch.append((opened[-1], item))
+            batch.append((pending[-1], item))
             if len(batch) == batch_size:
                 _compute(engine, batch, reader)
                 batch = []
-        while opened and not opened[0].missing:
-            yield opened.popleft().mean()
+        while pending and not pending[0].missing:
+            yield pending.popleft().mean()
     if batch:
         _compute(engine, batch, reader)
-    yield from (product.mean() for product in opened)
+    yield from (product.mean() for product in pending)
 
 
 def catalog_logits(
@@ -73,14 +73,14 @@ def catalog_logits(
     batch_size: int = BATCH,
     inputs: Inputs = "photo",
 ) -> LogitsTable:
-    """Logits of the catalog's products `ids` from those `inputs`, with a progress bar.
+    """Logits of the catalog's products `ids` from `inputs`, with a progress bar.
 
-    Raises `ConfigError` where the bundle does not read titles and they are asked for.
+    Raises `ConfigError` if `inputs` has titles and the bundle does not read them.
     """
     reader = title_reader(bundle, inputs)
     rows = catalog.rows_of(ids)
-    said = zip(ids, catalog.photo_paths(rows), catalog.products["title"].gather(rows), strict=True)
-    products = [ProductPhotos(id, photos, title=title) for id, photos, title in said]
+    columns = zip(ids, catalog.photo_paths(rows), catalog.products["title"].gather(rows), strict=True)
+    products = [ProductPhotos(id, photos, title=title) for id, photos, title in columns]
     if inputs == "title":
         assert reader is not None
         answers = _title_stream(engine, reader, products, batch_size)
@@ -90,19 +90,21 @@ def catalog_logits(
 
 
 def title_reader(bundle: ModelBundle, inputs: Inputs) -> TitleReader | None:
-    """What reads titles where `inputs` has them; raises `ConfigError` for a bundle that cannot."""
+    """The bundle's title reader, None if `inputs` has no titles; raises `ConfigError` if the bundle has none."""
     if inputs == "photo":
         return None
     if bundle.title_reader is None:
         raise ConfigError(
-            f"{bundle.path} reads photos only, so it cannot be asked with a title. Train one that can: --text title."
+            f"{bundle.path} reads photos only, but got a title. Train a bundle that reads titles with --text title."
         )
     return bundle.title_reader
 
 
-def _titled(engine: Engine) -> TitleEngine:
+def _require_titles(engine: Engine) -> TitleEngine:
     if not isinstance(engine, TitleEngine):
-        raise ConfigError(f"{type(engine).__name__} reads photos only, and this bundle titles too: use --engine torch.")
+        raise ConfigError(
+            f"{type(engine).__name__} reads photos only, but this bundle reads titles too: use --engine torch."
+        )
     return engine
 
 
@@ -114,7 +116,7 @@ def _title_stream(
         batch = products[start : start + batch_size]
         text = reader([product.title for product in batch])
         for product, ids, category, attributes in zip(
-            batch, text, *_titled(engine).titled_logits(None, text), strict=True
+            batch, text, *_require_titles(engine).titled_logits(None, text), strict=True
         ):
             if ids.any():
                 yield ProductLogits(product.id, category, attributes, ())
@@ -123,8 +125,8 @@ def _title_stream(
 
 
 @dataclass(slots=True)
-class _Opened:
-    """A product some of whose photos are still `missing`: neither computed nor known to be unreadable."""
+class _Pending:
+    """A product with `missing` photos left that are neither computed nor known to be unreadable."""
 
     product: ProductPhotos
     missing: int
@@ -139,13 +141,13 @@ class _Opened:
         return ProductLogits(product.id, category, attributes, faults, product.category, bool(product.title))
 
 
-def _compute(engine: Engine, batch: Sequence[tuple[_Opened, Pixels]], reader: TitleReader | None) -> None:
-    """Give each product the logits of its photos in the batch."""
+def _compute(engine: Engine, batch: Sequence[tuple[_Pending, Pixels]], reader: TitleReader | None) -> None:
+    """Compute the batch and add the logits of each photo to its product."""
     photos = np.stack([pixels for _, pixels in batch])
     if reader is None:
-        found = engine.logits(photos)
+        logits = engine.logits(photos)
     else:
-        found = _titled(engine).titled_logits(photos, reader([opened.product.title for opened, _ in batch]))
-    for (opened, _), category, attributes in zip(batch, *found, strict=True):
-        opened.logits.append((category, attributes))
-        opened.missing -= 1
+        logits = _require_titles(engine).titled_logits(photos, reader([product.product.title for product, _ in batch]))
+    for (product, _), category, attributes in zip(batch, *logits, strict=True):
+        product.logits.append((category, attributes))
+        product.missing -= 1

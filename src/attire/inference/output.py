@@ -1,4 +1,4 @@
-"""Predictions as rows: `wide` has one per product, `long` one per (product, key) with alternatives and reasons."""
+"""Predictions as tables: `wide` has a row per product, `long` a row per (product, key) with alternatives."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from attire.spreadsheets import safe_table
 from attire.taxonomy import SEPARATOR, Taxonomy
 
 Format = Literal["wide", "long"]
-ROW = "__row"  # a product's place among the others, while its rows are put together
-GROUP = 20_000  # rows of a row group: what a reader of the output holds at least
+ROW = "__row"  # temporary column: the product's position
+GROUP = 20_000  # rows of a Parquet row group
 PRODUCT: dict[str, Any] = {"id": pl.String, "category": pl.String, "category_confidence": pl.Float32}
 LONG: dict[str, Any] = {  # one row for each (product, key)
     **PRODUCT,
@@ -31,7 +31,7 @@ LONG: dict[str, Any] = {  # one row for each (product, key)
     "reason": pl.String,  # why `values` is empty
 }
 ALTERNATIVE = pl.Struct({"value": pl.String, "confidence": pl.Float64})  # an item of the JSON in `alternatives`
-NOT_APPLICABLE = "not applicable"  # a reason
+NOT_APPLICABLE = "not applicable"  # reason
 SINKS: dict[str, Callable[[pl.LazyFrame, Path], None]] = {
     ".csv": lambda rows, path: safe_table(rows).sink_csv(path.absolute(), float_precision=4),
     ".jsonl": lambda rows, path: rows.sink_ndjson(path.absolute()),
@@ -41,61 +41,61 @@ SINKS: dict[str, Callable[[pl.LazyFrame, Path], None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What became of N products, of which M are answered.
+    """The logits of N products and the decisions on the M of them that have logits.
 
-    The rows of `decisions`, and accepted (bool[M, A]: the keys whose answer is sure enough), are those of `found`.
+    accepted: bool[M, A], the keys whose answer is confident enough.
     """
 
-    found: LogitsTable
+    logits: LogitsTable
     decisions: Decisions
     accepted: NDArray[np.bool_]
 
 
 def check_output(out: Path, format: Format, taxonomy: Taxonomy, sources: Iterable[str | Path]) -> None:
-    """Raise `ConfigError` before any work where the output could not be written in the end."""
+    """Raise `ConfigError` if `out` could not be written, before anything is computed."""
     if out.suffix.lower() not in SINKS:
         raise ConfigError(
-            f"{out}: '{out.suffix}' is not an output's suffix{did_you_mean(out.suffix, SINKS)} "
+            f"{out}: '{out.suffix}' is not a supported suffix{did_you_mean(out.suffix, SINKS)} "
             f"Expected one of {', '.join(SINKS)}."
         )
     if out.is_dir():
         raise ConfigError(f"{out} is a directory. Expected a file to write.")
     if out.exists() and any(Path(source).exists() and out.samefile(source) for source in sources):
-        raise ConfigError(f"{out} is what is to be read: choose another --out.")
+        raise ConfigError(f"{out} is also an input: choose another --out.")
     if format == "wide" and (taken := {*PRODUCT, "error"} & taxonomy.keys.keys()):
         raise ConfigError(f"the key '{min(taken)}' has the name of a column of the wide format: use --format long.")
 
 
 def to_table(outcomes: Outcomes, taxonomy: Taxonomy, format: Format) -> pl.DataFrame:
-    """The outcomes as a table of the format, column by column: a Python object per answer would take longer to make."""
-    found, decisions, answered = outcomes.found, outcomes.decisions, outcomes.found.answered
+    """The outcomes as a table, built by columns because a Python object per answer would be slow."""
+    logits, decisions, answered = outcomes.logits, outcomes.decisions, outcomes.logits.answered
     products = pl.DataFrame(
         {
             ROW: answered,
-            "id": [found.ids[row] for row in answered],
+            "id": [logits.ids[row] for row in answered],
             "category": [taxonomy.categories[category] for category in decisions.category],
             "category_confidence": decisions.category_probability[np.arange(len(answered)), decisions.category],
         },
         schema={ROW: pl.Int64, **PRODUCT},
     )
-    rest = sorted(set(range(len(found.ids))) - set(answered.tolist()))
-    unread = {ROW: rest, "id": [found.ids[row] for row in rest]}
+    unread = sorted(set(range(len(logits.ids))) - set(answered.tolist()))
+    unread_columns = {ROW: unread, "id": [logits.ids[row] for row in unread]}
     if format == "wide":
-        errors = [("; ".join(found.faults[row]) or None) for row in answered]
+        errors = [("; ".join(logits.faults[row]) or None) for row in answered]
         table = _wide(products, outcomes, taxonomy).with_columns(pl.Series("error", errors, pl.String))
-        unread["error"] = ["; ".join(found.faults[row]) or None for row in rest]
+        unread_columns["error"] = ["; ".join(logits.faults[row]) or None for row in unread]
     else:
         table = _long(products, outcomes, taxonomy)
-        unread["reason"] = [f"unreadable: {'; '.join(found.faults[row])}" for row in rest]
-    without = pl.DataFrame(unread, schema_overrides={name: table.schema[name] for name in unread})
-    return pl.concat([table, without], how="diagonal").sort(ROW, maintain_order=True).drop(ROW)
+        unread_columns["reason"] = [f"unreadable: {'; '.join(logits.faults[row])}" for row in unread]
+    unread_rows = pl.DataFrame(unread_columns, schema_overrides={name: table.schema[name] for name in unread_columns})
+    return pl.concat([table, unread_rows], how="diagonal").sort(ROW, maintain_order=True).drop(ROW)
 
 
-def _filled(outcomes: Outcomes, taxonomy: Taxonomy) -> tuple[list[list[str | None]], NDArray[np.float32]]:
-    """For each key the M products' values, joined, and float32[M, A] how sure they are; None and nan where empty."""
+def _filled_values(outcomes: Outcomes, taxonomy: Taxonomy) -> tuple[list[list[str | None]], NDArray[np.float32]]:
+    """For each key the joined values of M products, and their confidences float32[M, A]; None and nan if not filled."""
     decisions = outcomes.decisions
     filled = outcomes.accepted & decisions.applies
-    texts: list[list[str | None]] = [[None] * len(outcomes.found.answered) for _ in taxonomy.keys]
+    texts: list[list[str | None]] = [[None] * len(outcomes.logits.answered) for _ in taxonomy.keys]
     values = [value for key in taxonomy.keys.values() for value in key.values]
     keys = taxonomy.key_of_column.tolist()
     rows, columns = np.nonzero(decisions.chosen & filled[:, taxonomy.key_of_column])
@@ -106,27 +106,28 @@ def _filled(outcomes: Outcomes, taxonomy: Taxonomy) -> tuple[list[list[str | Non
 
 
 def _wide(products: pl.DataFrame, outcomes: Outcomes, taxonomy: Taxonomy) -> pl.DataFrame:
-    texts, sure = _filled(outcomes, taxonomy)
+    texts, confidences = _filled_values(outcomes, taxonomy)
     columns = []
     for number, (key, text) in enumerate(zip(taxonomy.keys, texts, strict=True)):
         columns.append(pl.Series(key, text, pl.String))
-        columns.append(pl.Series(f"{key}__confidence", sure[:, number], pl.Float32, nan_to_null=True))
+        columns.append(pl.Series(f"{key}__confidence", confidences[:, number], pl.Float32, nan_to_null=True))
     return products.with_columns(columns)
 
 
 def _long(products: pl.DataFrame, outcomes: Outcomes, taxonomy: Taxonomy) -> pl.DataFrame:
-    texts, sure = _filled(outcomes, taxonomy)
+    texts, confidences = _filled_values(outcomes, taxonomy)
     applies, accepted = outcomes.decisions.applies, outcomes.accepted
     tables = []
     for number, (key, text) in enumerate(zip(taxonomy.keys, texts, strict=True)):
         states = zip(applies[:, number].tolist(), accepted[:, number].tolist(), strict=True)
         reasons = [
-            (NOT_APPLICABLE if not may else None if filled else f"abstained: {UNSURE}") for may, filled in states
+            None if applicable and filled else f"abstained: {UNSURE}" if applicable else NOT_APPLICABLE
+            for applicable, filled in states
         ]
         columns = {
             "key": pl.Series([key] * len(products), dtype=pl.String),
             "values": pl.Series(text, dtype=pl.String),
-            "confidence": pl.Series(sure[:, number], dtype=pl.Float32, nan_to_null=True),
+            "confidence": pl.Series(confidences[:, number], dtype=pl.Float32, nan_to_null=True),
             "alternatives": pl.Series(_alternatives(outcomes, taxonomy, key, number), dtype=pl.String),
             "reason": pl.Series(reasons, dtype=pl.String),
         }
@@ -138,10 +139,10 @@ def _long(products: pl.DataFrame, outcomes: Outcomes, taxonomy: Taxonomy) -> pl.
 
 
 def _alternatives(outcomes: Outcomes, taxonomy: Taxonomy, key: str, number: int) -> list[str | None]:
-    """Of each of the M products the likeliest values that were not answered, as JSON; None where the key rules out."""
+    """For each of M products, the likeliest values that were not filled, as JSON; None if the key does not apply."""
     columns = taxonomy.columns[key]
     words = [json.dumps(value) for value in taxonomy.keys[key].values]
-    found: list[str | None] = [None] * len(outcomes.found.answered)
+    texts: list[str | None] = [None] * len(outcomes.logits.answered)
     rows = np.flatnonzero(outcomes.decisions.applies[:, number])
     answer = outcomes.decisions.chosen[rows, columns] & outcomes.accepted[rows, number, None]
     scores = np.where(answer, np.float32(-1), outcomes.decisions.probability[rows, columns])
@@ -153,5 +154,5 @@ def _alternatives(outcomes: Outcomes, taxonomy: Taxonomy, key: str, number: int)
             for n, chance in zip(names, chances, strict=True)
             if chance >= 0
         )
-        found[row] = f"[{', '.join(others)}]"
-    return found
+        texts[row] = f"[{', '.join(others)}]"
+    return texts

@@ -1,4 +1,4 @@
-"""One product at a time, from Python."""
+"""Prediction of one product at a time from Python."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from attire.photos.image import open_photo
 from attire.prediction import Prediction
 from attire.score.calibration import PRECISION
 
-SIZE = (160, 160)  # px of a thumbnail, at most
+SIZE = (160, 160)  # maximum thumbnail size, in px
 
 
 class Predictor:

@@ -1,4 +1,4 @@
-"""Logits of products: of one, and of many as the rows of two arrays."""
+"""Logits of one product, and of many products in arrays."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from attire.taxonomy import Taxonomy
 
 @dataclass(frozen=True, slots=True)
 class ProductLogits:
-    """Mean logits over a product's readable photos: float32[C] and float32[K], or None where it has none.
+    """Mean logits over a product's readable photos, float32[C] and float32[K], or None if there is no readable photo.
 
-    `faults` names each photo that could not be used, with the reason. `known` is the category that needs no network;
-    `titled` products came with a title.
+    faults: each photo that could not be used, with the reason; known: the category if it is known; titled: whether the
+    product has a title.
     """
 
     id: str
@@ -30,11 +30,11 @@ class ProductLogits:
 
 @dataclass(frozen=True, slots=True)
 class LogitsTable:
-    """N products in their order, M of which have logits.
+    """N products in order, M of which have logits.
 
-    ids and faults: of each product, as `ProductLogits` has them; answered: int64[M], the places of the M among the N;
-    category: float32[M, C] and attributes: float32[M, K]; known: int64[M], the known category, -1 where there is none;
-    stated and titled: how many of the N came with a category and with a title.
+    ids and faults: as in `ProductLogits`; answered: int64[M], the positions of products with logits; category:
+    float32[M, C]; attributes: float32[M, K]; known: int64[M], the known category or -1; stated and titled: how many of
+    the N products have a known category and a title.
     """
 
     ids: list[str]
@@ -47,19 +47,19 @@ class LogitsTable:
     titled: int
 
     @classmethod
-    def take(cls, found: Iterable[ProductLogits], most: int, taxonomy: Taxonomy) -> LogitsTable:
-        """The next `most` of `found`, or as many as there are left.
+    def take(cls, products: Iterable[ProductLogits], limit: int, taxonomy: Taxonomy) -> LogitsTable:
+        """The next `limit` products, or fewer if there are no more.
 
-        Rows are filled as products come: thousands of small arrays that are kept for long would lie between the large
-        ones of an engine, whose room could then not be used again, and memory would grow with the number of products.
+        Logits are copied into two large arrays at once. Thousands of small arrays would fragment the memory between the
+        large ones of an engine, so that memory would grow with the number of products.
         """
-        category = np.empty((most, len(taxonomy.categories)), np.float32)
-        attributes = np.empty((most, taxonomy.width), np.float32)
+        category = np.empty((limit, len(taxonomy.categories)), np.float32)
+        attributes = np.empty((limit, taxonomy.width), np.float32)
         ids, faults = [], []
         answered: list[int] = []
         known: list[int] = []
         stated = titled = 0
-        for place, product in enumerate(islice(found, most)):
+        for position, product in enumerate(islice(products, limit)):
             ids.append(product.id)
             faults.append(product.faults)
             stated += product.known is not None
@@ -67,9 +67,9 @@ class LogitsTable:
             if product.category is not None:
                 category[len(answered)], attributes[len(answered)] = product.category, product.attributes
                 known.append(-1 if product.known is None else taxonomy.category_index[product.known])
-                answered.append(place)
-        rows, places, categories = len(answered), np.array(answered, np.int64), np.array(known, np.int64)
-        return cls(ids, faults, places, category[:rows], attributes[:rows], categories, stated, titled)
+                answered.append(position)
+        rows, positions, categories = len(answered), np.array(answered, np.int64), np.array(known, np.int64)
+        return cls(ids, faults, positions, category[:rows], attributes[:rows], categories, stated, titled)
 
     def __len__(self) -> int:
         return len(self.ids)

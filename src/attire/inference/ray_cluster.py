@@ -1,8 +1,8 @@
-"""Bulk prediction on a Ray cluster: the same pipeline in actors, each chunk of the output a task of its own.
+"""Bulk prediction on a Ray cluster: actors run the same pipeline, with one task per chunk.
 
-Nodes need attire and a way to the photos (a shared file system, or URLs); the bundle travels through Ray's object
-store, and finished chunks come back the same way, so that nothing but photos has to be shared. A task that a dying node
-takes along is done again elsewhere, and the chunk has its number: nothing is lost or doubled.
+Nodes need attire and access to the photos (a shared file system or URLs). The bundle and the finished chunks are passed
+through Ray's object store. If a node dies, its tasks run again on another one; chunks are numbered, so none is lost or
+written twice.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ from attire.inference.output import Format
 from attire.inference.product_logits import LogitsTable
 from attire.progress import tracking
 
-if TYPE_CHECKING:  # actors need not import what reads catalogs
+if TYPE_CHECKING:  # actors need not import the catalog reader
     from attire.inference.inputs import Products
 
-LOCAL = "ray"  # the address in RAY_ADDRESS, or a cluster of this machine alone
+LOCAL = "ray"  # the cluster at RAY_ADDRESS, or a new one on this machine
 
 
 @dataclass(frozen=True, slots=True)
 class RayCluster:
-    """Computes on a cluster. `name` is that of an engine, which every actor opens for itself."""
+    """Computes chunks on a cluster. Every actor opens the engine `name`."""
 
     address: str
     name: str
     batch_size: int
-    by_shard: ClassVar = True  # an archive makes a chunk
+    by_shard: ClassVar = True  # one chunk per shard
 
     @property
     def versions(self) -> dict[str, str]:
-        """Of what shares out the work; its nodes keep those of the engines to themselves."""
+        """The version of Ray; the engines' runtimes are those of the nodes."""
         return {"ray": version("ray")}
 
     def __call__(self, chunks: Chunks, done: Mapping[int, Counts], builder: RowBuilder, products: Products) -> None:
-        """Make the chunks that are not `done`, in whatever order they are finished.
+        """Compute the chunks that are not `done`; they are saved in the order in which they are finished.
 
-        Raises `ConfigError` where the cluster cannot be reached.
+        Raises `ConfigError` if the cluster cannot be reached.
         """
         try:
             import ray
@@ -68,7 +68,7 @@ class RayCluster:
         earlier = Counts.total(done.values()).products
         with _connected(self.address), tracking("predicting", products.total, "products", done=earlier) as tracker:
             try:
-                for row in self._found(todo, builder, products, chunks.size) if todo else ():
+                for row in self._results(todo, builder, products, chunks.size) if todo else ():
                     chunks.add(row["number"], row["chunk"])
                     tracker.advance(row["products"])
             except ray.exceptions.RayError as error:
@@ -76,13 +76,15 @@ class RayCluster:
                 raise (
                     cause
                     if isinstance(cause, AttireError)
-                    else ConfigError(f"the cluster gave up: {error}. What was done is kept; call again.")
+                    else ConfigError(
+                        f"the Ray cluster failed: {error}. Finished chunks are saved: run the command again."
+                    )
                 ) from error
 
-    def _found(
+    def _results(
         self, todo: Sequence[Mapping[str, Any]], builder: RowBuilder, products: Products, size: int
     ) -> Iterator[Mapping[str, Any]]:
-        """Each chunk, as soon as an actor has made it."""
+        """Yield each chunk as soon as an actor has computed it."""
         import ray
 
         arguments = {
@@ -97,19 +99,19 @@ class RayCluster:
         resources = ray.cluster_resources()
         device = "GPU" if resources.get("GPU") else "CPU"
         actors = max(1, min(len(todo), int(resources.get(device, 1))))
-        found = ray.data.from_items(todo, override_num_blocks=len(todo)).map_batches(
-            _Predicting,
+        results = ray.data.from_items(todo, override_num_blocks=len(todo)).map_batches(
+            _Actor,
             fn_constructor_kwargs={"arguments": arguments},
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=actors),
             num_cpus=1 if device == "CPU" else None,
             num_gpus=1 if device == "GPU" else None,
         )
-        yield from found.iter_rows()
+        yield from results.iter_rows()
 
 
-class _Predicting:
-    """An actor that holds a bundle and its engine, and makes chunks."""
+class _Actor:
+    """Holds a bundle and its engine, and computes chunks."""
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         import ray
@@ -127,41 +129,41 @@ class _Predicting:
         self.of_shards = ray.get(arguments["products"])
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, list[Any]]:
-        """The chunk of the only row in `batch`."""
+        """Compute the chunk of the only row in `batch`."""
         origin, unit = pickle.loads(batch["unit"][0])  # noqa: S301  (from Ray, not from a file)
         products = self.of_shards([unit]) if isinstance(unit, str) else unit
         bundle = self.builder.bundle
         answers = stream(self.engine, bundle.preprocess, products, self.batch_size, bundle.title_reader)
         tables: list[pl.DataFrame] = []
         counts = Counts.total([])
-        while (found := LogitsTable.take(answers, self.size, bundle.taxonomy)) or not tables:  # an archive may be empty
-            tables.append(self.builder.rows(found))
-            counts = Counts.total([counts, Counts.of(found)])
+        while (logits := LogitsTable.take(answers, self.size, bundle.taxonomy)) or not tables:  # a shard may be empty
+            tables.append(self.builder.rows(logits))
+            counts = Counts.total([counts, Counts.of(logits)])
         chunk = encode(pl.concat(tables), origin, counts)
         return {"number": [int(batch["number"][0])], "chunk": [chunk], "products": [counts.products]}
 
 
 def _units(products: Products, size: int) -> Iterator[tuple[int, Any]]:
-    """What each chunk is made from, by its number: the name of an archive, or a list of products."""
+    """Yield the number of each chunk with its input: the name of a shard, or a list of products."""
     if products.shards:
         yield from enumerate(products.shards)
         return
-    every = iter(products)
+    remaining = iter(products)
     for number in count():
-        unit = list(islice(every, size))
+        unit = list(islice(remaining, size))
         if not unit:
             return
         yield number, unit
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    """Every file of a bundle by its path within it."""
+    """The content of every file of a bundle, by its path in the folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @contextmanager
 def _connected(cluster: str) -> Iterator[None]:
-    """A connection to the cluster, or a cluster of this machine until the work is done."""
+    """Connect to the cluster, or start one on this machine for the duration of the block."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
     import ray.data
@@ -170,14 +172,15 @@ def _connected(cluster: str) -> Iterator[None]:
         yield
         return
     address = os.environ.get("RAY_ADDRESS", "local") if cluster == LOCAL else cluster
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == "local":
-        quiet["include_dashboard"] = False
+        options["include_dashboard"] = False
     try:
-        ray.init(address, **quiet)
+        ray.init(address, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(
-            f"no Ray cluster at '{address}': {error}. Expected --cluster ray, or an address as ray://HOST:10001."
+            f"cannot connect to a Ray cluster at '{address}': {error}. Expected --cluster ray, or an address such as "
+            "ray://HOST:10001."
         ) from None
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False

@@ -1,4 +1,4 @@
-"""What made an output: kept in each of its chunks and, once it is finished, in a record beside it."""
+"""Run settings and records: what an output was made with, stored in each chunk and next to the finished output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOWN = 12  # digits of a digest in a message
 
 
 class RunSettings(BaseModel):
-    """Everything but the products that decides what is predicted."""
+    """Everything except the products that decides the output."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,19 +29,19 @@ class RunSettings(BaseModel):
     precision: float | None
 
     def differences(self, other: RunSettings) -> str:
-        """How it was here and is in `other`, of all that is not equal."""
-        ours, theirs = self.model_dump(), other.model_dump()
+        """Each setting that differs, with its value here and in `other`."""
+        earlier, current = self.model_dump(), other.model_dump()
         return ", ".join(
-            f"{name} {str(ours[name])[:SHOWN]} (now {str(theirs[name])[:SHOWN]})"
-            for name in ours
-            if ours[name] != theirs[name]
+            f"{name} {str(earlier[name])[:SHOWN]} (now {str(current[name])[:SHOWN]})"
+            for name in earlier
+            if earlier[name] != current[name]
         )
 
 
 class Record(BaseModel):
-    """Of a finished output. `made_of` is the digest of the products, `sha256` that of the file."""
+    """The record of a finished output. `made_of` is the digest of the products, `sha256` that of the file."""
 
-    model_config = ConfigDict(frozen=True)  # whatever else stands there is for people
+    model_config = ConfigDict(frozen=True)  # further fields are for people
 
     settings: RunSettings
     made_of: str
@@ -51,34 +51,36 @@ class Record(BaseModel):
 
 
 def record_path(out: Path) -> Path:
-    """Where the record of `out` stands."""
+    """The path of the record of `out`."""
     return out.with_name(f"{out.name}.json")
 
 
-def write_record(out: Path, settings: RunSettings, made_of: str, about: Mapping[str, Any]) -> None:
-    """Write the record of the finished `out`; `about` has its counts, and whatever else people want to know."""
-    record = {**about, "settings": settings.model_dump(), "made_of": made_of, "sha256": file_sha256(out)}
+def write_record(out: Path, settings: RunSettings, made_of: str, facts: Mapping[str, Any]) -> None:
+    """Write the record of the finished `out`; `facts` are its counts and further fields for people."""
+    record = {**facts, "settings": settings.model_dump(), "made_of": made_of, "sha256": file_sha256(out)}
     replace_text(record_path(out), json.dumps(record, indent=1))
 
 
 def finished_record(out: Path, settings: RunSettings) -> Record | None:
-    """The record of a finished `out`, None where nothing is there; raises `ConfigError` where it was made otherwise."""
+    """The record of `out`, None if `out` does not exist; raises `ConfigError` if it was made with other settings."""
     if not out.exists():
         return None
     path = record_path(out)
     try:
         record = read_as(path, Record)
     except FileNotFoundError:
-        raise kept(out, f"was not written by attire predict, for there is no {path.name}") from None
+        raise overwrite_error(out, f"was not written by attire predict: it has no {path.name}") from None
     except (OSError, ValueError) as error:
-        raise kept(out, f"has a record that is damaged or of another version, {path.name}: {error}") from None
+        raise overwrite_error(
+            out, f"has a record that is damaged or of another version, {path.name}: {error}"
+        ) from None
     if record.settings != settings:
-        raise kept(out, f"is finished and was made otherwise: {record.settings.differences(settings)}")
+        raise overwrite_error(out, f"was made with other settings: {record.settings.differences(settings)}")
     if record.sha256 != file_sha256(out):
-        raise kept(out, "was changed after attire predict had finished it")
+        raise overwrite_error(out, "was changed after attire predict finished it")
     return record
 
 
-def kept(out: Path, reason: str) -> ConfigError:
-    """The refusal to replace `out`."""
-    return ConfigError(f"{out} {reason}. --overwrite replaces it, another --out keeps it.")
+def overwrite_error(out: Path, reason: str) -> ConfigError:
+    """The error for an existing `out` that would have to be replaced."""
+    return ConfigError(f"{out} {reason}. Replace it with --overwrite, or choose another --out.")

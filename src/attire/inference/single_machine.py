@@ -1,4 +1,4 @@
-"""Bulk prediction on this machine: one engine, and a thread that writes while it computes."""
+"""Bulk prediction on this machine: one engine, and a thread that writes chunks while it computes."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from attire.progress import track
 
 @dataclass(frozen=True, slots=True)
 class SingleMachine:
-    """Computes on this machine, with one engine."""
+    """Computes chunks on this machine with one engine."""
 
     engine: Engine
     batch_size: int
-    by_shard: ClassVar = False  # whether an archive makes a chunk, or so many products
+    by_shard: ClassVar = False  # a chunk is a number of products, not a shard
 
     @property
     def name(self) -> str:
-        """The engine's, which a resumed run must share."""
+        """The engine's name; a resumed run must use the same one."""
         return self.engine.name
 
     @property
     def versions(self) -> dict[str, str]:
-        """Of what runs the engine."""
+        """Versions of the engine's runtime."""
         return runtime_versions(self.name)
 
     def __call__(self, chunks: Chunks, done: Mapping[int, Counts], builder: RowBuilder, products: Products) -> None:
-        """Make the chunks that are not `done`; each is decided and saved while the next is computed."""
+        """Compute the chunks that are not `done`; each is saved while the next one is computed."""
         bundle = builder.bundle
         todo = (product for number, product in enumerate(products) if number // chunks.size not in done)
-        found = stream(self.engine, bundle.preprocess, todo, self.batch_size, bundle.title_reader, chunks.size)
-        answers = track(found, "predicting", "products", products.total, done=Counts.total(done.values()).products)
+        results = stream(self.engine, bundle.preprocess, todo, self.batch_size, bundle.title_reader, chunks.size)
+        answers = track(results, "predicting", "products", products.total, done=Counts.total(done.values()).products)
         missing = (number for number in count() if number not in done)
 
-        def save(number: int, found: LogitsTable) -> None:
-            chunks.add(number, encode(builder.rows(found), chunks.origin(number), Counts.of(found)))
+        def save(number: int, logits: LogitsTable) -> None:
+            chunks.add(number, encode(builder.rows(logits), chunks.origin(number), Counts.of(logits)))
 
         with ThreadPoolExecutor(1, "write") as writer:
             saved: Future[None] | None = None

@@ -1,7 +1,7 @@
-"""Losses: of the attributes over the flat value axis, as a visible registry, and of the category.
+"""Losses of the attributes, in the registry `LOSSES`, and of the category.
 
-An attribute loss takes logits float32[B, K] and `Targets` of B products to a scalar; a batch that carries no loss gives
-0. `create_loss` builds the one that a recipe names, with its parameters; what it counts, it counts in train, once.
+An attribute loss maps logits float32[B, K] and the `Targets` of B products to a scalar, 0 if no label carries loss.
+`create_loss` builds the loss of a recipe; class frequencies are those of the train split.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from attire.model.heads import ValueLayout
 from attire.model.unlabelled import Policy, create_policy, value_frequency
 from attire.taxonomy import Taxonomy
 
-TINY = torch.finfo(torch.float32).tiny  # where zero would have a power whose slope is infinite
+TINY = torch.finfo(torch.float32).tiny  # a power of 0 would have an infinite gradient
 
 
 class Softmax(nn.Module):
-    """Softmax cross entropy within each key of arity one, mean binary cross entropy within each key of arity many.
+    """Softmax cross entropy for keys of arity one, mean binary cross entropy for keys of arity many.
 
-    The mean over the pairs (product, key) whose label is known; unknown and inapplicable labels carry no loss. Labels
-    of arity one are smoothed over their key's values (Szegedy et al., "Rethinking the Inception Architecture", 2016).
+    The mean over all (product, key) with a known label; unknown and inapplicable labels carry no loss. Labels of arity
+    one are smoothed over their key's values (Szegedy et al., "Rethinking the Inception Architecture", 2016).
     """
 
     def __init__(self, taxonomy: Taxonomy, smoothing: float = 0.0) -> None:
@@ -51,9 +51,9 @@ class Softmax(nn.Module):
 
 
 class Binary(nn.Module):
-    """A loss for each cell (product, value), averaged over the cells that `policy` lets carry loss."""
+    """A loss per cell (product, value), averaged over the cells that carry loss according to `policy`."""
 
-    def __init__(self, policy: Policy, train: Targets) -> None:  # noqa: ARG002 - some losses count labels
+    def __init__(self, policy: Policy, train: Targets) -> None:  # noqa: ARG002 - some losses use it
         super().__init__()
         self.policy = policy
 
@@ -71,28 +71,30 @@ class Binary(nn.Module):
 
     def forward(self, logits: Tensor, targets: Targets) -> Tensor:
         logits, hot = logits.float(), targets.hot.to(torch.float32)
-        carrying = self.policy(logits.detach(), targets)
-        if carrying is None:
+        mask = self.policy(logits.detach(), targets)
+        if mask is None:
             return self.all_cells(logits, hot)
-        loss: Tensor = torch.where(carrying, self.cells(logits, hot), 0).sum() / carrying.sum().clamp(min=1)
+        loss: Tensor = torch.where(mask, self.cells(logits, hot), 0).sum() / mask.sum().clamp(min=1)
         return loss
 
 
 class BCE(Binary):
-    """Binary cross entropy; under the policy `negative` over all values of all keys of all products (the original)."""
+    """Binary cross entropy; with the policy `negative` over all values of all keys (the original method)."""
 
     def cells(self, logits: Tensor, hot: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, hot, reduction="none")
 
     def all_cells(self, logits: Tensor, hot: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(logits, hot)  # the original's own call: equal to the last bit
+        return F.binary_cross_entropy_with_logits(
+            logits, hot
+        )  # the same call as in the original: equal to the last bit
 
 
 class WeightedBCE(Binary):
-    """Binary cross entropy where a positive label weighs its value's frequency in train ** -`power`.
+    """Binary cross entropy in which a positive label has the weight (frequency of its value in train) ** -`power`.
 
-    What the original's authors wanted and had no time for. Frequencies are among known labels, except under the policy
-    `negative`, which counts an unlabelled product as one without the value.
+    The original's authors planned this but did not implement it. Frequencies are among known labels, except with the
+    policy `negative`, which counts an unlabelled product as one without the value.
     """
 
     weight: Tensor
@@ -108,10 +110,10 @@ class WeightedBCE(Binary):
 
 
 class Focal(Binary):
-    """Binary cross entropy times (1 - probability of the truth) ** gamma, so that easy cells count for little.
+    """Binary cross entropy times (1 - probability of the true label) ** gamma, which reduces the weight of easy cells.
 
-    Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017. With an `alpha`, positive labels weigh alpha and
-    negative ones 1 - alpha. The paper divides by the number of objects instead of the number of cells.
+    Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017. With `alpha`, positive labels have the weight alpha
+    and negative ones 1 - alpha. The paper divides by the number of objects instead of the number of cells.
     """
 
     def __init__(self, policy: Policy, train: Targets, gamma: float = 2.0, alpha: float | None = None) -> None:
@@ -119,15 +121,15 @@ class Focal(Binary):
         self.gamma, self.alpha = gamma, alpha
 
     def cells(self, logits: Tensor, hot: Tensor) -> Tensor:
-        cells = _focused(logits * (2 * hot - 1), self.gamma)
+        cells = _focal(logits * (2 * hot - 1), self.gamma)
         return cells if self.alpha is None else cells * torch.where(hot > 0, self.alpha, 1 - self.alpha)
 
 
 class Asymmetric(Binary):
-    """Focal loss with one exponent for positive labels and a greater one for the many negative ones.
+    """Focal loss with a larger exponent for the many negative labels than for positive ones.
 
     A negative label carries no loss once its probability is below `clip`. Ridnik et al., "Asymmetric Loss For
-    Multi-Label Classification", ICCV 2021. The paper adds cells up; here, as in all losses, they are averaged.
+    Multi-Label Classification", ICCV 2021. The paper sums over cells; all losses here average.
     """
 
     def __init__(
@@ -146,8 +148,8 @@ class Asymmetric(Binary):
             shifted = (logits.sigmoid() - self.clip).clamp(min=TINY)
             negative = shifted**self.gamma_negative * -torch.log1p(-shifted)
         else:
-            negative = _focused(-logits, self.gamma_negative)
-        return torch.where(hot > 0, _focused(logits, self.gamma_positive), negative)
+            negative = _focal(-logits, self.gamma_negative)
+        return torch.where(hot > 0, _focal(logits, self.gamma_positive), negative)
 
 
 LOSSES: dict[str, type[Softmax | Binary]] = {
@@ -160,24 +162,24 @@ LOSSES: dict[str, type[Softmax | Binary]] = {
 
 
 def create_loss(recipe: Recipe, taxonomy: Taxonomy, train: Targets) -> nn.Module:
-    """The recipe's attribute loss. `train`: the labels of all products of the train split."""
+    """The attribute loss of a recipe. `train`: the labels of the train split."""
     return LOSSES[recipe.loss.name].create(recipe, taxonomy, train)
 
 
 def category_loss(logits: Tensor, category: Tensor, class_weight: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Class-weighted cross entropy of smoothed labels; products of unknown category (-1) carry no loss."""
+    """Class-weighted cross entropy with label smoothing; products of unknown category (-1) carry no loss."""
     if bool((category < 0).all()):
         return logits.sum() * 0
     return F.cross_entropy(logits.float(), category, class_weight, ignore_index=-1, label_smoothing=smoothing)
 
 
 def balanced_weight(category: Tensor, classes: int, balance: float = 1.0) -> Tensor:
-    """float32[C]: frequency ** -balance of each category, 1 on average over products; 0 for an absent category."""
+    """float32[C]: class weights frequency ** -balance, 1 on average over products, 0 for an absent category."""
     count = torch.bincount(category[category >= 0], minlength=classes).to(torch.float32)
     weight = torch.where(count > 0, count.clamp(min=1) ** -balance, 0)
     return weight * count.sum() / (weight * count).sum().clamp(min=1e-12)
 
 
-def _focused(evidence: Tensor, gamma: float) -> Tensor:
-    """(1 - p) ** gamma * -log(p) for p = sigmoid(`evidence`), with a finite slope however sure the network is."""
+def _focal(evidence: Tensor, gamma: float) -> Tensor:
+    """(1 - p) ** gamma * -log(p) for p = sigmoid(`evidence`), with a finite gradient for any logit."""
     return (gamma * F.logsigmoid(-evidence)).exp() * -F.logsigmoid(evidence)

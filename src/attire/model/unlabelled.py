@@ -1,8 +1,8 @@
-"""Which cells (product, value) carry a binary loss where a key has no label.
+"""Policies for unlabelled keys: which cells (product, value) carry a binary loss if a key has no label.
 
-A policy answers bool[B, K] for a batch, or None where every cell carries loss. A key that does not apply to the
-category is not a missing label: `ignore` leaves it out, `selective` knows that none of its values holds, and
-`negative` does as the original, which did not distinguish the two.
+A policy returns bool[B, K] for a batch, or None if every cell carries loss. A key that does not apply to the category
+is not unlabelled: `ignore` leaves it out, `selective` counts all its values as absent, and `negative` does not
+distinguish the two, like the original.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from attire.taxonomy import Taxonomy
 
 
 class Policy(nn.Module):
-    """What a key without a label means to a binary loss. `train`: the labels of all products of the train split."""
+    """How a binary loss treats keys without a label. `train`: the labels of the train split."""
 
-    def __init__(self, taxonomy: Taxonomy, train: Targets) -> None:  # noqa: ARG002 - some policies count labels
+    def __init__(self, taxonomy: Taxonomy, train: Targets) -> None:  # noqa: ARG002 - some policies use it
         super().__init__()
         self.layout = ValueLayout(taxonomy)
 
     def counted(self, targets: Targets) -> Tensor:
-        """bool[N, K]: the cells among which a value's frequency is counted."""
+        """bool[N, K]: the cells from which value frequencies are computed."""
         return known_cells(self.layout, targets)
 
 
 class Ignore(Policy):
-    """Only the values of known keys carry loss."""
+    """Only the values of keys with a known label carry loss."""
 
     def forward(self, _logits: Tensor, targets: Targets) -> Tensor:
         return known_cells(self.layout, targets)
 
 
 class Negative(Policy):
-    """Everything carries loss: a value without a label counts as absent (the original)."""
+    """All cells carry loss: an unlabelled value counts as absent (the original)."""
 
     def counted(self, targets: Targets) -> Tensor:
         return torch.ones_like(targets.hot)
@@ -46,14 +46,14 @@ class Negative(Policy):
 
 
 class Selective(Policy):
-    """An unlabelled value counts as absent, unless it may well be there: then it carries no loss.
+    """An unlabelled value counts as absent, unless it is likely to be present: then it carries no loss.
 
-    It may be there if it is common (its prior exceeds `prior`), or if the network finds it likely: in each batch, the
-    `likely` likeliest unlabelled values per product on average are left out. After Ben-Baruch et al., "Multi-label
-    Classification with Partial Annotations using Class-aware Selective Loss", CVPR 2022. They estimate priors with a
-    separate network, because their annotators looked at some classes more than at others. Here a key is labelled with
-    all its values or not at all, so a value's share among its key's known labels serves. A value stated for a key that
-    does not apply to the category is a contradiction and carries no loss either.
+    A value is likely if it is common (its prior exceeds `prior`), or if its logit is among the highest: in each batch
+    of B products, the `likely` * B unlabelled cells with the highest logits carry no loss. After Ben-Baruch et al.,
+    "Multi-label Classification with Partial Annotations using Class-aware Selective Loss", CVPR 2022, who estimate
+    priors with a separate network because their annotators looked for some classes more than for others. Here a key is
+    labelled with all its values or not at all, so the prior is a value's frequency among known labels of its key.
+    A value stated for a key that does not apply to the category is a contradiction and carries no loss.
     """
 
     common: Tensor
@@ -62,7 +62,7 @@ class Selective(Policy):
         super().__init__(taxonomy, train)
         self.likely = likely
         frequency = value_frequency(train.hot, self.counted(train))
-        common = frequency.nan_to_num(torch.inf) > prior  # a key without any label may have any value
+        common = frequency.nan_to_num(torch.inf) > prior  # any value is likely for a key without any label
         self.register_buffer("common", common, persistent=False)
 
     def forward(self, logits: Tensor, targets: Targets) -> Tensor:
@@ -79,18 +79,18 @@ UNLABELLED: dict[str, type[Policy]] = {"ignore": Ignore, "negative": Negative, "
 
 
 def create_policy(recipe: Recipe, taxonomy: Taxonomy, train: Targets) -> Policy:
-    """The recipe's policy for keys without a label."""
+    """The policy of a recipe for keys without a label."""
     policy = recipe.unlabelled
     return UNLABELLED[policy.name](taxonomy, train, **policy.model_dump(exclude={"name"}))
 
 
 def known_cells(layout: ValueLayout, targets: Targets) -> Tensor:
-    """bool[B, K]: the values of keys whose label is known."""
+    """bool[B, K]: the values of keys with a known label."""
     known: Tensor = (targets.state == State.KNOWN).index_select(1, layout.key_of_column)
     return known
 
 
 def value_frequency(hot: Tensor, counted: Tensor) -> Tensor:
-    """float32[K]: each value's frequency among the `counted` cells, both bool[N, K]; nan where none is counted."""
+    """float32[K]: each value's frequency among the `counted` cells (bool[N, K]), nan if there are none."""
     frequency: Tensor = (hot & counted).sum(0) / counted.sum(0)
     return frequency

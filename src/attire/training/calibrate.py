@@ -1,4 +1,4 @@
-"""The calibration of a network, fitted on products that it did not learn from."""
+"""Fits a network's calibration on products that it was not trained on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def calibrate(
     taught: NDArray[np.bool_],
     workers: int,
 ) -> Calibration:
-    """Fit on `model`'s logits for `examples` that it has not learned from; taught: bool[A], the keys it learned."""
+    """Fit on `model`'s logits for `examples` that it was not trained on; taught: bool[A], the keys it learned."""
     return fit_calibration(taxonomy, rule, *collect_logits(model, examples, workers), taught)
 
 

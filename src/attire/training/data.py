@@ -1,4 +1,4 @@
-"""What a run trains on: products with a readable photo, as seeded batches."""
+"""Training data: products with a readable photo, in seeded random batches."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ Batch = tuple[torch.Tensor, Targets] | tuple[torch.Tensor, Targets, torch.Tensor
 
 
 class Subset:
-    """Products of a catalog that have a readable photo, with what a network is trained on, one row each.
+    """Photos, targets and titles of those products of a catalog that have a readable photo.
 
-    photos: the photos of each product; digests: their SHA-256; views: int64, their positions among all photos of the
-    catalog, end to end; targets: `Targets` of each product; text: each product's title as `reader` encodes it, or None
+    photos: the photos of each product; digests: their SHA-256; views: int64, their positions among the photos of all
+    products of the catalog; targets: `Targets` of N products; text: the titles encoded by `reader`, or None.
     """
 
     def __init__(self, catalog: Catalog, ids: Sequence[str], name: str, reader: TitleReader | None = None) -> None:
-        """`name` is for messages. Raises `CatalogError` if none of `ids` has a readable photo."""
+        """`name` is the split's name, for messages. Raises `CatalogError` if none of `ids` has a readable photo."""
         photos = catalog.photo_paths()
         rows = np.array([row for row in catalog.rows_of(ids).tolist() if photos[row]], dtype=np.int64)
         if not len(rows):
@@ -72,16 +72,16 @@ class Subset:
 
 
 class StageData(L.LightningDataModule):
-    """Train batches drawn at random, val batches in order; each process gets its share of both.
+    """Random train batches and ordered val batches; each process gets its share of both.
 
     With `sampling` in the recipe, products of rare categories are drawn more often (Mahajan et al., "Exploring the
-    Limits of Weakly Supervised Pretraining", ECCV 2018; theirs is 0.5).
+    Limits of Weakly Supervised Pretraining", ECCV 2018, use 0.5).
     """
 
     def __init__(
         self, train: Examples, val: Examples, calibration: Examples | None, recipe: Recipe, workers: int
     ) -> None:
-        """`calibration` is not trained on; None where the recipe sets nothing aside."""
+        """`calibration` is not trained on; None if the recipe has no calibration set."""
         super().__init__()
         self.train, self.val, self.calibration = train, val, calibration
         self.recipe, self.workers = recipe, workers
@@ -98,7 +98,9 @@ class StageData(L.LightningDataModule):
         self, examples: Examples, seed: int | None, expected: NDArray[np.float64] | None = None
     ) -> DataLoader[Batch]:
         world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        workers = 0 if isinstance(examples, EmbeddingDataset) else self.workers  # a lookup is cheaper than a message
+        workers = (
+            0 if isinstance(examples, EmbeddingDataset) else self.workers
+        )  # a lookup is cheaper than a message between processes
         sampler = DrawSampler(len(examples), seed, rank, world, expected)
         batch_size = max(1, self.recipe.batch_size // world)
         return DataLoader(
@@ -108,16 +110,16 @@ class StageData(L.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
-            # Batch norm has no statistics of a single example: where one is left over, another one each epoch waits.
+            # Batch norm fails on a batch of one example, so a single leftover is dropped, another one each epoch.
             drop_last=seed is not None and len(sampler) % batch_size == 1 < len(sampler),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """The products of a run: to learn from, to score each epoch, and to calibrate on.
+    """The products of a run: for training, for scores after each epoch, and for calibration.
 
-    calibration: None if the recipe keeps nothing out; photos_px: the photo cache to use, None to decode files.
+    calibration: None if the recipe has no calibration set; photos_px: the photo cache to use, None to decode files.
     """
 
     catalog: Catalog
@@ -131,7 +133,7 @@ class RunData:
     @classmethod
     def of(cls, catalog: Catalog, splits: Splits, recipe: Recipe, cache: bool | None, workers: int) -> RunData:
         """Raises `CatalogError` if a split has no product with a readable photo, or too few to calibrate on."""
-        # The split's seed decides, not the recipe's: a run that starts from another one keeps the same products out.
+        # The split's seed, not the recipe's, so that a run that starts from another one has the same calibration set.
         train, calibration = hold_out(catalog, splits.train, recipe.calibration, splits.seed)
         reader = TitleReader.of(recipe)
         return cls(
@@ -145,7 +147,7 @@ class RunData:
         )
 
     def examples(self, network: Network, preprocess: Preprocess) -> StageData:
-        """What both stages train on: photos, or the embeddings of a backbone that does not change."""
+        """The data of both stages: photos, or cached embeddings of a frozen backbone."""
         recipe = self.recipe
         photos = cache_photos(self.catalog, self.photos_px) if self.photos_px else None
         embeddings = (
@@ -154,36 +156,36 @@ class RunData:
             else catalog_embeddings(self.catalog, network, recipe.backbone, preprocess, self.workers)
         )
 
-        def of(subset: Subset, augment: str) -> Examples:
+        def examples_of(subset: Subset, augment: str) -> Examples:
             if embeddings is not None:
                 return subset.embedding_examples(embeddings)
             return subset.photo_examples(preprocess, augment, photos)
 
-        calibration = None if self.calibration is None else of(self.calibration, "none")
-        return StageData(of(self.train, recipe.augment), of(self.val, "none"), calibration, recipe, self.workers)
+        calibration = None if self.calibration is None else examples_of(self.calibration, "none")
+        train, val = examples_of(self.train, recipe.augment), examples_of(self.val, "none")
+        return StageData(train, val, calibration, recipe, self.workers)
 
 
 def cache_px(catalog: Catalog, size_px: tuple[int, int], wanted: bool | None) -> int | None:
-    """The px of the photo cache to train a network of `size_px` from, None to decode the photos.
+    """The resolution of the photo cache to use for inputs of `size_px`, None to decode the photos.
 
-    `wanted=None`: the smallest one that is large enough and holds every photo of the catalog, if there is one. True:
-    the smallest one that is large enough, which is then completed; if there is none, a seventh more than the network's
-    input, which leaves room for random crops. False: none.
+    `wanted=None`: the smallest existing cache that is large enough and complete. True: the smallest existing cache that
+    is large enough, or else a new one, a seventh larger than the input to leave room for random crops. False: no cache.
     """
     if wanted is False:
         return None
-    enough = [px for px in cached_px(catalog) if px >= max(size_px)]
+    large_enough = [px for px in cached_px(catalog) if px >= max(size_px)]
     if wanted:
-        return enough[0] if enough else round(max(size_px) * 8 / 7)
+        return large_enough[0] if large_enough else round(max(size_px) * 8 / 7)
     photos = catalog.photos["sha256"].to_list()
-    complete = (cache.px for cache in caches(catalog) if cache.px in enough and (cache.rows(photos) >= 0).all())
+    complete = (cache.px for cache in caches(catalog) if cache.px in large_enough and (cache.rows(photos) >= 0).all())
     return next(complete, None)
 
 
 def hold_out(catalog: Catalog, ids: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:
-    """Divide `ids` into products to learn from and about `share` of them to calibrate on; a group stays together.
+    """Divide `ids` into products to train on and a calibration set of about `share` of them; groups stay together.
 
-    With a `share`, both sides get at least one group. Raises `CatalogError` if there is only one group.
+    If `share` is positive, both get at least one group. Raises `CatalogError` if there is only one group.
     """
     group = dict(zip(catalog.ids, catalog.products["group"].to_list(), strict=True))
     groups = np.random.default_rng(seed).permutation(sorted({group[id] for id in ids}))
@@ -191,20 +193,20 @@ def hold_out(catalog: Catalog, ids: Sequence[str], share: float, seed: int) -> t
         return list(ids), []
     if len(groups) == 1:
         raise CatalogError(
-            f"{catalog.path}: the train split is a single group of products, so none can be kept out to calibrate on. "
-            "Split it again, check the groups in the feed, or use calibration = 0 in the recipe."
+            f"{catalog.path}: the train split is a single group of products, so there is none left for the "
+            "calibration set. Split it again, check the groups in the feed, or use calibration = 0 in the recipe."
         )
-    out = set(groups[: min(max(1, round(share * len(groups))), len(groups) - 1)].tolist())
-    return [id for id in ids if group[id] not in out], [id for id in ids if group[id] in out]
+    held_out = set(groups[: min(max(1, round(share * len(groups))), len(groups) - 1)].tolist())
+    return [id for id in ids if group[id] not in held_out], [id for id in ids if group[id] in held_out]
 
 
 def default_workers() -> int:
-    """Half of the cores that this process may use, and its share of them where several train on one machine."""
+    """Half of the available cores, divided among the training processes on this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // 2 // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def _expected_draws(category: torch.Tensor, sampling: float) -> NDArray[np.float64]:
-    """float64[N]: how often each product is drawn in an epoch, 1 on average; nobody knows if an unknown one is rare."""
+    """float64[N]: expected draws of each product per epoch, 1 on average and for products of unknown category."""
     weight = balanced_weight(category, max(1, int(category.max()) + 1), sampling)
     return torch.where(category < 0, 1, weight[category]).double().numpy()

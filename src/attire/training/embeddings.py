@@ -1,4 +1,4 @@
-"""Embeddings of a catalog's photos by a backbone that does not move, computed once and cached beside the catalog."""
+"""Embeddings of a catalog's photos by a frozen backbone, computed once and cached in the catalog."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ BATCH = 32
 def catalog_embeddings(
     catalog: Catalog, network: Network, name: str, preprocess: Preprocess, workers: int
 ) -> NDArray[np.float32]:
-    """float32[N, F]: the network's features of every photo of the catalog's products, end to end.
+    """float32[N, F]: the network's features of all photos of all products, in order.
 
     `name` is the backbone's timm name.
     """
     cache = EmbeddingCache(catalog, f"{name} {weights_digest(network.backbone)} flip={network.flip}", preprocess)
     paths = [path for views in catalog.photo_paths() for path in views]
-    found = cache.read(len(paths))
-    if found is not None:
-        return found
-    nothing = Targets(*(np.zeros((len(paths), 0), dtype) for dtype in (np.int64, np.bool_, np.int8)))
+    embeddings = cache.read(len(paths))
+    if embeddings is not None:
+        return embeddings
+    no_targets = Targets(*(np.zeros((len(paths), 0), dtype) for dtype in (np.int64, np.bool_, np.int8)))
     examples = PhotoDataset(
-        PhotoFiles(paths, preprocess.size_px), [1] * len(paths), nothing, preprocess, AUGMENTS["none"](preprocess)
+        PhotoFiles(paths, preprocess.size_px), [1] * len(paths), no_targets, preprocess, AUGMENTS["none"](preprocess)
     )
     loader = DataLoader(examples, BATCH, sampler=DrawSampler(len(examples), None), num_workers=workers)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""What a run starts from: pretrained or random weights of the backbone, or all weights of another run."""
+"""Initial weights of a run: a pretrained or random backbone, or all weights of another run's bundle."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from attire.model.backbone import SCRATCH
 from attire.model.network import Network, build_network
 from attire.taxonomy import Taxonomy
 
-MAY_DIFFER = {"flip"}  # changes what is averaged, not what is learned
+MAY_DIFFER = {"flip"}  # has no weights
 
 
 def initial_network(
     recipe: Recipe, taxonomy: Taxonomy, weights: str | Path | None, init_from: ModelBundle | None
 ) -> tuple[Network, str]:
-    """The network to train, and where its weights come from, in words.
+    """The network to train, and a description of where its weights come from.
 
     Raises `ConfigError` if both `weights` and `init_from` are given, if the bundle has another taxonomy or
     architecture, and if the backbone does not accept photos of the recipe's size.
     """
     if init_from is not None and weights is not None:
         raise ConfigError(
-            f"{init_from.path} has all weights already: leave out either init_from or weights ({weights})."
+            f"{init_from.path} already has all weights: leave out either --init-from or --weights ({weights})."
         )
     network = build_network(
         recipe, taxonomy, SCRATCH if init_from else weights, dropout=recipe.dropout, text_dropout=recipe.text_dropout
@@ -39,26 +39,27 @@ def initial_network(
             f"{init_from.path} was trained with another taxonomy than the catalog's taxonomy.toml. "
             "Ingest with the taxonomy of that run, or train without --init-from."
         )
-    ours, theirs = recipe.architecture, init_from.spec.network
+    expected, actual = recipe.architecture, init_from.spec.network
     differences = [
-        f"  {name}: {getattr(theirs, name)} there, {getattr(ours, name)} here"
+        f"  {name}: {getattr(actual, name)} in the bundle, {getattr(expected, name)} in the recipe"
         for name in sorted(Architecture.model_fields.keys() - MAY_DIFFER)
-        if getattr(ours, name) != getattr(theirs, name)
+        if getattr(expected, name) != getattr(actual, name)
     ]
     if differences:
         raise ConfigError(
             f"{init_from.path} has another architecture than recipe {recipe.name}:\n" + "\n".join(differences)
         )
-    if not theirs.shared:
+    if not actual.shared:
         raise ConfigError(
-            f"{init_from.path} has two networks (shared = false), from which no run can start: leave out --init-from."
+            f"{init_from.path} has two networks (shared = false), but a run can start from a single one only: "
+            "leave out --init-from."
         )
     network.load_state_dict(init_from.network.state_dict())
     return network, f"bundle {init_from.digest}"
 
 
 def _check_size(network: Network, recipe: Recipe) -> None:
-    """Try a blank photo: transformers accept one size only, and deep networks leave nothing of a small photo."""
+    """Try a blank photo: transformers accept one size only, and deep networks reduce small photos to nothing."""
     height, width = recipe.size_px
     try:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""One training stage as a Lightning module: losses, optimiser, schedule, and the figures on val after each epoch."""
+"""One training stage as a Lightning module: losses, optimiser, schedule, and scores on val after each epoch."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class StageModule(L.LightningModule):
     """Trains `model` (inputs of `Batch` -> `Logits`) for one stage of `recipe`.
 
     In stage `category` the loss is the class-weighted cross entropy of the category. In stage `attributes` it is the
-    recipe's attribute loss, plus the former where one network answers both.
+    recipe's attribute loss, plus the category loss if one network answers both.
     """
 
     def __init__(
         self, model: nn.Module, heads: Heads, taxonomy: Taxonomy, recipe: Recipe, stage: StageName, train: Targets
     ) -> None:
-        """`heads` is the part of `model` that holds the category layer and the attribute heads.
+        """`heads` is the submodule of `model` with the category layer and the attribute heads.
 
-        `train` are the labels of all products of the train split, for what the losses count.
+        `train`: the labels of the train split, from which losses compute class frequencies.
         """
         super().__init__()
         self.model, self.taxonomy, self.recipe, self.stage = model, taxonomy, recipe, stage
@@ -75,7 +75,7 @@ class StageModule(L.LightningModule):
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         inputs, targets, *text = batch
-        # Dropout draws from the global generator: seeded per step, a resumed run drops what an uninterrupted one does.
+        # Dropout uses the global generator. Seeding it per step makes a resumed run equal an uninterrupted one.
         torch.manual_seed(hash((self.recipe.seed, self.global_step, self.global_rank)))
         loss = self.loss(self.model(inputs, *text), targets)
         self.log("loss", loss.detach())
@@ -89,13 +89,14 @@ class StageModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         logits, targets = (
-            [np.concatenate(part) for part in zip(*side, strict=True)] for side in zip(*self._validated, strict=True)
+            [np.concatenate(columns) for columns in zip(*batches, strict=True)]
+            for batches in zip(*self._validated, strict=True)
         )
         self._validated.clear()
-        if not all(np.isfinite(part).all() for part in logits):
+        if not all(np.isfinite(column).all() for column in logits):
             raise ConfigError(
-                f"the training diverged: after epoch {self.current_epoch + 1} of stage '{self.stage}' its answers are "
-                "no numbers (NaN or infinite). Start again with a lower learning rate (--lr) and another --out."
+                f"the training diverged: after epoch {self.current_epoch + 1} of stage '{self.stage}' its logits are "
+                "NaN or infinite. Start again with a lower learning rate (--lr) and another --out."
             )
         truth = Targets(*targets)
         decisions = decide(self.taxonomy, self.recipe.decision, *logits)
@@ -119,8 +120,8 @@ class StageModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
 
     def lr_scheduler_step(self, scheduler: Any, _metric: Any | None) -> None:
-        # Lightning steps a plateau scheduler after it has saved the epoch's checkpoint, which a resumed run would miss:
-        # `on_validation_epoch_end` does it in time.
+        # Lightning steps a plateau scheduler after saving the checkpoint, so a resumed run would miss the step. It is
+        # done in `on_validation_epoch_end` instead.
         if self.recipe.schedule == "cosine":
             scheduler.step()
 

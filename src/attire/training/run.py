@@ -1,9 +1,9 @@
-"""A training run as a directory: one stage after the other, resumable at any point, ending in a bundle.
+"""Training runs: the stages of a recipe, one after the other, resumable after each epoch, ending in a bundle.
 
-RUN/STAGE/stage.json             what is being trained, on what; checked when the run is resumed
+RUN/STAGE/stage.json             recipe and data; checked when the run is resumed
 RUN/STAGE/checkpoints/last.ckpt  after each epoch
 RUN/STAGE/logs/                  metrics.csv, TensorBoard events
-RUN/STAGE/network.safetensors    the stage's result; its presence says that the stage is finished
+RUN/STAGE/network.safetensors    the stage's result; exists once the stage is finished
 RUN/bundle/                      the model
 """
 
@@ -57,15 +57,14 @@ def train(
 ) -> ModelBundle:
     """Train `recipe` on the train split and return the bundle, which is saved to `out`/bundle.
 
-    splits: the catalog's own by default. weights: None for timm's pretrained ones, "none" for random ones, or a
-    safetensors file. stage: "category" stops after the first stage, with a bundle that knows no keys; "attributes"
-    continues from there. init_from: a bundle of the same taxonomy and architecture to start from; it knows the
-    categories, so that stage is left out. resume: continue an interrupted run, with the result of an uninterrupted
-    one. workers: processes that prepare photos, by default one for every two cores. cache: take photos from the
-    catalog's photo cache if there is one large enough (None), from one that is made if needed (True), or decode them
-    every time (False).
+    splits: by default those saved in the catalog. weights: None for timm's pretrained ones, "none" for random ones, or
+    a safetensors file. stage: "category" stops after the first stage, with a bundle that answers no keys; "attributes"
+    continues from there. init_from: a bundle of the same taxonomy and architecture to start from; it was trained on
+    categories, so that stage is skipped. resume: continue an interrupted run; the result equals that of an
+    uninterrupted one. workers: processes that prepare photos, by default one for every two cores. cache: use the
+    catalog's photo cache if it is large enough (None), create it if needed (True), or decode photos every time (False).
 
-    Raises `ConfigError` if `out` holds another run, and `CatalogError` if there is nothing to learn from.
+    Raises `ConfigError` if `out` contains another run, and `CatalogError` if there are no labels to train on.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     catalog = Catalog.of(catalog)
@@ -87,7 +86,7 @@ def train(
 
 @dataclass(slots=True)
 class _Run:
-    """A network and the data to train it on. `provenance`: what the bundle records of both."""
+    """A network and its training data. `provenance` is recorded in the bundle."""
 
     recipe: Recipe
     splits: Splits
@@ -120,7 +119,10 @@ class _Run:
             "photo_cache_px": data.photos_px,
         }
         if init_from is not None and (earlier := init_from.provenance.get("splits")) != splits.digest:
-            logger.warning("%s was trained on another split: it may have learned from products of val", init_from.path)
+            logger.warning(
+                "%s was trained on another split, perhaps on products of val, so scores on val may be too high",
+                init_from.path,
+            )
             provenance["start_splits"] = earlier
         preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.size_px, recipe.fit)
         return cls(recipe, splits, data, network, preprocess, provenance)
@@ -177,7 +179,7 @@ class _Run:
                 scores=scores,
             )
         if torch.distributed.is_initialized():
-            torch.distributed.barrier()  # nobody loads a bundle that the first process is still writing
+            torch.distributed.barrier()  # wait until the first process has written the bundle
         bundle = ModelBundle.load(path)
         if first_process():
             bundle.check_precision(PRECISION)
@@ -186,9 +188,9 @@ class _Run:
     def _train_stage(
         self, name: StageName, folder: StageFolder, model: nn.Module, data: StageData, *, freeze_batch_norm: bool
     ) -> None:
-        """Train the network in place, from the last checkpoint if there is one, and save the stage's result.
+        """Train the network in place, from the last checkpoint if there is one, and save the result.
 
-        `model` takes the inputs of `data`: the network behind normalisation, or its heads alone.
+        `model` takes the inputs of `data`: it is the network after normalisation, or only its heads.
         """
         recipe = self.recipe
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -208,9 +210,9 @@ class _Run:
 
 
 def _begin(out: Path, stages: list[StageName], provenance: dict[str, Any], resume: bool) -> list[StageName]:
-    """Record what each stage is going to train; returns the stages that are not finished.
+    """Record what each stage trains; returns the stages that are not finished.
 
-    Raises `ConfigError` if `out` holds another run, or not the stage that comes before.
+    Raises `ConfigError` if `out` contains another run, or lacks the preceding stage.
     """
     if (
         stages == ["attributes"]
@@ -218,7 +220,7 @@ def _begin(out: Path, stages: list[StageName], provenance: dict[str, Any], resum
         and not StageFolder(out, "category").finished
     ):
         raise ConfigError(f"{out} has no finished stage 'category' to continue from: run --stage category (or both).")
-    if first_process():  # the other processes would find what the first one has just written
+    if first_process():  # others would take its records for those of an earlier run
         for name in stages:
             StageFolder(out, name).begin(provenance, resume)
     return [name for name in stages if not StageFolder(out, name).finished]
@@ -226,7 +228,7 @@ def _begin(out: Path, stages: list[StageName], provenance: dict[str, Any], resum
 
 @contextmanager
 def _explain_memory(recipe: Recipe) -> Iterator[None]:
-    """If a GPU or this machine has no more memory, raise `ConfigError` that says what needs less."""
+    """Turn an out-of-memory error into a `ConfigError` that names the options to change."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -240,7 +242,7 @@ def _explain_memory(recipe: Recipe) -> Iterator[None]:
 
 
 def _without_keys(network: Network, taxonomy: Taxonomy, recipe: Recipe) -> tuple[Network, Taxonomy]:
-    """The network and taxonomy of a run that has learned categories only."""
+    """The network and taxonomy of a run that was trained on categories only."""
     no_keys = Taxonomy(categories=taxonomy.categories, category_aliases=taxonomy.category_aliases, keys={})
     bare = build_network(recipe, no_keys)
     bare.backbone, bare.heads.trunk, bare.heads.category = network.backbone, network.heads.trunk, network.heads.category

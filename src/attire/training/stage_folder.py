@@ -1,4 +1,4 @@
-"""The folder of one stage below a run: what it was started with, its checkpoint, and its result."""
+"""The folder of one stage in a run: its settings, checkpoint and result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECORD, RESULT = "stage.json", "network.safetensors"
 
 
 class StageFolder:
-    """OUT/STAGE with `stage.json` (what it was started with), checkpoints, logs and `network.safetensors`."""
+    """OUT/STAGE with `stage.json` (the settings), checkpoints, logs and `network.safetensors` (the result)."""
 
     def __init__(self, out: Path, name: str) -> None:
         self.out, self.path = out, out / name
@@ -28,13 +28,13 @@ class StageFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the result is there."""
+        """Whether the stage has a result."""
         return self.result.is_file()
 
     def begin(self, provenance: Mapping[str, Any], resume: bool) -> None:
-        """Record what the stage is started with, or check that a resumed one was started with the same.
+        """Record the settings of a new stage, or check that a resumed stage has the same settings.
 
-        Raises `ConfigError` if the folder holds the stage already and `resume` is false, or holds that of another run.
+        Raises `ConfigError` if the stage exists and `resume` is false, or if it has other settings.
         """
         if not self.record.is_file():
             try:
@@ -43,7 +43,7 @@ class StageFolder:
             except OSError as error:
                 raise ConfigError(f"cannot write to {self.out}: {error.strerror}. Choose another --out.") from None
         elif not resume:
-            raise ConfigError(f"{self.out} already holds a run: --resume continues it, another --out starts a new one.")
+            raise ConfigError(f"{self.out} already contains a run. Continue it with --resume, or choose another --out.")
         else:
             earlier = self._read_record()
             changes = [
@@ -64,19 +64,19 @@ class StageFolder:
             return None
         try:
             torch.load(path, weights_only=True, mmap=True)  # mapped: reads the index, not the weights
-        except Exception as error:  # torch has no common base class for what a damaged file raises
+        except Exception as error:  # torch raises errors of many classes for damaged files
             reason = str(error).partition("\n")[0]
             raise ConfigError(f"{path} is damaged ({reason}): delete it to train its stage from the start.") from None
         return path
 
     def save_result(self, network: nn.Module, scores: Mapping[str, float]) -> None:
-        """Write the network and its scores on val."""
+        """Save the network and its scores on val."""
         state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
         with replacing(self.result) as temporary:
             save_file(state, temporary, metadata={"scores": json.dumps(scores)})
 
     def load_result(self, network: nn.Module, prefix: str = "") -> dict[str, float]:
-        """Load the tensors below `prefix` into `network`; returns the scores on val.
+        """Load the tensors whose names start with `prefix` into `network`; returns the scores on val.
 
         Raises `ConfigError` if the file is damaged or belongs to another network.
         """
@@ -86,16 +86,14 @@ class StageFolder:
                 scores: dict[str, float] = json.loads((file.metadata() or {}).get("scores", "{}"))
         except (OSError, SafetensorError) as error:
             raise ConfigError(
-                f"{self.result} is damaged ({error}): delete it and --resume to train its stage again."
+                f"{self.result} is damaged ({error}): delete it and use --resume to train its stage again."
             ) from None
         try:
             network.load_state_dict(
                 {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             )
         except RuntimeError as error:
-            raise ConfigError(
-                f"{self.result} belongs to another network than this recipe and catalog make: {error}"
-            ) from None
+            raise ConfigError(f"{self.result} does not fit the network of this recipe and catalog: {error}") from None
         return scores
 
     def _read_record(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Lightning's Trainer as attire uses it: where it runs, what it logs, what it shows, what it keeps."""
+"""Creates Lightning's Trainer: devices, logs, progress, checkpoints."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ CHECKPOINT = "last.ckpt"
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """A checkpoint takes the place of the one before when it is on the disk.
+    """Replaces the previous checkpoint atomically.
 
-    Lightning writes it elsewhere and copies it over the one before, of which a kill or a full disk then leaves nothing.
+    Lightning copies the new file over the old one, so a kill or a full disk would leave neither.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
@@ -45,10 +45,10 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class FreezeBatchNorm(Callback):
-    """Batch norms of the backbone keep their statistics, as in torchvision's FrozenBatchNorm2d; their weights train.
+    """Keeps the statistics of batch norms fixed, as in torchvision's FrozenBatchNorm2d, but trains their weights.
 
-    Heads that were fitted to a backbone's features in prediction do not fit those it computes in training: on myntra26
-    their loss was ten times as high (docs/experiments.md).
+    Heads that were fitted to features in evaluation mode do not fit those in training mode: on myntra26 their loss was
+    ten times as high (docs/experiments.md).
     """
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
@@ -58,11 +58,10 @@ class FreezeBatchNorm(Callback):
 
 
 def create_trainer(recipe: Recipe, title: str, epochs: int, folder: Path, *, freeze_batch_norm: bool) -> L.Trainer:
-    """A Trainer for one stage that logs and checkpoints below `folder`, on whatever this machine has.
+    """A Trainer for one stage that logs and checkpoints in `folder`, on all GPUs or the CPU.
 
-    `freeze_batch_norm`: for a network that comes from another run, with heads that fit their backbone.
-
-    Started by `torchrun` (or SLURM, or by Lightning itself on several GPUs) it joins the other processes.
+    `freeze_batch_norm`: for a network of another run, whose heads fit the backbone already. In processes started by
+    `torchrun`, SLURM or Lightning, it joins the others.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for noise in (
@@ -72,7 +71,7 @@ def create_trainer(recipe: Recipe, title: str, epochs: int, folder: Path, *, fre
         ".*LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", message=noise)
-    # Every epoch replaces the one checkpoint, after validation and before the next epoch: where a resumed run goes on.
+    # One checkpoint, replaced after each epoch's validation; a resumed run continues with the next epoch.
     callbacks: list[Callback] = [
         ModelCheckpoint(folder / "checkpoints", "last", save_on_train_epoch_end=True, enable_version_counter=False),
         StageProgress(title, recipe.batch_size),
@@ -80,7 +79,7 @@ def create_trainer(recipe: Recipe, title: str, epochs: int, folder: Path, *, fre
     if freeze_batch_norm:
         callbacks.append(FreezeBatchNorm())
     if recipe.ema_decay:
-        # Batch-norm statistics are averages already, and averaging would truncate whole-numbered buffers.
+        # Batch-norm statistics are averages already, and averaging would truncate integer buffers.
         callbacks.append(WeightAveraging(use_buffers=False, multi_avg_fn=partial(_average, recipe.ema_decay)))
     return L.Trainer(
         max_epochs=epochs,
@@ -90,14 +89,14 @@ def create_trainer(recipe: Recipe, title: str, epochs: int, folder: Path, *, fre
         logger=[CSVLogger(folder, "logs", version=""), TensorBoardLogger(folder, "logs", version="")],
         log_every_n_steps=10,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # DrawSampler shares out the work itself
+        use_distributed_sampler=False,  # DrawSampler does it
         enable_model_summary=False,
         **_processes(),
     )
 
 
 def first_process() -> bool:
-    """Whether this is the only process or the one that writes files."""
+    """Whether this is the only process, or the one of several that writes files."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
@@ -109,18 +108,18 @@ def _precision(recipe: Recipe) -> Literal["bf16-mixed", "32-true"]:
 
 
 def _average(decay: float, averages: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-    """Update exponential moving averages; the first updates have a smaller decay.
+    """Update exponential moving averages, with a smaller decay in the first updates.
 
-    Otherwise the average of a short run would mostly be its random start. The rule, min(decay, (1 + n) / (10 + n))
-    after n updates, is that of TensorFlow's `ExponentialMovingAverage` with `num_updates`. All parameters move in one
-    operation, by a weight that stays on their device: fetching it would stall a GPU in each step.
+    Otherwise the average of a short run would be dominated by the random initialisation. The decay after n updates,
+    min(decay, (1 + n) / (10 + n)), is that of TensorFlow's `ExponentialMovingAverage` with `num_updates`. All
+    parameters are updated in one operation, with a weight that stays on the GPU: copying it would stall each step.
     """
     weight = 1 - ((1 + count) / (10 + count)).clamp(max=decay)
     torch._foreach_lerp_(averages, current, [weight.to(averages[0].dtype)] * len(averages))
 
 
 def _processes() -> dict[str, Any]:
-    """Where torchrun says how many processes there are, Lightning must be told so; elsewhere it finds out."""
+    """The number of processes under torchrun, which Lightning does not detect; elsewhere it does."""
     if "LOCAL_WORLD_SIZE" not in os.environ:
         return {}
     local = int(os.environ["LOCAL_WORLD_SIZE"])
