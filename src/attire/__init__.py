@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from attire.evaluation.report import Report
     from attire.explanation.explain import Explanation, explain
     from attire.exporting.export import export
+    from attire.filling.fill import fill
     from attire.inference.bulk import predict
     from attire.inference.predictor import Predictor
     from attire.pixels.photo_cache import cache_photos
@@ -57,6 +58,7 @@ _HOMES = {
     "evaluate": "attire.evaluation.evaluate",
     "explain": "attire.explanation.explain",
     "export": "attire.exporting.export",
+    "fill": "attire.filling.fill",
     "ingest": "attire.catalog.ingest",
     "load_recipe": "attire.config",
     "open_engine": "attire.engines.engine",
@@ -83,6 +85,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "fill",
     "ingest",
     "load_recipe",
     "open_engine",

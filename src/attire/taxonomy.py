@@ -126,7 +126,7 @@ class Taxonomy(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Taxonomy:
         categories = frozenset(self.categories)
-        problems = [f"categories: {problem}" for problem in self._category_spellings.problems]
+        problems = [f"categories: {problem}" for problem in self.category_spellings.problems]
         for name, key in self.keys.items():
             if reason := unfit(name):
                 problems.append(f"keys: '{shown(name)}' {reason}")
@@ -199,12 +199,13 @@ class Taxonomy(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @cached_property
-    def _category_spellings(self) -> Spellings:
+    def category_spellings(self) -> Spellings:
+        """The spellings of categories and their aliases."""
         return _spellings(self.categories, self.category_aliases.items())
 
     def category(self, text: str, *, hint: bool = True) -> str:
         """The category with the spelling `text`; raises `TaxonomyError`, with the closest category if `hint`."""
-        category = self._category_spellings.words.get(fold(text))
+        category = self.category_spellings.words.get(fold(text))
         if category is None:
             closest = did_you_mean(text, self.categories) if hint else "."
             raise TaxonomyError(f"category='{shown(text)}' is not one of {len(self.categories):,} categories{closest}")

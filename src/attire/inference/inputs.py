@@ -30,7 +30,7 @@ from attire.photos.remote import Remote, is_url
 from attire.photos.shards import RANGE, expanded, identity, samples
 from attire.taxonomy import Taxonomy
 
-FEEDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+FEEDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xlsx")
 SLICE = 10_000  # products held as Python objects at once
 FEED_COLUMNS: dict[str, Any] = {
     "number": pl.Int64,
@@ -189,7 +189,7 @@ def _of_feed(source: str | Path, rows: Iterator[Row], lookup: _Lookup, categorie
     """One product per id, with the photos of all its rows and the first title."""
     table = _columns(rows)
     if not lookup.sources and not table["images"].explode().str.contains("://", literal=True).any():
-        raise FeedError(f"{source} needs --images for its photos: a folder, archives or a URL. None of them are URLs.")
+        raise no_images(source)
     table = table.with_columns(known=known_categories(source, table, categories_of)).drop("number", "category")
     if not table["id"].is_unique().all():
         first_title = pl.col("title").filter(pl.col("title") != "").first().fill_null("")
@@ -211,6 +211,11 @@ def _of_feed(source: str | Path, rows: Iterator[Row], lookup: _Lookup, categorie
                 yield ProductPhotos(id, photos, tuple(faults), title, category)
 
     return Products.listed(read)
+
+
+def no_images(source: str | Path) -> FeedError:
+    """The error for a feed whose photos cannot be looked up anywhere."""
+    return FeedError(f"{source} needs --images for its photos: a folder, archives or a URL. None of them are URLs.")
 
 
 def _columns(rows: Iterator[Row]) -> pl.DataFrame:

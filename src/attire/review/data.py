@@ -15,10 +15,10 @@ from attire.files import file_sha256, read_json, read_ndjson, read_parquet
 from attire.inference.output import ALTERNATIVE, LONG, NOT_APPLICABLE
 from attire.labels import contradicts
 from attire.prediction import Abstained, Alternative, Answer
+from attire.score.calibration import SURE_CATEGORY
 from attire.spreadsheets import read_csv
 from attire.taxonomy import CATEGORY, SEPARATOR
 
-SURE_CATEGORY = 0.9  # minimum confidence of a category that contradicts the feed; categories have no fitted threshold
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".csv": read_csv,
     ".jsonl": lambda path: read_ndjson(path, {"id": pl.String}),

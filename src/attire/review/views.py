@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from attire.catalog.store import Catalog, Product
 from attire.labels import contradicts
 from attire.prediction import Abstained, Answer
-from attire.review.data import SURE_CATEGORY, ReviewData, ordered, takes_many, values_of
+from attire.review.data import ReviewData, ordered, takes_many, values_of
 from attire.review.store.events import Decision
+from attire.score.calibration import SURE_CATEGORY
 from attire.taxonomy import CATEGORY
 
 DIGITS = 9  # options that can be chosen by a digit key

@@ -30,6 +30,7 @@ from attire.taxonomy import Taxonomy
 
 PRECISIONS = (0.9, 0.95, 0.99)
 PRECISION = 0.95  # the default
+SURE_CATEGORY = 0.9  # minimum confidence of a category to act on it; categories have no fitted threshold
 TEMPERATURES = np.exp(np.arange(-1.5, 2.01, 0.02))  # the search grid
 SHRINKAGE = 10.0  # prior precision of a key's log temperature: how strongly it is shrunk towards that of all keys
 CAUTION = 4.0  # prior precision (1 / variance) of a value's shift in log odds: how strongly it is shrunk towards 0

@@ -15,6 +15,7 @@ import polars as pl
 
 from attire.catalog.feed_row import Row
 from attire.catalog.sources.cell_text import parse_json
+from attire.catalog.sources.workbook import read_sheet
 from attire.errors import FeedError, did_you_mean, listed, shown
 from attire.files import regular, scan_parquet
 from attire.progress import track
@@ -94,13 +95,14 @@ def _checked(row: Row) -> Row:
 
 
 def read_table(feed: Path, encoding: str, delimiter: str = "") -> Table:
-    """Read CSV, TSV, JSON Lines or Parquet, by suffix; `delimiter` overrides the default of CSV and TSV."""
+    """Read CSV, TSV, JSON Lines, Parquet or .xlsx, by suffix; `delimiter` overrides the default of CSV and TSV."""
     readers: dict[str, Callable[[], Table]] = {
         ".csv": lambda: read_csv(feed, encoding, delimiter=delimiter or ","),
         ".tsv": lambda: read_csv(feed, encoding, delimiter=delimiter or "\t"),
         ".jsonl": lambda: _read_json_lines(feed, encoding),
         ".ndjson": lambda: _read_json_lines(feed, encoding),
         ".parquet": lambda: _read_parquet(feed),
+        ".xlsx": lambda: _read_workbook(feed),
     }
     if feed.suffix.lower() not in readers:
         raise FeedError(
@@ -220,6 +222,11 @@ def _json_lines(feed: Path, encoding: str) -> Iterator[tuple[int, Cells | ValueE
             yield number, error
             continue
         yield number, row if isinstance(row, dict) else ValueError(f"expected a JSON object, got {type(row).__name__}.")
+
+
+def _read_workbook(feed: Path) -> Table:
+    sheet = read_sheet(feed)
+    return Table(feed, _columns(feed, sheet.columns), iter(sheet.rows))
 
 
 def _read_parquet(feed: Path) -> Table:

@@ -1,4 +1,4 @@
-"""A table in a shop's own format: CSV, TSV, JSON Lines or Parquet, with a column per key or one JSON column."""
+"""A table in a shop's own format: CSV, TSV, JSON Lines, Parquet or .xlsx, with a column per key or one JSON column."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attire.catalog.sources.reading import Cells, Table, read_table
 def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
     """Yield all rows; raises `FeedError` for missing columns, or with all unreadable rows."""
     table = read_table(feed, options.encoding, options.delimiter)
-    keys = _keys(table, options)
+    keys = key_columns(table, options)
     any_word = options.model_copy(update={"empty": ()})  # "NA" is a valid id
 
     def row(number: int, cells: Cells) -> Row:
@@ -34,7 +34,7 @@ def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
     return table.rows(row)
 
 
-def _keys(table: Table, options: SourceOptions) -> list[str]:
+def key_columns(table: Table, options: SourceOptions) -> list[str]:
     """The columns that are attribute keys; raises `FeedError` if a requested column is missing."""
     optional = [options.category, options.title, options.group]
     defaults = {SourceOptions.model_fields[name].default for name in ("category", "title", "group")}

@@ -1,0 +1,93 @@
+"""Read the first visible sheet of an Excel workbook (.xlsx) as a table. Formulas are not run: their stored results are
+read."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from attire.errors import FeedError, MissingExtraError, shown
+from attire.files import regular
+
+LARGEST = 2**31  # bytes of all parts of a workbook together, so that a small file cannot fill the memory
+
+
+class Sheet(NamedTuple):
+    """A sheet with a header. `columns` maps names to positions (A is 1), `rows` yields (row number, cells by name).
+
+    `merged` lists ranges of merged cells as (first row, first column, last row, last column), all counted from 1.
+    """
+
+    name: str
+    columns: dict[str, int]
+    rows: Iterator[tuple[int, dict[str, Any]]]
+    merged: list[tuple[int, int, int, int]]
+
+
+def read_sheet(feed: Path) -> Sheet:
+    """Read the first visible sheet; its first row that is not empty is the header. Raises `FeedError`."""
+    calamine = _calamine()
+    with _faults(feed):
+        workbook = calamine.load_workbook(_checked(feed))
+        sheets = [
+            sheet.name
+            for sheet in workbook.sheets_metadata
+            if sheet.typ == calamine.SheetTypeEnum.WorkSheet and sheet.visible == calamine.SheetVisibleEnum.Visible
+        ]
+        if not sheets:
+            raise FeedError(f"{feed} has no visible sheet with cells.")
+        sheet = workbook.get_sheet_by_name(sheets[0])
+        first_row, first_column = sheet.start or (0, 0)
+        rows = enumerate(sheet.iter_rows() if sheet.start else (), first_row + 1)
+        merged = [
+            (top + 1, left + 1, end + 1, right + 1) for (top, left), (end, right) in sheet.merged_cell_ranges or ()
+        ]
+        header: list[object] = next((cells for _, cells in rows if any(cell != "" for cell in cells)), [])
+    names = [str(cell).strip() for cell in header]
+    if not any(names):
+        raise FeedError(f"{feed}: the sheet '{shown(sheets[0])}' is empty: expected a header and a row per product.")
+    if repeated := [name for name, count in Counter(filter(None, names)).items() if count > 1]:
+        raise FeedError(f"{feed}: the header names {shown(', '.join(sorted(repeated)))} more than once. Rename one.")
+
+    def cells() -> Iterator[tuple[int, dict[str, Any]]]:
+        with _faults(feed):
+            for number, row in rows:
+                if any(cell != "" for cell in row):
+                    yield number, {name: cell for name, cell in zip(names, row, strict=True) if name}
+
+    columns = {name: first_column + place for place, name in enumerate(names, 1) if name}
+    return Sheet(sheets[0], columns, cells(), merged)
+
+
+def _calamine() -> Any:
+    try:
+        import python_calamine
+    except ImportError:
+        raise MissingExtraError("reading an Excel workbook", "excel") from None
+    return python_calamine
+
+
+def _checked(feed: Path) -> Path:
+    """The path; raises `FeedError` for a workbook that is too large unpacked."""
+    with zipfile.ZipFile(regular(feed)) as parts:
+        size = sum(part.file_size for part in parts.infolist())
+    if size > LARGEST:
+        raise FeedError(f"{feed} has {size / 2**30:.1f} GiB unpacked, expected at most {LARGEST / 2**30:.0f}.")
+    return feed.absolute()
+
+
+@contextmanager
+def _faults(feed: Path) -> Iterator[None]:
+    """Raise `FeedError` if the workbook cannot be read."""
+    calamine = _calamine()
+    try:
+        yield
+    except OSError as error:
+        raise FeedError(f"cannot read {feed}: {error.strerror or error}.") from None
+    except (calamine.CalamineError, zipfile.BadZipFile, ValueError) as error:
+        fix = "Save it in Excel as .xlsx, without a password."
+        raise FeedError(f"{feed} is not a readable workbook: {error}. {fix}") from None

@@ -1,0 +1,201 @@
+"""Fill the blanks of a feed: predict its products, and write the feed again with sure answers in blank cells."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from attire.bundle import ModelBundle
+from attire.catalog.sources import SourceOptions, table
+from attire.catalog.sources.reading import read_table
+from attire.engines.engine import AUTO, Engine
+from attire.errors import ConfigError, FeedError, did_you_mean
+from attire.files import LockedError, file_sha256, locked, read_parquet, replace_parquet, replacing
+from attire.filling.delimited_text import DelimitedText
+from attire.filling.feed_editor import FeedEditor
+from attire.filling.json_lines import JsonLines
+from attire.filling.outcomes import Filler, Predictions
+from attire.filling.parquet_file import ParquetFile
+from attire.filling.summary import FillSummary, Tally
+from attire.filling.survey import Survey, survey
+from attire.filling.workbook_file import WorkbookFile
+from attire.inference.bulk import predict
+from attire.inference.inputs import no_images
+from attire.inference.logits import BATCH
+from attire.photos.remote import is_url
+from attire.score.calibration import PRECISION
+from attire.spreadsheets import safe_table
+from attire.storage import not_written
+from attire.taxonomy import CATEGORY, Taxonomy
+
+EDITORS: dict[str, Callable[[Path, SourceOptions], FeedEditor]] = {
+    ".csv": DelimitedText,
+    ".tsv": DelimitedText,
+    ".jsonl": JsonLines,
+    ".ndjson": JsonLines,
+    ".parquet": ParquetFile,
+    ".xlsx": WorkbookFile,
+}
+
+
+def fill(
+    bundle: ModelBundle | str | Path,
+    feed: str | Path,
+    out: str | Path,
+    *,
+    images: str | Path | Sequence[str | Path] = (),
+    options: SourceOptions | None = None,
+    precision: float = PRECISION,
+    engine: str | Engine = AUTO,
+    batch_size: int = BATCH,
+    overwrite_suspects: bool = False,
+    overwrite: bool = False,
+) -> FillSummary:
+    """Write the feed to `out` with the blank cells of keys filled by answers that are sure enough for `precision`.
+
+    The feed is a CSV, TSV, JSON Lines, Parquet or Excel (.xlsx) file with a row per product or photo, and `out` has the
+    same suffix. All other cells stay as they are, and stated values are never replaced, except by
+    `overwrite_suspects`: then a sure answer replaces the stated values that it contradicts. A category that the feed
+    states, and that the bundle knows, decides which keys apply. A blank category is filled at a confidence of 0.9.
+    Values are written as the feed spells them most often. The report of all blank and suspected fields is written to
+    `out` with the suffix `.fill.csv`, and as a sheet of an .xlsx.
+
+    A killed run resumes when it is called again. Raises `ConfigError`, before anything is computed, if `out` exists
+    (unless `overwrite`), is the feed or cannot be written, or if the bundle was not calibrated, and `FeedError` if the
+    feed cannot be read.
+    """
+    bundle, feed, out = ModelBundle.of(bundle), Path(feed), Path(out)
+    options = options or SourceOptions()
+    images = [images] if isinstance(images, str | Path) else images
+    report, folder = out.with_name(f"{out.stem}.fill.csv"), out.with_name(f"{out.name}.filling")
+    _check_paths(feed, (out, report), images)
+    _check_promise(bundle, precision)
+    columns = _columns(feed, options, bundle.taxonomy)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with locked(out.with_name(f".{out.name}.lock")):
+            if not overwrite:
+                _check_existing(out, report, folder)
+            before = file_sha256(feed)
+            found = survey(lambda: table.read(feed, options), list(columns), bundle.taxonomy)
+            run = _Run(bundle, precision, engine, batch_size, overwrite)
+            predictions = run.predictions(feed, found, images, options, folder)
+            if file_sha256(feed) != before:
+                raise ConfigError(f"{feed} was changed while it was filled. Run the command again.")
+            editor = EDITORS[feed.suffix.lower()](feed, options)
+            filler = Filler(bundle.taxonomy, columns, found, predictions, editor, options, overwrite_suspects)
+            tally = Tally(filler.outcomes(table.read(feed, options)), columns)
+            with replacing(report) as temporary:
+                safe_table(tally.report).write_csv(temporary.absolute())
+            editor.write(tally.edits, tally.report, out)
+            shutil.rmtree(folder)
+    except LockedError:
+        raise ConfigError(
+            f"another attire fill is writing {out}: wait until it is done, or choose another --out."
+        ) from None
+    except OSError as error:
+        raise ConfigError(not_written(str(out), error)) from error
+    without = tuple(key for key in bundle.taxonomy.keys if key not in columns)
+    products = found.products["id"].n_unique()
+    return FillSummary(out, report, products, dict(tally.unread.most_common()), tuple(tally.keys()), without)
+
+
+class _Run:
+    """Predicts the products of a feed, resuming an interrupted run."""
+
+    def __init__(
+        self, bundle: ModelBundle, precision: float, engine: str | Engine, batch_size: int, overwrite: bool
+    ) -> None:
+        self.bundle, self.precision, self.engine = bundle, precision, engine
+        self.batch_size, self.overwrite = batch_size, overwrite
+
+    def predictions(
+        self, feed: Path, found: Survey, images: Sequence[str | Path], options: SourceOptions, folder: Path
+    ) -> Predictions:
+        """Predict into `folder`, in which the products are written as a feed with checked categories."""
+        if not len(found.products):
+            raise FeedError(f"{feed}: no row has an id. Name its column with --id.")
+        if not images and not found.products["image"].explode().str.contains("://", literal=True).any():
+            raise no_images(feed)
+        folder.mkdir(exist_ok=True)
+        # Named by everything that decides the predictions, except for the photos: `predict` checks those itself.
+        name = self.engine if isinstance(self.engine, str) else self.engine.name
+        settings = [version("attire"), self.bundle.digest, self.precision, name]
+        digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+        products, out = folder / "products.parquet", folder / f"predictions-{digest}.parquet"
+        replace_parquet(products, found.products)
+        predict(
+            self.bundle,
+            products,
+            out,
+            images=images,
+            options=SourceOptions(schemes=options.schemes, empty=("",)),
+            format="long",
+            precision=self.precision,
+            known_category=bool((found.products["category"] != "").any()),
+            engine=self.engine,
+            batch_size=self.batch_size,
+            overwrite=self.overwrite,
+        )
+        return Predictions(read_parquet(out))
+
+
+def _check_paths(feed: Path, outputs: Sequence[Path], images: Sequence[str | Path]) -> None:
+    """Raise `ConfigError` if the filled feed and the report (`outputs`) could not be written."""
+    if is_url(str(feed)):
+        raise ConfigError(f"{feed} is a URL. Expected a file: download the feed first.")
+    if feed.suffix.lower() not in EDITORS:
+        raise ConfigError(
+            f"{feed}: '{feed.suffix}' is not a feed format that can be filled{did_you_mean(feed.suffix, EDITORS)} "
+            f"Expected one of {', '.join(EDITORS)}."
+        )
+    if outputs[0].suffix.lower() != feed.suffix.lower():
+        raise ConfigError(
+            f"{outputs[0]}: a filled feed has the format of the feed. Expected a name that ends in {feed.suffix}."
+        )
+    inputs = [source for source in (feed, *images) if Path(source).exists()]
+    for path in outputs:
+        if path.is_dir():
+            raise ConfigError(f"{path} is a directory. Expected a file to write.")
+        if path.exists() and any(path.samefile(source) for source in inputs):
+            raise ConfigError(f"{path} is also an input, which is never changed: choose another --out.")
+
+
+def _check_existing(out: Path, report: Path, folder: Path) -> None:
+    """Raise `ConfigError` if an output exists; `folder` shows that an interrupted run may have left the report."""
+    for path in (out, report):
+        if path.exists() and (path == out or not folder.exists()):
+            raise ConfigError(f"{path} exists. Replace it with --overwrite, or choose another --out.")
+
+
+def _check_promise(bundle: ModelBundle, precision: float) -> None:
+    """Raise `ConfigError` for a bundle that cannot tell sure answers from others."""
+    if not bundle.taxonomy.keys:
+        raise ConfigError(f"{bundle.path} answers no attribute keys, so there is nothing to fill.")
+    if bundle.calibration is None:
+        raise ConfigError(
+            f"{bundle.path} was not calibrated, so it cannot promise a precision, and no answer is sure enough to be "
+            "filled. Train with a calibration set (calibration = 0.1 in the recipe)."
+        )
+    bundle.shortfall(precision)  # raises an error for another precision
+
+
+def _columns(feed: Path, options: SourceOptions, taxonomy: Taxonomy) -> dict[str, str]:
+    """The column of each key of the taxonomy, and of `CATEGORY`, that the feed has."""
+    if options.attributes:
+        raise ConfigError(
+            f"{feed}: attire fill needs a column for each key, and cannot fill the JSON column '{options.attributes}'."
+        )
+    read = read_table(feed, options.encoding, options.delimiter)
+    keys = [key for key in table.key_columns(read, options) if key in taxonomy.keys]
+    category = {CATEGORY: options.category} if options.category in read.columns else {}
+    if not keys and not category:
+        raise FeedError(
+            f"{feed} has no column for the category or for any key of the bundle. Expected one of "
+            f"{', '.join(taxonomy.keys)}."
+        )
+    return {**category, **{key: key for key in keys}}

@@ -1,0 +1,172 @@
+"""Lays predictions over the blanks of a feed: what becomes of each field, without touching the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+import polars as pl
+
+from attire.catalog.feed_row import Row
+from attire.catalog.sources import SourceOptions
+from attire.catalog.sources.cell_text import words as words_of
+from attire.filling.feed_editor import FeedEditor, Words
+from attire.filling.survey import Survey, known, stated_words
+from attire.inference.output import NOT_APPLICABLE
+from attire.labels import contradicts
+from attire.score.calibration import SURE_CATEGORY
+from attire.score.decisions import UNSURE
+from attire.taxonomy import CATEGORY, SEPARATOR, Taxonomy
+
+NO_ID, NO_PHOTO = "the id is empty", "the row names no photo"
+
+
+class Status(StrEnum):
+    """What became of a field."""
+
+    FILLED = "filled"
+    LEFT_OPEN = "left open"
+    NOT_APPLICABLE = "not applicable"
+    SUSPECT = "suspected wrong"
+    UNREADABLE = "unreadable"  # of a product: it has no readable photo
+
+
+class Outcome(NamedTuple):
+    """What became of one field of one row. `key` is `CATEGORY` for the category, and "" for an unreadable product.
+
+    value: words written to the cell; guess: the likeliest value if the field was left open, or the answer that
+    contradicts the stated words; reason: why it was left open, or why the product is unreadable.
+    """
+
+    row: int
+    id: str
+    key: str
+    status: Status
+    value: Words = ()
+    confidence: float | None = None
+    guess: str = ""
+    guess_confidence: float | None = None
+    stated: Words = ()
+    reason: str = ""
+
+
+class Guess(NamedTuple):
+    """The model's answer for a field; `values` is empty if it is not sure, and then `reason` says why."""
+
+    values: tuple[str, ...]
+    confidence: float | None
+    best: str
+    best_confidence: float | None
+    reason: str
+
+
+class Predictions:
+    """Predictions in the long format, by product."""
+
+    def __init__(self, table: pl.DataFrame) -> None:
+        starts = (
+            table.with_row_index("start").group_by("id", maintain_order=True).agg(pl.col("start").first(), pl.len())
+        )
+        self._slices = {id: (start, count) for id, start, count in starts.iter_rows()}
+        self._table = table
+
+    def __getitem__(self, id: str) -> tuple[dict[str, Guess], str]:
+        """The guesses for a product by key, and why it has none."""
+        guesses: dict[str, Guess] = {}
+        rows = self._table.slice(*self._slices[id])
+        columns = ("category", "category_confidence", "key", "values", "confidence", "alternatives", "reason")
+        for category, sure, key, values, confidence, alternatives, reason in rows.select(columns).iter_rows():
+            if category is None:
+                return {}, reason.removeprefix("unreadable: ") or NO_PHOTO
+            guesses[CATEGORY] = _category(category, sure)
+            if key is not None:
+                guesses[key] = _guess(values, confidence, alternatives, reason)
+        return guesses, ""
+
+
+def _category(category: str, confidence: float) -> Guess:
+    if confidence >= SURE_CATEGORY:
+        return Guess((category,), confidence, "", None, "")
+    return Guess((), None, category, confidence, f"no category has a confidence of {SURE_CATEGORY:g}")
+
+
+def _guess(values: str | None, confidence: float | None, alternatives: str | None, reason: str | None) -> Guess:
+    if values is not None:
+        return Guess(tuple(values.split(SEPARATOR)), confidence, "", None, "")
+    if reason == NOT_APPLICABLE:
+        return Guess((), None, "", None, NOT_APPLICABLE)
+    others = json.loads(alternatives or "[]")
+    return Guess((), None, *((others[0]["value"], others[0]["confidence"]) if others else ("", None)), UNSURE)
+
+
+@dataclass(frozen=True)
+class Filler:
+    """Decides about the fields of a feed. `columns` maps keys, and `CATEGORY`, to their columns."""
+
+    taxonomy: Taxonomy
+    columns: Mapping[str, str]
+    survey: Survey
+    predictions: Predictions
+    editor: FeedEditor
+    options: SourceOptions
+    overwrite_suspects: bool
+
+    def outcomes(self, rows: Iterator[Row]) -> Iterator[Outcome]:
+        """The outcomes of all blanks and suspected fields, row by row."""
+        for row in rows:
+            guesses, fault = self.predictions[row.id] if row.id else ({}, NO_ID)
+            if fault:
+                yield Outcome(row.number, row.id, "", Status.UNREADABLE, reason=fault)
+                continue
+            for key in self.columns:
+                outcome = self._outcome(row, key, guesses[key])
+                if outcome is not None:
+                    yield outcome
+
+    def _outcome(self, row: Row, key: str, guess: Guess) -> Outcome | None:
+        """The outcome of one field; None if it is stated and not suspected."""
+        stated = stated_words(row, key)
+        if stated:
+            return self._suspect(row, key, guess, stated)
+        if (row.id, key) in self.survey.repeated:
+            return None  # another row of the product states it
+        if guess.reason == NOT_APPLICABLE:
+            return Outcome(row.number, row.id, key, Status.NOT_APPLICABLE)
+        if not guess.values:
+            best = (guess.best, guess.best_confidence)
+            return Outcome(row.number, row.id, key, Status.LEFT_OPEN, (), None, *best, reason=guess.reason)
+        words = self._spelled(key, guess.values)
+        if reason := self._refusal(row, key, guess.values, words):
+            best = (SEPARATOR.join(guess.values), guess.confidence)
+            return Outcome(row.number, row.id, key, Status.LEFT_OPEN, (), None, *best, reason=reason)
+        return Outcome(row.number, row.id, key, Status.FILLED, words, guess.confidence)
+
+    def _suspect(self, row: Row, key: str, guess: Guess, stated: Words) -> Outcome | None:
+        """The outcome of a stated field that a sure answer contradicts, else None."""
+        values = [known(self.taxonomy, key, word) for word in stated]
+        if not guess.values or key == CATEGORY or None in values:
+            return None  # a word that the taxonomy lacks may be another spelling of the answer
+        if not contradicts(guess.values, [value for value in values if value is not None]):
+            return None
+        words = self._spelled(key, guess.values)
+        best = (SEPARATOR.join(guess.values), guess.confidence)
+        reason = self._refusal(row, key, guess.values, words) if self.overwrite_suspects else ""
+        written = (words, guess.confidence) if self.overwrite_suspects and not reason else ((), None)
+        return Outcome(row.number, row.id, key, Status.SUSPECT, *written, *best, stated, reason)
+
+    def _spelled(self, key: str, values: Sequence[str]) -> Words:
+        spellings = self.survey.spellings[key]
+        return tuple(spellings.get(value, value) for value in values)
+
+    def _refusal(self, row: Row, key: str, values: Sequence[str], words: Words) -> str:
+        """Why the words cannot be written, "" if they can: what is written must be read back as the same values."""
+        column = self.columns[key]
+        text = self.options.separator.join(words)
+        read_back = (text.strip(),) if key == CATEGORY else words_of(column, text, self.options)
+        if tuple(known(self.taxonomy, key, word) for word in read_back) != tuple(values):
+            return f"'{text}' would be read as something else: it has the separator, or means unknown"
+        reason = self.editor.refusal(row.number, column, words)
+        return f"the cell {reason}" if reason else ""
