@@ -10,6 +10,7 @@
     shirt = predict(["front.jpg", "back.jpg"])
     shirt.category, shirt["sleeve_length"]
     attire.predict(bundle, catalog, out="predictions.csv")
+    attire.fill(bundle, "feed.csv", out="filled.csv", images="photos/")
 
 Names are imported when they are first used, so that `import attire` does not load torch.
 """

@@ -26,6 +26,7 @@ RUN = (
     "train",
     "evaluate",
     "predict",
+    "fill",
     "scale",
     "reference/api",
 )  # each runs in a copy of the folder after the tour

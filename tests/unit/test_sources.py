@@ -138,8 +138,8 @@ def test_faults_of_a_whole_feed(tmp_path: Path, text: str, options: dict[str, ob
 
 
 def test_other_files_are_refused_as_feeds(tmp_path: Path) -> None:
-    with pytest.raises(FeedError, match=r"'\.xlsx' is not a feed format.*\.csv"):
-        read(feed(tmp_path, "", "feed.xlsx"))
+    with pytest.raises(FeedError, match=r"'\.ods' is not a feed format.*\.csv"):
+        read(feed(tmp_path, "", "feed.ods"))
     with pytest.raises(FeedError, match=r"cannot read .*No such file"):
         read(tmp_path / "absent.csv")
     with pytest.raises(FeedError, match="is not a readable Parquet file"):

@@ -31,7 +31,7 @@ def ingest(
     Parameters
     ----------
     feed
-        CSV, TSV, JSON Lines or Parquet file, or the format of --source.
+        CSV, TSV, JSON Lines, Parquet or Excel (.xlsx) file, or the format of --source.
     images
         Folders and tar or zip archives with the photos.
     out

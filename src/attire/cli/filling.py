@@ -63,7 +63,7 @@ def fill(
         overwrite=overwrite,
     )
     counts = pl.DataFrame(summary.keys)
-    counts = counts if overwrite_suspects else counts.drop("overwritten")
+    counts = counts if overwrite_suspects else counts.drop("replaced")
     console.print(table(counts.rename({name: name.replace("_", " ") for name in counts.columns})))
     if summary.without_column:
         console.print(f"The feed has no column for {', '.join(summary.without_column)}.")

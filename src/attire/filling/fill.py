@@ -68,6 +68,8 @@ def fill(
     (unless `overwrite`), is the feed or cannot be written, or if the bundle was not calibrated, and `FeedError` if the
     feed cannot be read.
     """
+    if is_url(str(feed)):
+        raise ConfigError(f"{feed} is a URL. Expected a file: download the feed first.")
     bundle, feed, out = ModelBundle.of(bundle), Path(feed), Path(out)
     options = options or SourceOptions()
     images = [images] if isinstance(images, str | Path) else images
@@ -146,8 +148,6 @@ class _Run:
 
 def _check_paths(feed: Path, outputs: Sequence[Path], images: Sequence[str | Path]) -> None:
     """Raise `ConfigError` if the filled feed and the report (`outputs`) could not be written."""
-    if is_url(str(feed)):
-        raise ConfigError(f"{feed} is a URL. Expected a file: download the feed first.")
     if feed.suffix.lower() not in EDITORS:
         raise ConfigError(
             f"{feed}: '{feed.suffix}' is not a feed format that can be filled{did_you_mean(feed.suffix, EDITORS)} "

@@ -99,7 +99,9 @@ def _guess(values: str | None, confidence: float | None, alternatives: str | Non
     if reason == NOT_APPLICABLE:
         return Guess((), None, "", None, NOT_APPLICABLE)
     others = json.loads(alternatives or "[]")
-    return Guess((), None, *((others[0]["value"], others[0]["confidence"]) if others else ("", None)), UNSURE)
+    if not others:
+        return Guess((), None, "", None, UNSURE)
+    return Guess((), None, others[0]["value"], others[0]["confidence"], UNSURE)
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ REPORT: dict[str, Any] = {
 
 
 class KeyCounts(NamedTuple):
-    """Numbers of fields of one key. `blank` is the sum of filled, left_open and not_applicable; `overwritten` is the
-    part of suspected_wrong that was replaced."""
+    """Numbers of fields of one key: `blank` is the sum of filled, left_open and not_applicable, and `replaced` is part of
+    suspected_wrong."""
 
     key: str
     blank: int
@@ -40,7 +40,7 @@ class KeyCounts(NamedTuple):
     left_open: int
     not_applicable: int
     suspected_wrong: int
-    overwritten: int
+    replaced: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Tally:
         self.unread: Counter[str] = Counter()
         self._edits: dict[int, dict[str, Words]] = {}
         self._counts: Counter[tuple[str, Status]] = Counter()
-        self._overwritten: Counter[str] = Counter()
+        self._replaced: Counter[str] = Counter()
         blocks = [pl.DataFrame(schema=REPORT)]
         remaining = iter(outcomes)
         while block := list(islice(remaining, BLOCK)):
@@ -88,7 +88,7 @@ class Tally:
             self._counts[outcome.key, outcome.status] += 1
             if outcome.value:
                 self._edits.setdefault(outcome.row, {})[self.columns[outcome.key]] = outcome.value
-                self._overwritten[outcome.key] += outcome.status == Status.SUSPECT
+                self._replaced[outcome.key] += outcome.status == Status.SUSPECT
             yield (
                 outcome.row,
                 outcome.id,
@@ -110,14 +110,14 @@ class Tally:
                 for status in (Status.FILLED, Status.LEFT_OPEN, Status.NOT_APPLICABLE, Status.SUSPECT)
             )
             blank = filled + left_open + not_applicable
-            overwritten = self._overwritten[key]
-            yield KeyCounts(key_label(key), blank, filled, left_open, not_applicable, suspects, overwritten)
+            replaced = self._replaced[key]
+            yield KeyCounts(key_label(key), blank, filled, left_open, not_applicable, suspects, replaced)
 
 
 def _kind(reason: str) -> str:
     """The reason of the first photo, without the photo's name."""
     first = reason.split("; ", 1)[0]
-    return first.rpartition(": ")[2] if ": " in first else first
+    return first.partition(": ")[2] or first
 
 
 def _rounded(confidence: float | None) -> float | None:

@@ -41,8 +41,7 @@ def read_sheet(feed: Path) -> Sheet:
         if not sheets:
             raise FeedError(f"{feed} has no visible sheet with cells.")
         sheet = workbook.get_sheet_by_name(sheets[0])
-        first_row, first_column = sheet.start or (0, 0)
-        rows = enumerate(sheet.iter_rows() if sheet.start else (), first_row + 1)
+        rows = enumerate(sheet.to_python(skip_empty_area=False), 1)  # from A1, wherever the cells begin
         merged = [
             (top + 1, left + 1, end + 1, right + 1) for (top, left), (end, right) in sheet.merged_cell_ranges or ()
         ]
@@ -54,12 +53,11 @@ def read_sheet(feed: Path) -> Sheet:
         raise FeedError(f"{feed}: the header names {shown(', '.join(sorted(repeated)))} more than once. Rename one.")
 
     def cells() -> Iterator[tuple[int, dict[str, Any]]]:
-        with _faults(feed):
-            for number, row in rows:
-                if any(cell != "" for cell in row):
-                    yield number, {name: cell for name, cell in zip(names, row, strict=True) if name}
+        for number, row in rows:
+            if any(cell != "" for cell in row):
+                yield number, {name: cell for name, cell in zip(names, row, strict=True) if name}
 
-    columns = {name: first_column + place for place, name in enumerate(names, 1) if name}
+    columns = {name: place for place, name in enumerate(names, 1) if name}
     return Sheet(sheets[0], columns, cells(), merged)
 
 

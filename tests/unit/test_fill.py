@@ -1,0 +1,385 @@
+"""Filling a feed: which cells are filled, with what, and what is left as it was."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+from bundles import save_bundle
+from fake_engines import Answers
+from PIL import Image
+
+from attire.bundle import ModelBundle
+from attire.catalog.sources import SOURCES, SourceOptions
+from attire.cli import app
+from attire.config import Architecture
+from attire.errors import ConfigError, FeedError
+from attire.filling.delimited_text import DelimitedText
+from attire.filling.fill import fill
+from attire.filling.summary import FillSummary, KeyCounts
+from attire.model.network import build_network
+from attire.score.calibration import Calibration
+from attire.spreadsheets import read_csv
+from attire.taxonomy import Key, Taxonomy
+
+TAXONOMY = Taxonomy(
+    categories=("Shirts", "Belts"),
+    category_aliases={"tops": "Shirts"},
+    keys={
+        "colour": Key(categories=("Shirts", "Belts"), values=("red", "green", "blue"), aliases={"crimson": "red"}),
+        "tags": Key(arity="many", categories=("Shirts",), values=("logo", "zip", "NA")),
+        "fit": Key(categories=("Shirts",), values=("slim", "wide")),
+    },
+)
+PHOTOS = {  # photo -> its colour, and what the engine sees in it
+    "red": ((220, 30, 30), ("Shirts", "red", "logo", "zip", "slim?", "wide?")),
+    "green": ((30, 200, 30), ("Belts", "green")),
+    "blue": ((30, 30, 220), ("Shirts?", "Belts?", "blue?", "red?")),
+    "grey": ((120, 120, 120), ("Shirts", "blue", "NA", "wide")),
+}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    """A calibrated bundle that accepts answers with a confidence of 0.9."""
+    torch.manual_seed(0)
+    architecture = Architecture(backbone="resnet10t", hidden=8, shared=True)
+    network = build_network(architecture, TAXONOMY)
+    saved = save_bundle(tmp_path_factory.mktemp("bundle") / "bundle", network, architecture, TAXONOMY)
+    thresholds = (0.9,) * TAXONOMY.width
+    calibration = Calibration(
+        category_temperature=1.0, temperature=(1.0, 1.0, 1.0), thresholds={"0.95": thresholds, "0.9": thresholds}
+    )
+    return replace(saved, spec=saved.spec.model_copy(update={"calibration": calibration}))
+
+
+@pytest.fixture
+def engine() -> Answers:
+    return Answers(TAXONOMY, dict(PHOTOS.values()))
+
+
+@pytest.fixture(autouse=True)
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current directory, with photos of one colour each and one that cannot be read."""
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for name, (colour, _) in PHOTOS.items():
+        Image.new("RGB", (24, 32), colour).save(f"photos/{name}.png")
+    Path("photos/broken.png").write_bytes(b"no photo")
+
+
+Fill = Callable[..., str]
+
+
+@pytest.fixture
+def filled(bundle: ModelBundle, engine: Answers) -> Fill:
+    """A function that fills the lines of a CSV and returns the filled lines."""
+
+    def run(text: str, **options: Any) -> str:
+        Path("feed.csv").write_bytes(text.encode())
+        run.summary = fill(bundle, "feed.csv", "out.csv", images="photos", engine=engine, **options)  # type: ignore[attr-defined]
+        return Path("out.csv").read_bytes().decode()
+
+    return run
+
+
+def report() -> list[tuple[Any, ...]]:
+    """The report without confidences."""
+    columns = ("row", "id", "key", "status", "value", "best_guess", "stated", "reason")
+    return read_csv(Path("out.fill.csv")).fill_null("").select(columns).rows()
+
+
+def test_sure_answers_fill_blank_cells_only(filled: Fill) -> None:
+    text = (
+        "price,id,colour,category,image,tags,fit,sku\n"
+        '9.90,1,,Shirts,red.png,,,"007"\n'
+        "9.90,2,blue,Shirts,red.png,,slim,=1+1\n"
+        "9.90,3,n/a,Belts,green.png,,,\n"
+        '"1,5",4,,,blue.png,,,\n'
+    )
+    assert filled(text, options=SourceOptions(ignore=("price", "sku"), empty=("", "n/a"))) == (
+        "price,id,colour,category,image,tags,fit,sku\n"
+        '9.90,1,red,Shirts,red.png,logo|zip,,"007"\n'
+        "9.90,2,blue,Shirts,red.png,logo|zip,slim,=1+1\n"
+        "9.90,3,green,Belts,green.png,,,\n"
+        '"1,5",4,,,blue.png,,,\n'
+    )
+    unsure = "no value is sure enough"
+    assert report() == [
+        ("2", "1", "colour", "filled", "red", "", "", ""),
+        ("2", "1", "tags", "filled", "logo|zip", "", "", ""),
+        ("2", "1", "fit", "left open", "", "slim", "", unsure),
+        ("3", "2", "colour", "suspected wrong", "", "red", "blue", ""),
+        ("3", "2", "tags", "filled", "logo|zip", "", "", ""),
+        ("4", "3", "colour", "filled", "green", "", "", ""),
+        ("4", "3", "tags", "not applicable", "", "", "", ""),
+        ("4", "3", "fit", "not applicable", "", "", "", ""),
+        ("5", "4", "category", "left open", "", "Shirts", "", "no category has a confidence of 0.9"),
+        ("5", "4", "colour", "left open", "", "red", "", unsure),
+        ("5", "4", "tags", "not applicable", "", "", "", ""),
+        ("5", "4", "fit", "not applicable", "", "", "", ""),
+    ]
+    summary: FillSummary = filled.summary  # type: ignore[attr-defined]
+    assert summary.keys == (
+        KeyCounts("category", 1, 0, 1, 0, 0, 0),
+        KeyCounts("colour", 3, 2, 1, 0, 1, 0),
+        KeyCounts("tags", 4, 2, 0, 2, 0, 0),
+        KeyCounts("fit", 3, 0, 1, 2, 0, 0),
+    )
+    assert (summary.products, summary.unread, summary.without_column) == (4, {}, ())
+    assert sorted(path.name for path in Path().iterdir()) == ["feed.csv", "out.csv", "out.fill.csv", "photos"]
+
+
+def test_the_stated_category_decides_which_keys_apply(filled: Fill) -> None:
+    text = "id,category,image,tags\n1,Belts,red.png,\n2,,red.png,\n3,Unheard,red.png,\n4,tops,red.png,\n"
+    assert filled(text).splitlines()[1:] == [
+        "1,Belts,red.png,",
+        "2,tops,red.png,logo|zip",  # as the feed spells it
+        "3,Unheard,red.png,logo|zip",  # a category that the bundle lacks does not count
+        "4,tops,red.png,logo|zip",
+    ]
+
+
+def test_values_are_written_as_the_feed_spells_them_most_often(filled: Fill) -> None:
+    words = ["Crimson", "red", "Crimson", "GREEN", "green", "blau", "blau"]
+    stated = "".join(f"s{n},grey.png,{word}\n" for n, word in enumerate(words))
+    text = f"id,image,colour\n{stated}1,red.png,\n2,green.png,\n3,grey.png,\n"
+    assert filled(text).splitlines()[-3:] == ["1,red.png,Crimson", "2,green.png,green", "3,grey.png,blue"]
+
+
+def test_values_that_would_be_read_as_something_else_are_left_open(filled: Fill) -> None:
+    assert filled("id,image,tags\n1,grey.png,\n") == "id,image,tags\n1,grey.png,\n"
+    assert report() == [
+        ("2", "1", "tags", "left open", "", "NA", "",
+         "'NA' would be read as something else: it has the separator, or means unknown"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("overwrite_suspects", [False, True])
+def test_contradicted_values_are_replaced_only_if_asked(filled: Fill, overwrite_suspects: bool) -> None:
+    rows = ["1,red.png,blue,logo|zip", "2,red.png,crimson,logo", "3,red.png,mauve,zip|logo", "4,blue.png,green,logo"]
+    result = filled("\n".join(["id,image,colour,tags", *rows]), overwrite_suspects=overwrite_suspects).splitlines()[1:]
+    if overwrite_suspects:
+        assert result == ["1,red.png,crimson,logo|zip", "2,red.png,crimson,logo|zip", *rows[2:]]
+    else:
+        assert result == rows
+    written = ("crimson", "logo|zip") if overwrite_suspects else ("", "")
+    assert report() == [
+        ("2", "1", "colour", "suspected wrong", written[0], "red", "blue", ""),
+        ("3", "2", "tags", "suspected wrong", written[1], "logo|zip", "logo", ""),
+    ]
+
+
+def test_every_row_of_a_product_is_filled_unless_one_states_the_field(filled: Fill) -> None:
+    text = "id,image,colour,tags\n1,red.png,,\n2,green.png,,\n1,red.png,blue,\n"
+    assert filled(text).splitlines()[1:] == ["1,red.png,,logo|zip", "2,green.png,green,", "1,red.png,blue,logo|zip"]
+    assert filled.summary.products == 2  # type: ignore[attr-defined]
+
+
+def test_products_without_a_readable_photo_are_unchanged(filled: Fill) -> None:
+    rows = ["1,broken.png,", "2,missing.png,", "3,,", ",red.png,", "5,broken.png|red.png,"]
+    result = filled("\n".join(["id,image,colour", *rows])).splitlines()[1:]
+    assert result == [*rows[:-1], "5,broken.png|red.png,red"]
+    unread = filled.summary.unread  # type: ignore[attr-defined]
+    assert sum(unread.values()) == 4
+    assert unread["the id is empty"] == unread["the row names no photo"] == 1
+    assert [row[2:4] for row in report()] == [("", "unreadable")] * 4 + [("colour", "filled")]
+
+
+@pytest.mark.parametrize("name", ["feed.tsv", "feed.jsonl", "feed.parquet", "feed.xlsx"])
+def test_all_formats_give_the_same_values(
+    name: str,
+    bundle: ModelBundle,
+    engine: Answers,
+) -> None:
+    rows = pl.DataFrame(
+        {
+            "id": ["1", "2", "3"],
+            "image": ["red.png", "red.png", "green.png"],
+            "category": ["Shirts", "Shirts", None],
+            "colour": [None, "blue", None],
+            "tags": ["zip", None, None],
+        }
+    )
+    feed = Path(name)
+    if feed.suffix == ".tsv":
+        rows.write_csv(feed, separator="\t")
+    elif feed.suffix == ".jsonl":
+        rows.write_ndjson(feed)
+    elif feed.suffix == ".parquet":
+        rows.write_parquet(feed)
+    else:
+        pytest.importorskip("python_calamine", reason="the extra 'excel' is not installed")
+        openpyxl = pytest.importorskip("openpyxl")
+        book = openpyxl.Workbook()
+        for row in [rows.columns, *rows.rows()]:
+            book.active.append(row)
+        book.save(feed)
+    out = Path(f"out{feed.suffix}")
+    summary = fill(bundle, feed, out, images="photos", engine=engine)
+    cells = [(row.id, row.category, *row.labels.values()) for row in SOURCES["table"](out, SourceOptions())]
+    assert cells == [
+        ("1", "Shirts", ("red",), ("zip",)),
+        ("2", "Shirts", ("blue",), ("logo", "zip")),
+        ("3", "Belts", ("green",), ()),
+    ]
+    assert [counts.filled for counts in summary.keys] == [1, 2, 1]
+    assert summary.without_column == ("fit",)
+    assert len(read_csv(Path("out.fill.csv"))) == 7
+
+
+def test_a_feed_without_blanks_comes_back_as_it_was(filled: Fill) -> None:
+    text = '"id","image","colour"\r\n"1","red.png","red"\r\n'
+    assert filled(text) == text
+
+
+def test_an_interrupted_run_resumes(
+    bundle: ModelBundle,
+    engine: Answers,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("feed.csv").write_text("id,image,colour\n1,red.png,\n2,green.png,\n")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DelimitedText, "write", full)
+        with pytest.raises(ConfigError, match="the same command continues from there"):
+            fill(bundle, "feed.csv", "out.csv", images="photos", engine=engine)
+    assert not Path("out.csv").exists()
+    assert engine.photos == 2
+    fill(bundle, "feed.csv", "out.csv", images="photos", engine=engine)
+    assert engine.photos == 2
+    assert Path("out.csv").read_text() == "id,image,colour\n1,red.png,red\n2,green.png,green\n"
+
+
+def test_a_feed_that_changes_meanwhile_is_refused(
+    bundle: ModelBundle,
+    engine: Answers,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    feed = Path("feed.csv")
+    feed.write_text("id,image,colour\n1,red.png,\n")
+    logits = engine.logits
+
+    def change(pixels: Any) -> Any:
+        feed.write_text("id,image,colour\n0,red.png,\n1,red.png,\n")
+        return logits(pixels)
+
+    monkeypatch.setattr(engine, "logits", change)
+    with pytest.raises(ConfigError, match=r"feed\.csv was changed while it was filled"):
+        fill(bundle, feed, "out.csv", images="photos", engine=engine)
+    assert not Path("out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("feed", "out", "message"),
+    [
+        ("feed.csv", "feed.csv", "is also an input"),
+        ("feed.csv", "./photos/../feed.csv", "is also an input"),
+        ("feed.csv", "link.csv", "is also an input"),
+        ("feed.csv", "out.parquet", r"Expected a name that ends in \.csv"),
+        ("feed.csv", "old.csv", r"old\.csv exists\. Replace it with --overwrite"),
+        ("feed.csv", "new.csv", r"new\.fill\.csv exists\. Replace it with --overwrite"),
+        ("feed.csv", "folder.csv", "is a directory"),
+        ("feed.txt", "out.txt", "is not a feed format that can be filled"),
+        ("https://shop/feed.csv", "out.csv", "download the feed first"),
+    ],
+)
+def test_outputs_that_would_replace_something_are_refused(
+    bundle: ModelBundle,
+    engine: Answers,
+    feed: str,
+    out: str,
+    message: str,
+) -> None:
+    Path("feed.csv").write_text("id,image,colour\n1,red.png,\n")
+    Path("link.csv").symlink_to("feed.csv")
+    Path("folder.csv").mkdir()
+    for name in ("old.csv", "new.fill.csv"):
+        Path(name).write_text("precious")
+    with pytest.raises(ConfigError, match=message):
+        fill(bundle, feed, out, images="photos", engine=engine)
+    assert engine.photos == 0
+    assert Path("feed.csv").read_text() == "id,image,colour\n1,red.png,\n"
+
+
+def test_an_existing_output_is_replaced_if_asked(filled: Fill) -> None:
+    text = "id,image,colour\n1,red.png,\n"
+    first = filled(text)
+    Path("out.csv").write_text("older")
+    with pytest.raises(ConfigError, match="exists"):
+        filled(text)
+    assert filled(text, overwrite=True) == first
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "error", "message"),
+    [
+        ("id,image,colour\n,red.png,\n", {}, FeedError, "no row has an id"),
+        ("id,image,price\n1,red.png,\n", {}, FeedError, "has no column for the category or for any key"),
+        ("id,image,colour\n1,red.png\n", {}, FeedError, "row 2: 2 cells, expected 3"),
+        (
+            "id,image,all\n1,red.png,{}\n",
+            {"options": SourceOptions(attributes="all")},
+            ConfigError,
+            "JSON column 'all'",
+        ),
+        ("id,image,colour\n1,red.png,\n", {"precision": 0.5}, ConfigError, "0.5"),
+    ],
+)
+def test_feeds_and_options_that_cannot_be_filled(
+    filled: Fill, text: str, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        filled(text, **options)
+    assert not Path("out.csv").exists()
+
+
+def test_photos_must_be_somewhere(bundle: ModelBundle, engine: Answers) -> None:
+    Path("feed.csv").write_text("id,image,colour\n1,red.png,\n")
+    with pytest.raises(FeedError, match=r"feed\.csv needs --images"):
+        fill(bundle, "feed.csv", "out.csv", engine=engine)
+
+
+def test_a_bundle_without_calibration_is_refused(bundle: ModelBundle) -> None:
+    Path("feed.csv").write_text("id,image,colour\n1,red.png,\n")
+    uncalibrated = replace(bundle, spec=bundle.spec.model_copy(update={"calibration": None}))
+    with pytest.raises(ConfigError, match="was not calibrated"):
+        fill(uncalibrated, "feed.csv", "out.csv", images="photos")
+
+
+def test_the_report_runs_no_formula(filled: Fill) -> None:
+    filled("id,image,colour\n=1+1,red.png,\n")
+    (_, row) = csv.reader(io.StringIO(Path("out.fill.csv").read_text()))
+    assert row[1] == "'=1+1"
+
+
+def test_the_command_prints_a_table_by_key(
+    bundle: ModelBundle,
+    engine: Answers,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("feed.csv").write_text("sku;image;colour;tags\n1;red.png;;\n2;green.png;red;\n3;broken.png;;\n")
+    monkeypatch.setattr(ModelBundle, "load", lambda _: bundle)
+    monkeypatch.setattr("attire.inference.bulk.open_engine", lambda *_: engine)
+    command = "fill bundle feed.csv --images photos --out out.csv --delimiter ; --id sku --precision 0.9"
+    app(command.split(), result_action="return_value")
+    printed = capsys.readouterr().out
+    assert re.search(r"colour +│ +1 │ +1 │ +0 │ +0 │ +1 │", printed)
+    assert re.search(r"tags +│ +2 │ +1 │ +0 │ +1 │ +0 │", printed)
+    assert "no column for fit" in printed
+    assert "1 rows without a readable photo are unchanged" in printed
+    app([*command.split(), "--overwrite", "--overwrite-suspects"], result_action="return_value")
+    assert "replaced" in capsys.readouterr().out
+    assert Path("out.csv").read_text().splitlines()[1:3] == ["1;red.png;red;logo|zip", "2;green.png;green;"]
