@@ -31,8 +31,10 @@ REPORT: dict[str, Any] = {
 
 
 class KeyCounts(NamedTuple):
-    """Numbers of fields of one key: `blank` is the sum of filled, left_open and not_applicable, and `replaced` is part of
-    suspected_wrong."""
+    """Numbers of fields of one key.
+
+    blank is the sum of filled, left_open and not_applicable; replaced is a part of suspected_wrong.
+    """
 
     key: str
     blank: int
