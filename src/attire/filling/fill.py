@@ -89,7 +89,15 @@ def fill(
             if file_sha256(feed) != before:
                 raise ConfigError(f"{feed} was changed while it was filled. Run the command again.")
             editor = EDITORS[feed.suffix.lower()](feed, options)
-            filler = Filler(bundle.taxonomy, columns, found, predictions, editor, options, overwrite_suspects)
+            filler = Filler(
+                bundle.taxonomy,
+                columns,
+                found,
+                predictions,
+                editor,
+                options,
+                overwrite_suspects=overwrite_suspects,
+            )
             tally = Tally(filler.outcomes(table.read(feed, options)), columns)
             with replacing(report) as temporary:
                 safe_table(tally.report).write_csv(temporary.absolute())

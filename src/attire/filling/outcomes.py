@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 import polars as pl
@@ -21,6 +21,8 @@ from attire.score.calibration import SURE_CATEGORY
 from attire.score.decisions import UNSURE
 from attire.taxonomy import CATEGORY, SEPARATOR, Taxonomy
 
+CACHED = 100_000  # combinations of words whose decision is remembered
+COLUMNS = ("category", "category_confidence", "key", "values", "confidence", "alternatives", "reason")
 NO_ID, NO_PHOTO = "the id is empty", "the row names no photo"
 
 
@@ -71,17 +73,17 @@ class Predictions:
             table.with_row_index("start").group_by("id", maintain_order=True).agg(pl.col("start").first(), pl.len())
         )
         self._slices = {id: (start, count) for id, start, count in starts.iter_rows()}
-        self._table = table
+        self._table = table.select(COLUMNS)
 
     def __getitem__(self, id: str) -> tuple[dict[str, Guess], str]:
         """The guesses for a product by key, and why it has none."""
         guesses: dict[str, Guess] = {}
         rows = self._table.slice(*self._slices[id])
-        columns = ("category", "category_confidence", "key", "values", "confidence", "alternatives", "reason")
-        for category, sure, key, values, confidence, alternatives, reason in rows.select(columns).iter_rows():
+        for category, sure, key, values, confidence, alternatives, reason in rows.iter_rows():
             if category is None:
                 return {}, reason.removeprefix("unreadable: ") or NO_PHOTO
-            guesses[CATEGORY] = _category(category, sure)
+            if not guesses:
+                guesses[CATEGORY] = _category(category, sure)
             if key is not None:
                 guesses[key] = _guess(values, confidence, alternatives, reason)
         return guesses, ""
@@ -104,17 +106,25 @@ def _guess(values: str | None, confidence: float | None, alternatives: str | Non
     return Guess((), None, others[0]["value"], others[0]["confidence"], UNSURE)
 
 
-@dataclass(frozen=True)
 class Filler:
     """Decides about the fields of a feed. `columns` maps keys, and `CATEGORY`, to their columns."""
 
-    taxonomy: Taxonomy
-    columns: Mapping[str, str]
-    survey: Survey
-    predictions: Predictions
-    editor: FeedEditor
-    options: SourceOptions
-    overwrite_suspects: bool
+    def __init__(
+        self,
+        taxonomy: Taxonomy,
+        columns: Mapping[str, str],
+        survey: Survey,
+        predictions: Predictions,
+        editor: FeedEditor,
+        options: SourceOptions,
+        *,
+        overwrite_suspects: bool = False,
+    ) -> None:
+        self.taxonomy, self.columns, self.survey, self.predictions = taxonomy, columns, survey, predictions
+        self.editor, self.options, self.overwrite_suspects = editor, options, overwrite_suspects
+        # A feed repeats its words.
+        self._contradicts = lru_cache(maxsize=CACHED)(self._contradicts_words)
+        self._written = lru_cache(maxsize=CACHED)(self._written_words)
 
     def outcomes(self, rows: Iterator[Row]) -> Iterator[Outcome]:
         """The outcomes of all blanks and suspected fields, row by row."""
@@ -140,35 +150,39 @@ class Filler:
         if not guess.values:
             best = (guess.best, guess.best_confidence)
             return Outcome(row.number, row.id, key, Status.LEFT_OPEN, (), None, *best, reason=guess.reason)
-        words = self._spelled(key, guess.values)
-        if reason := self._refusal(row, key, guess.values, words):
+        words, reason = self._cell(row, key, guess.values)
+        if reason:
             best = (SEPARATOR.join(guess.values), guess.confidence)
             return Outcome(row.number, row.id, key, Status.LEFT_OPEN, (), None, *best, reason=reason)
         return Outcome(row.number, row.id, key, Status.FILLED, words, guess.confidence)
 
     def _suspect(self, row: Row, key: str, guess: Guess, stated: Words) -> Outcome | None:
         """The outcome of a stated field that a sure answer contradicts, else None."""
-        values = [known(self.taxonomy, key, word) for word in stated]
-        if not guess.values or key == CATEGORY or None in values:
-            return None  # a word that the taxonomy lacks may be another spelling of the answer
-        if not contradicts(guess.values, [value for value in values if value is not None]):
+        if not guess.values or key == CATEGORY or not self._contradicts(key, guess.values, stated):
             return None
-        words = self._spelled(key, guess.values)
+        words, reason = self._cell(row, key, guess.values) if self.overwrite_suspects else ((), "")
+        written = (words, guess.confidence) if words and not reason else ((), None)
         best = (SEPARATOR.join(guess.values), guess.confidence)
-        reason = self._refusal(row, key, guess.values, words) if self.overwrite_suspects else ""
-        written = (words, guess.confidence) if self.overwrite_suspects and not reason else ((), None)
         return Outcome(row.number, row.id, key, Status.SUSPECT, *written, *best, stated, reason)
 
-    def _spelled(self, key: str, values: Sequence[str]) -> Words:
-        spellings = self.survey.spellings[key]
-        return tuple(spellings.get(value, value) for value in values)
+    def _contradicts_words(self, key: str, values: Words, stated: Words) -> bool:
+        """Whether the values contradict the stated words. A word that the taxonomy lacks may be another spelling."""
+        known_values = [known(self.taxonomy, key, word) for word in stated]
+        return None not in known_values and contradicts(values, [value for value in known_values if value is not None])
 
-    def _refusal(self, row: Row, key: str, values: Sequence[str], words: Words) -> str:
-        """Why the words cannot be written, "" if they can: what is written must be read back as the same values."""
-        column = self.columns[key]
+    def _cell(self, row: Row, key: str, values: Words) -> tuple[Words, str]:
+        """The words to write for the values, and why they cannot be written."""
+        words, reason = self._written(key, values)
+        if not reason and (refusal := self.editor.refusal(row.number, self.columns[key], words)):
+            reason = f"the cell {refusal}"
+        return words, reason
+
+    def _written_words(self, key: str, values: Words) -> tuple[Words, str]:
+        """The values as the feed spells them, and why they cannot be written: they must be read as the same values."""
+        spellings = self.survey.spellings[key]
+        words = tuple(spellings.get(value, value) for value in values)
         text = self.options.separator.join(words)
-        read_back = (text.strip(),) if key == CATEGORY else words_of(column, text, self.options)
-        if tuple(known(self.taxonomy, key, word) for word in read_back) != tuple(values):
-            return f"'{text}' would be read as something else: it has the separator, or means unknown"
-        reason = self.editor.refusal(row.number, column, words)
-        return f"the cell {reason}" if reason else ""
+        read_back = (text.strip(),) if key == CATEGORY else words_of(self.columns[key], text, self.options)
+        if tuple(known(self.taxonomy, key, word) for word in read_back) == values:
+            return words, ""
+        return words, f"'{text}' would be read as something else: it has the separator, or means unknown"

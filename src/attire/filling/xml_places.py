@@ -9,6 +9,7 @@ from xml.parsers import expat
 from xml.sax.saxutils import escape
 
 START_TAG = re.compile(rb"""<(?:[^"'>]|"[^"]*"|'[^']*')*>""")
+FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 
 
 @dataclass(slots=True)
@@ -93,8 +94,4 @@ def spliced(document: bytes, edits: Mapping[tuple[int, int], bytes]) -> bytes:
 
 def xml_text(text: str) -> str:
     """The text for an element: escaped, without the characters that XML cannot hold."""
-    return escape("".join(character for character in text if _allowed(ord(character))))
-
-
-def _allowed(code: int) -> bool:
-    return code in (9, 10, 13) or 0x20 <= code <= 0xD7FF or 0xE000 <= code <= 0xFFFD or code >= 0x10000
+    return escape(FORBIDDEN.sub("", text))
