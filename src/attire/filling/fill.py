@@ -83,17 +83,30 @@ def fill(
             if not overwrite:
                 _check_existing(out, report, folder)
             before = file_sha256(feed)
+            editor = EDITORS[feed.suffix.lower()](feed, options)  # first, because it refuses what cannot be edited
             found = survey(lambda: table.read(feed, options), list(columns), bundle.taxonomy)
-            run = _Run(bundle, precision, engine, batch_size, overwrite)
-            predictions = run.predictions(feed, found, images, options, folder)
+            products = _products(feed, found, images, folder)
+            predicted = folder / f"predictions-{_digest(bundle, precision, engine)}.parquet"
+            predict(
+                bundle,
+                products,
+                predicted,
+                images=images,
+                options=SourceOptions(schemes=options.schemes, empty=("",)),
+                format="long",
+                precision=precision,
+                known_category=bool((found.products["category"] != "").any()),
+                engine=engine,
+                batch_size=batch_size,
+                overwrite=overwrite,
+            )
             if file_sha256(feed) != before:
                 raise ConfigError(f"{feed} was changed while it was filled. Run the command again.")
-            editor = EDITORS[feed.suffix.lower()](feed, options)
             filler = Filler(
                 bundle.taxonomy,
                 columns,
                 found,
-                predictions,
+                Predictions(read_parquet(predicted)),
                 editor,
                 options,
                 overwrite_suspects=overwrite_suspects,
@@ -110,48 +123,26 @@ def fill(
     except OSError as error:
         raise ConfigError(not_written(str(out), error)) from error
     without = tuple(key for key in bundle.taxonomy.keys if key not in columns)
-    products = found.products["id"].n_unique()
-    return FillSummary(out, report, products, dict(tally.unread.most_common()), tuple(tally.keys()), without)
+    count = found.products["id"].n_unique()
+    return FillSummary(out, report, count, dict(tally.unread.most_common()), tuple(tally.keys()), without)
 
 
-class _Run:
-    """Predicts the products of a feed, resuming an interrupted run."""
+def _products(feed: Path, found: Survey, images: Sequence[str | Path], folder: Path) -> Path:
+    """Write the products to `folder`, as a feed with checked categories."""
+    if not len(found.products):
+        raise FeedError(f"{feed}: no row has an id. Name its column with --id.")
+    if not images and not found.products["image"].explode().str.contains("://", literal=True).any():
+        raise no_images(feed)
+    folder.mkdir(exist_ok=True)
+    replace_parquet(folder / "products.parquet", found.products)
+    return folder / "products.parquet"
 
-    def __init__(
-        self, bundle: ModelBundle, precision: float, engine: str | Engine, batch_size: int, overwrite: bool
-    ) -> None:
-        self.bundle, self.precision, self.engine = bundle, precision, engine
-        self.batch_size, self.overwrite = batch_size, overwrite
 
-    def predictions(
-        self, feed: Path, found: Survey, images: Sequence[str | Path], options: SourceOptions, folder: Path
-    ) -> Predictions:
-        """Predict into `folder`, in which the products are written as a feed with checked categories."""
-        if not len(found.products):
-            raise FeedError(f"{feed}: no row has an id. Name its column with --id.")
-        if not images and not found.products["image"].explode().str.contains("://", literal=True).any():
-            raise no_images(feed)
-        folder.mkdir(exist_ok=True)
-        # Named by everything that decides the predictions, except for the photos: `predict` checks those itself.
-        name = self.engine if isinstance(self.engine, str) else self.engine.name
-        settings = [version("attire"), self.bundle.digest, self.precision, name]
-        digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
-        products, out = folder / "products.parquet", folder / f"predictions-{digest}.parquet"
-        replace_parquet(products, found.products)
-        predict(
-            self.bundle,
-            products,
-            out,
-            images=images,
-            options=SourceOptions(schemes=options.schemes, empty=("",)),
-            format="long",
-            precision=self.precision,
-            known_category=bool((found.products["category"] != "").any()),
-            engine=self.engine,
-            batch_size=self.batch_size,
-            overwrite=self.overwrite,
-        )
-        return Predictions(read_parquet(out))
+def _digest(bundle: ModelBundle, precision: float, engine: str | Engine) -> str:
+    """A digest of all that decides the predictions, except for products and photos, which `predict` checks itself."""
+    name = engine if isinstance(engine, str) else engine.name
+    settings = [version("attire"), bundle.digest, precision, name]
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
 
 
 def _check_paths(feed: Path, outputs: Sequence[Path], images: Sequence[str | Path]) -> None:
