@@ -57,6 +57,7 @@ def test_every_public_function_takes_objects_and_paths() -> None:
                 assert {kind, str, Path} <= set(get_args(hints[parameter])), f"{name}({parameter})"
                 checked.add((name, parameter))
     assert {(name, parameter) for name, parameter in checked if parameter == "catalog"} == {
+        ("cache_photos", "catalog"),
         ("evaluate", "catalog"),
         ("split", "catalog"),
         ("train", "catalog"),
