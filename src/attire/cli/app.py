@@ -118,7 +118,7 @@ def _refuse(reason: str) -> NoReturn:
     sys.exit(2)
 
 
-def given(options: dict[str, Any]) -> dict[str, Any]:
+def drop_unset(options: dict[str, Any]) -> dict[str, Any]:
     """The options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.text import Text
 
-from attire.cli.app import app, console, facts, given
+from attire.cli.app import app, console, drop_unset, facts
 from attire.config import load_recipe, merge, parse_assignments, recipe_fields
 
 FIELDS = {field.path: field.description for field in recipe_fields()}
@@ -74,11 +74,11 @@ def train(
         "amp": amp,
         "text": text,
     }
-    overrides: dict[str, Any] = given(flags)
+    overrides: dict[str, Any] = drop_unset(flags)
     # --epochs changes the length of stages; a stage with no epochs in the recipe stays left out.
     for name in ("category", "attributes") if stage == "both" else (stage,):
         if getattr(load_recipe(recipe), name).epochs:
-            overrides[name] = given({"epochs": epochs, "lr": lr})
+            overrides[name] = drop_unset({"epochs": epochs, "lr": lr})
     bundle = run(
         catalog,
         recipe=load_recipe(recipe, merge(overrides, parse_assignments(fields or ()))),
