@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from drawing import draw_feed
+from helpers.drawn_feed import draw_feed
 from PIL import Image
 
 TINY = ["--backbone", "resnet10t", "--weights", "none", "--size-px", "32", "24", "--batch-size", "16", "--workers", "0"]

@@ -16,12 +16,12 @@ from attire.evaluation.report import Report
 
 def test_an_engine_is_exported_shown_and_used(untrained: ModelBundle, catalog: Catalog, tmp_path: Path) -> None:
     shutil.copytree(untrained.path, tmp_path / "bundle")
-    output = output("export", "bundle", "--to", "onnx", "--photos", catalog.path, cwd=tmp_path)
-    assert "100.00%" in output
-    assert "times as fast" in output
-    output = output("inspect", "bundle", "--no-speed", cwd=tmp_path)
+    text = output("export", "bundle", "--to", "onnx", "--photos", catalog.path, cwd=tmp_path)
+    assert "100.00%" in text
+    assert "times as fast" in text
+    text = output("inspect", "bundle", "--no-speed", cwd=tmp_path)
     for word in ("resnet10t", "multiply-adds", "3 categories, 2 keys", "onnx", "100.00%"):
-        assert word in output
+        assert word in text
     for engine in ("torch", "onnx", "auto"):
         output("predict", "bundle", catalog.path, "--engine", engine, "--out", f"{engine}.csv", cwd=tmp_path)
     by_torch, by_onnx = (pl.read_csv(tmp_path / f"{name}.csv")["category_confidence"] for name in ("torch", "onnx"))

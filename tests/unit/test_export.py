@@ -16,8 +16,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from bundles import save_bundle
-from disks import little_room
+from helpers.bundles import save_bundle
+from helpers.full_disk import little_room
 from numpy.typing import NDArray
 from onnx import helper
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from fake_engines import MeanColour
+from helpers.fake_engines import MeanColour
 from PIL import Image
 
 from attire.bundle import ModelBundle

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from fake_engines import MeanColour
+from helpers.fake_engines import MeanColour
 from numpy.typing import NDArray
 from PIL import Image
 

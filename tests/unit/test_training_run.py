@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from disks import little_room
+from helpers.full_disk import little_room
 
 from attire.bundle import ModelBundle
 from attire.catalog.splits import Splits
