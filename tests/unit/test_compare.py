@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from helpers.synthetic_evidence import PROVENANCE
+from helpers.synthetic_evidence import PROVENANCE, synthetic_evidence
 
 from attire.errors import ReportError
 from attire.evaluation.compare import Difference, better, compare

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.synthetic_evidence import GROUPS, TAXONOMY, N
+from helpers.synthetic_evidence import GROUPS, TAXONOMY, N, synthetic_evidence
 from PIL import Image
 
 from attire.errors import MissingExtraError

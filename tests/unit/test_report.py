@@ -11,7 +11,7 @@ import jsonschema
 import numpy as np
 import polars as pl
 import pytest
-from helpers.synthetic_evidence import PROVENANCE, TAXONOMY, N, labels
+from helpers.synthetic_evidence import PROVENANCE, TAXONOMY, N, labels, synthetic_evidence
 from PIL import Image
 from rich.console import Console
 
