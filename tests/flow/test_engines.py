@@ -21,7 +21,7 @@ def test_an_engine_is_exported_shown_and_used(untrained: ModelBundle, catalog: C
     assert "times as fast" in output
     output = stdout_of("inspect", "bundle", "--no-speed", cwd=tmp_path)
     for word in ("resnet10t", "multiply-adds", "3 categories, 2 keys", "onnx", "100.00%"):
-        assert word in text
+        assert word in output
     for engine in ("torch", "onnx", "auto"):
         stdout_of("predict", "bundle", catalog.path, "--engine", engine, "--out", f"{engine}.csv", cwd=tmp_path)
     by_torch, by_onnx = (pl.read_csv(tmp_path / f"{name}.csv")["category_confidence"] for name in ("torch", "onnx"))
