@@ -39,7 +39,7 @@ def train(
     seed: Annotated[int | None, Parameter(help=FIELDS["seed"])] = None,
     amp: Annotated[Literal["auto", "bf16", "off"] | None, Parameter(help=FIELDS["amp"])] = None,
     text: Annotated[Literal["none", "title"] | None, Parameter(help=FIELDS["text"])] = None,
-    fields: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    fields: Annotated[list[str] | None, Parameter(name="--set")] = None,
 ) -> None:
     """Train a model on the train split of a catalog and write it to OUT/bundle.
 
@@ -59,8 +59,10 @@ def train(
         Processes that prepare photos.
     cache
         Decode photos once, into a cache in the catalog. An existing cache is used unless --no-cache is given.
-    epochs, lr
-        For the stage in --stage, by default for both.
+    epochs
+        Epochs of the stage named by --stage, or of both stages.
+    lr
+        Peak learning rate of the stage named by --stage, or of both stages.
     fields
         Any fields of the recipe, as FIELD=VALUE: --set attributes.lr=3e-4 loss=focal loss.gamma=1.
     """
