@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawing import draw_feed
+from helpers.drawn_feed import draw_feed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray

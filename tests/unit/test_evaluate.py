@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from bundles import save_bundle
-from disks import little_room
+from helpers.bundles import save_bundle
+from helpers.full_disk import little_room
 
 from attire.bundle import ModelBundle
 from attire.catalog.balance import RARE, balance

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import polars as pl
 from cyclopts import Parameter
 
-from attire.cli.app import DEFAULTS, Options, Sources, app, console, facts, table
+from attire.cli.app import DEFAULTS, Options, app, console, facts, table
 from attire.taxonomy import CATEGORY
 
 
@@ -17,7 +17,7 @@ def ingest(
     feed: str,
     /,
     *,
-    images: Sources,
+    images: list[str],
     out: Path,
     source: str = "table",
     taxonomy: Path | None = None,

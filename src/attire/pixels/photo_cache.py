@@ -126,7 +126,7 @@ def caches(catalog: Catalog) -> list[PhotoCache]:
     return [PhotoCache.open(_folder(catalog, px)) for px in cached_px(catalog)]
 
 
-def cache_photos(catalog: Catalog, px: int) -> PhotoCache:
+def cache_photos(catalog: Catalog | str | Path, px: int) -> PhotoCache:
     """Add all missing photos to the cache of `catalog` at `px`, and return it. A damaged cache is rebuilt.
 
     If several processes call this, one works and the others wait. Raises `CatalogError` if the cache cannot be written
@@ -134,6 +134,7 @@ def cache_photos(catalog: Catalog, px: int) -> PhotoCache:
     """
     if px < 1:
         raise ConfigError(f"px={px}: expected the px of the shorter side of cached photos, for instance 256.")
+    catalog = Catalog.of(catalog)
     folder = _folder(catalog, px)
     try:
         folder.mkdir(parents=True, exist_ok=True)
