@@ -79,7 +79,11 @@ def test_all_verbs(tmp_path: Path) -> None:
         assert min(heat.size) > 32
     # Options can be set in attire.toml.
     (tmp_path / "attire.toml").write_text("[split]\nval = 0.5\nseed = 3\n")
-    assert "val 40" in stdout_of("split", "catalog", cwd=tmp_path)
+    refused = attire("split", "catalog", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "was split with --seed 7" in refused.stderr
+    assert "val 40" in stdout_of("split", "catalog", "--anew", cwd=tmp_path)
+    assert "kept their split 80  new 0  gone 0" in stdout_of("split", "catalog", cwd=tmp_path)
 
 
 @pytest.mark.parametrize(

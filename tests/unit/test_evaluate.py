@@ -17,7 +17,8 @@ from helpers.bundles import save_bundle
 from helpers.full_disk import little_room
 
 from attire.bundle import ModelBundle
-from attire.catalog.splits import RARE, Splits, balance
+from attire.catalog.balance import RARE, balance
+from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Architecture
 from attire.errors import CatalogError, ConfigError, ReportError, StorageError
