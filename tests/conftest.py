@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
-import postgres as servers
 import pytest
 import torch
-from bundles import save_bundle
-from drawing import draw_feed
+from helpers import postgres as servers
+from helpers.bundles import save_bundle
+from helpers.drawn_feed import draw_feed
 
 from attire.bundle import ModelBundle
 from attire.catalog.ingest import ingest
@@ -16,6 +17,8 @@ from attire.catalog.splits import Splits, split
 from attire.catalog.store import Catalog
 from attire.config import Architecture
 from attire.model.network import build_network
+
+os.environ.setdefault("COLUMNS", "200")  # the width of consoles, which is otherwise that of whatever runs the tests
 
 
 @pytest.fixture(scope="session")

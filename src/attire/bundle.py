@@ -13,7 +13,6 @@ import logging
 import operator
 import platform
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ from safetensors.torch import load_file, save_file
 from attire.card import fact_table, model_card
 from attire.config import Architecture, DecisionRule
 from attire.errors import BundleError
-from attire.files import file_sha256, read_json, replacing
+from attire.files import file_sha256, read_json, replacing, temporary_folder
 from attire.labels import labelled
 from attire.model.backbone import not_numbers
 from attire.model.network import Logits, Network, build_backbone, build_network
@@ -281,8 +280,8 @@ class ModelBundle:
                 "The training diverged: train again with a lower learning rate (--lr)."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as temporary:
-            folder = Path(temporary) / path.name
+        with temporary_folder(path.parent, f".{path.name}-") as temporary:
+            folder = temporary / path.name
             folder.mkdir()
             for name, tensors in ((WEIGHTS, network.state_dict()), (PROBE, probe)):
                 with replacing(folder / name) as temporary_file:

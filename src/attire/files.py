@@ -7,7 +7,9 @@ import glob
 import hashlib
 import os
 import re
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,6 +107,18 @@ def locked(path: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)  # before the release, so that waiting processes see that the file is gone
         lock.release()
+
+
+@contextmanager
+def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new folder in `parent`, removed at the end, with those of the same prefix that killed processes left.
+
+    No other process may be using this prefix in `parent`.
+    """
+    for left in parent.glob(f"{glob.escape(prefix)}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as folder:
+        yield Path(folder)
 
 
 def read_json(path: Path) -> Any:

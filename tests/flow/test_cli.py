@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from drawing import draw_feed
+from helpers.drawn_feed import draw_feed
 from PIL import Image
 
 TINY = ["--backbone", "resnet10t", "--weights", "none", "--size-px", "32", "24", "--batch-size", "16", "--workers", "0"]
@@ -27,7 +27,7 @@ def attire(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def output(*arguments: object, cwd: Path) -> str:
+def stdout_of(*arguments: object, cwd: Path) -> str:
     process = attire(*arguments, cwd=cwd)
     assert process.returncode == 0, process.stderr[-3000:]
     return process.stdout
@@ -35,23 +35,25 @@ def output(*arguments: object, cwd: Path) -> str:
 
 def test_all_verbs(tmp_path: Path) -> None:
     draw_feed(tmp_path, products=80)
-    assert "80" in output("ingest", "feed.csv", "--images", "photos", "--out", "catalog", cwd=tmp_path)
-    assert "train" in output("split", "catalog", "--val", "0.3", "--seed", "7", cwd=tmp_path)
-    trained = output("train", "catalog", "--out", "run", "--epochs", "1", *TINY, cwd=tmp_path)
+    assert "80" in stdout_of("ingest", "feed.csv", "--images", "photos", "--out", "catalog", cwd=tmp_path)
+    assert "train" in stdout_of("split", "catalog", "--val", "0.3", "--seed", "7", cwd=tmp_path)
+    trained = stdout_of("train", "catalog", "--out", "run", "--epochs", "1", *TINY, cwd=tmp_path)
     assert "attribute iou" in trained
-    evaluated = output("evaluate", "run/bundle", "catalog", "--out", "report", cwd=tmp_path)
+    evaluated = stdout_of("evaluate", "run/bundle", "catalog", "--out", "report", cwd=tmp_path)
     assert "mode in true category" in evaluated
     assert {p.name for p in (tmp_path / "report").iterdir()} >= {"report.html", "scores.json", "per_key.csv"}
-    output("evaluate", "run/bundle", "catalog", "--split", "train", "--out", "other", cwd=tmp_path)
-    assert "A in 0 beyond chance" in output("compare", "report", "report", "--out", "differences.html", cwd=tmp_path)
+    stdout_of("evaluate", "run/bundle", "catalog", "--split", "train", "--out", "other", cwd=tmp_path)
+    assert "A in 0 beyond chance" in stdout_of("compare", "report", "report", "--out", "differences.html", cwd=tmp_path)
     assert "+0.000 to +0.000" in (tmp_path / "differences.html").read_text()
     refused = attire("compare", "report", "other", cwd=tmp_path)
     assert refused.returncode == 2
     assert "different splits" in refused.stderr
-    output("predict", "run/bundle", "photos", "--out", "photos.csv", cwd=tmp_path)
-    output("predict", "run/bundle", "feed.csv", "--images", "photos", "--out", "feed.parquet", cwd=tmp_path)
-    output("predict", "run/bundle", "catalog", "--split", "val", "--format", "long", "--out", "val.jsonl", cwd=tmp_path)
-    again = output("predict", "run/bundle", "photos", "--out", "photos.csv", cwd=tmp_path)
+    stdout_of("predict", "run/bundle", "photos", "--out", "photos.csv", cwd=tmp_path)
+    stdout_of("predict", "run/bundle", "feed.csv", "--images", "photos", "--out", "feed.parquet", cwd=tmp_path)
+    stdout_of(
+        "predict", "run/bundle", "catalog", "--split", "val", "--format", "long", "--out", "val.jsonl", cwd=tmp_path
+    )
+    again = stdout_of("predict", "run/bundle", "photos", "--out", "photos.csv", cwd=tmp_path)
     assert "by an earlier run" in again
     for options in (["--format", "long"], ["--precision", "0.9"]):
         refused = attire("predict", "run/bundle", "photos", *options, "--out", "photos.csv", cwd=tmp_path)
@@ -65,19 +67,23 @@ def test_all_verbs(tmp_path: Path) -> None:
     assert len(pl.read_parquet(tmp_path / "feed.parquet")) == 80
     message = attire("evaluate", "run/bundle", "catalog", "--inputs", "both", "--out", "report", cwd=tmp_path).stderr
     assert "reads photos only" in message
-    output(
+    stdout_of(
         "predict", "run/bundle", "feed.csv", "--images", "photos", "--known-category", "--out", "k.csv", cwd=tmp_path
     )
     feed, predictions = (pl.read_csv(tmp_path / name).sort("id") for name in ("feed.csv", "k.csv"))
     assert predictions["category"].to_list() == feed["category"].to_list()
     pytest.importorskip("torchcam", reason="needs the extra 'explain'")
     photo = sorted((tmp_path / "photos").iterdir())[0]
-    assert "colour" in output("explain", "run/bundle", photo, "--key", "colour", "--out", "heat.png", cwd=tmp_path)
+    assert "colour" in stdout_of("explain", "run/bundle", photo, "--key", "colour", "--out", "heat.png", cwd=tmp_path)
     with Image.open(tmp_path / "heat.png") as heat:
         assert min(heat.size) > 32
     # Options can be set in attire.toml.
     (tmp_path / "attire.toml").write_text("[split]\nval = 0.5\nseed = 3\n")
-    assert "val 40" in output("split", "catalog", cwd=tmp_path)
+    refused = attire("split", "catalog", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "was split with --seed 7" in refused.stderr
+    assert "val 40" in stdout_of("split", "catalog", "--anew", cwd=tmp_path)
+    assert "kept their split 80  new 0  gone 0" in stdout_of("split", "catalog", cwd=tmp_path)
 
 
 @pytest.mark.parametrize(

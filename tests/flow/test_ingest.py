@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from drawing import draw_feed
+from helpers.drawn_feed import draw_feed
 
 from attire.catalog import ingest as ingest_module
 from attire.catalog import photo_facts as photo_facts_module

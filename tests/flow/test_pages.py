@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drawing import draw_feed
-from pages import ROOT, blocks, commands, links, of_attire, options, pages, prose, read
+from helpers.docs_pages import ROOT, blocks, commands, links, of_attire, options, pages, prose, read
+from helpers.drawn_feed import draw_feed
 
 from attire.cli import app
 from attire.config import Recipe, load_recipe

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from asking import FakeEngine, photo, served
 from axe_playwright_python.sync_playwright import Axe
-from browsing import chromium
+from helpers.browser import chromium
+from helpers.review_context import write_predictions
+from helpers.serve_client import FakeEngine, photo, served
 from playwright.sync_api import Browser, FilePayload, Page, expect
-from reviewing import write_predictions
 
 from attire.bundle import ModelBundle
 from attire.catalog.splits import Splits

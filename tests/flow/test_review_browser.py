@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from asking import served, until
-from browsing import chromium
+from helpers.browser import chromium
+from helpers.review_context import write_predictions
+from helpers.serve_client import served, until
 from playwright.sync_api import Browser, Page, expect
-from reviewing import write_predictions
 
 from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog

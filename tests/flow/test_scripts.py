@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import polars as pl
-from drawing import draw_feed
+from helpers.drawn_feed import draw_feed
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 

@@ -21,7 +21,7 @@ import httpx
 import psutil
 import pytest
 import schemathesis
-from asking import FakeEngine, ask, photo, served, server, until
+from helpers.serve_client import FakeEngine, ask, photo, served, server, until
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from pydantic import SecretStr

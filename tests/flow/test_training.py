@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from drawing import draw_feed
+from helpers.drawn_feed import draw_feed
 from PIL import Image
 from safetensors.torch import load_file
 

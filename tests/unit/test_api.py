@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
+from unittest.mock import Mock
 
 import pytest
 
@@ -18,7 +19,7 @@ OBJECTS = {
     "bundle": attire.ModelBundle,
     "catalog": attire.Catalog,
     "splits": attire.Splits,
-    "start": attire.ModelBundle,
+    "init_from": attire.ModelBundle,
 }
 
 
@@ -56,11 +57,12 @@ def test_every_public_function_takes_objects_and_paths() -> None:
                 assert {kind, str, Path} <= set(get_args(hints[parameter])), f"{name}({parameter})"
                 checked.add((name, parameter))
     assert {(name, parameter) for name, parameter in checked if parameter == "catalog"} == {
+        ("cache_photos", "catalog"),
         ("evaluate", "catalog"),
         ("split", "catalog"),
         ("train", "catalog"),
     }
-    assert {("Predictor", "bundle"), ("evaluate", "bundle"), ("explain", "bundle"), ("train", "start")} <= checked
+    assert {("Predictor", "bundle"), ("evaluate", "bundle"), ("explain", "bundle"), ("train", "init_from")} <= checked
 
 
 @pytest.mark.parametrize("kind", [str, Path])
@@ -86,11 +88,16 @@ def test_training_takes_paths(
     kind: type[str] | type[Path],
 ) -> None:
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(run, "_train", lambda *arguments: calls.append(arguments))
+
+    def prepare(*arguments: Any) -> Mock:
+        calls.append(arguments)
+        return Mock()
+
+    monkeypatch.setattr(run._Run, "prepare", prepare)
     folder = kind(catalog.path)
     attire.train(catalog, splits, out="run", init_from=untrained)
     attire.train(folder, folder, out="run", init_from=kind(untrained.path))
     attire.train(folder, out="run")
     assert [call[0].digest for call in calls] == [catalog.digest] * 3
     assert [call[1] for call in calls] == [splits] * 3
-    assert [call[6] and call[6].digest for call in calls] == [untrained.digest, untrained.digest, None]
+    assert [call[4] and call[4].digest for call in calls] == [untrained.digest, untrained.digest, None]

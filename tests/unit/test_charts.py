@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from judged import judged
+from helpers.synthetic_evidence import synthetic_evidence
 
 from attire.evaluation import charts
 from attire.evaluation.charts import Cell
@@ -39,7 +39,7 @@ def test_the_operating_point_is_drawn_at_its_coverage_and_precision() -> None:
 
 
 def test_without_thresholds_there_is_no_operating_point() -> None:
-    title, svg = charts.precision_coverage(precision_coverage(judged(calibrated=False).matches), None)
+    title, svg = charts.precision_coverage(precision_coverage(synthetic_evidence(calibrated=False).matches), None)
     assert "◆" not in title
     assert not spots(svg, "warm")
 
@@ -54,7 +54,7 @@ def test_a_long_curve_is_thinned_to_a_subset_of_its_points() -> None:
 
 
 def test_reliability_has_a_dot_and_a_tooltip_for_each_bin() -> None:
-    bins = key_reliability(judged().matches)
+    bins = key_reliability(synthetic_evidence().matches)
     title, svg = charts.reliability(bins, "the keys")
     assert f"ECE {bins.error:.3f} over {bins.answers.sum():,} answers" in title
     filled_bins = np.flatnonzero(bins.answers)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from judged import PROVENANCE, judged
+from helpers.synthetic_evidence import PROVENANCE, synthetic_evidence
 
 from attire.errors import ReportError
 from attire.evaluation.compare import Difference, better, compare
@@ -32,7 +32,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def test_a_report_does_not_differ_from_itself(write: Write) -> None:
-    folder = write("a", judged())
+    folder = write("a", synthetic_evidence())
     comparison = compare(folder, folder)
     for difference in [*comparison.figures.values(), comparison.keys["colour"]]:
         assert (difference.value, difference.low, difference.high) == (0, 0, 0)
@@ -44,7 +44,7 @@ def test_a_report_does_not_differ_from_itself(write: Write) -> None:
 
 
 def test_differences_are_those_of_the_figures_with_paired_intervals(write: Write) -> None:
-    first, second = judged(skill=3), judged(skill=3.3)  # the same noise, a little more signal
+    first, second = synthetic_evidence(skill=3), synthetic_evidence(skill=3.3)  # the same noise, a little more signal
     comparison = compare(write("a", first), write("b", second))
     of_a, of_b = headline(first.matches), headline(second.matches)
     for name, difference in comparison.figures.items():
@@ -62,7 +62,7 @@ def test_differences_are_those_of_the_figures_with_paired_intervals(write: Write
 
 
 def test_a_real_difference_is_beyond_chance(write: Write) -> None:
-    comparison = compare(write("a", judged(skill=0.5)), write("b", judged(skill=4)))
+    comparison = compare(write("a", synthetic_evidence(skill=0.5)), write("b", synthetic_evidence(skill=4)))
     assert better("attribute_iou", comparison.figures["attribute_iou"]) == "B"
     assert "B" in comparison_sheets(comparison)[0].rows[2]
     page = comparison_page(comparison, "runs/a", "<b>")
@@ -78,7 +78,7 @@ def test_lower_is_better_for_errors() -> None:
 
 
 def test_a_bundle_without_thresholds_can_be_compared(write: Write) -> None:
-    comparison = compare(write("a", judged(calibrated=False)), write("b", judged()))
+    comparison = compare(write("a", synthetic_evidence(calibrated=False)), write("b", synthetic_evidence()))
     coverage = comparison.figures["coverage_95"]
     assert np.isnan([coverage.a, coverage.value, coverage.low]).all()
     assert coverage.b > 0
@@ -86,7 +86,7 @@ def test_a_bundle_without_thresholds_can_be_compared(write: Write) -> None:
 
 
 def test_reports_on_different_data_cannot_be_compared(write: Write) -> None:
-    a = write("a", judged())
+    a = write("a", synthetic_evidence())
     b = Path(shutil.copytree(a, a.with_name("b")))
     for change, message in (
         ({"catalog": "d" * 64}, "different catalogs"),

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from attire.bundle import SPEC, ModelBundle
-from attire.catalog.splits import Splits
+from attire.catalog.splits import Splits, split
 from attire.catalog.store import MANIFEST, Catalog
 from attire.errors import AttireError, BundleError, CatalogError
 from attire.evaluation.compare import compare
@@ -34,6 +34,9 @@ def test_an_earlier_catalog_and_its_splits_open(earlier: Path) -> None:
     assert (len(catalog), len(catalog.labels), list(catalog.taxonomy.keys)) == (12, 16, ["colour", "tags"])
     splits = Splits.load(catalog)
     assert sorted((*splits.train, *splits.val)) == catalog.ids
+    manifest = json.loads((catalog.path / "splits.json").read_text())
+    assert split(catalog) == splits, "products keep their split"
+    assert json.loads((catalog.path / "splits.json").read_text()) == manifest, "an earlier attire reads it, too"
 
 
 def test_an_earlier_bundle_opens_and_answers(earlier: Path) -> None:

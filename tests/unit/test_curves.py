@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from judged import TAXONOMY, judged
+from helpers.synthetic_evidence import TAXONOMY, synthetic_evidence
 from sklearn.metrics import confusion_matrix
 
 from attire.score import curves
 from attire.score.metrics import BINS, headline, per_key
 
-EVIDENCE = judged()
+EVIDENCE = synthetic_evidence()
 TRUTH, DECISIONS, MATCHES = EVIDENCE.truth, EVIDENCE.decisions, EVIDENCE.matches
 
 

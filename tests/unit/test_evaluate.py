@@ -13,11 +13,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from bundles import save_bundle
-from disks import little_room
+from helpers.bundles import save_bundle
+from helpers.full_disk import little_room
 
 from attire.bundle import ModelBundle
-from attire.catalog.splits import RARE, Splits, balance
+from attire.catalog.balance import RARE, balance
+from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Architecture
 from attire.errors import CatalogError, ConfigError, ReportError, StorageError

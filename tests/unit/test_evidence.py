@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from judged import TAXONOMY, judged
+from helpers.synthetic_evidence import TAXONOMY, synthetic_evidence
 
 from attire.errors import ReportError
 from attire.evaluation.evidence import PAIR, Evidence
@@ -20,7 +20,7 @@ def write(evidence: Evidence, folder: Path) -> None:
 
 @pytest.mark.parametrize("calibrated", [True, False])
 def test_every_figure_can_be_recomputed_from_the_files(tmp_path: Path, calibrated: bool) -> None:
-    evidence = judged(calibrated=calibrated)
+    evidence = synthetic_evidence(calibrated=calibrated)
     category = np.where(np.arange(120) < 3, -1, evidence.decisions.category)
     evidence = Evidence(**{**vars(evidence), "decisions": evidence.decisions._replace(category=category)})
     write(evidence, tmp_path)
@@ -35,7 +35,7 @@ def test_every_figure_can_be_recomputed_from_the_files(tmp_path: Path, calibrate
 
 
 def test_pairs_can_be_read_by_people() -> None:
-    evidence = judged()
+    evidence = synthetic_evidence()
     pairs = evidence.pairs()
     assert dict(pairs.schema) == PAIR
     known = pairs.filter(pl.col("iou").is_not_null())
@@ -55,7 +55,7 @@ def test_pairs_can_be_read_by_people() -> None:
 def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"has no taxonomy.toml: expected a directory"):
         Evidence.load(tmp_path)
-    write(judged(), tmp_path)
+    write(synthetic_evidence(), tmp_path)
     (tmp_path / "pairs.parquet").write_bytes(b"nothing")
     with pytest.raises(ReportError, match="damaged"):
         Evidence.load(tmp_path)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from disks import little_room
+from helpers.full_disk import little_room
 from PIL import Image
 from torch import Tensor, nn
 

@@ -16,8 +16,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from bundles import save_bundle
-from disks import little_room
+from helpers.bundles import save_bundle
+from helpers.full_disk import little_room
 from numpy.typing import NDArray
 from onnx import helper
 
@@ -37,7 +37,7 @@ from attire.exporting.openvino import make_openvino
 from attire.exporting.parity import Answers, compare, passes
 from attire.exporting.quantise import Scheme
 from attire.exporting.sample import Sample, draw_sample
-from attire.files import file_sha256
+from attire.files import file_sha256, locked
 from attire.model.network import build_backbone, build_network
 from attire.taxonomy import Taxonomy
 from attire.titles import LONGEST
@@ -212,6 +212,11 @@ def test_the_gate_is_a_share_of_equal_decisions(untrained: ModelBundle, sample: 
     assert passes(worse.model_copy(update={"iou": 0.806}), "int8")
     assert not passes(same.model_copy(update={"filled": 0.98}), "int8")
     assert not passes(same.model_copy(update={"answers": 0.99}), "float32")
+
+
+def test_two_exports_never_write_one_bundle(bundle: ModelBundle, catalog: Catalog) -> None:
+    with locked(bundle.path / ".export.lock"), pytest.raises(ExportError, match="another attire export is writing"):
+        export(bundle, "onnx", catalog.path)
 
 
 CLOSE = """

@@ -10,7 +10,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from attire.files import LockedError, locked, read_json, regular, remove_temporary, replace_text, replacing
+from attire.files import (
+    LockedError,
+    locked,
+    read_json,
+    regular,
+    remove_temporary,
+    replace_text,
+    replacing,
+    temporary_folder,
+)
 
 HOLD = """
 import sys, time
@@ -76,3 +85,13 @@ def test_only_regular_files_are_accepted(tmp_path: Path) -> None:
             regular(path)
     with pytest.raises(IsADirectoryError):
         regular(tmp_path)
+
+
+def test_a_temporary_folder_removes_those_of_killed_processes(tmp_path: Path) -> None:
+    for name in (".out-left", ".other-kept"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    with temporary_folder(tmp_path, ".out-") as folder:
+        (folder / "file").touch()
+        assert not (tmp_path / ".out-left").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [".other-kept"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from judged import GROUPS, TAXONOMY, N, judged
+from helpers.synthetic_evidence import GROUPS, TAXONOMY, N, synthetic_evidence
 from PIL import Image
 
 from attire.errors import MissingExtraError
@@ -17,7 +17,7 @@ from attire.evaluation.gallery import Pick
 from attire.explanation.explain import Explanation, Question
 from attire.taxonomy import CATEGORY
 
-EVIDENCE = judged()
+EVIDENCE = synthetic_evidence()
 KEYS = list(TAXONOMY.keys)
 
 
@@ -55,7 +55,7 @@ def test_fields_left_open_have_a_label_apply_and_were_not_accepted() -> None:
         assert EVIDENCE.matches.known[row, column]
         assert EVIDENCE.decisions.applies[row, column]
         assert not EVIDENCE.accepted[row, column]
-    assert gallery.left_open(judged(calibrated=False)) == []
+    assert gallery.left_open(synthetic_evidence(calibrated=False)) == []
 
 
 def test_a_card_shows_stated_and_answered_values(tmp_path: Path) -> None:

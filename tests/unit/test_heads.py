@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from taxonomies import many_keys
+from helpers.taxonomies import many_keys
 from torch import Tensor, nn
 from torch.nn import functional as F
 

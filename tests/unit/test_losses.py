@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 import torch
-from taxonomies import many_keys
+from helpers.taxonomies import many_keys
 from torch import Tensor, nn
 from torch.nn import functional as F
 

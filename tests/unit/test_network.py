@@ -72,7 +72,7 @@ def test_networks_with_flip_give_mirrored_photos_equal_logits(head: str) -> None
 
 
 def test_separate_networks_cannot_have_a_trunk_or_a_title() -> None:
-    with pytest.raises(ValueError, match="a trunk is common to all heads"):
+    with pytest.raises(ValueError, match="a trunk is shared by all heads"):
         Recipe(name="x", trunk=8, shared=False)
     with pytest.raises(ValueError, match="text needs shared = true"):
         Recipe(name="x", text="title", shared=False)
@@ -113,7 +113,7 @@ def test_backbones_without_a_map_are_refused() -> None:
     "fields", [{"pooling": "multiscale"}, {"trunk": 8}, {"train_backbone": False, "pooling": "last", "trunk": 0}]
 )
 def test_csra_needs_a_map(fields: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=r'recipe base:\n  head = "csra" looks at positions'):
+    with pytest.raises(ConfigError, match=r'recipe base:\n  head = "csra" uses positions'):
         load_recipe("base", {"head": "csra", **fields})
 
 

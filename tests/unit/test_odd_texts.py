@@ -9,10 +9,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from fake_engines import MeanColour
 from fastapi.testclient import TestClient
+from helpers.fake_engines import MeanColour
+from helpers.review_context import write_predictions
 from PIL import Image
-from reviewing import write_predictions
 
 from attire.bundle import ModelBundle
 from attire.catalog.ingest import ingest

@@ -7,13 +7,13 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
-from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from fake_engines import MeanColour
+from helpers.fake_engines import MeanColour
 from PIL import Image
 
 from attire.bundle import ModelBundle
@@ -94,8 +94,7 @@ def test_chunks_with_other_settings_are_not_reused(shop: Shop, other: dict[str, 
     if other.pop("engine", None):
         engine.name = "other"
     if other.pop("bundle", None):
-        other["bundle"] = copy(shop.bundle)
-        other["bundle"].digest = "0" * 64
+        other["bundle"] = replace(shop.bundle, spec=shop.bundle.spec.model_copy(update={"created": "later"}))
     summary, photos = shop.predict(engine, **other)
     assert (summary.resumed, photos) == (0, COUNT)
     shop.predict(engine, out=shop.folder / "uninterrupted.csv", **other)

@@ -6,7 +6,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from drawing import draw_feed
+from helpers.drawn_feed import draw_feed
 
 from attire.bundle import ModelBundle
 from attire.catalog.ingest import ingest

@@ -21,8 +21,9 @@ from attire.errors import AttireError, CatalogError
 from attire.labels import Targets
 from attire.photos.image import ORIENTATION
 from attire.pixels.augment import AUGMENTS
+from attire.pixels.content_cache import INDEX, MANIFEST
 from attire.pixels.dataset import Draw, PhotoDataset, PhotoFiles
-from attire.pixels.photo_cache import INDEX, MANIFEST, PIXELS, CachedPhotos, PhotoCache, cache_photos, caches
+from attire.pixels.photo_cache import PIXELS, CachedPhotos, PhotoCache, cache_photos, caches
 from attire.pixels.preprocess import Preprocess
 from attire.training.data import cache_px
 

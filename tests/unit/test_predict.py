@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from fake_engines import MeanColour
+from helpers.fake_engines import MeanColour
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -155,6 +158,37 @@ def test_the_predictor_refuses_unreadable_photos(untrained: ModelBundle, tmp_pat
         predictor(str(tmp_path / "text.jpg"))
     with pytest.raises(PhotoError, match="at least one"):
         predictor([])
+
+
+def test_a_photo_with_an_output_that_is_not_a_number_is_a_fault(
+    untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = engine.logits
+
+    def overflowing(pixels: Bytes) -> tuple[Floats, Floats]:
+        category, attributes = right(pixels)
+        category[0, 0] = np.inf
+        return category, attributes
+
+    monkeypatch.setattr(engine, "logits", overflowing)
+    products = [ProductPhotos("a", photos[0][:1]), ProductPhotos("b", photos[1][:1])]
+    broken, fine = stream(engine, untrained.preprocess, products)
+    assert broken.category is None
+    assert broken.faults == ("the network's output for a photo is not a number",)
+    assert fine.category is not None
+    assert not fine.faults
+
+
+def test_a_prediction_shows_its_photo_and_answers_in_a_notebook(
+    untrained: ModelBundle, engine: MeanColour, photos: list[tuple[Path, ...]]
+) -> None:
+    answer = Predictor(untrained, engine, precision=None)(photos[0], id="<p>")
+    page = answer._repr_html_()
+    assert "<p>&lt;p&gt;</p><img" in page
+    assert all(f"<th>{key}</th>" in page for key in ("category", "colour"))
+    content = base64.b64decode(re.findall(r"base64,([^\"]+)", page)[0])
+    with Image.open(io.BytesIO(content)) as thumbnail, Image.open(photos[0][0]) as photo:
+        assert thumbnail.width * photo.height == pytest.approx(thumbnail.height * photo.width, rel=0.05)
 
 
 class Titled(MeanColour):

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from fake_engines import MeanColour
+from helpers.fake_engines import MeanColour
 
 from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog

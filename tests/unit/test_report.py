@@ -11,7 +11,7 @@ import jsonschema
 import numpy as np
 import polars as pl
 import pytest
-from judged import PROVENANCE, TAXONOMY, N, judged, labels
+from helpers.synthetic_evidence import PROVENANCE, TAXONOMY, N, labels, synthetic_evidence
 from PIL import Image
 from rich.console import Console
 
@@ -52,7 +52,7 @@ class Outline(HTMLParser):
             assert self.open.pop() == tag
 
 
-EVIDENCE = judged()
+EVIDENCE = synthetic_evidence()
 TRUTH, DECISIONS = EVIDENCE.truth, EVIDENCE.decisions
 RIVALS = baselines(TAXONOMY, labels(0, 200), TRUTH)
 DIVISION = Division(
@@ -172,7 +172,7 @@ def test_the_page_describes_the_split() -> None:
 
 
 def test_without_thresholds_the_page_says_so() -> None:
-    html = _page(judged(calibrated=False))
+    html = _page(synthetic_evidence(calibrated=False))
     assert "no operating point" in html
     assert "Left open" not in html
     assert "no operating point" not in _page()

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from helpers.review_context import write_predictions
 from PIL import Image
-from reviewing import write_predictions
 
 from attire.bundle import ModelBundle
 from attire.catalog.ingest import ingest

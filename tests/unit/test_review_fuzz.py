@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
-from reviewing import make_context
+from helpers.review_context import make_context
 
 from attire.catalog.store import Catalog
 from attire.review.api import actions

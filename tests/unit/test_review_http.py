@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from reviewing import make_context
+from helpers.review_context import make_context
 
 from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog

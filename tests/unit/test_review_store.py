@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from postgres import Cluster
+from helpers.postgres import Cluster
 from sqlalchemy import text
 
 from attire.errors import ConfigError, ReviewStoreError

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asking import FakeEngine, ask, client, photo, until
 from fastapi.testclient import TestClient
+from helpers.serve_client import FakeEngine, ask, client, photo, until
 from PIL import Image
 
 from attire.bundle import ModelBundle
@@ -600,7 +600,7 @@ def test_an_unavailable_address_is_reported_before_anything_starts(untrained: Mo
         with pytest.raises(ConfigError, match=rf"cannot listen on 127.0.0.1:{port}: Address already in use. Choose"):
             run(Settings(bundle=untrained.path), port, workers)
     for host, port in (("203.0.113.1", 0), ("127.0.0.1", 99999), ("a" * 300, 0)):
-        with pytest.raises(ConfigError, match=r"cannot answer on|expected a number from 0"):
+        with pytest.raises(ConfigError, match=r"cannot listen on|expected a number from 0"):
             run(Settings(bundle=untrained.path, host=host), port, workers)
 
 

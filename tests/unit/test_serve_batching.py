@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 import numpy as np
 import pytest
-from asking import FakeEngine, until
+from helpers.serve_client import FakeEngine, until
 
 from attire.bundle import ModelBundle
 from attire.engines.engine import Bytes, Floats

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from asking import served, until
 from fastapi import FastAPI, Request
+from helpers.serve_client import served, until
 
 from attire.serve import connections
 from attire.serve.connections import HEAD_BYTES, HEADERS, PIPELINED, BoundedProtocol

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from asking import until
+from helpers.serve_client import until
 from PIL import Image
 
 from attire.errors import PhotoError

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from asking import FakeEngine, ask, client, photo
-from bundles import save_bundle
 from fastapi.testclient import TestClient
+from helpers.bundles import save_bundle
+from helpers.serve_client import FakeEngine, ask, client, photo
 
 from attire.bundle import ModelBundle
 from attire.config import Architecture

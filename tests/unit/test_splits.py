@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from attire.catalog.splits import MANIFEST, TABLE, Splits, balance, deviations, split
+from attire.catalog.balance import balance, deviations
+from attire.catalog.splits import MANIFEST, TABLE, Splits, split
 from attire.catalog.store import Catalog
 from attire.errors import CatalogError, ConfigError
 from attire.labels import Targets, encode
@@ -117,7 +118,7 @@ def test_equal_seeds_give_equal_splits_whatever_the_order_of_rows(tmp_path: Path
         labels=[catalog.labels[i] for i in order],
     )
     assert split(cast(Catalog, shuffled), seed=7) == first
-    assert split(cast(Catalog, catalog), seed=8).digest != first.digest
+    assert split(cast(Catalog, catalog), seed=8, anew=True).digest != first.digest
 
 
 def test_a_value_found_once_stays_in_train(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_a_value_found_once_stays_in_train(tmp_path: Path) -> None:
     ids = [f"p{i:02}" for i in range(40)]
     for seed in range(5):
         catalog = cast(Catalog, FakeCatalog(tmp_path, ids, ids, ["Shirts"] * 40, labels))
-        assert "p17" in split(catalog, seed=seed).train
+        assert "p17" in split(catalog, seed=seed, anew=True).train
 
 
 def test_read_returns_what_split_saved(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_errors_of_read_say_what_to_do(tmp_path: Path) -> None:
         Splits.load(cast(Catalog, catalog))
     split(cast(Catalog, catalog), seed=1)
     first = (tmp_path / TABLE).read_bytes()
-    split(cast(Catalog, catalog), seed=2)
+    split(cast(Catalog, catalog), seed=2, anew=True)
     catalog.digest = "two"
     with pytest.raises(CatalogError, match="has changed since it was split"):
         Splits.load(cast(Catalog, catalog))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from drawing import draw_feed
+from helpers.drawn_feed import draw_feed
 
 from attire.catalog.ingest import ingest
 from attire.evaluation.report_files import _csv

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from disks import little_room
+from helpers.full_disk import little_room
 from safetensors.torch import save_file
 
 from attire.errors import ConfigError, StorageError

@@ -1,32 +1,39 @@
 """Train, val and test splits of a catalog: groups stay together, and the mix of categories and values is similar.
 
 The splits are stored in the catalog directory as `splits.parquet` (id, split) and `splits.json`, which is written last.
+
+**Products keep their split** when the catalog changes and is split again, so that models and scores of different weeks
+can be compared:
+
+- A group with products that were in one split stays there; its new products join them.
+- Groups of new products only are dealt, so that the splits get what they lack of their shares and of each label.
+- If products of different splits have become one group, it goes to train.
+- Products that are gone leave their split. One that comes back later is new.
+- If the share of val or test grows, groups move there from train, never from the other one. Shares cannot shrink.
+
+The result depends on the saved splits, the catalog, the shares and the seed, and on nothing else.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import polars as pl
-from iterstrat.ml_stratifiers import IterativeStratification
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from attire.catalog.split_changes import SPLIT_NAMES, Changes, allowed_splits, changes_between, earlier_splits
 from attire.catalog.store import Catalog
+from attire.catalog.stratification import deal, marks_of
 from attire.errors import CatalogError, ConfigError, did_you_mean
 from attire.files import read_parquet, replace_parquet, replace_text
-from attire.progress import tracking
 from attire.records import read_as
-from attire.taxonomy import CATEGORY, Taxonomy
 
-SPLIT_NAMES = ("train", "val", "test")
 TABLE, MANIFEST = "splits.parquet", "splits.json"
-RARE = 20  # with fewer products than this, a deviation is mostly rounding
 
 
 class _Manifest(BaseModel):
@@ -39,9 +46,15 @@ class _Manifest(BaseModel):
     digest: str
 
 
+_FIRST = _Manifest(seed=0, shares={"train": 0.75, "val": 0.25, "test": 0.0}, catalog="", digest="")
+
+
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """Sorted product ids of each split; `shares` are the target shares, `digest` the SHA-256 of the assignment."""
+    """Sorted product ids of each split; `shares` are the target shares, `digest` the SHA-256 of the assignment.
+
+    `changes` compares with the splits that were saved before; None if there were none, or these were loaded.
+    """
 
     train: tuple[str, ...]
     val: tuple[str, ...]
@@ -49,6 +62,7 @@ class Splits:
     seed: int
     shares: Mapping[str, float]
     digest: str
+    changes: Changes | None = field(default=None, compare=False)
 
     def __getitem__(self, name: str) -> tuple[str, ...]:
         """The ids of one split; raises `CatalogError` if the split does not exist or is empty."""
@@ -73,14 +87,11 @@ class Splits:
         """Read the saved splits of `catalog`; raises `CatalogError` if there are none or the catalog has changed."""
         catalog = Catalog.of(catalog)
         again = f"run 'attire split {catalog.path}'"
-        try:
-            manifest = read_as(catalog.path / MANIFEST, _Manifest)
-            table = read_parquet(catalog.path / TABLE)
-            ids, names = table["id"].to_list(), table["split"].to_list()
-        except FileNotFoundError:
-            raise CatalogError(f"{catalog.path} is not split yet; {again}.") from None
-        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-            raise CatalogError(f"the split of {catalog.path} cannot be read ({error}); {again} again.") from None
+        saved = _read(catalog)
+        if saved is None:
+            raise CatalogError(f"{catalog.path} is not split yet; {again}.")
+        manifest, split_of = saved
+        ids, names = list(split_of), list(split_of.values())
         if manifest.catalog != catalog.digest:
             raise CatalogError(f"{catalog.path} has changed since it was split; {again} again.")
         if manifest.digest != _digest(ids, names):
@@ -88,105 +99,95 @@ class Splits:
         return _splits(ids, names, manifest.seed, manifest.shares)
 
 
-def split(catalog: Catalog | str | Path, val: float = 0.25, test: float = 0.0, seed: int = 0) -> Splits:
+def split(
+    catalog: Catalog | str | Path,
+    val: float | None = None,
+    test: float | None = None,
+    seed: int | None = None,
+    *,
+    anew: bool = False,
+) -> Splits:
     """Split `catalog` by the shares `val` and `test`, with the remaining products in train, and save the splits.
 
-    Equal catalogs, shares and seeds give equal splits. A category or value found in one or two groups stays in train.
-    Raises `ConfigError` for invalid shares, and `CatalogError` if the groups are too few or too large to fill each
-    split, or the splits cannot be written.
+    Products keep the split that they have in the saved splits of an earlier state of the catalog (see this module);
+    `anew` deals all products again. Shares and seed are by default those of the saved splits, or 0.25, 0 and 0. Equal
+    catalogs, saved splits, shares and seeds give equal splits. A category or value found in a single group is in train.
+
+    Raises `ConfigError` for invalid shares, and for smaller shares or another seed than those of the saved splits;
+    `CatalogError` if the groups are too few or too large to fill each split, or the splits cannot be read or written.
     """
     catalog = Catalog.of(catalog)
+    saved = None if anew else _read(catalog)
+    manifest, split_of = saved or (_FIRST, {})
+    val = manifest.shares["val"] if val is None else val
+    test = manifest.shares["test"] if test is None else test
+    seed = manifest.seed if seed is None else seed
     if val < 0 or test < 0 or not 0 < val + test < 1 or not 0 <= seed < 2**32:
         raise ConfigError(
             f"cannot split with val={val}, test={test}, seed={seed}: shares must not be negative and must leave "
             "products for train (0 < val + test < 1), and the seed must be in [0, 2^32)."
         )
     shares = {"train": 1 - val - test, "val": val, "test": test}
+    before = earlier_splits(catalog.ids, split_of)
+    if (before >= 0).any():
+        _refuse_other(catalog, manifest, shares, seed)
     groups, group_of_product = np.unique(catalog.products["group"].to_numpy(), return_inverse=True)
-    product, mark = np.nonzero(_marks(catalog))
-    marks = np.zeros((len(groups), len(_names(catalog.taxonomy))), dtype=bool)
+    product, mark = np.nonzero(hot := marks_of(catalog))
+    marks = np.zeros((len(groups), hot.shape[1]), dtype=bool)
     marks[group_of_product[product], mark] = True
     sizes = np.bincount(group_of_product, minlength=len(groups))
-    assignment = _assign(marks, sizes, np.array([shares[name] for name in SPLIT_NAMES]), seed)[group_of_product]
-    empty = [name for i, name in enumerate(SPLIT_NAMES) if shares[name] > 0 and i not in assignment]
+    allowed = allowed_splits(before, group_of_product, shares, manifest.shares)
+    target = np.array([shares[name] for name in SPLIT_NAMES])
+    after = deal(marks, sizes, allowed, target, seed)[group_of_product]
+    empty = [name for i, name in enumerate(SPLIT_NAMES) if shares[name] > 0 and i not in after]
     if empty:
         raise CatalogError(
             f"{len(catalog)} products in {len(groups)} groups (the largest has {sizes.max(initial=0)}) cannot be "
-            f"split: {' and '.join(empty)} would be empty. Use other shares, or check the groups in the feed."
+            f"split: {' and '.join(empty)} would be empty. Use other shares, check the groups in the feed, or deal all "
+            "products again with --anew."
         )
-    return _save(catalog, [SPLIT_NAMES[i] for i in assignment], seed, shares)
+    splits = _save(catalog, [SPLIT_NAMES[i] for i in after], seed, shares)
+    if saved is None:
+        return splits
+    return replace(splits, changes=changes_between(catalog.ids, before, after, len(split_of)))
 
 
-def balance(catalog: Catalog, splits: Splits) -> pl.DataFrame:
-    """How far each split is from its target share: a row per split (except train) and category or value.
+def _read(catalog: Catalog) -> tuple[_Manifest, dict[str, str]] | None:
+    """The saved splits of any state of `catalog`: manifest and split of each id; None if it was never split.
 
-    Columns: split, key (`CATEGORY` for categories), value, count (products in the whole catalog), share (of those
-    products in this split), deviation (share minus the split's target share).
+    A kill between the table and the manifest leaves the manifest of the split before, which does not match but still
+    has the shares and the seed. Raises `CatalogError` if one of the files cannot be read.
     """
-    marks, names = _marks(catalog), _names(catalog.taxonomy)
-    count = marks.sum(axis=0)
-    tables = []
+    if not (catalog.path / MANIFEST).exists():
+        return None
+    try:
+        manifest = read_as(catalog.path / MANIFEST, _Manifest)
+        table = read_parquet(catalog.path / TABLE)
+        split_of = dict(zip(table["id"].to_list(), table["split"].to_list(), strict=True))
+        if len(split_of) < len(table) or not set(split_of.values()) <= set(SPLIT_NAMES) == set(manifest.shares):
+            raise ValueError("it has a product twice, or an unknown split")
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        raise CatalogError(
+            f"the split of {catalog.path} cannot be read ({error}): copy {MANIFEST} and {TABLE} from a backup, or run "
+            f"'attire split {catalog.path} --anew' to deal all products again."
+        ) from None
+    return manifest, split_of
+
+
+def _refuse_other(catalog: Catalog, saved: _Manifest, shares: Mapping[str, float], seed: int) -> None:
+    """Raise `ConfigError` for options with which products could not keep their split."""
     for name in SPLIT_NAMES[1:]:
-        if getattr(splits, name):
-            share = marks[catalog.rows_of(splits[name])].sum(axis=0) / np.maximum(count, 1)
-            columns = {"count": count, "share": share, "deviation": share - splits.shares[name]}
-            tables.append(
-                pl.DataFrame(names, schema=["key", "value"], orient="row").with_columns(
-                    pl.lit(name).alias("split"), **{column: pl.Series(cells) for column, cells in columns.items()}
-                )
+        if shares[name] < saved.shares[name]:
+            raise ConfigError(
+                f"{catalog.path} was split with --{name} {saved.shares[name]:g}, and products keep their split, so "
+                f"--{name} {shares[name]:g} is too small. Use at least {saved.shares[name]:g}, or deal all products "
+                "again with --anew."
             )
-    return pl.concat(tables).filter(pl.col("count") > 0).select("split", "key", "value", "count", "share", "deviation")
-
-
-def deviations(table: pl.DataFrame) -> pl.DataFrame:
-    """A summary of `balance`: per split, for categories and for values with at least `RARE` products, their number and
-    their mean and largest absolute deviation (`things`, `mean`, `largest`)."""
-    kind = pl.when(pl.col("key") == CATEGORY).then(pl.lit("categories")).otherwise(pl.lit("values"))
-    deviation = pl.col("deviation").abs()
-    return (
-        table.filter(pl.col("count") >= RARE)
-        .group_by("split", kind.alias("kind"), maintain_order=True)
-        .agg(pl.len().alias("things"), deviation.mean().alias("mean"), deviation.max().alias("largest"))
-    )
-
-
-def _names(taxonomy: Taxonomy) -> list[tuple[str, str]]:
-    return [*((CATEGORY, c) for c in taxonomy.categories), *taxonomy.column_index]
-
-
-def _marks(catalog: Catalog) -> NDArray[np.bool_]:
-    """bool[N, C + K]: each product's category and stated values, which the splits should share evenly."""
-    targets = catalog.targets()
-    category = targets.category[:, None] == np.arange(len(catalog.taxonomy.categories))
-    return np.concatenate([category, targets.hot], axis=1)
-
-
-def _assign(
-    marks: NDArray[np.bool_], sizes: NDArray[np.int64], shares: NDArray[np.float64], seed: int
-) -> NDArray[np.int64]:
-    """int64[G]: the split of each group. marks: bool[G, M]; sizes: int64[G], in products; shares: float64[splits].
-
-    Iterative stratification (Sechidis et al., 2011) counts groups, not products. So groups that would fill a tenth of a
-    split are placed first, each where most room is left, and the sizes of the others are added to their marks.
-    About 45 s for a million groups.
-    """
-    rng = np.random.RandomState(seed)
-    used = np.flatnonzero(shares)
-    room = shares[used] * sizes.sum()
-    order = rng.permutation(len(sizes))
-    order = order[np.argsort(-sizes[order], kind="stable")]
-    large = np.count_nonzero(sizes > max(1, 0.1 * room.min()))
-    assignment = np.zeros(len(sizes), dtype=np.int64)
-    for group in order[:large]:
-        assignment[group] = room.argmax()
-        room[assignment[group]] -= sizes[group]
-    small = order[large:]
-    room = room.clip(min=0)
-    if len(small):
-        size_marks = sizes[small, None] >= 2 ** np.arange(1, int(sizes[small].max()).bit_length())
-        with tracking("splitting"):
-            assignment[small] = IterativeStratification(np.hstack([marks[small], size_marks]), room / room.sum(), rng)
-    return used[assignment]
+    if seed != saved.seed:
+        raise ConfigError(
+            f"{catalog.path} was split with --seed {saved.seed}, and products keep their split. Leave out --seed, or "
+            "deal all products again with --anew."
+        )
 
 
 def _save(catalog: Catalog, names: list[str], seed: int, shares: Mapping[str, float]) -> Splits:
@@ -203,10 +204,10 @@ def _save(catalog: Catalog, names: list[str], seed: int, shares: Mapping[str, fl
 
 
 def _splits(ids: list[str], names: list[str], seed: int, shares: Mapping[str, float]) -> Splits:
-    ids_of = {
-        split: tuple(sorted(i for i, name in zip(ids, names, strict=True) if name == split)) for split in SPLIT_NAMES
-    }
-    return Splits(**ids_of, seed=seed, shares=shares, digest=_digest(ids, names))
+    train, val, test = (
+        tuple(sorted(i for i, name in zip(ids, names, strict=True) if name == split)) for split in SPLIT_NAMES
+    )
+    return Splits(train, val, test, seed=seed, shares=shares, digest=_digest(ids, names))
 
 
 def _digest(ids: list[str], names: list[str]) -> str:

@@ -66,14 +66,13 @@ app = App(
     help="Product photos in, catalog attributes out, with a confidence a team can act on.\n\n"
     "Options can also be set in ./attire.toml, in a table named after the verb; flags override them.",
     config=OptionsFile("attire.toml"),
-    default_parameter=Parameter(consume_multiple=True),  # --keys a b is the same as --keys a --keys b
+    # --keys a b is the same as --keys a --keys b, and there is no --empty-keys
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
     console=console,
     error_console=error_console,
     error_formatter=format_error,
     suppress_keyboard_interrupt=False,  # `main` prints a message
 )
-Paths = Annotated[list[Path], Parameter(negative="")]
-Sources = Annotated[list[str], Parameter(negative="")]  # paths and URLs
 Options = Annotated[SourceOptions, Parameter(name="*", negative="")]
 DEFAULTS = SourceOptions()
 
@@ -118,7 +117,7 @@ def _refuse(reason: str) -> NoReturn:
     sys.exit(2)
 
 
-def given(options: dict[str, Any]) -> dict[str, Any]:
+def drop_unset(options: dict[str, Any]) -> dict[str, Any]:
     """The options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import polars as pl
 from cyclopts import Parameter
 
-from attire.cli.app import DEFAULTS, Options, Sources, app, console, facts, table
+from attire.cli.app import DEFAULTS, Options, app, console, facts, table
 from attire.taxonomy import CATEGORY
 
 
@@ -17,7 +17,7 @@ def ingest(
     feed: str,
     /,
     *,
-    images: Sources,
+    images: list[str],
     out: Path,
     source: str = "table",
     taxonomy: Path | None = None,
@@ -89,24 +89,42 @@ def ingest(
 
 
 @app.command
-def split(catalog: Path, /, *, val: float = 0.25, test: float = 0.0, seed: int = 0) -> None:
+def split(
+    catalog: Path,
+    /,
+    *,
+    val: float | None = None,
+    test: float | None = None,
+    seed: int | None = None,
+    anew: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
     """Divide a catalog into train, val and test: groups stay together, and each has the same mix of labels.
+
+    Run it again after each ingest: products keep their split, and new ones are dealt over the splits.
 
     Parameters
     ----------
     val, test
-        Shares of the products.
+        Shares of the products; by default as before, or 0.25 and 0. A larger share takes products from train.
     seed
-        The same seed gives the same splits.
+        The same seed gives the same splits; by default as before, or 0.
+    anew
+        Deal all products again, which may move any product to another split.
     """
-    from attire.catalog.splits import balance
+    from attire.catalog.balance import RARE, balance
     from attire.catalog.splits import split as run
     from attire.catalog.store import Catalog
 
     opened = Catalog.load(catalog)
-    splits = run(opened, val=val, test=test, seed=seed)
+    splits = run(opened, val=val, test=test, seed=seed, anew=anew)
     deviations = balance(opened, splits)
     console.print(f"train {len(splits.train):,}  val {len(splits.val):,}  test {len(splits.test):,}")
-    console.print("Largest deviations from the target share, among categories and values with at least 20 products:")
-    common = deviations.filter(pl.col("count") >= 20).with_columns(pl.col("key").replace(CATEGORY, "category"))
+    if (changes := splits.changes) is not None:
+        moved = [f"  from {a} to {b} {count:,}" for (a, b), count in changes.moved.items()]
+        counts = f"kept their split {changes.kept:,}  new {changes.new:,}  gone {changes.gone:,}"
+        console.print(counts + "".join(moved))
+    console.print(
+        f"Largest deviations from the target share, among categories and values with at least {RARE} products:"
+    )
+    common = deviations.filter(pl.col("count") >= RARE).with_columns(pl.col("key").replace(CATEGORY, "category"))
     console.print(table(common.sort(pl.col("deviation").abs(), descending=True).head(10)))

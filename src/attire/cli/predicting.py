@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from attire.cli.app import DEFAULTS, Options, Paths, Sources, app, console, facts
+from attire.cli.app import DEFAULTS, Options, app, console, facts
 from attire.taxonomy import CATEGORY
 
 
@@ -18,7 +18,7 @@ def predict(
     /,
     *,
     out: Path,
-    images: Sources = [],  # noqa: B006
+    images: list[str] = [],  # noqa: B006
     split: str | None = None,
     format: Literal["wide", "long"] = "wide",
     precision: float = 0.95,
@@ -88,7 +88,7 @@ def predict(
 @app.command
 def explain(
     bundle: Path,
-    photos: Paths,
+    photos: list[Path],
     /,
     *,
     key: str | None = None,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Literal
 
 from attire.cli.app import app, console, facts
 from attire.errors import ConfigError, MissingExtraError
@@ -13,8 +11,6 @@ from attire.hosts import host_of, is_local
 
 if TYPE_CHECKING:
     from attire.serve.settings import Settings
-
-Names = Annotated[list[str], Parameter(negative="")]
 
 
 @app.command
@@ -24,7 +20,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    allow_hosts: Names = [],  # noqa: B006
+    allow_hosts: list[str] = [],  # noqa: B006
     workers: int = 1,
     engine: str = "auto",
     name: str = "attire",
@@ -36,10 +32,10 @@ def serve(
     photos: int = 8,
     photo_mb: float = 10,
     photo_megapixels: float = 25,
-    fetch_hosts: Names = [],  # noqa: B006
+    fetch_hosts: list[str] = [],  # noqa: B006
     keys: Path | None = None,
     admin_keys: Path | None = None,
-    cors_origins: Names = [],  # noqa: B006
+    cors_origins: list[str] = [],  # noqa: B006
 ) -> None:
     """Serve predictions over HTTP: a JSON API, the Open Inference Protocol, metrics, and a page at / to try it.
 

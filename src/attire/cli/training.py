@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.text import Text
 
-from attire.cli.app import app, console, facts, given
+from attire.cli.app import app, console, drop_unset, facts
 from attire.config import load_recipe, merge, parse_assignments, recipe_fields
 
 FIELDS = {field.path: field.description for field in recipe_fields()}
@@ -39,7 +39,7 @@ def train(
     seed: Annotated[int | None, Parameter(help=FIELDS["seed"])] = None,
     amp: Annotated[Literal["auto", "bf16", "off"] | None, Parameter(help=FIELDS["amp"])] = None,
     text: Annotated[Literal["none", "title"] | None, Parameter(help=FIELDS["text"])] = None,
-    fields: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    fields: Annotated[list[str] | None, Parameter(name="--set")] = None,
 ) -> None:
     """Train a model on the train split of a catalog and write it to OUT/bundle.
 
@@ -59,8 +59,10 @@ def train(
         Processes that prepare photos.
     cache
         Decode photos once, into a cache in the catalog. An existing cache is used unless --no-cache is given.
-    epochs, lr
-        For the stage in --stage, by default for both.
+    epochs
+        Epochs of the stage named by --stage, or of both stages.
+    lr
+        Peak learning rate of the stage named by --stage, or of both stages.
     fields
         Any fields of the recipe, as FIELD=VALUE: --set attributes.lr=3e-4 loss=focal loss.gamma=1.
     """
@@ -74,11 +76,11 @@ def train(
         "amp": amp,
         "text": text,
     }
-    overrides: dict[str, Any] = given(flags)
+    overrides: dict[str, Any] = drop_unset(flags)
     # --epochs changes the length of stages; a stage with no epochs in the recipe stays left out.
     for name in ("category", "attributes") if stage == "both" else (stage,):
         if getattr(load_recipe(recipe), name).epochs:
-            overrides[name] = given({"epochs": epochs, "lr": lr})
+            overrides[name] = drop_unset({"epochs": epochs, "lr": lr})
     bundle = run(
         catalog,
         recipe=load_recipe(recipe, merge(overrides, parse_assignments(fields or ()))),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attire.bundle import ModelBundle
-from attire.catalog.splits import SPLIT_NAMES
+from attire.catalog.split_changes import SPLIT_NAMES
 from attire.catalog.store import Catalog
 from attire.engines.engine import AUTO, Engine, open_engine
 from attire.errors import CatalogError

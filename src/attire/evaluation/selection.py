@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attire.bundle import ModelBundle
-from attire.catalog.splits import SPLIT_NAMES, Splits
+from attire.catalog.split_changes import SPLIT_NAMES
+from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.errors import CatalogError, ConfigError, did_you_mean
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from attire.catalog.splits import RARE, SPLIT_NAMES, Splits, balance, deviations
+from attire.catalog.balance import RARE, balance, deviations
+from attire.catalog.split_changes import SPLIT_NAMES
+from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.evaluation.report import Balance, Deviation, Division, SplitSize
 from attire.taxonomy import CATEGORY

@@ -149,5 +149,8 @@ def _compute(engine: Engine, batch: Sequence[tuple[_Pending, Pixels]], reader: T
     else:
         logits = _require_titles(engine).titled_logits(photos, reader([product.product.title for product, _ in batch]))
     for (product, _), category, attributes in zip(batch, *logits, strict=True):
-        product.logits.append((category, attributes))
+        if np.isfinite(category).all() and np.isfinite(attributes).all():
+            product.logits.append((category, attributes))
+        else:
+            product.faults.append("the network's output for a photo is not a number")
         product.missing -= 1

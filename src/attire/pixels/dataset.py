@@ -21,7 +21,7 @@ from attire.errors import PhotoError
 from attire.labels import Targets
 from attire.photos.image import open_photo
 from attire.pixels.augment import Augment
-from attire.pixels.photo_cache import CachedPhotos
+from attire.pixels.photo_cache import CachedPhotos, open_ingested
 from attire.pixels.preprocess import Preprocess
 
 
@@ -128,6 +128,18 @@ class PhotoFiles:
             return open_photo(Path(path), target_px=self.size_px)
         except PhotoError as error:
             raise PhotoError(f"{path}: {error}. It was readable at ingest; run attire ingest again.") from None
+
+
+class IngestedFiles(PhotoFiles):
+    """Photos for results that are kept by content, so one that was changed after ingest is refused."""
+
+    def __init__(self, paths: Sequence[Path], sha256: Sequence[str], size_px: tuple[int, int]) -> None:
+        super().__init__(paths, size_px)
+        self.sha256 = np.array(sha256, "S64")
+
+    def __getitem__(self, view: int) -> Image.Image:
+        """Decode a photo; raises `CatalogError` if it has changed or become unreadable since ingest."""
+        return open_ingested(Path(self.paths[view].decode()), self.sha256[view].decode(), self.size_px)
 
 
 class PhotoDataset(_Products):

@@ -1,25 +1,24 @@
 """A cache of decoded photos: upright RGB bytes in one file, memory-mapped for random access.
 
-CATALOG/cache/photos-PX/
+CATALOG/cache/photos-PX/ (see `content_cache`)
     pixels.u8      uint8[height, width, 3] of all photos, end to end
     index.bin      an `ENTRY` per photo
-    manifest.json  the valid length of both files, written last; data beyond it comes from a killed run
+    manifest.json
 
 Photos are scaled down so that their shorter side has PX pixels, and never enlarged, so any network input of up to PX
-loses no detail. Photos are identified by content, so filling the cache again decodes only new photos.
+loses no detail.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -28,16 +27,24 @@ from PIL import Image
 
 from attire.catalog.store import Catalog
 from attire.errors import CatalogError, ConfigError, PhotoError
-from attire.files import read_json, replace_text
+from attire.files import read_json
+from attire.photos.folder import read_file
 from attire.photos.image import open_photo
+from attire.pixels.content_cache import (
+    CHUNK,
+    MANIFEST,
+    Appender,
+    Entries,
+    cache_folder,
+    make_empty,
+    read_entries,
+    rows_of,
+)
 from attire.progress import tracking
 
-PIXELS, INDEX, MANIFEST = "pixels.u8", "index.bin", "manifest.json"
+PIXELS = "pixels.u8"
 ENTRY = np.dtype([("sha256", "S64"), ("offset", "<i8"), ("height", "<i4"), ("width", "<i4"), ("crc32", "<u4")])
-CHUNK = 256  # photos between two manifests, the most that a killed run loses
 SAMPLE = 16  # photos whose checksum is verified when a cache is opened
-
-Entries = NDArray[np.void]
 
 
 class PhotoCache:
@@ -51,9 +58,8 @@ class PhotoCache:
         """Read and verify a cache; raises `CatalogError` if it is damaged or does not match its manifest."""
         try:
             manifest = read_json(folder / MANIFEST)
-            if manifest["format"] != 1:
-                raise ValueError(f"it has format {manifest['format']}, expected 1")
-            cache = cls(folder, manifest["px"], _entries(folder, manifest))
+            entries = read_entries(folder, PIXELS, ENTRY, manifest)
+            cache = cls(folder, manifest["px"], entries)
             cache._verify(np.unique(np.linspace(0, len(cache) - 1, SAMPLE).astype(int)) if len(cache) else ())
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CatalogError(
@@ -64,12 +70,7 @@ class PhotoCache:
 
     def rows(self, sha256: Sequence[str]) -> NDArray[np.int64]:
         """int64[N]: the entry of each photo, -1 if it is missing."""
-        wanted = np.array(sha256, dtype="S64")
-        if not len(self):
-            return np.full(len(wanted), -1)
-        order = np.argsort(self.entries["sha256"])
-        rows = order[np.searchsorted(self.entries["sha256"], wanted, sorter=order).clip(max=len(self) - 1)]
-        return np.where(self.entries["sha256"][rows] == wanted, rows, -1)
+        return rows_of(self.entries, sha256)
 
     @property
     def size(self) -> int:
@@ -94,7 +95,7 @@ class PhotoCache:
     def _verify(self, rows: Sequence[int] | NDArray[np.int64]) -> None:
         for _, offset, height, width, crc32 in self.entries[list(rows)].tolist():
             if zlib.crc32(self.pixels(offset, height, width).data) != crc32:
-                raise ValueError(f"{PIXELS} does not match {INDEX}")
+                raise ValueError(f"{PIXELS} does not match its checksums")
 
 
 class CachedPhotos:
@@ -116,7 +117,7 @@ class CachedPhotos:
 
 def cached_px(catalog: Catalog) -> list[int]:
     """The px of the caches of `catalog`, ascending, including damaged ones."""
-    manifests = (catalog.path / "cache").glob(f"photos-*/{MANIFEST}")
+    manifests = cache_folder(catalog).glob(f"photos-*/{MANIFEST}")
     return sorted(int(manifest.parent.name.removeprefix("photos-")) for manifest in manifests)
 
 
@@ -125,7 +126,7 @@ def caches(catalog: Catalog) -> list[PhotoCache]:
     return [PhotoCache.open(_folder(catalog, px)) for px in cached_px(catalog)]
 
 
-def cache_photos(catalog: Catalog, px: int) -> PhotoCache:
+def cache_photos(catalog: Catalog | str | Path, px: int) -> PhotoCache:
     """Add all missing photos to the cache of `catalog` at `px`, and return it. A damaged cache is rebuilt.
 
     If several processes call this, one works and the others wait. Raises `CatalogError` if the cache cannot be written
@@ -133,6 +134,7 @@ def cache_photos(catalog: Catalog, px: int) -> PhotoCache:
     """
     if px < 1:
         raise ConfigError(f"px={px}: expected the px of the shorter side of cached photos, for instance 256.")
+    catalog = Catalog.of(catalog)
     folder = _folder(catalog, px)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -155,18 +157,7 @@ def cache_photos(catalog: Catalog, px: int) -> PhotoCache:
 
 
 def _folder(catalog: Catalog, px: int) -> Path:
-    return catalog.path / "cache" / f"photos-{px}"
-
-
-def _entries(folder: Path, manifest: Mapping[str, Any]) -> Entries:
-    """Read the index up to the length in `manifest`; raises `ValueError` if a file does not match the manifest."""
-    with (folder / INDEX).open("rb") as file:
-        content = file.read(manifest["photos"] * ENTRY.itemsize)
-    if zlib.crc32(content) != manifest["index_crc32"]:
-        raise ValueError(f"{INDEX} does not match its checksum")
-    if (size := (folder / PIXELS).stat().st_size) < manifest["bytes"]:
-        raise ValueError(f"{PIXELS} has {size:,} bytes, expected {manifest['bytes']:,}")
-    return np.frombuffer(content, ENTRY)
+    return cache_folder(catalog) / f"photos-{px}"
 
 
 def _open_or_reset(folder: Path, px: int) -> PhotoCache:
@@ -174,48 +165,25 @@ def _open_or_reset(folder: Path, px: int) -> PhotoCache:
     try:
         return PhotoCache.open(folder)
     except CatalogError:
-        for name in (MANIFEST, INDEX, PIXELS):  # unlinked, not truncated, because another process may have it mapped
-            (folder / name).unlink(missing_ok=True)
-        for name in (INDEX, PIXELS):
-            (folder / name).touch()
+        make_empty(folder, PIXELS)
         return PhotoCache(folder, px, np.empty(0, ENTRY))
 
 
 def _add(cache: PhotoCache, new: Sequence[tuple[str, Path]]) -> None:
-    """Append photos (SHA-256, file) in chunks: pixels, index, and then the manifest with their number."""
-    entries = cache.entries.tobytes()
-    photos, offset, crc32 = len(cache), cache.size, zlib.crc32(entries)
+    """Append photos (SHA-256, file), in chunks."""
     pool = ThreadPoolExecutor(os.cpu_count())  # threads are enough, because Pillow releases the GIL to decode
     with (
-        (cache.folder / PIXELS).open("r+b") as pixels,
-        (cache.folder / INDEX).open("r+b") as index,
+        Appender(cache.folder, PIXELS, cache.entries, cache.size) as appender,
         tracking("caching photos", len(new), "photos") as tracker,
         pool,
     ):
-        pixels.truncate(offset)
-        index.truncate(len(entries))
-        pixels.seek(offset)
-        index.seek(len(entries))
         for start in range(0, len(new), CHUNK):
             rows = []
             for sha256, photo in _decoded(pool, new[start : start + CHUNK], cache.px):
+                offset = appender.write(photo.data)
                 rows.append((sha256, offset, *photo.shape[:2], zlib.crc32(photo.data)))
-                pixels.write(photo.data)
-                offset += photo.nbytes
                 tracker.advance()
-            content = np.array(rows, ENTRY).tobytes()
-            index.write(content)
-            _sync(pixels)
-            _sync(index)
-            photos, crc32 = photos + len(rows), zlib.crc32(content, crc32)
-            manifest = {"format": 1, "px": cache.px, "photos": photos, "bytes": offset, "index_crc32": crc32}
-            replace_text(cache.folder / MANIFEST, json.dumps(manifest, indent=1))
-
-
-def _sync(file: BinaryIO) -> None:
-    """Flush to disk, so that after a power failure the manifest never counts missing data."""
-    file.flush()
-    os.fsync(file.fileno())
+            appender.finish(np.array(rows, ENTRY), {"px": cache.px})
 
 
 def _decoded(
@@ -225,15 +193,21 @@ def _decoded(
     yield from zip(digests, pool.map(_decode, digests, paths, [px] * len(new)), strict=True)
 
 
-def _decode(sha256: str, path: Path, px: int) -> NDArray[np.uint8]:
-    """uint8[height, width, 3] of the photo, its shorter side at most `px`."""
+def open_ingested(path: Path, sha256: str, target_px: tuple[int, int]) -> Image.Image:
+    """`open_photo` for a photo of a catalog; raises `CatalogError` if it is not the one that was ingested."""
     try:
-        content = path.read_bytes()
-        photo = open_photo(content, target_px=(px, px))
+        content = read_file(path)
+        photo = open_photo(content, target_px)
     except (PhotoError, OSError) as error:
         raise CatalogError(f"{path}: {error}. It was readable at ingest; run attire ingest again.") from None
     if hashlib.sha256(content).hexdigest() != sha256:
         raise CatalogError(f"{path} was changed after ingest; run attire ingest again.")
+    return photo
+
+
+def _decode(sha256: str, path: Path, px: int) -> NDArray[np.uint8]:
+    """uint8[height, width, 3] of the photo, its shorter side at most `px`."""
+    photo = open_ingested(path, sha256, (px, px))
     scale = px / min(photo.size)
     if scale < 1:
         width, height = (max(px, round(side * scale)) for side in photo.size)

@@ -22,6 +22,7 @@ from attire.model.network import Network
 from attire.pixels import torchvision_ops  # noqa: F401
 from attire.pixels.augment import AUGMENTS
 from attire.pixels.dataset import DrawSampler, EmbeddingDataset, PhotoDataset, PhotoFiles
+from attire.pixels.embedding_cache import EmbeddingCache
 from attire.pixels.photo_cache import CachedPhotos, PhotoCache, cache_photos, cached_px, caches
 from attire.pixels.preprocess import Preprocess
 from attire.titles import TitleReader
@@ -36,8 +37,8 @@ Batch = tuple[torch.Tensor, Targets] | tuple[torch.Tensor, Targets, torch.Tensor
 class Subset:
     """Photos, targets and titles of those products of a catalog that have a readable photo.
 
-    photos: the photos of each product; digests: their SHA-256; views: int64, their positions among the photos of all
-    products of the catalog; targets: `Targets` of N products; text: the titles encoded by `reader`, or None.
+    photos: the photos of each product; digests: their SHA-256; targets: `Targets` of N products; text: the titles
+    encoded by `reader`, or None.
     """
 
     def __init__(self, catalog: Catalog, ids: Sequence[str], name: str, reader: TitleReader | None = None) -> None:
@@ -51,8 +52,6 @@ class Subset:
         self.photos: list[tuple[Path, ...]] = [photos[row] for row in rows.tolist()]
         digests = catalog.photo_digests()
         self.digests = [digests[row] for row in rows.tolist()]
-        stops = np.cumsum([len(views) for views in photos])
-        self.views = np.concatenate([np.arange(stops[row] - len(photos[row]), stops[row]) for row in rows.tolist()])
         self.targets = Targets(*(column[rows] for column in catalog.targets()))
         self.text = reader(catalog.products["title"].gather(rows).to_list()) if reader else None
 
@@ -61,14 +60,18 @@ class Subset:
         photos = (
             PhotoFiles([path for views in self.photos for path in views], preprocess.size_px)
             if cache is None
-            else CachedPhotos(cache, [digest for views in self.digests for digest in views])
+            else CachedPhotos(cache, self._all_digests())
         )
         counts = [len(views) for views in self.photos]
         return PhotoDataset(photos, counts, self.targets, preprocess, AUGMENTS[augment](preprocess), self.text)
 
-    def embedding_examples(self, embeddings: NDArray[np.float32]) -> EmbeddingDataset:
-        """Examples from the `embeddings` of all photos of the catalog (`catalog_embeddings`)."""
-        return EmbeddingDataset(embeddings[self.views], [len(views) for views in self.photos], self.targets, self.text)
+    def embedding_examples(self, cache: EmbeddingCache) -> EmbeddingDataset:
+        """Examples from the embeddings of the photos (`catalog_embeddings`)."""
+        counts = [len(views) for views in self.photos]
+        return EmbeddingDataset(cache[self._all_digests()], counts, self.targets, self.text)
+
+    def _all_digests(self) -> list[str]:
+        return [digest for views in self.digests for digest in views]
 
 
 class StageData(L.LightningDataModule):

@@ -24,6 +24,7 @@ from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Recipe, Stage, load_recipe
 from attire.errors import ConfigError
+from attire.files import LockedError, locked
 from attire.model.backbone import data_config, weights_digest
 from attire.model.network import Network, build_backbone, build_network
 from attire.pixels.normalise import FromBytes
@@ -71,7 +72,7 @@ def train(
     init_from = None if init_from is None else ModelBundle.of(init_from)
     if init_from is not None:
         recipe = recipe.model_copy(update={"category": Stage()})
-    with storing(Path(out)), _explain_memory(recipe):
+    with storing(Path(out)), _only_run(Path(out)), _explain_memory(recipe):
         run = _Run.prepare(
             catalog,
             Splits.of(splits, catalog),
@@ -224,6 +225,20 @@ def _begin(out: Path, stages: list[StageName], provenance: dict[str, Any], resum
         for name in stages:
             StageFolder(out, name).begin(provenance, resume)
     return [name for name in stages if not StageFolder(out, name).finished]
+
+
+@contextmanager
+def _only_run(out: Path) -> Iterator[None]:
+    """Raise `ConfigError` if another run is writing to `out`. Of several processes of one run, the first one checks."""
+    if not first_process():
+        yield
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(out / ".lock"):
+            yield
+    except LockedError:
+        raise ConfigError(f"another attire train is writing to {out}: wait, or choose another --out.") from None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from attire.errors import ConfigError
-from attire.files import read_json, replace_text, replacing
+from attire.files import read_json, remove_temporary, replace_text, replacing
 from attire.training.trainer import CHECKPOINT
 
 RECORD, RESULT = "stage.json", "network.safetensors"
@@ -60,6 +60,7 @@ class StageFolder:
     def checkpoint(self) -> Path | None:
         """The checkpoint to continue from, or None; raises `ConfigError` for a damaged one."""
         path = self.path / "checkpoints" / CHECKPOINT
+        remove_temporary(path)
         if not path.is_file():
             return None
         try:

@@ -91,4 +91,5 @@ def _nothing_to_learn(catalog: Catalog, taught: Taught) -> str:
 
 def _other_splits(count: int, labels: str) -> str:
     """A hint about labels in other splits."""
-    return f" Other splits have {count:,} {labels}: split the catalog again with another --seed." if count else ""
+    again = "split the catalog again with --anew and another --seed."
+    return f" Other splits have {count:,} {labels}: {again}" if count else ""

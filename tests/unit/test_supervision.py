@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from drawing import draw_feed
+from helpers.drawn_feed import draw_feed
 
 from attire.bundle import ModelBundle
 from attire.catalog.ingest import ingest

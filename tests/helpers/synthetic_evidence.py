@@ -40,7 +40,7 @@ def labels(seed: int, n: int) -> Targets:
     return encode(TAXONOMY, [str(c) for c in rng.choice(TAXONOMY.categories[:2], n)], stated)
 
 
-def judged(seed: int = 2, skill: float = 3, calibrated: bool = True) -> Evidence:
+def synthetic_evidence(seed: int = 2, skill: float = 3, calibrated: bool = True) -> Evidence:
     """Noisy answers for the same `N` products; a larger `skill` gives better answers."""
     truth, rng = labels(1, N), np.random.default_rng(seed)
     decisions = decide(

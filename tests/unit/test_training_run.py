@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from disks import little_room
+from helpers.full_disk import little_room
 
 from attire.bundle import ModelBundle
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Recipe, load_recipe
 from attire.errors import ConfigError
+from attire.files import locked
 from attire.labels import Targets
 from attire.model.network import Logits, build_network
 from attire.training import run
@@ -28,6 +29,11 @@ SMALL = {"backbone": "resnet10t", "size_px": (32, 24), "amp": "off"}
 
 def begin(catalog: Catalog, splits: Splits, out: Path, **options: object) -> ModelBundle:
     return train(catalog, splits, recipe=load_recipe("base", SMALL), out=out, weights="none", workers=0, **options)  # type: ignore[arg-type]
+
+
+def test_two_runs_never_write_one_folder(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+    with locked(tmp_path / ".lock"), pytest.raises(ConfigError, match="another attire train is writing"):
+        begin(catalog, splits, tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"[" * 5000, b"{", b"[]", b"\xff", b""])
