@@ -13,8 +13,8 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
-from bundles import save_bundle
-from fake_engines import Answers
+from helpers.bundles import save_bundle
+from helpers.fake_engines import Answers
 from PIL import Image
 
 from attire.bundle import ModelBundle
