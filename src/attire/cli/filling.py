@@ -8,7 +8,7 @@ from typing import Annotated
 import polars as pl
 from cyclopts import Parameter
 
-from attire.cli.app import DEFAULTS, Options, Sources, app, console, table
+from attire.cli.app import DEFAULTS, Options, app, console, table
 
 
 @app.command
@@ -18,7 +18,7 @@ def fill(
     /,
     *,
     out: Path,
-    images: Sources = [],  # noqa: B006
+    images: list[str] = [],  # noqa: B006
     precision: float = 0.95,
     engine: str = "auto",
     batch_size: int = 32,
