@@ -37,7 +37,7 @@ from attire.training.data import RunData, StageData, default_workers
 from attire.training.initial_weights import initial_network
 from attire.training.module import StageModule, StageName
 from attire.training.stage_folder import StageFolder
-from attire.training.supervision import STAGES, stages_to_train, taught_by
+from attire.training.supervision import STAGES, Taught, stages_to_train, taught_by
 from attire.training.trainer import create_trainer, first_process
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def train(
     init_from = None if init_from is None else ModelBundle.of(init_from)
     if init_from is not None:
         recipe = recipe.model_copy(update={"category": Stage()})
-    with storing(Path(out)), _only_run(Path(out)), _explain_memory(recipe):
+    with storing(Path(out)), _explain_memory(recipe):
         run = _Run.prepare(
             catalog,
             Splits.of(splits, catalog),
@@ -136,9 +136,21 @@ class _Run:
         resume: bool,
     ) -> ModelBundle:
         """Train the stages that are not finished in `out`, calibrate, and save the bundle."""
+        taught = taught_by(self.data.train.targets, self.data.catalog.taxonomy, init_from)
+        stages = stages_to_train(self.data.catalog, self.recipe, stage, taught, init_from)
+        with _only_run(out):
+            return self._train_stages(out, stage, stages, taught, init_from, resume)
+
+    def _train_stages(
+        self,
+        out: Path,
+        stage: Literal["category", "attributes", "both"],
+        stages: list[StageName],
+        taught: Taught,
+        init_from: ModelBundle | None,
+        resume: bool,
+    ) -> ModelBundle:
         catalog, recipe, network = self.data.catalog, self.recipe, self.network
-        taught = taught_by(self.data.train.targets, catalog.taxonomy, init_from)
-        stages = stages_to_train(catalog, recipe, stage, taught, init_from)
         todo = _begin(out, stages, self.provenance, resume)
         path = out / "bundle"
         if not todo and stage != "category" and (path / SPEC).is_file():
