@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import glob
 import hashlib
 import os
 import re
@@ -60,12 +59,6 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def remove_temporary(path: Path) -> None:
-    """Remove temporary files that killed processes left next to `path`. No process may be writing `path`."""
-    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        temporary.unlink()
 
 
 def replace_bytes(path: Path, content: bytes) -> None:

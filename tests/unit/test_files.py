@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from attire.files import LockedError, locked, read_json, regular, remove_temporary, replace_text, replacing
+from attire.files import LockedError, locked, read_json, regular, replacing
 
 HOLD = """
 import sys, time
@@ -56,14 +56,6 @@ def test_disk_errors_of_polars_are_os_errors(tmp_path: Path) -> None:
     with pytest.raises(pl.exceptions.ComputeError):
         write("another fault")
     assert not list(tmp_path.iterdir())
-
-
-def test_temporary_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
-    replace_text(tmp_path / "a[1].csv", "whole")
-    for name in (".a[1].csv.7.tmp", ".a1.csv.7.tmp"):
-        (tmp_path / name).touch()
-    remove_temporary(tmp_path / "a[1].csv")
-    assert {path.name for path in tmp_path.iterdir()} == {"a[1].csv", ".a1.csv.7.tmp"}
 
 
 def test_only_regular_files_are_accepted(tmp_path: Path) -> None:
