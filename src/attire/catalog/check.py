@@ -30,7 +30,7 @@ class Problem:
 class CheckedProduct:
     """A product in the words of the taxonomy. `row` is the first row with its id; None if the feed does not name it.
 
-    `unresolved` are keys (and `CATEGORY`) without a label here, because the feed states a word that is not known.
+    `unresolved` has the words of keys (and `CATEGORY`) without a label here, because one of them is not known.
     """
 
     row: int | None
@@ -40,7 +40,7 @@ class CheckedProduct:
     labels: dict[str, tuple[str, ...]]
     images: tuple[str, ...]
     title: str
-    unresolved: frozenset[str] = frozenset()
+    unresolved: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class UnknownWord(NamedTuple):
@@ -157,10 +157,10 @@ def _resolve(
     Unknown words are added to `unknown`; they are faults if it is None.
     """
     category, fault = words.find(None, row.category) if row.category else (None, "")
-    unresolved: set[str] = set()
+    unresolved: dict[str, tuple[str, ...]] = {}
     if fault and unknown is not None:
         unknown.add(UnknownWord(CATEGORY, row.category, row.id))
-        unresolved.add(CATEGORY)
+        unresolved[CATEGORY] = (row.category,)
         fault = ""
     faults = [
         "the id is empty. Every product needs one." if not row.id else "",
@@ -180,7 +180,7 @@ def _resolve(
             faults += [fault for _, fault in results]
         elif missing := {text for text, (value, _) in zip(texts, results, strict=True) if value is None}:
             unknown.update(UnknownWord(name, text, row.id) for text in missing)
-            unresolved.add(name)  # the other values too: the unknown word may be another word for any value
+            unresolved[name] = texts  # the other values too: the unknown word may be another word for any value
             continue
         values = tuple(dict.fromkeys(value for value, _ in results if value is not None))
         if len(values) > 1 and words.taxonomy.keys[name].arity == "one":
@@ -188,9 +188,7 @@ def _resolve(
             faults.append(f"{name} takes one value, got '{shown(several)}'. Set arity = \"many\" in taxonomy.toml?")
         elif values:
             labels[name] = values
-    product = CheckedProduct(
-        row.number, row.id, row.group, category, labels, row.images, row.title, frozenset(unresolved)
-    )
+    product = CheckedProduct(row.number, row.id, row.group, category, labels, row.images, row.title, unresolved)
     return product, [fault for fault in faults if fault]
 
 
@@ -217,12 +215,14 @@ def _contents(product: CheckedProduct) -> dict[str, tuple[str, ...]]:
 
 def _merge(first: CheckedProduct, later: CheckedProduct) -> CheckedProduct:
     category, labels = first.category or later.category, later.labels | first.labels
+    unresolved = later.unresolved | first.unresolved
+    known = labels.keys() | ({CATEGORY} if category else set())
     return replace(
         first,
         group=first.group or later.group,
         category=category,
         labels=labels,
-        unresolved=(first.unresolved | later.unresolved) - labels.keys() - ({CATEGORY} if category else set()),
+        unresolved={key: words for key, words in unresolved.items() if key not in known},
         images=tuple(dict.fromkeys((*first.images, *later.images))),
         title=first.title or later.title,
     )

@@ -12,7 +12,9 @@ PRODUCTS: dict[str, Any] = {
     "title": pl.String,
     "group": pl.String,
     "images": pl.List(pl.String),
+    "unknown": pl.List(pl.Struct({"key": pl.String, "word": pl.String})),
 }
+COMPARED = ("category", "title", "group", "images")
 LABELS: dict[str, Any] = {"id": pl.String, "key": pl.String, "value": pl.String, "since": pl.Int64}
 
 
@@ -20,7 +22,8 @@ class Content(NamedTuple):
     """Products and labels in the words of a taxonomy, sorted by id.
 
     products: id, category (null if unknown), title, group (as stated, not the group of products that share photos; no
-    such column if it is not known what was stated), images (as stated, also unreadable ones).
+    such column if it is not known what was stated), images (as stated, also unreadable ones), unknown (words of fields
+    without a label because the taxonomy lacks one of them, so that they count as soon as it is added).
     labels: id, key, value, since (the number of the version that first stated the label; null if it is older than the
     first version).
     """
@@ -57,7 +60,7 @@ def changes(before: Content | None, after: Content) -> Changes:
     """What changes from `before` (None: nothing) to `after`: category, title, group, images and labels count."""
     if before is None:
         return Changes(after.products["id"].sort().to_list(), [], 0, [])
-    columns = [name for name in PRODUCTS if name != "id" and name in before.products.columns]
+    columns = [name for name in COMPARED if name in before.products.columns]
     old, new = _texts(before, columns), _texts(after, columns)
     both = old.join(new, on="id", suffix="_after")
     changed = both.filter(pl.col("text") != pl.col("text_after"))

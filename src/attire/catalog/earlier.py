@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
 
-from attire.catalog.content import Changes, Content
+from attire.catalog.content import PRODUCTS, Changes, Content
 from attire.catalog.feed_row import Row
 from attire.catalog.store import TABLES, read_manifest
 from attire.catalog.versions import history, read_content
 from attire.errors import CatalogError
 from attire.files import file_sha256, read_parquet
+from attire.taxonomy import CATEGORY
 
+CELLS = ("id", "category", "title", "group", "images")
 SHOWN = 3  # ids listed in a message
 REPLACE = (
     "Nothing was written. Use --update to keep what the feed does not name, --replace to replace the catalog, or "
@@ -70,10 +73,12 @@ class Earlier:
 
     def rows(self) -> list[Row]:
         """The products as rows of a feed, numbered from 1, in the words of the catalog's taxonomy."""
-        labels: dict[str, dict[str, tuple[str, ...]]] = {}
-        for id, key, value in self.content.labels.select("id", "key", "value").iter_rows():
-            known = labels.setdefault(id, {})
-            known[key] = (*known.get(key, ()), value)
+        words: dict[str, dict[str, tuple[str, ...]]] = {}
+        labels = self.content.labels.select("id", "key", "value")
+        unknown = self.content.products.select("id", "unknown").explode("unknown").drop_nulls().unnest("unknown")
+        for id, key, word in chain(labels.iter_rows(), unknown.iter_rows()):
+            known = words.setdefault(id, {})
+            known[key] = (*known.get(key, ()), word)
         products = self.content.products
         if "group" not in products.columns:
             # It is not known why products form a group, so that they stay together.
@@ -81,18 +86,12 @@ class Earlier:
             shared = pl.len().over("group") > 1
             named = pl.when(shared).then(pl.format("group of {}", "group")).otherwise(pl.lit(""))
             products = products.join(groups.select("id", group=named), on="id", how="left", maintain_order="left")
-        return [
-            Row(
-                number,
-                row["id"],
-                row["category"] or "",
-                labels.get(row["id"], {}),
-                tuple(row["images"]),
-                row["title"],
-                row["group"],
-            )
-            for number, row in enumerate(products.iter_rows(named=True), 1)
-        ]
+        rows = []
+        for number, (id, category, title, group, images) in enumerate(products.select(CELLS).iter_rows(), 1):
+            stated = words.get(id, {})
+            (unknown_category,) = stated.pop(CATEGORY, ("",))
+            rows.append(Row(number, id, category or unknown_category, stated, tuple(images), title, group))
+        return rows
 
     def photo_faults(self) -> dict[tuple[str, str], str]:
         """Why photos cannot be used: (id, name) -> reason."""
@@ -132,7 +131,7 @@ def _content(tables: Mapping[str, pl.DataFrame]) -> Content:
     products = tables["products"].join(unreadable, on="id", how="left", maintain_order="left")
     images = pl.concat_list("images", pl.col("name").fill_null([]))
     return Content(
-        products.select("id", "category", "title", images=images),
+        products.select("id", "category", "title", images=images, unknown=pl.lit([], PRODUCTS["unknown"])),
         tables["labels"].with_columns(since=pl.lit(None, pl.Int64)),
     )
 

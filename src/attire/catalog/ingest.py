@@ -23,7 +23,7 @@ from attire.catalog.sources import SOURCES, SourceOptions
 from attire.catalog.store import TABLES, TAXONOMY, Catalog, write_catalog
 from attire.catalog.tables import KeptPhotos, make_tables, stated
 from attire.catalog.taxonomy_choice import TaxonomyChoice, load_or_draft, load_or_extend
-from attire.catalog.update import updated
+from attire.catalog.update import remaining, updated
 from attire.catalog.versions import Origin, history, write_version
 from attire.errors import CatalogError, ConfigError, FeedError, did_you_mean, listed, shown
 from attire.files import LockedError, file_sha256, locked, read_parquet, replace_text
@@ -140,8 +140,8 @@ def ingest(
     if new_words:
         logger.warning(
             "%s: %s not in the taxonomy, and left out of the labels:\n%s\nAdd them as values or aliases to %s, then "
-            "ingest the same feed again. All are in %s.",
-            feed,
+            "ingest again with --update. All are in %s.",
+            out,
             "1 word is" if len(new_words) == 1 else f"{len(new_words):,} words are",
             summary(new_words),
             taxonomy or out / TAXONOMY,
@@ -197,7 +197,8 @@ def _merged(
         images,
         frozenset(images.keys() - {product.id for product in checked.products if product.images}),
     )
-    return Intake(choice.counting(products, feed), products, checked.problems, known.unknown | checked.unknown, kept)
+    unknown = remaining(known.unknown | checked.unknown, products)
+    return Intake(choice.counting(products, feed), products, checked.problems, unknown, kept)
 
 
 def _refusal(feed: str | Path, problems: Sequence[Problem]) -> FeedError:

@@ -13,8 +13,8 @@ from attire.taxonomy import CATEGORY, Taxonomy, key_label, quoted
 NEW_WORDS = "new-words.toml"
 LISTED = 10  # words in a message
 HEADING = """\
-# Words that taxonomy.toml does not have. The products are in the catalog, without these labels.
-# Add each word to taxonomy.toml, as a value or as an alias of a value, and ingest the same feed again.
+# Words that the feeds state and taxonomy.toml does not have. The products are in the catalog, without these labels.
+# Add each word to taxonomy.toml, as a value or as an alias of a value, and ingest again with --update.
 # A line is: the word, the number of products, and the nearest known word ("" if none is near).
 """
 

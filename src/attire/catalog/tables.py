@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,10 +77,14 @@ def make_tables(
 def stated(products: Sequence[CheckedProduct]) -> Content:
     """The content of the products, without the origins of labels."""
     labels = ((p.id, key, value) for p in products for key, values in p.labels.items() for value in values)
-    cells = [(p.id, p.category, p.title, p.group, list(p.images)) for p in products]
+    cells = [(p.id, p.category, p.title, p.group, list(p.images), [*_pairs(p.unresolved)]) for p in products]
     return Content(
         pl.DataFrame(cells, PRODUCTS, orient="row"), pl.DataFrame(list(labels), TABLES["labels"], orient="row")
     )
+
+
+def _pairs(unresolved: Mapping[str, tuple[str, ...]]) -> Iterator[dict[str, str]]:
+    return ({"key": key, "word": word} for key, words in unresolved.items() for word in words)
 
 
 def _gather(

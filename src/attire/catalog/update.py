@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from attire.catalog.check import CheckedProduct
+from attire.catalog.check import KEY, CheckedProduct, UnknownWord
 from attire.taxonomy import CATEGORY
 
 
@@ -21,13 +21,20 @@ def updated(known: Sequence[CheckedProduct], feed: Sequence[CheckedProduct]) -> 
     return sorted(products.values(), key=lambda product: product.id)
 
 
+def remaining(unknown: Iterable[UnknownWord], products: Iterable[CheckedProduct]) -> set[UnknownWord]:
+    """The words that still stand for a label of `products`, and unknown keys: others were replaced by the feed."""
+    words = {product.id: product.unresolved for product in products if product.unresolved}
+    return {entry for entry in unknown if entry.key == KEY or entry.word in words.get(entry.id, {}).get(entry.key, ())}
+
+
 def _overlaid(before: CheckedProduct, product: CheckedProduct) -> CheckedProduct:
-    labels = {key: values for key, values in before.labels.items() if key not in product.unresolved} | product.labels
+    stated = {*product.labels, *product.unresolved, *([CATEGORY] if product.category else [])}
     return replace(
         product,
         group=product.group or before.group,
-        category=product.category or (None if CATEGORY in product.unresolved else before.category),
-        labels=labels,
+        category=before.category if CATEGORY not in stated else product.category,
+        labels={key: values for key, values in before.labels.items() if key not in stated} | product.labels,
         images=product.images or before.images,
         title=product.title or before.title,
+        unresolved={key: words for key, words in before.unresolved.items() if key not in stated} | product.unresolved,
     )
