@@ -20,11 +20,12 @@ from attire.catalog.feed_row import Row
 from attire.catalog.new_words import NEW_WORDS, proposal, summary, to_toml
 from attire.catalog.photo_facts import PhotoFacts
 from attire.catalog.sources import SOURCES, SourceOptions
-from attire.catalog.store import TABLES, TAXONOMY, Catalog, write_catalog
+from attire.catalog.store import TABLES, TAXONOMY, Catalog
 from attire.catalog.tables import KeptPhotos, make_tables, stated
 from attire.catalog.taxonomy_choice import TaxonomyChoice, load_or_draft, load_or_extend
 from attire.catalog.update import remaining, updated
 from attire.catalog.versions import Origin, history, write_version
+from attire.catalog.writing import write_catalog
 from attire.errors import CatalogError, ConfigError, FeedError, did_you_mean, listed, shown
 from attire.files import LockedError, file_sha256, locked, read_parquet, replace_text
 from attire.photos.index import find_photos, remove_unlisted
@@ -186,7 +187,8 @@ def _merged(
     if known.problems:
         faults = [f"product '{shown(known_rows[fault.row - 1].id)}': {fault.message}" for fault in known.problems]
         raise FeedError(
-            f"{out}: {len(faults):,} products do not fit the taxonomy; nothing was written.\n  {listed(faults)}", faults
+            f"{out}: the taxonomy does not fit these products; nothing was written.\n  {listed(faults)}",
+            faults,
         )
     images = {product.id: product.images for product in known.products}
     checked = check(rows, choice.taxonomy, leave_out=True, known=images)
