@@ -286,8 +286,9 @@ def _fresh(folder: Path, name: str) -> Path:
 
 
 def _names(folder: Path) -> set[str]:
-    """Every path below the folder, except logs, whose names contain the time."""
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if "logs" not in path.parts}
+    """Every path below the folder, except logs (named by the time) and versions (one for each finished run)."""
+    paths = (path for path in folder.rglob("*") if not {"logs", "versions"} & {*path.parts})
+    return {path.relative_to(folder).as_posix() for path in paths}
 
 
 def start(log: Path, run: Callable[..., None], *arguments: Any) -> ForkServerProcess:
