@@ -266,6 +266,13 @@ def test_new_words_of_an_edited_taxonomy_cost_a_label_not_a_row(shop: Shop, capl
     assert not (shop.out / NEW_WORDS).exists()
 
 
+def test_an_unknown_category_is_no_blank_cell(shop: Shop) -> None:
+    shop.edit()
+    assert shop.update({"c": {"category": "Hats"}})["c"].category is None
+    assert shop.update({"c": {"category": "Belts"}})["c"].category == "Belts"
+    assert not (shop.out / NEW_WORDS).exists()
+
+
 def test_at_most_ten_new_words_are_printed(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     shop.edit()
     shop.update({f"n{number:02d}": row(5, colour=f"word {number}") for number in range(13)})
