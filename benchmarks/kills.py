@@ -91,6 +91,10 @@ class Shop:
         return self.folder / "shop" / "half.csv"
 
     @property
+    def rest(self) -> Path:
+        return self.folder / "shop" / "rest.csv"
+
+    @property
     def photos(self) -> Path:
         return self.folder / "shop" / "photos"
 
@@ -113,6 +117,10 @@ def _ingest(shop: Shop, out: Path) -> None:
 
 def _ingest_half(shop: Shop, out: Path) -> None:
     ingest(shop.half, shop.photos, out / "catalog")
+
+
+def _update(shop: Shop, out: Path) -> None:
+    ingest(shop.rest, shop.photos, out / "catalog", update=True)
 
 
 def _tables(out: Path) -> Result:
@@ -193,6 +201,7 @@ class Verb:
 VERBS = {
     "ingest": Verb(_ingest, _tables),
     "ingest again": Verb(_ingest, _tables, _ingest_half),
+    "ingest update": Verb(_update, _tables, _ingest_half),
     "predict": Verb(_predict, _rows),
     "evaluate": Verb(_evaluate, _report),
     "train": Verb(_train, _weights),
@@ -205,7 +214,9 @@ def prepare(shop: Shop, products: int) -> None:
     """Draw a shop, and run all verbs that others depend on."""
     draw_catalog(shop.folder / "shop", products, seed=1)
     lines = shop.feed.read_text(encoding="utf-8").splitlines(keepends=True)
-    shop.half.write_text("".join(lines[: len(lines) // 2]), encoding="utf-8")
+    half = len(lines) // 2
+    shop.half.write_text("".join(lines[:half]), encoding="utf-8")
+    shop.rest.write_text("".join([lines[0], *lines[half:]]), encoding="utf-8")
     catalog = ingest(shop.feed, shop.photos, shop.catalog)
     split(catalog, val=0.3, seed=1)
     _train(shop, shop.folder)
@@ -275,8 +286,9 @@ def _fresh(folder: Path, name: str) -> Path:
 
 
 def _names(folder: Path) -> set[str]:
-    """Every path below the folder, except logs, whose names contain the time."""
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if "logs" not in path.parts}
+    """Every path below the folder, except logs (named by the time) and versions (one for each finished run)."""
+    paths = (path for path in folder.rglob("*") if not {"logs", "versions"} & {*path.parts})
+    return {path.relative_to(folder).as_posix() for path in paths}
 
 
 def start(log: Path, run: Callable[..., None], *arguments: Any) -> ForkServerProcess:

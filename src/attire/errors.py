@@ -33,6 +33,10 @@ class PhotoError(AttireError):
     """A photo cannot be used. The message is the reason, without the photo's name."""
 
 
+class PhotoMissingError(PhotoError):
+    """No photo has the name."""
+
+
 class CatalogError(AttireError):
     """A catalog directory is missing, unfinished, or does not match its manifest."""
 
@@ -99,11 +103,17 @@ def listed(lines: Sequence[str], limit: int = 20) -> str:
     return "\n  ".join([*lines[:limit], *remainder])
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The word in `known` that is most similar to `word`, or None if none is close."""
+    match = process.extractOne(word[:SHOWN], list(known), scorer=fuzz.ratio, processor=str.casefold, score_cutoff=60)
+    return match[0] if match else None
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a message: `; did you mean 'x'?` for the closest word in `known`, or `.` if none is close.
 
     >>> did_you_mean("recepi", ["recipe", "epochs"])
     "; did you mean 'recipe'?"
     """
-    match = process.extractOne(word[:SHOWN], list(known), scorer=fuzz.ratio, processor=str.casefold, score_cutoff=60)
-    return f"; did you mean '{shown(match[0])}'?" if match else "."
+    match = closest(word, known)
+    return f"; did you mean '{shown(match)}'?" if match is not None else "."

@@ -257,10 +257,10 @@ class Taxonomy(BaseModel):
             table = f"keys.{_key(name)}"
             lines += ["", f"[{table}]"]
             if key.title:
-                lines.append(f"title = {_quoted(key.title)}")
+                lines.append(f"title = {quoted(key.title)}")
             values = _words(key.values, {v: counts.get((name, v)) for v in key.values})
             lines.append(f'arity = "{key.arity}"')
-            lines.append(f"categories = [{', '.join(map(_quoted, key.categories))}]")
+            lines.append(f"categories = [{', '.join(map(quoted, key.categories))}]")
             lines.append(f"values = {values}")
             lines += [*_table(f"{table}.aliases", key.aliases), *_table(f"{table}.titles", key.titles)]
         return "\n".join([*lines, ""])
@@ -269,19 +269,20 @@ class Taxonomy(BaseModel):
 def _words(words: Iterable[str], counts: Mapping[str, int | None]) -> str:
     """A TOML array with one word per line, and its count as a comment."""
     comments = {word: "" if count is None else f" # {count:,}" for word, count in counts.items()}
-    return "\n".join(["[", *(f"    {_quoted(word)},{comments[word]}" for word in words), "]"])
+    return "\n".join(["[", *(f"    {quoted(word)},{comments[word]}" for word in words), "]"])
 
 
 def _table(name: str, content: Mapping[str, str]) -> list[str]:
     """The lines of a TOML table; empty for an empty table."""
-    return ["", f"[{name}]", *(f"{_key(key)} = {_quoted(word)}" for key, word in content.items())] if content else []
+    return ["", f"[{name}]", *(f"{_key(key)} = {quoted(word)}" for key, word in content.items())] if content else []
 
 
 def _key(name: str) -> str:
-    return name if BARE.fullmatch(name) else _quoted(name)
+    return name if BARE.fullmatch(name) else quoted(name)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """The text as a TOML string."""
     return f'"{_escaped(text)}"'
 
 

@@ -63,6 +63,12 @@ def test_all_verbs(tmp_path: Path) -> None:
     refused = attire("ingest", "week.csv", "--images", "photos", "--out", "catalog", cwd=tmp_path)
     assert refused.returncode == 2
     assert "week.csv lacks 51 of the 80 products" in refused.stderr
+    updated = attire("ingest", "week.csv", "--images", "photos", "--out", "copy", "--update", cwd=tmp_path)
+    assert updated.returncode == 0, updated.stderr
+    updated = attire("ingest", "feed.csv", "--images", "photos", "--out", "copy", "--update", cwd=tmp_path)
+    assert "51 added, 0 changed, 29 unchanged, 0 gone" in " ".join(updated.stderr.split())
+    assert "week.csv" in stdout_of("history", "copy", cwd=tmp_path)
+    assert "products added  51 (" in stdout_of("history", "copy", "--diff", 1, 2, cwd=tmp_path)
     assert len(pl.read_csv(tmp_path / "photos.csv")) == len(list((tmp_path / "photos").iterdir()))
     assert len(pl.read_parquet(tmp_path / "feed.parquet")) == 80
     message = attire("evaluate", "run/bundle", "catalog", "--inputs", "both", "--out", "report", cwd=tmp_path).stderr

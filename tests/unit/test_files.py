@@ -67,14 +67,6 @@ def test_disk_errors_of_polars_are_os_errors(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_temporary_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
-    replace_text(tmp_path / "a[1].csv", "whole")
-    for name in (".a[1].csv.7.tmp", ".a1.csv.7.tmp"):
-        (tmp_path / name).touch()
-    remove_temporary(tmp_path / "a[1].csv")
-    assert {path.name for path in tmp_path.iterdir()} == {"a[1].csv", ".a1.csv.7.tmp"}
-
-
 def test_only_regular_files_are_accepted(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").touch()
@@ -95,3 +87,11 @@ def test_a_temporary_folder_removes_those_of_killed_processes(tmp_path: Path) ->
         (folder / "file").touch()
         assert not (tmp_path / ".out-left").exists()
     assert [path.name for path in tmp_path.iterdir()] == [".other-kept"]
+
+
+def test_temporary_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    replace_text(tmp_path / "a[1].csv", "complete")
+    for name in (".a[1].csv.7.tmp", ".a1.csv.7.tmp"):
+        (tmp_path / name).touch()
+    remove_temporary(tmp_path / "a[1].csv")
+    assert {path.name for path in tmp_path.iterdir()} == {"a[1].csv", ".a1.csv.7.tmp"}

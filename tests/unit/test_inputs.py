@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from attire.catalog.sources import SourceOptions
-from attire.catalog.store import TABLES, Catalog, write_catalog
+from attire.catalog.store import TABLES, Catalog
+from attire.catalog.writing import write_catalog
 from attire.errors import CatalogError, ConfigError, FeedError, PhotoError
 from attire.inference.inputs import Products, read_products
 from attire.photos.image import open_photo

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from attire.catalog.feed_row import Row
 from attire.errors import TaxonomyError, did_you_mean, shown
-from attire.taxonomy import Taxonomy
+from attire.taxonomy import CATEGORY, Taxonomy
 
+KEY = "@key"  # stands for an unknown key among unknown words; no key can have this name
 COMPARISONS = 20_000_000  # budget of word comparisons for "did you mean" hints: about 2 seconds
 
 
@@ -26,37 +28,53 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class CheckedProduct:
-    """A product in the words of the taxonomy. `row` is the first row with its id."""
+    """A product in the words of the taxonomy. `row` is the first row with its id; None if the feed does not name it.
 
-    row: int
+    `unresolved` has the words of keys (and `CATEGORY`) without a label here, because one of them is not known.
+    """
+
+    row: int | None
     id: str
     group: str
     category: str | None
     labels: dict[str, tuple[str, ...]]
     images: tuple[str, ...]
     title: str
+    unresolved: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class UnknownWord(NamedTuple):
+    """A word of a product that is not in the taxonomy: a value of `key`, or a category (`CATEGORY`) or key (`KEY`)."""
+
+    key: str
+    word: str
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
     """The result of `check`: products made from the rows without problems, and the problems of the other rows.
 
-    `stray` counts, per key, labels of products whose category rules the key out. They are kept as part of the feed, but
-    training ignores them.
+    `unknown` are the words that were left out instead of being a problem.
     """
 
     products: list[CheckedProduct]
     problems: list[Problem]
-    stray: Counter[str]
+    unknown: set[UnknownWord] = field(default_factory=set)
 
 
-def check(rows: Sequence[Row], taxonomy: Taxonomy) -> Checked:
-    """Resolve every word of `rows`, and merge rows with the same id: later rows may add photos and missing labels."""
-    problems = list(_unknown_keys(rows, taxonomy))
+def check(rows: Sequence[Row], taxonomy: Taxonomy, *, leave_out: bool = False, known: Container[str] = ()) -> Checked:
+    """Resolve every word of `rows`, and merge rows with the same id: later rows may add photos and missing labels.
+
+    An unknown word is a problem of its row. With `leave_out`, the row is taken without the label instead. Products
+    whose ids are `known` need not name photos.
+    """
+    unknown: set[UnknownWord] | None = set() if leave_out else None
+    problems = [] if leave_out else list(_unknown_keys(rows, taxonomy))
     words = _Words(taxonomy)
     products: dict[str, CheckedProduct] = {}
     for row in rows:
-        product, faults = _resolve(row, words)
+        product, faults = _resolve(row, words, unknown, row.id in known)
         first = products.get(row.id)
         if first is not None:
             faults += _clashes(first, product)
@@ -64,13 +82,20 @@ def check(rows: Sequence[Row], taxonomy: Taxonomy) -> Checked:
             problems += [Problem(row.number, fault) for fault in faults]
         else:
             products[row.id] = product if first is None else _merge(first, product)
-    stray = Counter(
+    return Checked(list(products.values()), sorted(problems, key=lambda problem: problem.row), unknown or set())
+
+
+def stray_labels(products: Iterable[CheckedProduct], taxonomy: Taxonomy) -> Counter[str]:
+    """The number of labels, per key, of products whose category rules the key out.
+
+    They are kept as part of the feed, but training ignores them.
+    """
+    return Counter(
         key
-        for product in products.values()
+        for product in products
         for key in product.labels
         if product.category and product.category not in taxonomy.keys[key].applies_to
     )
-    return Checked(list(products.values()), sorted(problems, key=lambda problem: problem.row), stray)
 
 
 def summarise(problems: Sequence[Problem], limit: int = 20) -> str:
@@ -124,27 +149,46 @@ class _Words:
             return None, f"{error} Add it or an alias in taxonomy.toml."
 
 
-def _resolve(row: Row, words: _Words) -> tuple[CheckedProduct, list[str]]:
-    """The row in the words of the taxonomy, as far as they are known, and its faults."""
+def _resolve(
+    row: Row, words: _Words, unknown: set[UnknownWord] | None, may_lack_photos: bool
+) -> tuple[CheckedProduct, list[str]]:
+    """The row in the words of the taxonomy, as far as they are known, and its faults.
+
+    Unknown words are added to `unknown`; they are faults if it is None.
+    """
     category, fault = words.find(None, row.category) if row.category else (None, "")
+    unresolved: dict[str, tuple[str, ...]] = {}
+    if fault and unknown is not None:
+        unknown.add(UnknownWord(CATEGORY, row.category, row.id))
+        unresolved[CATEGORY] = (row.category,)
+        fault = ""
     faults = [
         "the id is empty. Every product needs one." if not row.id else "",
-        "it names no photo." if not row.images else "",
+        "it names no photo." if not row.images and not may_lack_photos else "",
         fault,
     ]
     labels: dict[str, tuple[str, ...]] = {}
     for name, texts in row.labels.items():
-        if not texts or name not in words.taxonomy.keys:
-            continue  # no label, or an unknown key, which is reported once for the whole feed
+        if not texts:
+            continue
+        if name not in words.taxonomy.keys:  # without `unknown`, it is reported once for the whole feed
+            if unknown is not None:
+                unknown.add(UnknownWord(KEY, name, row.id))
+            continue
         results = [words.find(name, text) for text in texts]
-        faults += [fault for _, fault in results]
+        if unknown is None:
+            faults += [fault for _, fault in results]
+        elif missing := {text for text, (value, _) in zip(texts, results, strict=True) if value is None}:
+            unknown.update(UnknownWord(name, text, row.id) for text in missing)
+            unresolved[name] = texts  # the other values too: the unknown word may be another word for any value
+            continue
         values = tuple(dict.fromkeys(value for value, _ in results if value is not None))
         if len(values) > 1 and words.taxonomy.keys[name].arity == "one":
             several = "', '".join(values)
             faults.append(f"{name} takes one value, got '{shown(several)}'. Set arity = \"many\" in taxonomy.toml?")
         elif values:
             labels[name] = values
-    product = CheckedProduct(row.number, row.id, row.group, category, labels, row.images, row.title)
+    product = CheckedProduct(row.number, row.id, row.group, category, labels, row.images, row.title, unresolved)
     return product, [fault for fault in faults if fault]
 
 
@@ -170,11 +214,15 @@ def _contents(product: CheckedProduct) -> dict[str, tuple[str, ...]]:
 
 
 def _merge(first: CheckedProduct, later: CheckedProduct) -> CheckedProduct:
+    category, labels = first.category or later.category, later.labels | first.labels
+    unresolved = later.unresolved | first.unresolved
+    known = labels.keys() | ({CATEGORY} if category else set())
     return replace(
         first,
         group=first.group or later.group,
-        category=first.category or later.category,
-        labels=later.labels | first.labels,
+        category=category,
+        labels=labels,
+        unresolved={key: words for key, words in unresolved.items() if key not in known},
         images=tuple(dict.fromkeys((*first.images, *later.images))),
         title=first.title or later.title,
     )

@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 
-from attire.catalog.changes import Earlier
-from attire.catalog.check import CheckedProduct, Problem, check, summarise
-from attire.catalog.duplicates import near_duplicates, tie
+from attire.catalog.check import CheckedProduct, Problem, UnknownWord, check, stray_labels, summarise
+from attire.catalog.commit import LOCK, finish
+from attire.catalog.content import changes
+from attire.catalog.earlier import Earlier
 from attire.catalog.feed_row import Row
-from attire.catalog.photo_facts import Facts, PhotoFacts
+from attire.catalog.new_words import NEW_WORDS, proposal, summary, to_toml
+from attire.catalog.photo_facts import PhotoFacts
 from attire.catalog.sources import SOURCES, SourceOptions
-from attire.catalog.store import TABLES, TAXONOMY, Catalog, read_manifest, write_catalog
-from attire.catalog.taxonomy_draft import draft_taxonomy
-from attire.errors import CatalogError, ConfigError, FeedError, PhotoError, did_you_mean
-from attire.files import LockedError, locked, read_parquet
-from attire.photos.index import PhotoIndex, find_photos, remove_unlisted
+from attire.catalog.store import TABLES, TAXONOMY, Catalog
+from attire.catalog.tables import KeptPhotos, make_tables, stated
+from attire.catalog.taxonomy_choice import TaxonomyChoice, load_or_draft, load_or_extend
+from attire.catalog.update import remaining, updated
+from attire.catalog.versions import Origin, history, write_version
+from attire.catalog.writing import write_catalog
+from attire.errors import CatalogError, ConfigError, FeedError, did_you_mean, listed, shown
+from attire.files import LockedError, file_sha256, locked, read_parquet, replace_text
+from attire.photos.index import find_photos, remove_unlisted
 from attire.photos.remote import is_url
 from attire.storage import not_written
-from attire.taxonomy import Taxonomy
 
-PHOTOS, WORK, LOCK = "photos", ".work", ".lock"
+PHOTOS, WORK = "photos", ".work"
+BadRows = Literal["refuse", "quarantine"]
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class TaxonomyChoice:
-    """The taxonomy to check a feed against: given by the user, edited by hand, or drafted from the feed."""
+class Intake:
+    """What will be in the catalog, sorted by id; which rows will not; and words and photos to treat specially."""
 
-    taxonomy: Taxonomy
-    toml: str
-    drafted: bool
+    choice: TaxonomyChoice
+    products: list[CheckedProduct]
+    problems: list[Problem]
+    unknown: set[UnknownWord] = field(default_factory=set)
+    kept: KeptPhotos = field(default_factory=KeptPhotos)
 
 
 def ingest(
@@ -47,24 +56,35 @@ def ingest(
     source: str = "table",
     taxonomy: str | Path | None = None,
     options: SourceOptions | None = None,
-    bad_rows: Literal["refuse", "quarantine"] = "refuse",
+    bad_rows: BadRows = "refuse",
     replace: bool = False,
+    update: bool = False,
 ) -> Catalog:
     """Read `feed`, open its photos in `images` (folders, tar and zip archives) and write a catalog to `out`.
 
     Without `taxonomy`, one is drafted from the feed into `out`/taxonomy.toml; if you edit that file, later calls use
     your version. Photos that cannot be used are listed in the quarantine with the reason, and never replaced.
 
-    An existing catalog in `out` is updated to the current feed and taxonomy, and only new or changed photos are opened.
+    An existing catalog in `out` becomes what the feed and the taxonomy say, and only new or changed photos are opened.
     Products may be added and changed. Without `replace`, these feeds are refused: one that lacks a product of the
     catalog, and a different file that has none of the photos that the catalog has for a product, since it probably uses
     the id for another product.
+
+    With `update`, the feed has only what is new: products that it does not name stay as they are, and so does every
+    field, category, title, group and list of photos that is blank in the feed. A word that the taxonomy does not have
+    is left out and listed in `out`/new-words.toml; a drafted taxonomy that nobody has edited is extended instead.
+
+    Every call adds a version: see `Catalog.history`. After a kill at any moment the catalog is the old or the new one.
 
     Raises `FeedError` with every bad row (or quarantines them, with `bad_rows="quarantine"`), `TaxonomyError` for an
     invalid taxonomy, and `CatalogError` if a feed is refused, photos cannot be searched, `out` cannot be written, or
     another process is writing it.
     """
     out, folders = Path(out).absolute(), [images] if isinstance(images, str | Path) else images
+    if update and replace:
+        raise ConfigError(
+            "--update keeps the products that the feed lacks, and --replace removes them: give one of the two."
+        )
     if source not in SOURCES:
         raise ConfigError(f"'{source}' is not a source ({', '.join(SOURCES)}){did_you_mean(source, SOURCES)}")
     for path in (feed, *folders):
@@ -74,70 +94,122 @@ def ingest(
                 "first. (attire predict reads addresses.)"
             )
     rows = list(SOURCES[source](Path(feed), options or SourceOptions()))
-    choice = _load_or_draft(rows, taxonomy, out, feed)
-    checked = check(rows, choice.taxonomy)
-    if checked.problems and bad_rows == "refuse":
-        count = len(checked.problems)
-        raise FeedError(
-            f"{feed}: {count:,} {'problem' if count == 1 else 'problems'}; nothing was written.\n"
-            f"{summarise(checked.problems)}\n"
-            "Fix the feed or the taxonomy, or leave those rows out with --bad-rows quarantine.",
-            [str(problem) for problem in checked.problems],
-        )
-    products = sorted(checked.products, key=lambda product: product.id)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with locked(out / LOCK):
-            earlier, labels = Earlier.read(out), _labels(products)
-            if earlier is not None:
-                stated = [(product.id, product.category, product.title) for product in products]
-                changes = earlier.changes(stated, labels, {row.id for row in rows})
-                if not replace:
-                    earlier.refuse_lost(feed, changes)
+        with _writing(out):
+            earlier = Earlier.read_whole(out) if update else Earlier.read(out)
+            intake = _merged(rows, earlier, taxonomy, out, feed) if update else _whole(rows, taxonomy, out, feed)
+            if intake.problems and bad_rows == "refuse":
+                raise _refusal(feed, intake.problems)
+            before, content = None if earlier is None else earlier.content, stated(intake.products)
+            changed = changes(before, content)
+            guarded = None if update or replace else earlier
+            if guarded is not None:
+                guarded.refuse_lost(feed, changed, {row.id for row in rows})
             index = find_photos(folders, out / PHOTOS)
-            facts = PhotoFacts(out / WORK, _known(out / "photos.parquet"))
-            tables = {**_tables(products, checked.problems, index, facts, out), "labels": labels}
+            opener = PhotoFacts(out / WORK, _known(out / "photos.parquet"))
+            tables = make_tables(intake.products, intake.problems, index, opener, out, intake.kept)
+            tables["labels"] = content.labels
+            if guarded is not None:
+                guarded.refuse_mistaken(feed, tables)
             if earlier is not None:
-                if not replace:
-                    earlier.refuse_mistaken(feed, tables)
-                logger.info("%s: products %s", out, changes)
+                logger.info("%s: products %s", out, changed)
+            new_words = proposal(intake.unknown, intake.choice.taxonomy)
+            number = 1 + max((entry.number for entry in history(out)), default=0)
+            version = content.with_origins(before, number)
+            origin = Origin(str(Path(feed).absolute()), _sha256(Path(feed)), "update" if update else "replace")
+
+            def record(staged: Path, digest: str) -> None:
+                write_version(staged, number, version, changed, origin, digest)
+                replace_text(staged / NEW_WORDS, to_toml(new_words))
+
+            used = [out / path for path in tables["photos"]["path"]]
             provenance = {
-                "feed": str(Path(feed).absolute()),
+                "feed": origin.feed,
                 "source": source,
                 "images": [str(folder) for folder in folders],
-                "drafted_taxonomy": choice.taxonomy.digest if choice.drafted else None,
-                "unused_photos": len(index) - len(tables["photos"]),
-                "stray_labels": dict(checked.stray),
+                "drafted_taxonomy": intake.choice.taxonomy.digest if intake.choice.drafted else None,
+                "unused_photos": len({file for _, file in index}.difference(used)),
+                "stray_labels": dict(stray_labels(intake.products, intake.choice.taxonomy)),
             }
-            catalog = write_catalog(out, choice.taxonomy, choice.toml, tables, provenance)
-            facts.forget()
-            remove_unlisted(out / PHOTOS, index)
-            return catalog
+            catalog = write_catalog(out, intake.choice.taxonomy, intake.choice.toml, tables, provenance, record)
+            opener.forget()
+            remove_unlisted(out / PHOTOS, chain((file for _, file in index), used))
     except LockedError:
         raise CatalogError(f"another attire ingest is writing {out}: wait until it has finished.") from None
     except OSError as error:
         raise CatalogError(not_written(f"the catalog {out}", error)) from error
+    if new_words:
+        logger.warning(
+            "%s: %s not in the taxonomy, and left out of the labels:\n%s\nAdd them as values or aliases to %s, then "
+            "ingest again with --update. All are in %s.",
+            out,
+            "1 word is" if len(new_words) == 1 else f"{len(new_words):,} words are",
+            summary(new_words),
+            taxonomy or out / TAXONOMY,
+            out / NEW_WORDS,
+        )
+    return catalog
 
 
-def _load_or_draft(rows: Sequence[Row], given: str | Path | None, out: Path, feed: str | Path) -> TaxonomyChoice:
-    draft_path = out / TAXONOMY
-    path = Path(given) if given is not None else draft_path if _is_edited(draft_path) else None
-    if path is not None:
-        return TaxonomyChoice(Taxonomy.load(path), path.read_text(encoding="utf-8"), drafted=False)
-    draft = draft_taxonomy(rows)
-    if draft.unlabelled:
-        logger.info("%s: keys without any label are left out: %s", feed, ", ".join(draft.unlabelled))
-    heading = (
-        f"Drafted by attire from {Path(feed).name}. Edit it (aliases, titles, where a key applies), then ingest again."
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Hold the lock of the catalog, and finish what a killed ingest left. An empty new folder is removed again."""
+    is_new = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(out / LOCK):
+            finish(out)
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # it is no longer empty
+                out.rmdir()
+
+
+def _whole(rows: Sequence[Row], taxonomy: str | Path | None, out: Path, feed: str | Path) -> Intake:
+    """The feed is the whole truth."""
+    choice = load_or_draft(rows, taxonomy, out, feed)
+    checked = check(rows, choice.taxonomy)
+    return Intake(choice, sorted(checked.products, key=lambda product: product.id), checked.problems)
+
+
+def _merged(
+    rows: Sequence[Row], earlier: Earlier | None, taxonomy: str | Path | None, out: Path, feed: str | Path
+) -> Intake:
+    """The products of the earlier catalog, updated by the feed."""
+    if earlier is None:
+        choice = load_or_draft(rows, taxonomy, out, feed)
+        checked = check(rows, choice.taxonomy, leave_out=True)
+        return Intake(choice, updated([], checked.products), checked.problems, checked.unknown)
+    known_rows = earlier.rows()
+    choice = load_or_extend(rows, known_rows, taxonomy, out, feed)
+    known = check(known_rows, choice.taxonomy, leave_out=True, known={row.id for row in known_rows})
+    if known.problems:
+        faults = [f"product '{shown(known_rows[fault.row - 1].id)}': {fault.message}" for fault in known.problems]
+        raise FeedError(
+            f"{out}: the taxonomy does not fit these products; nothing was written.\n  {listed(faults)}",
+            faults,
+        )
+    images = {product.id: product.images for product in known.products}
+    checked = check(rows, choice.taxonomy, leave_out=True, known=images)
+    products = updated(known.products, checked.products)
+    kept = KeptPhotos(
+        {fact["name"]: fact for fact in earlier.tables["photos"].iter_rows(named=True)},
+        earlier.photo_faults(),
+        images,
+        frozenset(images.keys() - {product.id for product in checked.products if product.images}),
     )
-    return TaxonomyChoice(draft.taxonomy, draft.taxonomy.to_toml(heading, draft.counts), drafted=True)
+    unknown = remaining(known.unknown | checked.unknown, products)
+    return Intake(choice.counting(products, feed), products, checked.problems, unknown, kept)
 
 
-def _is_edited(path: Path) -> bool:
-    """Whether there is a taxonomy at `path` that differs from the draft of an earlier ingest."""
-    manifest = read_manifest(path.parent)
-    return path.is_file() and (
-        manifest is None or manifest.source.get("drafted_taxonomy") != Taxonomy.load(path).digest
+def _refusal(feed: str | Path, problems: Sequence[Problem]) -> FeedError:
+    count = len(problems)
+    return FeedError(
+        f"{feed}: {count:,} {'problem' if count == 1 else 'problems'}; nothing was written.\n"
+        f"{summarise(problems)}\n"
+        "Fix the feed or the taxonomy, or leave those rows out with --bad-rows quarantine.",
+        [str(problem) for problem in problems],
     )
 
 
@@ -150,65 +222,5 @@ def _known(table: Path) -> pl.DataFrame | None:
     return known if known.schema == TABLES["photos"] else None
 
 
-def _labels(products: Iterable[CheckedProduct]) -> pl.DataFrame:
-    labels = ((p.id, key, value) for p in products for key, values in p.labels.items() for value in values)
-    return pl.DataFrame(list(labels), TABLES["labels"], orient="row")
-
-
-def _tables(
-    products: Sequence[CheckedProduct], problems: Iterable[Problem], index: PhotoIndex, known: PhotoFacts, out: Path
-) -> dict[str, pl.DataFrame]:
-    """All tables except the labels; `products` are sorted by id."""
-    files, faults = _look_up(products, index)
-    facts, unreadable = known.gather(files, out)
-    faults |= unreadable
-    readable = {fact["name"] for fact in facts}
-    images = [[name for name in product.images if name in readable] for product in products]
-    quarantine: list[dict[str, Any]] = [
-        {"kind": "row", "row": problem.row, "reason": problem.message} for problem in problems
-    ]
-    for product, names in zip(products, images, strict=True):
-        quarantine += [
-            {"kind": "photo", "id": product.id, "name": name, "row": product.row, "reason": faults[name]}
-            for name in product.images
-            if name in faults
-        ]
-        if not names:
-            quarantine.append({"kind": "product", "id": product.id, "row": product.row, "reason": "no readable photo"})
-    contents: dict[str, list[Any]] = {
-        "products": [
-            {"id": p.id, "group": group, "category": p.category, "title": p.title, "images": names}
-            for p, group, names in zip(products, _groups(products, images, facts), images, strict=True)
-        ],
-        "photos": sorted(facts, key=lambda fact: str(fact["name"])),
-        "quarantine": quarantine,
-    }
-    return {name: pl.DataFrame(rows, schema=TABLES[name]) for name, rows in contents.items()}
-
-
-def _look_up(products: Iterable[CheckedProduct], index: PhotoIndex) -> tuple[dict[str, Path], dict[str, str]]:
-    """The file of each photo in the feed that can be found, and the fault of each other photo."""
-    files, faults = {}, {}
-    for name in dict.fromkeys(name for product in products for name in product.images):
-        try:
-            files[name] = index[name]
-        except PhotoError as error:
-            faults[name] = str(error)
-    return files, faults
-
-
-def _groups(products: Sequence[CheckedProduct], images: Sequence[Sequence[str]], facts: Sequence[Facts]) -> list[str]:
-    """The group of each product: the smallest id of those that share a feed group or a (near-duplicate) photo."""
-    owners: Mapping[str, list[int]] = defaultdict(list)
-    for row, (product, names) in enumerate(zip(products, images, strict=True)):
-        if product.group:
-            owners[f"group {product.group}"].append(row)
-        for name in names:
-            owners[f"photo {name}"].append(row)
-    for fact in facts:
-        owners[f"bytes {fact['sha256']}"].extend(owners[f"photo {fact['name']}"])
-    links = [(rows[0], other) for rows in owners.values() for other in rows[1:]]
-    pairs = near_duplicates([fact["phash"] for fact in facts], [fact["thumb"] for fact in facts])
-    for left, right in pairs.tolist():
-        links.append((owners[f"photo {facts[left]['name']}"][0], owners[f"photo {facts[right]['name']}"][0]))
-    return [products[root].id for root in tie(len(products), links).tolist()]
+def _sha256(feed: Path) -> str | None:
+    return file_sha256(feed) if feed.is_file() else None

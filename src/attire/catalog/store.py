@@ -7,15 +7,16 @@ labels.parquet       id, key, value: one row for each stated value
 photos.parquet       name, path, sha256, width, height, ...: the readable photos
 quarantine.parquet   kind (row, photo, product), id, name, row, reason: unusable rows, photos and products
 photos/              photos unpacked from archives
+versions/            what each finished ingest changed (versions.py)
+new-words.toml       words that the last update left out (new_words.py)
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -25,13 +26,17 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from attire.catalog.commit import MANIFEST as MANIFEST
+from attire.catalog.commit import settle
+from attire.catalog.version_diff import Difference, difference
+from attire.catalog.versions import Version, history, origins
 from attire.errors import CatalogError, did_you_mean
-from attire.files import file_sha256, read_json, read_parquet, remove_temporary, replace_parquet, replace_text
+from attire.files import file_sha256, read_json, read_parquet
 from attire.labels import Targets, encode
 from attire.records import checked
 from attire.taxonomy import Taxonomy
 
-MANIFEST, TAXONOMY = "manifest.json", "taxonomy.toml"
+TAXONOMY = "taxonomy.toml"
 TABLES: dict[str, dict[str, Any]] = {
     "products": {
         "id": pl.String,
@@ -102,6 +107,8 @@ class Catalog:
     def load(cls, path: str | Path) -> Catalog:
         """Read and verify the catalog at `path`; raises `CatalogError` if it is missing, unfinished or changed."""
         path = Path(path)
+        with suppress(OSError):  # on a read-only disk, an unfinished catalog is reported below
+            settle(path)
         again = "run 'attire ingest' again"
         manifest = read_manifest(path)
         if manifest is None:
@@ -193,6 +200,22 @@ class Catalog:
         values = iter(photos[column].gather(photos["name"].search_sorted(names)).to_list())
         return (tuple(islice(values, count)) for count in images.list.len().to_list())
 
+    def history(self) -> list[Version]:
+        """What each finished ingest changed, the oldest first. Catalogs of earlier versions of attire have none."""
+        return history(self.path)
+
+    def diff(self, before: int, after: int) -> Difference:
+        """What changed from one version to another, by their numbers in `history`."""
+        return difference(self.path, before, after)
+
+    def origins(self) -> pl.DataFrame:
+        """Where each label is from: `id`, `key`, `value`, and the version that first had it (`since`, `when`, `feed`).
+
+        A label that is withdrawn and stated again later counts from then. The last three columns are null for labels
+        that are older than the first version.
+        """
+        return origins(self.path)
+
     def __len__(self) -> int:
         return len(self.products)
 
@@ -216,45 +239,6 @@ def read_manifest(path: Path) -> Manifest | None:
         return None
     except (OSError, ValueError) as error:
         raise CatalogError(f"{file} cannot be read ({error}): remove it, and run 'attire ingest' again.") from None
-
-
-def write_catalog(
-    path: Path, taxonomy: Taxonomy, taxonomy_toml: str, tables: Mapping[str, pl.DataFrame], source: Mapping[str, Any]
-) -> Catalog:
-    """Write a catalog, with its manifest last, and open it. `source` records what it was made from.
-
-    The manifest of an existing catalog is replaced last: until then it does not match the new tables, so the catalog
-    does not look finished, and still names its source. No other process may be writing the catalog.
-    """
-    files = {name: path / f"{name}.parquet" for name in tables}
-    for file in (*files.values(), path / TAXONOMY, path / MANIFEST):
-        remove_temporary(file)
-    for name, table in tables.items():
-        replace_parquet(files[name], table)
-    replace_text(path / TAXONOMY, taxonomy_toml)
-    manifest = Manifest(
-        format=1,
-        attire=version("attire"),
-        digest=_digest(taxonomy, tables),
-        taxonomy=taxonomy.digest,
-        tables={name: file_sha256(file) for name, file in files.items()},
-        rows={name: len(table) for name, table in tables.items()},
-        source=dict(source),
-    )
-    replace_text(path / MANIFEST, manifest.model_dump_json(indent=1))
-    return Catalog.load(path)
-
-
-def _digest(taxonomy: Taxonomy, tables: Mapping[str, pl.DataFrame]) -> str:
-    """SHA-256 of the content, in the order of ids and names, without paths."""
-    content = hashlib.sha256(taxonomy.digest.encode())
-    for name, columns in (
-        ("products", [*TABLES["products"]]),
-        ("labels", [*TABLES["labels"]]),
-        ("photos", ["name", "sha256"]),
-    ):
-        content.update(tables[name].select(columns).write_json().encode())
-    return content.hexdigest()
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -71,6 +71,40 @@ def draft_taxonomy(rows: Sequence[Row], *, min_share: float = 0.05) -> Draft:
     )
 
 
+def extend(taxonomy: Taxonomy, draft: Taxonomy) -> Taxonomy:
+    """`taxonomy`, itself a draft, with what only `draft` has: categories, keys and values, after the existing ones.
+
+    Existing words keep their order and spelling. A key that is of arity many in either is so in the result, and applies
+    to the categories to which it applies in either.
+    """
+    categories, category_aliases = _appended(
+        taxonomy.categories, taxonomy.category_aliases, draft.categories, draft.category_aliases
+    )
+    spelled = {fold(alias): name for alias, name in category_aliases.items()} | {
+        fold(name): name for name in categories
+    }
+    keys = dict(taxonomy.keys)
+    for name, new in draft.keys.items():
+        old = keys.get(name, Key(categories=(), values=new.values, aliases=new.aliases))
+        values, aliases = _appended(old.values, old.aliases, new.values, new.aliases)
+        keys[name] = Key(
+            arity="many" if "many" in (old.arity, new.arity) else "one",
+            categories=tuple(dict.fromkeys((*old.categories, *(spelled[fold(name)] for name in new.categories)))),
+            values=values,
+            aliases=aliases,
+        )
+    return Taxonomy(categories=categories, category_aliases=category_aliases, keys=keys)
+
+
+def _appended(
+    words: tuple[str, ...], aliases: Mapping[str, str], new: tuple[str, ...], new_aliases: Mapping[str, str]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """`words` and `aliases` with the `new` words that are not yet spelled, and their aliases."""
+    spelled = {fold(word) for word in (*words, *aliases)}
+    added = tuple(word for word in new if fold(word) not in spelled)
+    return (*words, *added), {**aliases, **{alias: word for alias, word in new_aliases.items() if word in added}}
+
+
 def _words(counts: Counter[str]) -> _Words:
     spellings: dict[str, Counter[str]] = defaultdict(Counter)
     for spelling, count in counts.items():

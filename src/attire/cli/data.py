@@ -1,7 +1,8 @@
-"""Verbs for catalogs: ingest and split."""
+"""Verbs for catalogs: ingest, history and split."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,10 @@ import polars as pl
 from cyclopts import Parameter
 
 from attire.cli.app import DEFAULTS, Options, app, console, facts, table
+from attire.errors import CatalogError
 from attire.taxonomy import CATEGORY
+
+EXAMPLES = 5  # ids that are listed
 
 
 @app.command
@@ -23,6 +27,7 @@ def ingest(
     taxonomy: Path | None = None,
     bad_rows: Literal["refuse", "quarantine"] = "refuse",
     replace: Annotated[bool, Parameter(negative="")] = False,
+    update: Annotated[bool, Parameter(negative="")] = False,
     cache_px: int | None = None,
     options: Options = DEFAULTS,
 ) -> None:
@@ -43,7 +48,10 @@ def ingest(
     bad_rows
         Whether rows with a problem make ingest fail, or are left out and listed.
     replace
-        Allow a feed that lacks products of the catalog, or has other photos for the same ids.
+        The feed is the whole truth, even if it lacks products of the catalog, or has other photos for the same ids.
+    update
+        The feed has only what is new: products that it lacks, and fields that it leaves blank, stay as they are. Words
+        that the taxonomy lacks are left out and listed in new-words.toml.
     cache_px
         Also cache decoded photos for training, with this length of the shorter side in px (256 for 224 x 224).
     """
@@ -58,6 +66,7 @@ def ingest(
         options=options,
         bad_rows=bad_rows,
         replace=replace,
+        update=update,
     )
     if cache_px is not None:
         from attire.pixels.photo_cache import cache_photos
@@ -86,6 +95,51 @@ def ingest(
     console.print(
         f"{catalog.path}  (edit {catalog.path / 'taxonomy.toml'} and ingest again to change categories, keys or values)"
     )
+
+
+@app.command
+def history(catalog: Path, /, *, diff: tuple[int, int] | None = None) -> None:
+    """List the versions of a catalog, one for each finished ingest, or show what changed between two of them.
+
+    Parameters
+    ----------
+    diff
+        The numbers of two versions, the earlier one first.
+    """
+    from attire.catalog.store import read_manifest
+    from attire.catalog.version_diff import difference
+    from attire.catalog.versions import history as versions_of
+
+    if diff is None:
+        if read_manifest(catalog) is None:
+            raise CatalogError(f"{catalog} holds no finished catalog: expected the --out of an attire ingest.")
+        rows = [
+            {
+                "version": entry.number,
+                "when (UTC)": f"{entry.when:%Y-%m-%d %H:%M}",
+                "mode": entry.mode,
+                "feed": Path(entry.feed).name,
+                **entry.model_dump(include={"added", "changed", "unchanged", "gone"}),
+            }
+            for entry in versions_of(catalog)
+        ]
+        console.print(
+            table(pl.DataFrame(rows)) if rows else f"{catalog} has no versions yet: the next ingest adds one."
+        )
+        return
+    changed = difference(catalog, *diff)
+    console.print(facts({"products added": _some(changed.added), "products gone": _some(changed.gone)}))
+    if changed.fields.is_empty():
+        console.print("No field of a product in both versions changed.")
+    else:
+        console.print("Fields of products in both versions:")
+        console.print(table(changed.by_key()))
+
+
+def _some(ids: Sequence[str]) -> str:
+    """The number of ids, and the first ones."""
+    shown = ", ".join(ids[:EXAMPLES]) + (", ..." if len(ids) > EXAMPLES else "")
+    return f"{len(ids):,} ({shown})" if ids else "0"
 
 
 @app.command

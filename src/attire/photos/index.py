@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.dtypes import StringDType
 
-from attire.errors import CatalogError, PhotoError
+from attire.errors import CatalogError, PhotoError, PhotoMissingError
 from attire.files import replacing
 from attire.photos.archive import looks_like_archive, members
 from attire.photos.folder import is_photo, photos_below
@@ -35,7 +35,7 @@ class Listed(NamedTuple):
 
 
 class PhotoIndex:
-    """Photos by name. Raises `PhotoError` for a name that matches no photo or several photos."""
+    """Photos by name. Raises `PhotoError` for a name of several photos, and `PhotoMissingError` for one of no photo."""
 
     def __init__(self, sources: Iterable[tuple[str, Iterable[Listed]]]) -> None:
         """`sources`: the path of each folder or archive, and its photos.
@@ -75,7 +75,7 @@ class PhotoIndex:
         matches = {row: score for row in candidates if (score := self._agreement(wanted, row))}
         if not matches:
             hint = f": {self._display_path(candidates[0])} is in another folder" if candidates else ""
-            raise PhotoError(f"not found in --images{hint}")
+            raise PhotoMissingError(f"not found in --images{hint}")
         best = [row for row, score in matches.items() if score == max(matches.values())]
         if len({(file, fault) for _, file, fault in self._photos[best]}) > 1:
             names = ", ".join(sorted(self._display_path(row) for row in best)[:3])
@@ -130,9 +130,9 @@ def find_photos(sources: Sequence[str | Path], unpack_to: Path) -> PhotoIndex:
     return PhotoIndex(listed)
 
 
-def remove_unlisted(folder: Path, index: PhotoIndex) -> None:
-    """Remove photos that earlier calls of `find_photos` unpacked to `folder` and that `index` does not contain."""
-    listed = {file.name for _, file in index if file.is_relative_to(folder)}
+def remove_unlisted(folder: Path, files: Iterable[Path]) -> None:
+    """Remove photos that earlier calls of `find_photos` unpacked to `folder` and that are not among `files`."""
+    listed = {file.name for file in files if file.is_relative_to(folder)}
     for file in folder.glob("??/*"):
         if UNPACKED.fullmatch(file.stem) and file.name not in listed:
             file.unlink()

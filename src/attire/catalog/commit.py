@@ -1,0 +1,81 @@
+"""Replace all files of a catalog at once: after a kill at any moment it has all of the old files, or all new ones.
+
+New files are staged in a folder of their own. Renaming that folder is the single step that decides: before it, the
+staged files are discarded; after it, whoever opens the folder next moves the remaining files into place.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attire.files import LockedError, locked
+
+MANIFEST = "manifest.json"  # moved last: until then it does not match the tables, and nobody opens a mixture
+LOCK, STAGED, DECIDED = ".lock", ".staged", ".decided"
+TRIES, PAUSE_S = 200, 0.01  # moving files into place takes milliseconds, so another process is waited for
+
+
+@contextmanager
+def replacing_all(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder; when the block ends without an error, its files replace their namesakes in `folder`.
+
+    A staged file without content removes its namesake. The caller holds the lock (`LOCK`).
+    """
+    staged = folder / STAGED
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir()
+    try:
+        yield staged
+        _sync(staged)
+        staged.rename(folder / DECIDED)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    _sync(folder)
+    finish(folder)
+
+
+def finish(folder: Path) -> None:
+    """Move the remaining files of a decided replacement into place. The caller holds the lock."""
+    decided = folder / DECIDED
+    if not decided.is_dir():
+        return
+    files = (path for path in decided.rglob("*") if path.is_file())
+    # A record (JSON) follows the tables that it describes.
+    for file in sorted(files, key=lambda path: (path.name == MANIFEST, path.suffix == ".json", path)):
+        target = folder / file.relative_to(decided)
+        if file.stat().st_size:
+            target.parent.mkdir(exist_ok=True)
+            file.replace(target)
+        else:
+            target.unlink(missing_ok=True)
+            file.unlink()
+    shutil.rmtree(decided)
+
+
+def settle(folder: Path) -> None:
+    """Finish a decided replacement that a killed process left, or wait for the process that is at it.
+
+    A reader calls this first. Raises `OSError` if the folder may not be written.
+    """
+    for _ in range(TRIES):
+        if not (folder / DECIDED).is_dir():
+            return
+        try:
+            with locked(folder / LOCK):
+                finish(folder)
+        except LockedError:
+            time.sleep(PAUSE_S)
+
+
+def _sync(folder: Path) -> None:
+    """Let the names in the folder survive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,81 @@
+"""The content of a catalog as the feeds state it, and what changes from one content to another."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import polars as pl
+
+PRODUCTS: dict[str, Any] = {
+    "id": pl.String,
+    "category": pl.String,
+    "title": pl.String,
+    "group": pl.String,
+    "images": pl.List(pl.String),
+    "unknown": pl.List(pl.Struct({"key": pl.String, "word": pl.String})),
+}
+COMPARED = ("category", "title", "group", "images")
+LABELS: dict[str, Any] = {"id": pl.String, "key": pl.String, "value": pl.String, "since": pl.Int64}
+
+
+class Content(NamedTuple):
+    """Products and labels in the words of a taxonomy, sorted by id.
+
+    products: id, category (null if unknown), title, group (as stated, not the group of products that share photos; no
+    such column if it is not known what was stated), images (as stated, also unreadable ones), unknown (words of fields
+    without a label because the taxonomy lacks one of them, so that they count as soon as it is added).
+    labels: id, key, value, since (the number of the version that first stated the label; null if it is older than the
+    first version).
+    """
+
+    products: pl.DataFrame
+    labels: pl.DataFrame
+
+    def with_origins(self, before: Content | None, number: int) -> Content:
+        """The same content with the column `since`: that of the same label in `before`, else `number`."""
+        if before is None:
+            return Content(self.products, self.labels.with_columns(since=pl.lit(number, pl.Int64)))
+        known = before.labels.select("id", "key", "value", "since", known=pl.lit(True))
+        joined = self.labels.join(known, on=["id", "key", "value"], how="left", maintain_order="left")
+        first = pl.when(pl.col("known").is_null()).then(pl.lit(number, pl.Int64)).otherwise("since")
+        return Content(self.products, joined.select("id", "key", "value", since=first))
+
+
+class Changes(NamedTuple):
+    """Sorted product ids, and the number of unchanged products. `changed` ones have other cells than before."""
+
+    added: list[str]
+    changed: list[str]
+    unchanged: int
+    gone: list[str]
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.added):,} added, {len(self.changed):,} changed, {self.unchanged:,} unchanged, "
+            f"{len(self.gone):,} gone"
+        )
+
+
+def changes(before: Content | None, after: Content) -> Changes:
+    """What changes from `before` (None: nothing) to `after`: category, title, group, images and labels count."""
+    if before is None:
+        return Changes(after.products["id"].sort().to_list(), [], 0, [])
+    columns = [name for name in COMPARED if name in before.products.columns]
+    old, new = _texts(before, columns), _texts(after, columns)
+    both = old.join(new, on="id", suffix="_after")
+    changed = both.filter(pl.col("text") != pl.col("text_after"))
+    return Changes(
+        new.join(old, on="id", how="anti")["id"].sort().to_list(),
+        changed["id"].sort().to_list(),
+        len(both) - len(changed),
+        old.join(new, on="id", how="anti")["id"].sort().to_list(),
+    )
+
+
+def _texts(content: Content, columns: list[str]) -> pl.DataFrame:
+    """Columns id, text: the cells of a product, and its labels, as one text."""
+    labels = content.labels.sort("key", "value").group_by("id", maintain_order=True)
+    pairs = labels.agg(labels=pl.format("{}={}", "key", "value").str.join("\n"))
+    cells = content.products.with_columns(pl.col("images").list.join("\n"))
+    words = pl.concat_str(pl.col(*columns, "labels").fill_null(""), separator="\n\n")
+    return cells.join(pairs, on="id", how="left").select("id", text=words)
