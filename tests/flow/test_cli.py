@@ -50,6 +50,14 @@ def test_all_verbs(tmp_path: Path) -> None:
     assert "different splits" in refused.stderr
     stdout_of("predict", "run/bundle", "photos", "--out", "photos.csv", cwd=tmp_path)
     stdout_of("predict", "run/bundle", "feed.csv", "--images", "photos", "--out", "feed.parquet", cwd=tmp_path)
+    filled = stdout_of("fill", "run/bundle", "feed.csv", "--images", "photos", "--out", "filled.csv", cwd=tmp_path)
+    assert "suspected" in filled
+    before, after = ((tmp_path / name).read_text().splitlines() for name in ("feed.csv", "filled.csv"))
+    assert len(after) == len(before)
+    assert (tmp_path / "filled.fill.csv").is_file()
+    refused = attire("fill", "run/bundle", "feed.csv", "--images", "photos", "--out", "feed.csv", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "feed.csv is also an input, which is never changed" in refused.stderr
     stdout_of(
         "predict", "run/bundle", "catalog", "--split", "val", "--format", "long", "--out", "val.jsonl", cwd=tmp_path
     )

@@ -12,6 +12,7 @@ import polars as pl
 
 from attire.catalog.feed_row import Row
 from attire.catalog.sources import SourceOptions
+from attire.catalog.sources.cell_text import word
 from attire.catalog.sources.cell_text import words as words_of
 from attire.filling.feed_editor import FeedEditor, Words
 from attire.filling.survey import Survey, known, stated_words
@@ -167,7 +168,7 @@ class Filler:
 
     def _contradicts_words(self, key: str, values: Words, stated: Words) -> bool:
         """Whether the values contradict the stated words. A word that the taxonomy lacks may be another spelling."""
-        known_values = [known(self.taxonomy, key, word) for word in stated]
+        known_values = [known(self.taxonomy, key, text) for text in stated]
         return None not in known_values and contradicts(values, [value for value in known_values if value is not None])
 
     def _cell(self, row: Row, key: str, values: Words) -> tuple[Words, str]:
@@ -182,7 +183,8 @@ class Filler:
         spellings = self.survey.spellings[key]
         words = tuple(spellings.get(value, value) for value in values)
         text = self.options.separator.join(words)
-        read_back = (text.strip(),) if key == CATEGORY else words_of(self.columns[key], text, self.options)
-        if tuple(known(self.taxonomy, key, word) for word in read_back) == values:
+        column, options = self.columns[key], self.options
+        read_back = (word(column, text, options),) if key == CATEGORY else words_of(column, text, options)
+        if tuple(known(self.taxonomy, key, text) for text in read_back) == values:
             return words, ""
         return words, f"'{text}' would be read as something else: it has the separator, or means unknown"
