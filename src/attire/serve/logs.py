@@ -10,14 +10,16 @@ import re
 import sys
 import time
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from attire.errors import spelled_out
-from attire.serve.metrics import Metrics
+
+if TYPE_CHECKING:  # it imports prometheus_client, which must not happen before PROMETHEUS_MULTIPROC_DIR is set
+    from attire.serve.metrics import Metrics
 
 logger = logging.getLogger("attire.access")
 HEADER = "X-Request-ID"
