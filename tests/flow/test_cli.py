@@ -100,20 +100,8 @@ def test_all_verbs(tmp_path: Path) -> None:
     assert "kept their split 80  new 0  gone 0" in stdout_of("split", "catalog", cwd=tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["trian"], 'Did you mean "train"?'),
-        (["train", "catalog", "--out", "x", "--epocs", "3"], "Did you mean --epochs?"),
-        (["train", "nowhere", "--out", "x"], "nowhere does not exist: run 'attire ingest' again"),
-        (["ingest", "nowhere.csv", "--images", ".", "--out", "x"], "cannot read nowhere.csv: No such file"),
-        (["compare", "nowhere", "nowhere"], "nowhere has no scores.json"),
-        (["predict", "nowhere", ".", "--out", "x.csv"], "not a model bundle"),
-        (["train", "catalog", "--out", "x", "--recipe", "bsae"], "did you mean 'base'?"),
-    ],
-)
-def test_errors_print_no_traceback(tmp_path: Path, arguments: list[str], message: str) -> None:
-    process = attire(*arguments, cwd=tmp_path)
-    assert process.returncode != 0
-    assert message in " ".join((process.stdout + process.stderr).split())
+def test_an_error_prints_no_traceback(tmp_path: Path) -> None:
+    process = attire("predict", "nowhere", ".", "--out", "x.csv", cwd=tmp_path)
+    assert process.returncode == 2
+    assert "not a model bundle" in " ".join(process.stderr.split())
     assert "Traceback" not in process.stderr

@@ -124,6 +124,24 @@ def test_the_summary_of_the_quarantine_shows_messages(folder: Path, capsys: pyte
     assert "category='[/b]' is not one of 1 categories" in printed
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], 'Did you mean "train"?'),
+        (["train", "catalog", "--out", "x", "--epocs", "3"], "Did you mean --epochs?"),
+        (["train", "nowhere", "--out", "x"], "nowhere does not exist: run 'attire ingest' again"),
+        (["ingest", "nowhere.csv", "--images", "photos", "--out", "x"], "cannot read nowhere.csv: No such file"),
+        (["compare", "nowhere", "nowhere"], "nowhere has no scores.json"),
+        (["train", "catalog", "--out", "x", "--recipe", "bsae"], "did you mean 'base'?"),
+    ],
+)
+def test_mistakes_end_with_a_message(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, output = failure(lambda: app(arguments), capsys)
+    assert status == 2
+    assert message in " ".join(output.split())
+    assert "Traceback" not in output
+
+
 def raising(error: BaseException) -> Callable[[], NoReturn]:
     def command() -> NoReturn:
         raise error
