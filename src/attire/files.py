@@ -92,16 +92,17 @@ class LockedError(Exception):
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, refusal: Exception | None = None) -> Iterator[None]:
     """Hold a lock on the file `path`. It is released when the process ends, however it ends.
 
-    Raises `LockedError` at once if another process, or another call in this one, holds the lock.
+    Raises `refusal`, or `LockedError` without one, at once if another process, or another call in this one, holds the
+    lock.
     """
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise LockedError(str(path)) from None
+        raise refusal or LockedError(str(path)) from None
     try:
         yield
     finally:

@@ -27,7 +27,7 @@ from attire.catalog.update import remaining, updated
 from attire.catalog.versions import Origin, history, write_version
 from attire.catalog.writing import write_catalog
 from attire.errors import CatalogError, ConfigError, FeedError, did_you_mean, listed, shown
-from attire.files import LockedError, file_sha256, locked, read_parquet, replace_text
+from attire.files import file_sha256, locked, read_parquet, replace_text
 from attire.photos.index import find_photos, remove_unlisted
 from attire.photos.remote import is_url
 from attire.storage import not_written
@@ -134,8 +134,6 @@ def ingest(
             catalog = write_catalog(out, intake.choice.taxonomy, intake.choice.toml, tables, provenance, record)
             opener.forget()
             remove_unlisted(out / PHOTOS, chain((file for _, file in index), used))
-    except LockedError:
-        raise CatalogError(f"another attire ingest is writing {out}: wait until it has finished.") from None
     except OSError as error:
         raise CatalogError(not_written(f"the catalog {out}", error)) from error
     if new_words:
@@ -157,7 +155,8 @@ def _writing(out: Path) -> Iterator[None]:
     is_new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(out / LOCK):
+        busy = CatalogError(f"another attire ingest is writing {out}: wait until it has finished.")
+        with locked(out / LOCK, busy):
             finish(out)
             yield
     finally:

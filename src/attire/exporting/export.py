@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +32,7 @@ from attire.exporting.openvino import make_openvino
 from attire.exporting.parity import EQUAL, IOU_LOST, Answers, answers, compare, passes
 from attire.exporting.quantise import Scheme
 from attire.exporting.sample import Sample, draw_sample
-from attire.files import LockedError, file_sha256, locked, temporary_folder
+from attire.files import file_sha256, locked, temporary_folder
 from attire.progress import tracking
 from attire.storage import storing
 
@@ -91,7 +90,12 @@ def export(
     name = f"{to}-int8" if int8 else to
     folder = engine_folder(bundle.path, name)
     sample = draw_sample(bundle, photos)
-    with storing(bundle.path), _only_export(bundle.path), temporary_folder(bundle.path, ".export-") as temporary:
+    busy = ExportError(f"another attire export is writing to {bundle.path}: wait until it has finished.")
+    with (
+        storing(bundle.path),
+        locked(bundle.path / ".export.lock", busy),
+        temporary_folder(bundle.path, ".export-") as temporary,
+    ):
         graph, draft = Path(temporary, "graph.onnx"), Path(temporary, name)
         with tracking("tracing the network"):
             write_onnx(bundle, graph)
@@ -131,16 +135,6 @@ def export(
         shutil.rmtree(folder, ignore_errors=True)
         draft.replace(folder)
     return Exported(folder, record, tuple(tried))
-
-
-@contextmanager
-def _only_export(bundle: Path) -> Iterator[None]:
-    """Raise `ExportError` if another process is exporting into the bundle."""
-    try:
-        with locked(bundle / ".export.lock"):
-            yield
-    except LockedError:
-        raise ExportError(f"another attire export is writing to {bundle}: wait until it has finished.") from None
 
 
 def _run(engine: Engine, sample: Sample, name: str) -> Answers:

@@ -14,7 +14,7 @@ from attire.catalog.sources import SourceOptions, table
 from attire.catalog.sources.reading import read_table
 from attire.engines.engine import AUTO, Engine
 from attire.errors import ConfigError, FeedError, did_you_mean
-from attire.files import LockedError, file_sha256, locked, read_parquet, replace_parquet, replacing
+from attire.files import file_sha256, locked, read_parquet, replace_parquet, replacing
 from attire.filling.delimited_text import DelimitedText
 from attire.filling.feed_editor import FeedEditor
 from attire.filling.json_lines import JsonLines
@@ -79,7 +79,8 @@ def fill(
     columns = _columns(feed, options, bundle.taxonomy)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with locked(out.with_name(f".{out.name}.lock")):
+        busy = f"another attire fill is writing {out}: wait until it is done, or choose another --out."
+        with locked(out.with_name(f".{out.name}.lock"), ConfigError(busy)):
             if not overwrite:
                 _check_existing(out, report, folder)
             before = file_sha256(feed)
@@ -116,10 +117,6 @@ def fill(
                 safe_table(tally.report).write_csv(temporary.absolute())
             editor.write(tally.edits, tally.report, out)
             shutil.rmtree(folder)
-    except LockedError:
-        raise ConfigError(
-            f"another attire fill is writing {out}: wait until it is done, or choose another --out."
-        ) from None
     except OSError as error:
         raise ConfigError(not_written(str(out), error)) from error
     without = tuple(key for key in bundle.taxonomy.keys if key not in columns)

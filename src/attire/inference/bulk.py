@@ -15,7 +15,7 @@ from attire.bundle import ModelBundle, library_versions
 from attire.catalog.sources import SourceOptions
 from attire.engines.engine import AUTO, Engine, open_engine
 from attire.errors import ConfigError, FeedError
-from attire.files import LockedError, locked
+from attire.files import locked
 from attire.inference.chunks import Chunks, Counts, Origin, RowBuilder, has_chunks
 from attire.inference.inputs import Products, read_products
 from attire.inference.logits import BATCH
@@ -95,12 +95,9 @@ def predict(
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with locked(out.with_name(f".{out.name}.lock")):
+        busy = f"another attire predict is writing {out}: wait until it is done, or choose another --out."
+        with locked(out.with_name(f".{out.name}.lock"), ConfigError(busy)):
             return _write(out, folder, builder, compute, read, overwrite)
-    except LockedError:
-        raise ConfigError(
-            f"another attire predict is writing {out}: wait until it is done, or choose another --out."
-        ) from None
     except OSError as error:
         raise ConfigError(not_written(str(out), error)) from error
 

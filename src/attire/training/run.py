@@ -24,7 +24,7 @@ from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Recipe, Stage, load_recipe
 from attire.errors import ConfigError
-from attire.files import LockedError, locked
+from attire.files import locked
 from attire.model.backbone import data_config, weights_digest
 from attire.model.network import Network, build_backbone, build_network
 from attire.pixels.normalise import FromBytes
@@ -246,11 +246,9 @@ def _only_run(out: Path) -> Iterator[None]:
         yield
         return
     out.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(out / ".lock"):
-            yield
-    except LockedError:
-        raise ConfigError(f"another attire train is writing to {out}: wait, or choose another --out.") from None
+    busy = f"another attire train is writing to {out}: wait, or choose another --out."
+    with locked(out / ".lock", ConfigError(busy)):
+        yield
 
 
 @contextmanager
