@@ -10,14 +10,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 from attire.bundle import ModelBundle
+from attire.catalog.applied_taxonomy import taxonomy_of
 from attire.catalog.sources import SourceOptions, table
 from attire.catalog.sources.reading import read_table
 from attire.engines.engine import AUTO, Engine
-from attire.errors import ConfigError, FeedError, did_you_mean
+from attire.errors import ConfigError, FeedError, did_you_mean, shown
 from attire.files import file_sha256, locked, read_parquet, replace_parquet, replacing
 from attire.filling.delimited_text import DelimitedText
 from attire.filling.feed_editor import FeedEditor
 from attire.filling.json_lines import JsonLines
+from attire.filling.more_spellings import with_spellings_of
 from attire.filling.outcomes import Filler, Predictions
 from attire.filling.parquet_file import ParquetFile
 from attire.filling.summary import FillSummary, Tally
@@ -50,6 +52,8 @@ def fill(
     images: str | Path | Sequence[str | Path] = (),
     options: SourceOptions | None = None,
     precision: float = PRECISION,
+    language: str = "",
+    taxonomy: str | Path | None = None,
     engine: str | Engine = AUTO,
     batch_size: int = BATCH,
     overwrite_suspects: bool = False,
@@ -61,12 +65,14 @@ def fill(
     same suffix. All other cells stay as they are, and stated values are never replaced, except by
     `overwrite_suspects`: then a sure answer replaces the stated values that it contradicts. A category that the feed
     states, and that the bundle knows, decides which keys apply. A blank category is filled at a confidence of 0.9.
-    Values are written as the feed spells them most often. The report of all blank and suspected fields is written to
+    Values are written with their title in `language`, if the taxonomy has one, and otherwise as the feed spells them
+    most often. Titles and aliases are those of the bundle, and of `taxonomy` (a taxonomy.toml or a catalog), which may
+    have been translated since the bundle was trained. The report of all blank and suspected fields is written to
     `out` with the suffix `.fill.csv`, and as a sheet of an .xlsx.
 
     A killed run resumes when it is called again. Raises `ConfigError`, before anything is computed, if `out` exists
-    (unless `overwrite`), is the feed or cannot be written, or if the bundle was not calibrated, and `FeedError` if the
-    feed cannot be read.
+    (unless `overwrite`), is the feed or cannot be written, if the bundle was not calibrated, or if no title is in
+    `language`; and `FeedError` if the feed cannot be read.
     """
     if is_url(str(feed)):
         raise ConfigError(f"{feed} is a URL. Expected a file: download the feed first.")
@@ -76,7 +82,9 @@ def fill(
     report, folder = out.with_name(f"{out.stem}.fill.csv"), out.with_name(f"{out.name}.filling")
     _check_paths(feed, (out, report), images)
     _check_promise(bundle, precision)
-    columns = _columns(feed, options, bundle.taxonomy)
+    words = bundle.taxonomy if taxonomy is None else with_spellings_of(bundle.taxonomy, taxonomy_of(taxonomy))
+    _check_language(words, language)
+    columns = _columns(feed, options, words)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         busy = f"another attire fill is writing {out}: wait until it is done, or choose another --out."
@@ -85,7 +93,7 @@ def fill(
                 _check_existing(out, report, folder)
             before = file_sha256(feed)
             editor = EDITORS[feed.suffix.lower()](feed, options)  # first, because it refuses what cannot be edited
-            found = survey(lambda: table.read(feed, options), list(columns), bundle.taxonomy)
+            found = survey(lambda: table.read(feed, options), columns, words)
             products = _products(feed, found, images, folder)
             predicted = folder / f"predictions-{_digest(bundle, precision, engine)}.parquet"
             predict(
@@ -104,12 +112,13 @@ def fill(
             if file_sha256(feed) != before:
                 raise ConfigError(f"{feed} was changed while it was filled. Run the command again.")
             filler = Filler(
-                bundle.taxonomy,
+                words,
                 columns,
                 found,
                 Predictions(read_parquet(predicted)),
                 editor,
                 options,
+                language=language,
                 overwrite_suspects=overwrite_suspects,
             )
             tally = Tally(filler.outcomes(table.read(feed, options)), columns)
@@ -187,11 +196,24 @@ def _columns(feed: Path, options: SourceOptions, taxonomy: Taxonomy) -> dict[str
             f"{feed}: attire fill needs a column for each key, and cannot fill the JSON column '{options.attributes}'."
         )
     read = read_table(feed, options.encoding, options.delimiter)
-    keys = [key for key in table.key_columns(read, options) if key in taxonomy.keys]
+    keys: dict[str, str] = {}
+    for column in table.key_columns(read, options):
+        if (key := taxonomy.key_named(column)) is not None and (key not in keys or column == key):
+            keys[key] = column
     category = {CATEGORY: options.category} if options.category in read.columns else {}
     if not keys and not category:
         raise FeedError(
             f"{feed} has no column for the category or for any key of the bundle. Expected one of "
             f"{', '.join(taxonomy.keys)}."
         )
-    return {**category, **{key: key for key in keys}}
+    return {**category, **keys}
+
+
+def _check_language(taxonomy: Taxonomy, language: str) -> None:
+    """Raise `ConfigError` if there is no title in `language`; "" is no language."""
+    if language and language not in taxonomy.languages:
+        known = f"titles are in {', '.join(taxonomy.languages)}" if taxonomy.languages else "it has no titles"
+        raise ConfigError(
+            f"the taxonomy has no titles in the language '{shown(language)}': {known}. Add them to taxonomy.toml "
+            f"([keys.NAME.titles.{shown(language)}]), and name it with --taxonomy, because a bundle keeps its own."
+        )
