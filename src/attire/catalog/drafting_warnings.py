@@ -26,7 +26,9 @@ SAYING_NOTHING = """
 """
 PLACEHOLDERS = frozenset(map(str.strip, SAYING_NOTHING.split(",")))
 VARIANTS = {"gray": "grey"}  # differ in a letter of a short word, as "shirt" and "short" do
-FEW, FEW_SHARE = 3, 0.01  # products with several values that make arity many doubtful: at most so many, or this share
+# Products with several values that make arity many doubtful: of those with a label, at most a hundredth, or if there
+# are only a few, a tenth.
+FEW, SHARE, SHARE_OF_FEW = 3, 0.01, 0.1
 COMPARED = 3000  # words of a key that are compared with each other, the first ones
 SHORT, LONG = 4, 7  # letters of a part from which one letter may be left out or swapped, and from which any edit counts
 EXAMPLES = 4  # words in a message
@@ -160,7 +162,8 @@ def _of_usage(taxonomy: Taxonomy, words: Mapping[str, Sequence[str]], usage: Usa
         yield from (DraftingWarning("one product", key, (word,)) for word in single)
     for name, key in taxonomy.keys.items():
         several, labelled = usage.several.get(name, ()), usage.labelled.get(name, 0)
-        if key.arity == "many" and labelled and len(several) <= max(FEW, FEW_SHARE * labelled):
+        share = SHARE_OF_FEW if len(several) <= FEW else SHARE
+        if key.arity == "many" and labelled and len(several) <= share * labelled:
             ids = ", ".join(several[:FEW]) + (", ..." if len(several) > FEW else "")
             detail = f"{len(several):,} of {labelled:,} products have several{f': {ids}' if ids else ''}"
             yield DraftingWarning("arity", name, (), detail)
