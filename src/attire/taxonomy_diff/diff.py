@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from attire.bundle import ModelBundle
 from attire.catalog.applied_taxonomy import applied_taxonomy, is_bundle, taxonomy_of
 from attire.catalog.earlier import Earlier
 from attire.catalog.row_words import KEY
-from attire.catalog.store import TAXONOMY, read_manifest
+from attire.catalog.store import TAXONOMY, Catalog, read_manifest
 from attire.errors import CatalogError, MissingExtraError, TaxonomyError
 from attire.taxonomy import CATEGORY, Taxonomy
 from attire.taxonomy_diff.effects import (
@@ -50,11 +51,11 @@ class TaxonomyDiff:
 
 
 def diff_taxonomy(
-    old: str | Path,
-    new: str | Path | None = None,
+    old: Catalog | ModelBundle | str | Path,
+    new: Catalog | ModelBundle | str | Path | None = None,
     *,
-    catalog: str | Path | None = None,
-    bundle: str | Path | None = None,
+    catalog: Catalog | str | Path | None = None,
+    bundle: ModelBundle | str | Path | None = None,
     store: str | None = None,
 ) -> TaxonomyDiff:
     """What changes from the taxonomy `old` to `new`, each a taxonomy.toml, a catalog or a bundle.
@@ -65,24 +66,29 @@ def diff_taxonomy(
 
     Raises `TaxonomyError`, `CatalogError` or `ReviewStoreError` if one of them cannot be read.
     """
-    old = Path(old)
-    if catalog is None and old.is_dir() and not is_bundle(old):
-        catalog = old
-    if bundle is None and is_bundle(old):
-        bundle = old
-    if new is None:
-        if catalog is None:
-            raise TaxonomyError(f"there is nothing to compare {old} with: name the new taxonomy as well.")
-        new = Path(catalog) / TAXONOMY
-    before, after = taxonomy_of(old), taxonomy_of(new)
+    source, target = _path(old), None if new is None else _path(new)
+    counted, model = None if catalog is None else _path(catalog), None if bundle is None else _path(bundle)
+    if counted is None and source.is_dir() and not is_bundle(source):
+        counted = source
+    if model is None and is_bundle(source):
+        model = source
+    if target is None:
+        if counted is None:
+            raise TaxonomyError(f"there is nothing to compare {source} with: name the new taxonomy as well.")
+        target = counted / TAXONOMY
+    before, after = taxonomy_of(source), taxonomy_of(target)
     products: Counter[tuple[str, str]] = Counter()
     labels = decisions = None
-    if catalog is not None:
-        labels, products = _on_catalog(Path(catalog), before, after)
-        decided = _decisions(Path(catalog), store)
+    if counted is not None:
+        labels, products = _on_catalog(counted, before, after)
+        decided = _decisions(counted, store)
         decisions = None if decided is None else on_decisions(decided, after)
-    on = None if bundle is None else on_bundle(taxonomy_of(bundle), after)
+    on = None if model is None else on_bundle(taxonomy_of(model), after)
     return TaxonomyDiff(tuple(changes(before, after)), labels, on, decisions, products)
+
+
+def _path(source: Catalog | ModelBundle | str | Path) -> Path:
+    return Path(source) if isinstance(source, str | Path) else source.path
 
 
 def _on_catalog(catalog: Path, old: Taxonomy, new: Taxonomy) -> tuple[LabelEffect, Counter[tuple[str, str]]]:
