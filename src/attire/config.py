@@ -5,6 +5,7 @@ Defaults, a TOML file and command-line options are merged in that order. The mer
 
 from __future__ import annotations
 
+import operator
 import re
 import reprlib
 import tomllib
@@ -134,6 +135,14 @@ class Architecture(_Frozen):
     )
     flip: bool = Field(False, description="test-time flip: features are the mean over the photo and its mirror image")
     trunk: int = Field(0, ge=0, le=65_536, description="width of a layer shared by all heads; 0: none")
+    # Not written if 0, as in older bundles.
+    colour: int = Field(
+        0,
+        ge=0,
+        le=65_536,
+        description="width of the colour branch, which only attributes see; 0: none",
+        exclude_if=operator.not_,
+    )
     head: Literal["csra", "linear", "mlp"] = Field("mlp", description="architecture of the attribute heads")
     csra: Csra = Csra()
     hidden: Width = Field(256, description="hidden width of each key's mlp head")
@@ -152,9 +161,10 @@ class Architecture(_Frozen):
 
     @model_validator(mode="after")
     def _check_spatial(self) -> Self:
-        if self.spatial and (self.pooling != "last" or self.trunk or self.text != "none"):
+        if self.spatial and (self.pooling != "last" or self.trunk or self.colour or self.text != "none"):
             raise ValueError(
-                'head = "csra" uses positions: it needs pooling = "last", trunk = 0 and text = "none", or head = "mlp"'
+                'head = "csra" uses positions: it needs pooling = "last", trunk = 0, colour = 0 and text = "none", '
+                'or head = "mlp"'
             )
         return self
 

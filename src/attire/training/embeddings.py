@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from attire.catalog.store import Catalog
 from attire.labels import Targets
 from attire.model.backbone import fastest_precision, weights_digest
+from attire.model.colour import VERSION as COLOUR_VERSION
 from attire.model.network import Network
 from attire.pixels.augment import AUGMENTS
 from attire.pixels.content_cache import cache_folder
@@ -38,6 +39,7 @@ def catalog_embeddings(
         "weights": weights_digest(network.backbone),
         "flip": network.flip,
         "preprocess": preprocess.model_dump(mode="json"),
+        **({} if network.colours is None else {"colours": COLOUR_VERSION}),
     }
     photos = [photo for views in catalog.photo_digests() for photo in views]
     path_of = dict(zip(photos, (path for views in catalog.photo_paths() for path in views), strict=True))
