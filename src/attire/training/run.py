@@ -26,6 +26,7 @@ from attire.config import Recipe, Stage, load_recipe
 from attire.errors import ConfigError
 from attire.files import locked
 from attire.model.backbone import data_config, weights_digest
+from attire.model.last_stages import LastStages
 from attire.model.network import Network, build_backbone, build_network
 from attire.pixels.normalise import FromBytes
 from attire.pixels.preprocess import Preprocess
@@ -157,8 +158,8 @@ class _Run:
             return ModelBundle.load(path)
         if stage != "category" and first_process() and (remark := taught.remark(catalog.taxonomy)):
             logger.warning(remark)
+        model = _trained_module(network, recipe, self.preprocess)
         examples = self.data.examples(network, self.preprocess)
-        model = FromBytes(network, self.preprocess) if recipe.train_backbone else network.heads
         scores: dict[str, float] = {}
         for name in STAGES:
             folder = StageFolder(out, name)
@@ -220,6 +221,13 @@ class _Run:
     def _scored_on(self) -> str:
         inputs = "one photo each" if self.recipe.text == "none" else f"one photo and the {self.recipe.text} each"
         return f"{len(self.splits.val):,} products of the val split, {inputs}"
+
+
+def _trained_module(network: Network, recipe: Recipe, preprocess: Preprocess) -> nn.Module:
+    """What is trained of the network; it takes the inputs of the examples, see `RunData.examples`."""
+    if recipe.trained_stages == "all":
+        return FromBytes(network, preprocess)
+    return LastStages(network, recipe.trained_stages, recipe.size_px) if recipe.trained_stages else network.heads
 
 
 def _begin(out: Path, stages: list[StageName], provenance: dict[str, Any], resume: bool) -> list[StageName]:
