@@ -114,7 +114,7 @@ def test_backbones_without_a_map_are_refused() -> None:
 )
 def test_csra_needs_a_map(fields: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=r'recipe base:\n  head = "csra" uses positions'):
-        load_recipe("base", {"head": "csra", **fields})
+        load_recipe("base", {"head": "csra", "colour": 0, **fields})
 
 
 @pytest.mark.parametrize(("head", "trunk"), list(product(["linear", "mlp"], [0, 8])))

@@ -67,7 +67,7 @@ class LastStages(nn.Module):
                 divided = self.eval().features(first(pixels)[:, None])
                 whole = network.with_colours(first.backbone(pixels), pixels)
             equal = torch.allclose(whole, divided, rtol=1e-3, atol=1e-4)
-        except (RuntimeError, TypeError):  # stages that pass on tokens, or channels last
+        except (AttributeError, RuntimeError, TypeError):  # stages that pass on tokens, or channels last
             equal = False
         if not equal:
             raise ConfigError(

@@ -98,8 +98,7 @@ def cache_embeddings(
     saved as `dtype` ("<f4" or "<f2"), in chunks: after an error or a kill, the next call embeds only the rest. If
     several processes call this, one works and the others wait. Raises `StorageError` if the cache cannot be written.
     """
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    folder = parent / f"embeddings-{digest[:16]}"
+    folder = embedding_folder(parent, identity)
     with suppress(*DAMAGE):  # without the lock, which needs a folder that can be written
         cache = EmbeddingCache.open(folder)
         if not cache.missing(sha256):
@@ -112,6 +111,12 @@ def cache_embeddings(
                 _add(cache, new, embed(new), identity)
                 cache = EmbeddingCache.open(folder)
             return cache
+
+
+def embedding_folder(parent: Path, identity: Mapping[str, Any]) -> Path:
+    """The folder of the cache for `identity`, which need not exist."""
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return parent / f"embeddings-{digest[:16]}"
 
 
 def _open_or_reset(folder: Path, sha256: Sequence[str], dtype: str) -> tuple[EmbeddingCache, list[str]]:

@@ -161,9 +161,7 @@ class RunData:
         elif recipe.trained_stages == 0:
             embeddings = catalog_embeddings(catalog, network, recipe.backbone, preprocess, workers)
         else:
-            views = catalog_views(
-                catalog, network, recipe.backbone, preprocess, workers, recipe.trained_stages, recipe.views
-            )
+            views = catalog_views(catalog, network, recipe, preprocess, workers)
 
         def examples_of(subset: Subset, augment: str) -> Examples:
             if recipe.trained_stages == "all":

@@ -48,7 +48,7 @@ def train(
     catalog: Catalog | str | Path,
     splits: Splits | str | Path | None = None,
     *,
-    recipe: str | Path | Recipe = "base",
+    recipe: str | Path | Recipe = "tuned",
     out: str | Path,
     stage: Literal["category", "attributes", "both"] = "both",
     weights: str | Path | None = None,
@@ -208,6 +208,7 @@ class _Run:
         """
         recipe = self.recipe
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.train()
         module = StageModule(model, self.network.heads, self.data.catalog.taxonomy, recipe, name, data.train.targets)
         trainer = create_trainer(recipe, name, module.schedule.epochs, folder.path, freeze_batch_norm=freeze_batch_norm)
         trainer.fit(module, datamodule=data, ckpt_path=folder.checkpoint(), weights_only=True)
