@@ -4,7 +4,7 @@
 
     catalog = attire.ingest("feed.csv", images="photos/", out="catalog/")
     splits = attire.split(catalog, val=0.25, seed=7)
-    bundle = attire.train(catalog, splits, recipe="base", out="runs/a")
+    bundle = attire.train(catalog, splits, out="runs/a")
     report = attire.evaluate(bundle, catalog, splits.val)
     predict = attire.Predictor(bundle)
     shirt = predict(["front.jpg", "back.jpg"])
