@@ -187,7 +187,7 @@ def growth(records: list[dict[str, Any]]) -> dict[str, float]:
 
     def ratio(steps: tuple[str, ...]) -> float:
         second, last = (sum(week["cpu_s"][step] for step in steps) / week["new"] for week in (records[1], records[-1]))
-        return round(last / second, 2)
+        return round(float(last / second), 2)
 
     return {**{step: ratio((step,)) for step in FOLLOW}, "together": ratio(FOLLOW)}
 
