@@ -24,8 +24,8 @@ from attire.filling.summary import FillSummary, Tally
 from attire.filling.survey import Survey, survey
 from attire.filling.workbook_file import WorkbookFile
 from attire.inference.bulk import predict
-from attire.inference.inputs import no_images
 from attire.inference.logits import BATCH
+from attire.photos.lookup import no_images
 from attire.photos.remote import is_url
 from attire.score.calibration import PRECISION
 from attire.spreadsheets import safe_table
