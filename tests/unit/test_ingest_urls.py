@@ -164,7 +164,8 @@ def test_a_changed_photo_changes_for_all_of_its_products(shop: Shop) -> None:
 def test_a_killed_download_continues(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "SAVED", 2)
     rows = {str(number): f"/{colour}" for number, colour in enumerate(COLOURS)}
-    keep, kept = Downloads._keep, []
+    keep = Downloads._keep
+    kept: list[remote.Download] = []
 
     def killed(self: Downloads, download: remote.Download) -> Any:
         if len(kept) == 4:

@@ -97,9 +97,9 @@ class Downloads:
         Without any, the file has no content, which stands for its removal (`replacing_all`).
         """
         paths = frozenset(used)
-        rows = [(url, *kept) for url, kept in sorted(self._kept.items()) if kept.path in paths]
-        if rows:
-            replace_parquet(folder / DOWNLOADS, pl.DataFrame(rows, COLUMNS, orient="row"))
+        used_downloads = {url: kept for url, kept in sorted(self._kept.items()) if kept.path in paths}
+        if used_downloads:
+            replace_parquet(folder / DOWNLOADS, _table(used_downloads))
         else:
             (folder / DOWNLOADS).touch()
 
@@ -118,6 +118,10 @@ class Downloads:
                 self.work / f"downloads-{self._next:06d}.parquet", pl.DataFrame(rows, COLUMNS, orient="row")
             )
             self._next += 1
+
+
+def _table(kept: Mapping[str, _Kept]) -> pl.DataFrame:
+    return pl.DataFrame([(url, *photo) for url, photo in kept.items()], COLUMNS, orient="row")
 
 
 def _rows(file: Path) -> Iterable[tuple[str, str, str]]:

@@ -14,12 +14,14 @@ from attire.catalog.sources import SourceOptions, table
 from attire.catalog.sources.reading import read_table
 from attire.engines.engine import AUTO, Engine
 from attire.errors import ConfigError, FeedError, did_you_mean
-from attire.files import file_sha256, locked, read_parquet, replace_parquet, replacing
+from attire.files import file_sha256, locked, replace_parquet, replacing
 from attire.filling.delimited_text import DelimitedText
 from attire.filling.feed_editor import FeedEditor
+from attire.filling.json_column import JsonColumn
 from attire.filling.json_lines import JsonLines
-from attire.filling.outcomes import Filler, Predictions
+from attire.filling.outcomes import Filler
 from attire.filling.parquet_file import ParquetFile
+from attire.filling.predictions import Predictions
 from attire.filling.summary import FillSummary, Tally
 from attire.filling.survey import Survey, survey
 from attire.filling.workbook_file import WorkbookFile
@@ -28,7 +30,6 @@ from attire.inference.logits import BATCH
 from attire.photos.lookup import no_images
 from attire.photos.remote import is_url
 from attire.score.calibration import PRECISION
-from attire.spreadsheets import safe_table
 from attire.storage import not_written
 from attire.taxonomy import CATEGORY, Taxonomy
 
@@ -84,7 +85,7 @@ def fill(
             if not overwrite:
                 _check_existing(out, report, folder)
             before = file_sha256(feed)
-            editor = EDITORS[feed.suffix.lower()](feed, options)  # first, because it refuses what cannot be edited
+            editor = _editor(feed, options)  # first, because it refuses what cannot be edited
             found = survey(lambda: table.read(feed, options), list(columns), bundle.taxonomy)
             products = _products(feed, found, images, folder)
             predicted = folder / f"predictions-{_digest(bundle, precision, engine)}.parquet"
@@ -107,21 +108,28 @@ def fill(
                 bundle.taxonomy,
                 columns,
                 found,
-                Predictions(read_parquet(predicted)),
+                Predictions(predicted, found.rows),
                 editor,
                 options,
                 overwrite_suspects=overwrite_suspects,
             )
-            tally = Tally(filler.outcomes(table.read(feed, options)), columns)
-            with replacing(report) as temporary:
-                safe_table(tally.report).write_csv(temporary.absolute())
-            editor.write(tally.edits, tally.report, out)
+            with replacing(out) as filled, replacing(report) as reported:  # the report is finished first
+                tally = Tally(filler.outcomes(table.read(feed, options)), columns, reported)
+                editor.write(tally.edits(), tally.report(), filled)
             shutil.rmtree(folder)
     except OSError as error:
         raise ConfigError(not_written(str(out), error)) from error
     without = tuple(key for key in bundle.taxonomy.keys if key not in columns)
     count = found.products["id"].n_unique()
     return FillSummary(out, report, count, dict(tally.unread.most_common()), tuple(tally.keys()), without)
+
+
+def _editor(feed: Path, options: SourceOptions) -> FeedEditor:
+    suffix = feed.suffix.lower()
+    editor = EDITORS[suffix](feed, options)
+    if options.attributes and not isinstance(editor, JsonLines):
+        return JsonColumn(editor, lambda: read_table(feed, options), options)
+    return editor
 
 
 def _products(feed: Path, found: Survey, images: Sequence[str | Path], folder: Path) -> Path:
@@ -182,12 +190,11 @@ def _check_promise(bundle: ModelBundle, precision: float) -> None:
 
 def _columns(feed: Path, options: SourceOptions, taxonomy: Taxonomy) -> dict[str, str]:
     """The column of each key of the taxonomy, and of `CATEGORY`, that the feed has."""
-    if options.attributes:
-        raise ConfigError(
-            f"{feed}: attire fill needs a column for each key, and cannot fill the JSON column '{options.attributes}'."
-        )
-    read = read_table(feed, options.encoding, options.delimiter)
-    keys = [key for key in table.key_columns(read, options) if key in taxonomy.keys]
+    read = read_table(feed, options)
+    named = table.key_columns(read, options)
+    if options.attributes:  # a key that an object lacks is a blank
+        named = [key for key in options.keys or taxonomy.keys if key not in (*options.ignore, options.category)]
+    keys = [key for key in named if key in taxonomy.keys]
     category = {CATEGORY: options.category} if options.category in read.columns else {}
     if not keys and not category:
         raise FeedError(
