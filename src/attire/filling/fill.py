@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+
+import polars as pl
 
 from attire.bundle import ModelBundle
 from attire.catalog.sources import SourceOptions, table
@@ -24,11 +26,13 @@ from attire.filling.parquet_file import ParquetFile
 from attire.filling.predictions import Predictions
 from attire.filling.summary import FillSummary, Tally
 from attire.filling.survey import Survey, survey
+from attire.filling.thumbnails import Thumbnail
+from attire.filling.thumbnails import thumbnails as thumbnails_of
 from attire.filling.workbook_file import WorkbookFile
 from attire.inference.bulk import predict
 from attire.inference.logits import BATCH
-from attire.photos.lookup import no_images
-from attire.photos.remote import is_url
+from attire.photos.lookup import PhotoLookup, no_images
+from attire.photos.remote import Remote, is_url
 from attire.score.calibration import PRECISION
 from attire.storage import not_written
 from attire.taxonomy import CATEGORY, Taxonomy
@@ -54,6 +58,7 @@ def fill(
     engine: str | Engine = AUTO,
     batch_size: int = BATCH,
     overwrite_suspects: bool = False,
+    thumbnails: bool = False,
     overwrite: bool = False,
 ) -> FillSummary:
     """Write the feed to `out` with the blank cells of keys filled by answers that are sure enough for `precision`.
@@ -63,7 +68,7 @@ def fill(
     `overwrite_suspects`: then a sure answer replaces the stated values that it contradicts. A category that the feed
     states, and that the bundle knows, decides which keys apply. A blank category is filled at a confidence of 0.9.
     Values are written as the feed spells them most often. The report of all blank and suspected fields is written to
-    `out` with the suffix `.fill.csv`, and as a sheet of an .xlsx.
+    `out` with the suffix `.fill.csv`, and as a sheet of an .xlsx, with `thumbnails` of the products if asked for.
 
     A killed run resumes when it is called again. Raises `ConfigError`, before anything is computed, if `out` exists
     (unless `overwrite`), is the feed or cannot be written, or if the bundle was not calibrated, and `FeedError` if the
@@ -76,6 +81,8 @@ def fill(
     images = [images] if isinstance(images, str | Path) else images
     report, folder = out.with_name(f"{out.stem}.fill.csv"), out.with_name(f"{out.name}.filling")
     _check_paths(feed, (out, report), images)
+    if thumbnails and feed.suffix.lower() != ".xlsx":
+        raise ConfigError(f"{feed}: thumbnails can only be put into an .xlsx.")
     _check_promise(bundle, precision)
     columns = _columns(feed, options, bundle.taxonomy)
     try:
@@ -108,14 +115,16 @@ def fill(
                 bundle.taxonomy,
                 columns,
                 found,
-                Predictions(predicted, found.rows),
+                # A product without any of the columns' keys is still to be found, by any key.
+                Predictions(predicted, {*columns, next(iter(bundle.taxonomy.keys))}, found.rows),
                 editor,
                 options,
                 overwrite_suspects=overwrite_suspects,
             )
             with replacing(out) as filled, replacing(report) as reported:  # the report is finished first
                 tally = Tally(filler.outcomes(table.read(feed, options)), columns, reported)
-                editor.write(tally.edits(), tally.report(), filled)
+                pictures = _pictures(found, images, folder, options) if thumbnails else None
+                editor.write(tally.edits(), tally.report()._replace(thumbnails=pictures), filled)
             shutil.rmtree(folder)
     except OSError as error:
         raise ConfigError(not_written(str(out), error)) from error
@@ -141,6 +150,19 @@ def _products(feed: Path, found: Survey, images: Sequence[str | Path], folder: P
     folder.mkdir(exist_ok=True)
     replace_parquet(folder / "products.parquet", found.products)
     return folder / "products.parquet"
+
+
+def _pictures(
+    found: Survey, images: Sequence[str | Path], folder: Path, options: SourceOptions
+) -> Callable[[Sequence[str]], Iterator[tuple[str, Thumbnail | None]]]:
+    """Makes thumbnails of the products with the given ids."""
+
+    def make(ids: Sequence[str]) -> Iterator[tuple[str, Thumbnail | None]]:
+        products = found.products.filter(pl.col("id").is_in(list(ids))).group_by("id").agg(pl.col("image").flatten())
+        find = PhotoLookup(images, folder / "photos", folder / "archives", Remote(options.schemes))
+        return thumbnails_of(ids, dict(products.iter_rows()), find)
+
+    return make
 
 
 def _digest(bundle: ModelBundle, precision: float, engine: str | Engine) -> str:
