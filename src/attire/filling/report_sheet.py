@@ -7,6 +7,7 @@ from itertools import chain, islice
 from xml.sax.saxutils import quoteattr
 
 from attire.filling.feed_editor import Report
+from attire.filling.outcomes import Status
 from attire.filling.thumbnails import Thumbnail
 from attire.filling.workbook_parts import WorkbookParts, text_cell
 
@@ -77,7 +78,8 @@ class ReportSheet:
             return f"<row>{''.join(map(_cell, ['photo', *cells]))}</row>"
         id = str(cells[self.report.columns.index("id")] or "")
         height = ""
-        if id and id not in self._places and len(self._places) < PICTURES:
+        is_readable = cells[self.report.columns.index("status")] != Status.UNREADABLE
+        if is_readable and id not in self._places and len(self._places) < PICTURES:
             self._places[id] = number
             height = f' ht="{(SIDE_PX + 4) * 0.75:g}" customHeight="1"'
         return f"<row{height}>{''.join(map(_cell, [None, *cells]))}</row>"
