@@ -158,7 +158,8 @@ def _pictures(
     """Makes thumbnails of the products with the given ids."""
 
     def make(ids: Sequence[str]) -> Iterator[tuple[str, Thumbnail | None]]:
-        products = found.products.filter(pl.col("id").is_in(list(ids))).group_by("id").agg(pl.col("image").flatten())
+        images_of = pl.col("image").explode().drop_nulls().unique(maintain_order=True)
+        products = found.products.filter(pl.col("id").is_in(list(ids))).group_by("id").agg(images_of)
         find = PhotoLookup(images, folder / "photos", folder / "archives", Remote(options.schemes))
         return thumbnails_of(ids, dict(products.iter_rows()), find)
 
