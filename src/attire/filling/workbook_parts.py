@@ -6,6 +6,7 @@ import posixpath
 import shutil
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 from xml.sax.saxutils import quoteattr
@@ -168,6 +169,7 @@ def _space(root: Element) -> str:
     return spaces.get("xmlns") or next(uri for uri in spaces.values() if uri.endswith(main))
 
 
+@lru_cache(maxsize=10_000)  # the report repeats its words
 def text_cell(text: str, prefix: str = "") -> str:
     """The rest of the start tag and the content of a cell with `text`. It is never run as a formula."""
     content = xml_text(text[:CHARACTERS])
