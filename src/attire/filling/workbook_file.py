@@ -34,7 +34,7 @@ class WorkbookFile:
         """Raises `FeedError` for a workbook whose XML cannot be edited."""
         self.separator = options.separator
         self.name = options.sheet
-        self.sheet = read_sheet(feed, self.name)
+        self.sheet = read_sheet(feed, self.name)._replace(rows=iter(()))  # they would hold all cells in memory
         try:
             self.parts = WorkbookParts(feed)
             self.part = self.parts.sheet_part(self.sheet.name)
