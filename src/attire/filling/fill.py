@@ -5,30 +5,35 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+
+import polars as pl
 
 from attire.bundle import ModelBundle
 from attire.catalog.sources import SourceOptions, table
 from attire.catalog.sources.reading import read_table
 from attire.engines.engine import AUTO, Engine
 from attire.errors import ConfigError, FeedError, did_you_mean
-from attire.files import file_sha256, locked, read_parquet, replace_parquet, replacing
+from attire.files import file_sha256, locked, replace_parquet, replacing
 from attire.filling.delimited_text import DelimitedText
 from attire.filling.feed_editor import FeedEditor
+from attire.filling.json_column import JsonColumn
 from attire.filling.json_lines import JsonLines
-from attire.filling.outcomes import Filler, Predictions
+from attire.filling.outcomes import Filler
 from attire.filling.parquet_file import ParquetFile
+from attire.filling.predictions import Predictions
 from attire.filling.summary import FillSummary, Tally
 from attire.filling.survey import Survey, survey
+from attire.filling.thumbnails import Thumbnail
+from attire.filling.thumbnails import thumbnails as thumbnails_of
 from attire.filling.workbook_file import WorkbookFile
 from attire.inference.bulk import predict
-from attire.inference.inputs import no_images
 from attire.inference.logits import BATCH
-from attire.photos.remote import is_url
+from attire.photos.lookup import PhotoLookup, no_images
+from attire.photos.remote import Remote, is_url
 from attire.score.calibration import PRECISION
-from attire.spreadsheets import safe_table
 from attire.storage import not_written
 from attire.taxonomy import CATEGORY, Taxonomy
 
@@ -53,6 +58,7 @@ def fill(
     engine: str | Engine = AUTO,
     batch_size: int = BATCH,
     overwrite_suspects: bool = False,
+    thumbnails: bool = False,
     overwrite: bool = False,
 ) -> FillSummary:
     """Write the feed to `out` with the blank cells of keys filled by answers that are sure enough for `precision`.
@@ -62,7 +68,7 @@ def fill(
     `overwrite_suspects`: then a sure answer replaces the stated values that it contradicts. A category that the feed
     states, and that the bundle knows, decides which keys apply. A blank category is filled at a confidence of 0.9.
     Values are written as the feed spells them most often. The report of all blank and suspected fields is written to
-    `out` with the suffix `.fill.csv`, and as a sheet of an .xlsx.
+    `out` with the suffix `.fill.csv`, and as a sheet of an .xlsx, with `thumbnails` of the products if asked for.
 
     A killed run resumes when it is called again. Raises `ConfigError`, before anything is computed, if `out` exists
     (unless `overwrite`), is the feed or cannot be written, or if the bundle was not calibrated, and `FeedError` if the
@@ -75,6 +81,8 @@ def fill(
     images = [images] if isinstance(images, str | Path) else images
     report, folder = out.with_name(f"{out.stem}.fill.csv"), out.with_name(f"{out.name}.filling")
     _check_paths(feed, (out, report), images)
+    if thumbnails and feed.suffix.lower() != ".xlsx":
+        raise ConfigError(f"{feed}: thumbnails can only be put into an .xlsx.")
     _check_promise(bundle, precision)
     columns = _columns(feed, options, bundle.taxonomy)
     try:
@@ -84,7 +92,7 @@ def fill(
             if not overwrite:
                 _check_existing(out, report, folder)
             before = file_sha256(feed)
-            editor = EDITORS[feed.suffix.lower()](feed, options)  # first, because it refuses what cannot be edited
+            editor = _editor(feed, options)  # first, because it refuses what cannot be edited
             found = survey(lambda: table.read(feed, options), list(columns), bundle.taxonomy)
             products = _products(feed, found, images, folder)
             predicted = folder / f"predictions-{_digest(bundle, precision, engine)}.parquet"
@@ -107,21 +115,30 @@ def fill(
                 bundle.taxonomy,
                 columns,
                 found,
-                Predictions(read_parquet(predicted)),
+                # A product without any of the columns' keys is still to be found, by any key.
+                Predictions(predicted, {*columns, next(iter(bundle.taxonomy.keys))}, found.rows),
                 editor,
                 options,
                 overwrite_suspects=overwrite_suspects,
             )
-            tally = Tally(filler.outcomes(table.read(feed, options)), columns)
-            with replacing(report) as temporary:
-                safe_table(tally.report).write_csv(temporary.absolute())
-            editor.write(tally.edits, tally.report, out)
+            with replacing(out) as filled, replacing(report) as reported:  # the report is finished first
+                tally = Tally(filler.outcomes(table.read(feed, options)), columns, reported)
+                pictures = _pictures(found, images, folder, options) if thumbnails else None
+                editor.write(tally.edits(), tally.report()._replace(thumbnails=pictures), filled)
             shutil.rmtree(folder)
     except OSError as error:
         raise ConfigError(not_written(str(out), error)) from error
     without = tuple(key for key in bundle.taxonomy.keys if key not in columns)
     count = found.products["id"].n_unique()
     return FillSummary(out, report, count, dict(tally.unread.most_common()), tuple(tally.keys()), without)
+
+
+def _editor(feed: Path, options: SourceOptions) -> FeedEditor:
+    suffix = feed.suffix.lower()
+    editor = EDITORS[suffix](feed, options)
+    if options.attributes and not isinstance(editor, JsonLines):
+        return JsonColumn(editor, lambda: read_table(feed, options), options)
+    return editor
 
 
 def _products(feed: Path, found: Survey, images: Sequence[str | Path], folder: Path) -> Path:
@@ -133,6 +150,20 @@ def _products(feed: Path, found: Survey, images: Sequence[str | Path], folder: P
     folder.mkdir(exist_ok=True)
     replace_parquet(folder / "products.parquet", found.products)
     return folder / "products.parquet"
+
+
+def _pictures(
+    found: Survey, images: Sequence[str | Path], folder: Path, options: SourceOptions
+) -> Callable[[Sequence[str]], Iterator[tuple[str, Thumbnail | None]]]:
+    """Makes thumbnails of the products with the given ids."""
+
+    def make(ids: Sequence[str]) -> Iterator[tuple[str, Thumbnail | None]]:
+        images_of = pl.col("image").explode().drop_nulls().unique(maintain_order=True)
+        products = found.products.filter(pl.col("id").is_in(list(ids))).group_by("id").agg(images_of)
+        find = PhotoLookup(images, folder / "photos", folder / "archives", Remote(options.schemes))
+        return thumbnails_of(ids, dict(products.iter_rows()), find)
+
+    return make
 
 
 def _digest(bundle: ModelBundle, precision: float, engine: str | Engine) -> str:
@@ -182,12 +213,11 @@ def _check_promise(bundle: ModelBundle, precision: float) -> None:
 
 def _columns(feed: Path, options: SourceOptions, taxonomy: Taxonomy) -> dict[str, str]:
     """The column of each key of the taxonomy, and of `CATEGORY`, that the feed has."""
-    if options.attributes:
-        raise ConfigError(
-            f"{feed}: attire fill needs a column for each key, and cannot fill the JSON column '{options.attributes}'."
-        )
-    read = read_table(feed, options.encoding, options.delimiter)
-    keys = [key for key in table.key_columns(read, options) if key in taxonomy.keys]
+    read = read_table(feed, options)
+    named = table.key_columns(read, options)
+    if options.attributes:  # a key that an object lacks is a blank
+        named = [key for key in options.keys or taxonomy.keys if key not in (*options.ignore, options.category)]
+    keys = [key for key in named if key in taxonomy.keys]
     category = {CATEGORY: options.category} if options.category in read.columns else {}
     if not keys and not category:
         raise FeedError(
