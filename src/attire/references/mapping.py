@@ -1,0 +1,88 @@
+"""`mapping.toml`: which category, column and value of a shop each own word is. It is drafted, and people edit it::
+
+    to = "shopify"
+
+    [categories]
+    "Tshirts" = { id = "aa-1-13-8", name = "Apparel & Accessories > Clothing > Clothing Tops > T-Shirts" }
+    "Gifts" = ""                       # left out on purpose
+
+    [keys.colour."Color (product.metafields.shopify.color-pattern)"]
+    "Navy Blue" = { id = "color__navy", name = "Navy" }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingOf
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from attire.errors import ConfigError, shown
+from attire.records import checked, read_toml
+from attire.references.reference import Shop
+from attire.taxonomy import fold
+
+
+class Target(BaseModel):
+    """What an own word is in the shop. Both texts are empty if it is left out on purpose."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = ""
+    name: str = ""
+
+
+def _target(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Targets = dict[str, Annotated[Target, BeforeValidator(_target)]]
+
+
+class Mapping(BaseModel):
+    """A parsed mapping.toml. `keys` has, for each own key, the targets of its values by column of the shop's file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    to: Shop
+    categories: Targets = Field(default_factory=dict)
+    keys: dict[str, dict[str, Targets]] = Field(default_factory=dict)
+
+    @cached_property
+    def category_of(self) -> MappingOf[str, Target]:
+        """The target of each category, by the folded own word."""
+        return {fold(word): target for word, target in self.categories.items()}
+
+    @cached_property
+    def values_of(self) -> MappingOf[str, MappingOf[str, MappingOf[str, Target]]]:
+        """The targets by own key, column, and folded own value."""
+        return {
+            key: {
+                column: {fold(word): target for word, target in targets.items()} for column, targets in columns.items()
+            }
+            for key, columns in self.keys.items()
+        }
+
+    @classmethod
+    def load(cls, path: Path) -> Mapping:
+        """Read a file; raises `ConfigError` that says what is wrong with it."""
+        try:
+            return checked(read_toml(path), cls)
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}. Draft it with attire taxonomy map.") from None
+        except ValueError as error:
+            raise ConfigError(f"{path} is not a valid mapping: {shown(str(error))}. Fix it.") from None
+
+    def require_names(self, path: Path) -> None:
+        """Raise `ConfigError` if a target has only an id."""
+        groups = [("categories", self.categories)]
+        groups += [(f"keys.{key}", targets) for key, columns in self.keys.items() for targets in columns.values()]
+        for where, targets in groups:
+            for word, target in targets.items():
+                if target.id and not target.name:
+                    raise ConfigError(
+                        f"{path}: {shown(where)} '{shown(word)}' has an id, but no name. Run attire taxonomy map again "
+                        "with --reference, which adds it."
+                    )
