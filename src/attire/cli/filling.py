@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import polars as pl
 from cyclopts import Parameter
 
 from attire.cli.app import DEFAULTS, Options, app, console, table
+
+SHOWN = 10  # reasons that are listed
 
 
 @app.command
@@ -24,6 +27,9 @@ def fill(
     batch_size: int = 32,
     overwrite_suspects: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    source: str = "table",
+    shop: Annotated[Literal["shopify", "google"] | None, Parameter(name="--as")] = None,
+    mapping: Path | None = None,
     options: Options = DEFAULTS,
 ) -> None:
     """Fill the blank cells of a feed with answers that are sure enough, and leave all other cells as they are.
@@ -47,6 +53,13 @@ def fill(
         Also replace stated values that a sure answer contradicts.
     overwrite
         Replace an existing output.
+    source
+        Format of the feed: table, or shopify for Shopify's product export.
+    shop
+        Write a file that a shop imports instead of the feed: shopify (CSV) or google (TSV for Merchant Center), with
+        what the feed states and what is sure enough.
+    mapping
+        For --as, the mapping.toml that attire taxonomy map has drafted.
     """
     from attire.filling.fill import fill as run
 
@@ -61,6 +74,9 @@ def fill(
         batch_size=batch_size,
         overwrite_suspects=overwrite_suspects,
         overwrite=overwrite,
+        source=source,
+        shop=shop,
+        mapping=mapping,
     )
     counts = pl.DataFrame(summary.keys)
     counts = counts if overwrite_suspects else counts.drop("replaced")
@@ -70,4 +86,14 @@ def fill(
     if summary.unread:
         reasons = "; ".join(f"{count:,} {reason}" for reason, count in [*summary.unread.items()][:5])
         console.print(f"{sum(summary.unread.values()):,} rows without a readable photo are unchanged: {reasons}")
+    _print_counts("Not mapped", summary.unmapped)
+    _print_counts("Not written", summary.left_out)
     console.print(f"{summary.out}  (report: {summary.report})")
+
+
+def _print_counts(what: str, counts: Mapping[str, int]) -> None:
+    """The most frequent reasons, with the number of products."""
+    if counts:
+        first = "; ".join(f"{reason} ({count:,})" for reason, count in [*counts.items()][:SHOWN])
+        others = f"; and {len(counts) - SHOWN:,} more" if len(counts) > SHOWN else ""
+        console.print(f"{what} (products): {first}{others}")

@@ -10,16 +10,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 from attire.bundle import ModelBundle
-from attire.catalog.sources import SourceOptions, table
-from attire.catalog.sources.reading import read_table
+from attire.catalog.sources import SourceOptions
 from attire.engines.engine import AUTO, Engine
 from attire.errors import ConfigError, FeedError, did_you_mean
 from attire.files import file_sha256, locked, read_parquet, replace_parquet, replacing
 from attire.filling.delimited_text import DelimitedText
 from attire.filling.feed_editor import FeedEditor
 from attire.filling.json_lines import JsonLines
+from attire.filling.layout import every_field, layout_of
 from attire.filling.outcomes import Filler, Predictions
 from attire.filling.parquet_file import ParquetFile
+from attire.filling.shop_file import ShopFile, check_suffix
 from attire.filling.summary import FillSummary, Tally
 from attire.filling.survey import Survey, survey
 from attire.filling.workbook_file import WorkbookFile
@@ -27,10 +28,12 @@ from attire.inference.bulk import predict
 from attire.inference.inputs import no_images
 from attire.inference.logits import BATCH
 from attire.photos.remote import is_url
+from attire.references.mapping import Mapping
+from attire.references.mapping_check import load_complete_mapping
+from attire.references.reference import Shop
 from attire.score.calibration import PRECISION
 from attire.spreadsheets import safe_table
 from attire.storage import not_written
-from attire.taxonomy import CATEGORY, Taxonomy
 
 EDITORS: dict[str, Callable[[Path, SourceOptions], FeedEditor]] = {
     ".csv": DelimitedText,
@@ -54,6 +57,9 @@ def fill(
     batch_size: int = BATCH,
     overwrite_suspects: bool = False,
     overwrite: bool = False,
+    source: str = "table",
+    shop: Shop | None = None,
+    mapping: str | Path | None = None,
 ) -> FillSummary:
     """Write the feed to `out` with the blank cells of keys filled by answers that are sure enough for `precision`.
 
@@ -63,6 +69,10 @@ def fill(
     states, and that the bundle knows, decides which keys apply. A blank category is filled at a confidence of 0.9.
     Values are written as the feed spells them most often. The report of all blank and suspected fields is written to
     `out` with the suffix `.fill.csv`, and as a sheet of an .xlsx.
+
+    `source` is the format of the feed, `table` or `shopify`. With `shop`, `out` is not the feed, but a file that the
+    shop imports: Shopify's product CSV, or a TSV for Google Merchant Center. It has a row per product with what the
+    feed states and what is sure enough, in the words of the shop; `mapping` is the mapping.toml for it.
 
     A killed run resumes when it is called again. Raises `ConfigError`, before anything is computed, if `out` exists
     (unless `overwrite`), is the feed or cannot be written, or if the bundle was not calibrated, and `FeedError` if the
@@ -74,9 +84,15 @@ def fill(
     options = options or SourceOptions()
     images = [images] if isinstance(images, str | Path) else images
     report, folder = out.with_name(f"{out.stem}.fill.csv"), out.with_name(f"{out.name}.filling")
-    _check_paths(feed, (out, report), images)
+    _check_paths(feed, (out, report), images, shop)
     _check_promise(bundle, precision)
-    columns = _columns(feed, options, bundle.taxonomy)
+    shop_mapping = _mapping(shop, mapping)
+    taxonomy = bundle.taxonomy
+    layout = (
+        layout_of(source, feed, options, taxonomy)
+        if shop_mapping is None
+        else every_field(source, feed, options, taxonomy)
+    )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         busy = f"another attire fill is writing {out}: wait until it is done, or choose another --out."
@@ -84,8 +100,13 @@ def fill(
             if not overwrite:
                 _check_existing(out, report, folder)
             before = file_sha256(feed)
-            editor = EDITORS[feed.suffix.lower()](feed, options)  # first, because it refuses what cannot be edited
-            found = survey(lambda: table.read(feed, options), list(columns), bundle.taxonomy)
+            # The editor comes first, because it refuses what cannot be edited.
+            editor = (
+                EDITORS[feed.suffix.lower()](feed, options.model_copy(update={"separator": layout.separator}))
+                if shop_mapping is None
+                else ShopFile(layout.rows, taxonomy, shop_mapping)
+            )
+            found = survey(layout.rows, list(layout.columns), taxonomy)
             products = _products(feed, found, images, folder)
             predicted = folder / f"predictions-{_digest(bundle, precision, engine)}.parquet"
             predict(
@@ -104,24 +125,32 @@ def fill(
             if file_sha256(feed) != before:
                 raise ConfigError(f"{feed} was changed while it was filled. Run the command again.")
             filler = Filler(
-                bundle.taxonomy,
-                columns,
+                taxonomy,
+                layout,
                 found,
                 Predictions(read_parquet(predicted)),
                 editor,
                 options,
                 overwrite_suspects=overwrite_suspects,
             )
-            tally = Tally(filler.outcomes(table.read(feed, options)), columns)
+            tally = Tally(filler.outcomes(layout.rows()), layout.columns)
             with replacing(report) as temporary:
                 safe_table(tally.report).write_csv(temporary.absolute())
             editor.write(tally.edits, tally.report, out)
             shutil.rmtree(folder)
     except OSError as error:
         raise ConfigError(not_written(str(out), error)) from error
-    without = tuple(key for key in bundle.taxonomy.keys if key not in columns)
-    count = found.products["id"].n_unique()
-    return FillSummary(out, report, count, dict(tally.unread.most_common()), tuple(tally.keys()), without)
+    shop_file = editor if isinstance(editor, ShopFile) else None
+    return FillSummary(
+        out,
+        report,
+        products=found.products["id"].n_unique(),
+        unread=dict(tally.unread.most_common()),
+        keys=tuple(tally.keys()),
+        without_column=tuple(key for key in taxonomy.keys if key not in layout.columns),
+        unmapped=dict(shop_file.unmapped.most_common()) if shop_file else {},
+        left_out=dict(shop_file.left_out.most_common()) if shop_file else {},
+    )
 
 
 def _products(feed: Path, found: Survey, images: Sequence[str | Path], folder: Path) -> Path:
@@ -142,14 +171,29 @@ def _digest(bundle: ModelBundle, precision: float, engine: str | Engine) -> str:
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
 
 
-def _check_paths(feed: Path, outputs: Sequence[Path], images: Sequence[str | Path]) -> None:
+def _mapping(shop: Shop | None, path: str | Path | None) -> Mapping | None:
+    """The mapping for a file that a shop imports; raises `ConfigError` if only one of the two is given."""
+    if shop is not None and path is not None:
+        return load_complete_mapping(Path(path), shop)
+    if shop is not None:
+        raise ConfigError(
+            f"--as {shop} needs --mapping. Draft one: attire taxonomy map CATALOG --to {shop} --reference ..."
+        )
+    if path is not None:
+        raise ConfigError("--mapping is for a file that a shop imports. Add --as shopify or --as google.")
+    return None
+
+
+def _check_paths(feed: Path, outputs: Sequence[Path], images: Sequence[str | Path], shop: Shop | None) -> None:
     """Raise `ConfigError` if the filled feed and the report (`outputs`) could not be written."""
     if feed.suffix.lower() not in EDITORS:
         raise ConfigError(
             f"{feed}: '{feed.suffix}' is not a feed format that can be filled{did_you_mean(feed.suffix, EDITORS)} "
             f"Expected one of {', '.join(EDITORS)}."
         )
-    if outputs[0].suffix.lower() != feed.suffix.lower():
+    if shop is not None:
+        check_suffix(outputs[0], shop)
+    elif outputs[0].suffix.lower() != feed.suffix.lower():
         raise ConfigError(
             f"{outputs[0]}: a filled feed has the format of the feed. Expected a name that ends in {feed.suffix}."
         )
@@ -178,20 +222,3 @@ def _check_promise(bundle: ModelBundle, precision: float) -> None:
             "filled. Train with a calibration set (calibration = 0.1 in the recipe)."
         )
     bundle.shortfall(precision)  # raises an error for another precision
-
-
-def _columns(feed: Path, options: SourceOptions, taxonomy: Taxonomy) -> dict[str, str]:
-    """The column of each key of the taxonomy, and of `CATEGORY`, that the feed has."""
-    if options.attributes:
-        raise ConfigError(
-            f"{feed}: attire fill needs a column for each key, and cannot fill the JSON column '{options.attributes}'."
-        )
-    read = read_table(feed, options.encoding, options.delimiter)
-    keys = [key for key in table.key_columns(read, options) if key in taxonomy.keys]
-    category = {CATEGORY: options.category} if options.category in read.columns else {}
-    if not keys and not category:
-        raise FeedError(
-            f"{feed} has no column for the category or for any key of the bundle. Expected one of "
-            f"{', '.join(taxonomy.keys)}."
-        )
-    return {**category, **{key: key for key in keys}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
@@ -15,12 +15,13 @@ from attire.catalog.sources import SourceOptions
 from attire.catalog.sources.cell_text import word
 from attire.catalog.sources.cell_text import words as words_of
 from attire.filling.feed_editor import FeedEditor, Words
+from attire.filling.layout import FeedLayout
 from attire.filling.survey import Survey, known, stated_words
 from attire.inference.output import NOT_APPLICABLE
 from attire.labels import contradicts
 from attire.score.calibration import SURE_CATEGORY
 from attire.score.decisions import UNSURE
-from attire.taxonomy import CATEGORY, SEPARATOR, Taxonomy
+from attire.taxonomy import CATEGORY, SEPARATOR, Taxonomy, fold
 
 CACHED = 100_000  # combinations of words whose decision is remembered
 COLUMNS = ("category", "category_confidence", "key", "values", "confidence", "alternatives", "reason")
@@ -108,12 +109,12 @@ def _guess(values: str | None, confidence: float | None, alternatives: str | Non
 
 
 class Filler:
-    """Decides about the fields of a feed. `columns` maps keys, and `CATEGORY`, to their columns."""
+    """Decides about the fields of a feed."""
 
     def __init__(
         self,
         taxonomy: Taxonomy,
-        columns: Mapping[str, str],
+        layout: FeedLayout,
         survey: Survey,
         predictions: Predictions,
         editor: FeedEditor,
@@ -121,7 +122,7 @@ class Filler:
         *,
         overwrite_suspects: bool = False,
     ) -> None:
-        self.taxonomy, self.columns, self.survey, self.predictions = taxonomy, columns, survey, predictions
+        self.taxonomy, self.layout, self.survey, self.predictions = taxonomy, layout, survey, predictions
         self.editor, self.options, self.overwrite_suspects = editor, options, overwrite_suspects
         # A feed repeats its words.
         self._contradicts = lru_cache(maxsize=CACHED)(self._contradicts_words)
@@ -134,7 +135,7 @@ class Filler:
             if fault:
                 yield Outcome(row.number, row.id, "", Status.UNREADABLE, reason=fault)
                 continue
-            for key in self.columns:
+            for key in self.layout.columns:
                 outcome = self._outcome(row, key, guesses[key])
                 if outcome is not None:
                     yield outcome
@@ -174,7 +175,7 @@ class Filler:
     def _cell(self, row: Row, key: str, values: Words) -> tuple[Words, str]:
         """The words to write for the values, and why they cannot be written."""
         words, reason = self._written(key, values)
-        if not reason and (refusal := self.editor.refusal(row.number, self.columns[key], words)):
+        if not reason and (refusal := self.editor.refusal(row.number, self.layout.columns[key], words)):
             reason = f"the cell {refusal}"
         return words, reason
 
@@ -182,8 +183,12 @@ class Filler:
         """The values as the feed spells them, and why they cannot be written: they must be read as the same values."""
         spellings = self.survey.spellings[key]
         words = tuple(spellings.get(value, value) for value in values)
-        text = self.options.separator.join(words)
-        column, options = self.columns[key], self.options
+        if key == CATEGORY and self.layout.category_cells is not None:
+            cell = self.layout.category_cells.get(fold(words[0]))
+            return ((cell,), "") if cell else ((), f"the feed has no full path of '{words[0]}'")
+        text = self.layout.separator.join(words)
+        column = self.layout.columns[key]
+        options = self.options.model_copy(update={"separator": self.layout.separator})
         read_back = (word(column, text, options),) if key == CATEGORY else words_of(column, text, options)
         if tuple(known(self.taxonomy, key, text) for text in read_back) == values:
             return words, ""

@@ -1,13 +1,13 @@
 """`mapping.toml`: which category, column and value of a shop each own word is. It is drafted, and people edit it::
 
-    to = "shopify"
+to = "shopify"
 
-    [categories]
-    "Tshirts" = { id = "aa-1-13-8", name = "Apparel & Accessories > Clothing > Clothing Tops > T-Shirts" }
-    "Gifts" = ""                       # left out on purpose
+[categories]
+"Tshirts" = { id = "aa-1-13-8", name = "Apparel & Accessories > Clothing > Clothing Tops > T-Shirts" }
+"Gifts" = ""                       # left out on purpose
 
-    [keys.colour."Color (product.metafields.shopify.color-pattern)"]
-    "Navy Blue" = { id = "color__navy", name = "Navy" }
+[keys.colour."Color (product.metafields.shopify.color-pattern)"]
+"Navy Blue" = { id = "color__navy", name = "Navy" }
 """
 
 from __future__ import annotations
@@ -74,15 +74,3 @@ class Mapping(BaseModel):
             raise ConfigError(f"cannot read {path}: {error.strerror}. Draft it with attire taxonomy map.") from None
         except ValueError as error:
             raise ConfigError(f"{path} is not a valid mapping: {shown(str(error))}. Fix it.") from None
-
-    def require_names(self, path: Path) -> None:
-        """Raise `ConfigError` if a target has only an id."""
-        groups = [("categories", self.categories)]
-        groups += [(f"keys.{key}", targets) for key, columns in self.keys.items() for targets in columns.values()]
-        for where, targets in groups:
-            for word, target in targets.items():
-                if target.id and not target.name:
-                    raise ConfigError(
-                        f"{path}: {shown(where)} '{shown(word)}' has an id, but no name. Run attire taxonomy map again "
-                        "with --reference, which adds it."
-                    )

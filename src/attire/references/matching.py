@@ -32,8 +32,9 @@ POSSESSIVE = re.compile(r"['’]s\b", re.IGNORECASE)
 BRACKETS = re.compile(r"(.+?)\s*\((.+)\)")
 LISTED = re.compile(r"\s*(?:&|,|/|\band\b)\s*")
 ES = ("ches", "shes", "sses", "xes")
-NEAR = 60  # the least similarity, of 100, of a candidate
+NEAR = 70  # the least similarity, of 100, of a candidate
 CANDIDATES = 3
+PREFIX = 80.0  # the similarity of names of which one has a word that starts with a word of the other
 
 
 def singular(word: str) -> str:
@@ -42,7 +43,7 @@ def singular(word: str) -> str:
     >>> [singular(word) for word in ("shoes", "dresses", "watches", "accessories", "dress", "bus")]
     ['shoe', 'dress', 'watch', 'accessory', 'dress', 'bus']
     """
-    if len(word) < 4 or word.endswith(("ss", "us", "is")) or not word.endswith("s"):
+    if len(word) < 3 or word.endswith(("ss", "us", "is")) or not word.endswith("s"):
         return word
     if word.endswith("ies"):
         return f"{word[:-3]}y"
@@ -71,8 +72,15 @@ def alternatives(name: str) -> list[str]:
 
 
 def listed_names(name: str) -> list[str]:
-    """The parts of a name that lists several: "Shirts & Tops" has "Shirts" and "Tops"; otherwise none."""
-    parts = LISTED.split(name)
+    """The parts of a name that lists several: "Shirts & Tops" has "Shirts" and "Tops"; otherwise none.
+
+    >>> listed_names("Handbag & Wallet Accessories")  # lists no handbags
+    []
+    """
+    first, *others = LISTED.split(name)
+    if " " in first:  # its first word may belong to all: "Bicycle Shorts & Briefs"
+        return []
+    parts = [part for part in (first, *others) if part.endswith("s") or not name.endswith("s")]
     return parts if len(parts) > 1 else []
 
 
@@ -100,14 +108,32 @@ def _one(text: str, known: dict[str, str]) -> str:
     return known.get(words[0], "") if len(words) == 1 else ""
 
 
-def nearest(text: str, names: Sequence[str], limit: int = CANDIDATES) -> list[int]:
-    """The positions of the names that are most similar to `text`, the most similar first."""
+def _similarity(text: str, form: str, *, score_cutoff: float | None = None) -> float:
+    """0 to 100: high if one has all words of the other, or if a word starts with a word ("neck" and "neckline")."""
+    similarity = fuzz.token_set_ratio(text, form, score_cutoff=score_cutoff)
+    if similarity < PREFIX:
+        pairs = ((word, other) for word in text.split() for other in form.split())
+        if any(min(len(word), len(other)) > 2 and (word.startswith(other) or other.startswith(word))
+               for word, other in pairs):  # fmt: skip
+            return PREFIX
+    return similarity
+
+
+def nearest(text: str, names: Sequence[str], depths: Sequence[int] = ()) -> list[int]:
+    """The positions of the names that are most similar to `text`, the most similar first.
+
+    Of equally similar ones, those with the same last word come first, then those with the least depth.
+    """
     folded = " ".join(tokens(text[:SHOWN]))
-    found = process.extract(
-        folded, [" ".join(tokens(name)) for name in names], scorer=fuzz.token_set_ratio, score_cutoff=NEAR, limit=None
-    )
-    ranked = sorted(found, key=lambda match: (-match[1], -fuzz.ratio(folded, match[0]), match[2]))
-    return [position for _, _, position in ranked[:limit]]
+    forms = [" ".join(tokens(name)) for name in names]
+    found = process.extract(folded, forms, scorer=_similarity, score_cutoff=NEAR, limit=None)
+
+    def rank(match: tuple[str, float, int]) -> tuple[object, ...]:
+        form, similarity, position = match
+        other_head = form.split()[-1:] != folded.split()[-1:]
+        return -similarity, other_head, depths[position] if depths else 0, -fuzz.ratio(folded, form), position
+
+    return [position for _, _, position in sorted(found, key=rank)[:CANDIDATES]]
 
 
 def spelled(words: Iterable[str]) -> list[str]:

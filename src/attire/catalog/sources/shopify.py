@@ -13,41 +13,21 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from attire.catalog.feed_row import Row
 from attire.catalog.sources.cell_text import word, words
 from attire.catalog.sources.options import SourceOptions
 from attire.catalog.sources.reading import Cells, Table, read_table
 from attire.errors import FeedError, did_you_mean, shown
+from attire.references.metafields import STANDARD, metafield
+from attire.references.reference import PATH
 from attire.taxonomy import fold
 
-METAFIELD = re.compile(r"(?P<name>.+?) *\(product\.metafields\.(?P<namespace>[^.()]+)\.(?P<handle>[^()]+)\)")
-STANDARD = "shopify"  # the namespace of the metafields that belong to a category
 VALUES = "; "  # between several values of a metafield
-PATH = " > "  # between a category and those above it
 ROWS = "rows"  # name of the only cell of a grouped row: all rows of a product
 OPTIONS = 3
 SIZES = frozenset({"size", "shoe_size", "accessory_size", "ring_size", "cup_size"})  # of variants, not of a product
 NOT_KEYS = frozenset({"title"})  # the option of a product without variants, "Default Title"
-
-
-class Metafield(NamedTuple):
-    """The parts of `Name (product.metafields.NAMESPACE.HANDLE)`."""
-
-    name: str
-    namespace: str
-    handle: str
-
-
-def metafield(column: str) -> Metafield | None:
-    """The metafield of a column, None for any other column.
-
-    >>> metafield("Sleeve length type (product.metafields.shopify.sleeve-length-type)").handle
-    'sleeve-length-type'
-    """
-    match = METAFIELD.fullmatch(column)
-    return Metafield(match["name"], match["namespace"], match["handle"]) if match else None
 
 
 def key_name(name: str) -> str:

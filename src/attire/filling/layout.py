@@ -1,0 +1,81 @@
+"""Where a source has the fields that can be filled, and how it writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from attire.catalog.feed_row import Row
+from attire.catalog.sources import SOURCES, SourceOptions, shopify, table
+from attire.catalog.sources.reading import read_table
+from attire.errors import ConfigError, FeedError, did_you_mean
+from attire.taxonomy import CATEGORY, Taxonomy
+
+
+@dataclass(frozen=True, slots=True)
+class FeedLayout:
+    """How a feed is read and written.
+
+    rows: reads it again; columns: the columns of keys, and of `CATEGORY`; separator: between several values of a cell;
+    category_cells: how the feed writes a category, by its folded name, if a cell has more than the name.
+    """
+
+    rows: Callable[[], Iterator[Row]]
+    columns: Mapping[str, str]
+    separator: str
+    category_cells: Mapping[str, str] | None = None
+
+
+def layout_of(source: str, feed: Path, options: SourceOptions, taxonomy: Taxonomy) -> FeedLayout:
+    """The layout of a feed with columns that can be filled.
+
+    Raises `ConfigError` for a source that has none, and `FeedError` if no column is one of the taxonomy.
+    """
+    if source not in LAYOUTS:
+        raise ConfigError(
+            f"attire fill reads the sources {' and '.join(LAYOUTS)}, not '{source}'{did_you_mean(source, LAYOUTS)}"
+        )
+    layout = LAYOUTS[source](feed, options, taxonomy)
+    if not layout.columns:
+        raise FeedError(
+            f"{feed} has no column for the category or for any key of the bundle. Expected one of "
+            f"{', '.join(taxonomy.keys)}."
+        )
+    return layout
+
+
+def every_field(source: str, feed: Path, options: SourceOptions, taxonomy: Taxonomy) -> FeedLayout:
+    """A layout with all keys of the taxonomy, for a file other than the feed; columns are the keys themselves.
+
+    Raises `ConfigError` for an unknown source.
+    """
+    if source not in SOURCES:
+        raise ConfigError(f"'{source}' is not a source ({', '.join(SOURCES)}){did_you_mean(source, SOURCES)}")
+    columns = {key: key for key in (CATEGORY, *taxonomy.keys)}
+    return FeedLayout(lambda: SOURCES[source](feed, options), columns, options.separator)
+
+
+def _of_table(feed: Path, options: SourceOptions, taxonomy: Taxonomy) -> FeedLayout:
+    if options.attributes:
+        raise ConfigError(
+            f"{feed}: attire fill needs a column for each key, and cannot fill the JSON column '{options.attributes}'."
+        )
+    read = read_table(feed, options.encoding, options.delimiter)
+    keys = [key for key in table.key_columns(read, options) if key in taxonomy.keys]
+    category = {CATEGORY: options.category} if options.category in read.columns else {}
+    return FeedLayout(lambda: table.read(feed, options), {**category, **{key: key for key in keys}}, options.separator)
+
+
+def _of_shopify(feed: Path, options: SourceOptions, taxonomy: Taxonomy) -> FeedLayout:
+    found = shopify.ExportColumns.of(read_table(feed, options.encoding, options.delimiter), options)
+    keys = {key: column for key, column in found.metafields.items() if key in taxonomy.keys}
+    category = {CATEGORY: found.category} if found.category else {}
+    paths = shopify.category_paths(feed, options)
+    return FeedLayout(lambda: shopify.read(feed, options), {**category, **keys}, shopify.VALUES, paths)
+
+
+LAYOUTS: dict[str, Callable[[Path, SourceOptions, Taxonomy], FeedLayout]] = {
+    "table": _of_table,
+    "shopify": _of_shopify,
+}
