@@ -75,7 +75,7 @@ def test_closest_words_are_looked_up_once_per_word_and_with_a_limit(monkeypatch:
     rows = [row(n, id=str(n), sleeve_length=f"wrong {n % 10}", category="Shrits") for n in range(100)]
     assert len(check(rows, WORDS).problems) == 200
     assert looked_up == ["Shrits", *(f"wrong {n}" for n in range(10))]
-    monkeypatch.setattr("attire.catalog.check.COMPARISONS", 3 * len(SLEEVES))
+    monkeypatch.setattr("attire.catalog.row_words.COMPARISONS", 3 * len(SLEEVES))
     looked_up.clear()
     assert len(check([row(n, id=str(n), sleeve_length=f"wrong {n}") for n in range(100)], WORDS).problems) == 100
     assert len(looked_up) == 3

@@ -12,13 +12,15 @@ from typing import Literal
 
 import polars as pl
 
-from attire.catalog.check import CheckedProduct, Problem, UnknownWord, check, stray_labels, summarise
+from attire.catalog.check import Problem, check, check_known, stray_labels, summarise
 from attire.catalog.commit import LOCK, finish
 from attire.catalog.content import changes
 from attire.catalog.earlier import Earlier
 from attire.catalog.feed_row import Row
+from attire.catalog.lost_labels import of_retired_words, of_several_values
 from attire.catalog.new_words import NEW_WORDS, proposal, summary, to_toml
 from attire.catalog.photo_facts import PhotoFacts
+from attire.catalog.row_words import CheckedProduct, UnknownWord
 from attire.catalog.sources import SOURCES, SourceOptions
 from attire.catalog.store import TABLES, TAXONOMY, Catalog
 from attire.catalog.tables import KeptPhotos, make_tables, stated
@@ -26,7 +28,7 @@ from attire.catalog.taxonomy_choice import TaxonomyChoice, load_or_draft, load_o
 from attire.catalog.update import remaining, updated
 from attire.catalog.versions import Origin, history, write_version
 from attire.catalog.writing import write_catalog
-from attire.errors import CatalogError, ConfigError, FeedError, did_you_mean, listed, shown
+from attire.errors import CatalogError, ConfigError, FeedError, did_you_mean
 from attire.files import file_sha256, locked, read_parquet, replace_text
 from attire.photos.index import find_photos, remove_unlisted
 from attire.photos.remote import is_url
@@ -39,12 +41,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What will be in the catalog, sorted by id; which rows will not; and words and photos to treat specially."""
+    """What will be in the catalog, sorted by id; which rows will not; and words and photos to treat specially.
+
+    `several` has the fields (key and id) whose values are no label, because the key takes one value by now.
+    """
 
     choice: TaxonomyChoice
     products: list[CheckedProduct]
     problems: list[Problem]
     unknown: set[UnknownWord] = field(default_factory=set)
+    several: list[tuple[str, str]] = field(default_factory=list)
     kept: KeptPhotos = field(default_factory=KeptPhotos)
 
 
@@ -113,9 +119,12 @@ def ingest(
                 guarded.refuse_mistaken(feed, tables)
             if earlier is not None:
                 logger.info("%s: products %s", out, changed)
-            new_words = proposal(intake.unknown, intake.choice.taxonomy)
+            words = intake.choice.taxonomy
+            for lost in filter(None, (of_retired_words(intake.products, words), of_several_values(intake.several))):
+                logger.warning("%s: %s", out, lost)
+            new_words = proposal(intake.unknown, words)
             number = 1 + max((entry.number for entry in history(out)), default=0)
-            version = content.with_origins(before, number)
+            version = content.with_origins(None if before is None else before.in_words_of(words), number)
             origin = Origin(str(Path(feed).absolute()), _sha256(Path(feed)), "update" if update else "replace")
 
             def record(staged: Path, digest: str) -> None:
@@ -127,11 +136,11 @@ def ingest(
                 "feed": origin.feed,
                 "source": source,
                 "images": [str(folder) for folder in folders],
-                "drafted_taxonomy": intake.choice.taxonomy.digest if intake.choice.drafted else None,
+                "drafted_taxonomy": words.digest if intake.choice.drafted else None,
                 "unused_photos": len({file for _, file in index}.difference(used)),
-                "stray_labels": dict(stray_labels(intake.products, intake.choice.taxonomy)),
+                "stray_labels": dict(stray_labels(intake.products, words)),
             }
-            catalog = write_catalog(out, intake.choice.taxonomy, intake.choice.toml, tables, provenance, record)
+            catalog = write_catalog(out, words, intake.choice.toml, tables, provenance, record)
             opener.forget()
             remove_unlisted(out / PHOTOS, chain((file for _, file in index), used))
     except OSError as error:
@@ -182,13 +191,7 @@ def _merged(
         return Intake(choice, updated([], checked.products), checked.problems, checked.unknown)
     known_rows = earlier.rows()
     choice = load_or_extend(rows, known_rows, taxonomy, out, feed)
-    known = check(known_rows, choice.taxonomy, leave_out=True, known={row.id for row in known_rows})
-    if known.problems:
-        faults = [f"product '{shown(known_rows[fault.row - 1].id)}': {fault.message}" for fault in known.problems]
-        raise FeedError(
-            f"{out}: the taxonomy does not fit these products; nothing was written.\n  {listed(faults)}",
-            faults,
-        )
+    known = check_known(known_rows, choice.taxonomy)
     images = {product.id: product.images for product in known.products}
     checked = check(rows, choice.taxonomy, leave_out=True, known=images)
     products = updated(known.products, checked.products)
@@ -199,7 +202,9 @@ def _merged(
         frozenset(images.keys() - {product.id for product in checked.products if product.images}),
     )
     unknown = remaining(known.unknown | checked.unknown, products)
-    return Intake(choice.counting(products, feed), products, checked.problems, unknown, kept)
+    resolved = {(key, product.id) for product in products for key in product.labels}
+    several = [field for field in known.several if field not in resolved]
+    return Intake(choice.counting(products, feed), products, checked.problems, unknown, several, kept)
 
 
 def _refusal(feed: str | Path, problems: Sequence[Problem]) -> FeedError:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from attire.catalog.check import CheckedProduct
 from attire.catalog.feed_row import Row
+from attire.catalog.row_words import CheckedProduct
 from attire.catalog.store import TAXONOMY, read_manifest
 from attire.catalog.taxonomy_draft import draft_taxonomy, extend
 from attire.errors import shown

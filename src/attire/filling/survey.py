@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 
 from attire.catalog.feed_row import Row
-from attire.taxonomy import CATEGORY, Taxonomy, fold
+from attire.spellings import fold
+from attire.taxonomy import CATEGORY, Taxonomy
 
 BLOCK = 10_000  # rows held as Python objects at once
 PRODUCTS: dict[str, Any] = {
