@@ -328,12 +328,6 @@ def test_an_existing_output_is_replaced_if_asked(filled: Fill) -> None:
         ("id,image,colour\n,red.png,\n", {}, FeedError, "no row has an id"),
         ("id,image,price\n1,red.png,\n", {}, FeedError, "has no column for the category or for any key"),
         ("id,image,colour\n1,red.png\n", {}, FeedError, "row 2: 2 cells, expected 3"),
-        (
-            "id,image,all\n1,red.png,{}\n",
-            {"options": SourceOptions(attributes="all")},
-            ConfigError,
-            "JSON column 'all'",
-        ),
         ("id,image,colour\n1,red.png,\n", {"precision": 0.5}, ConfigError, "0.5"),
     ],
 )

@@ -15,6 +15,7 @@ import polars as pl
 from attire.catalog.check import Problem, check, check_known, stray_labels, summarise
 from attire.catalog.commit import LOCK, finish
 from attire.catalog.content import changes
+from attire.catalog.downloads import Downloads
 from attire.catalog.earlier import Earlier
 from attire.catalog.feed_row import Row
 from attire.catalog.lost_labels import of_retired_words, of_several_values
@@ -30,8 +31,9 @@ from attire.catalog.versions import Origin, history, write_version
 from attire.catalog.writing import write_catalog
 from attire.errors import CatalogError, ConfigError, FeedError, did_you_mean
 from attire.files import file_sha256, locked, read_parquet, replace_text
-from attire.photos.index import find_photos, remove_unlisted
-from attire.photos.remote import is_url
+from attire.photos.index import remove_unlisted
+from attire.photos.lookup import PhotoLookup, no_images
+from attire.photos.remote import Remote, is_url
 from attire.storage import not_written
 
 PHOTOS, WORK = "photos", ".work"
@@ -65,8 +67,13 @@ def ingest(
     bad_rows: BadRows = "refuse",
     replace: bool = False,
     update: bool = False,
+    refetch: bool = False,
 ) -> Catalog:
-    """Read `feed`, open its photos in `images` (folders, tar and zip archives) and write a catalog to `out`.
+    """Read `feed`, open its photos and write a catalog to `out`.
+
+    Photos are URLs, or are looked up in `images`: folders, tar and zip archives, and at most one remote folder. A photo
+    at a URL is downloaded once, into the catalog. Every call tries those again that failed; `refetch` asks the servers
+    for newer versions of all others that the feed names.
 
     Without `taxonomy`, one is drafted from the feed into `out`/taxonomy.toml; if you edit that file, later calls use
     your version. Photos that cannot be used are listed in the quarantine with the reason, and never replaced.
@@ -93,13 +100,12 @@ def ingest(
         )
     if source not in SOURCES:
         raise ConfigError(f"'{source}' is not a source ({', '.join(SOURCES)}){did_you_mean(source, SOURCES)}")
-    for path in (feed, *folders):
-        if is_url(path):
-            raise ConfigError(
-                f"{path} is an address, and ingest reads files, folders and archives on this machine: download it "
-                "first. (attire predict reads addresses.)"
-            )
-    rows = list(SOURCES[source](Path(feed), options or SourceOptions()))
+    if is_url(feed):
+        raise ConfigError(f"{feed} is a URL, and ingest reads feeds on this machine: download it first.")
+    options = options or SourceOptions()
+    rows = list(SOURCES[source](Path(feed), options))
+    if not folders and not update and not any(is_url(name) for row in rows for name in row.images):
+        raise no_images(feed)
     try:
         with _writing(out):
             earlier = Earlier.read_whole(out) if update else Earlier.read(out)
@@ -111,9 +117,10 @@ def ingest(
             guarded = None if update or replace else earlier
             if guarded is not None:
                 guarded.refuse_lost(feed, changed, {row.id for row in rows})
-            index = find_photos(folders, out / PHOTOS)
+            find = PhotoLookup(folders, out / PHOTOS, out / WORK / "archives", Remote(options.schemes))
+            downloads = Downloads(out, out / PHOTOS, out / WORK, refetch=refetch)
             opener = PhotoFacts(out / WORK, _known(out / "photos.parquet"))
-            tables = make_tables(intake.products, intake.problems, index, opener, out, intake.kept)
+            tables = make_tables(intake.products, intake.problems, find, downloads, opener, out, intake.kept)
             tables["labels"] = content.labels
             if guarded is not None:
                 guarded.refuse_mistaken(feed, tables)
@@ -130,6 +137,7 @@ def ingest(
             def record(staged: Path, digest: str) -> None:
                 write_version(staged, number, version, changed, origin, digest)
                 replace_text(staged / NEW_WORDS, to_toml(new_words))
+                downloads.write(staged, tables["photos"]["path"])
 
             used = [out / path for path in tables["photos"]["path"]]
             provenance = {
@@ -137,12 +145,12 @@ def ingest(
                 "source": source,
                 "images": [str(folder) for folder in folders],
                 "drafted_taxonomy": words.digest if intake.choice.drafted else None,
-                "unused_photos": len({file for _, file in index}.difference(used)),
+                "unused_photos": len({file for _, file in find.files}.difference(used)),
                 "stray_labels": dict(stray_labels(intake.products, words)),
             }
             catalog = write_catalog(out, words, intake.choice.toml, tables, provenance, record)
             opener.forget()
-            remove_unlisted(out / PHOTOS, chain((file for _, file in index), used))
+            remove_unlisted(out / PHOTOS, chain((file for _, file in find.files), used))
     except OSError as error:
         raise CatalogError(not_written(f"the catalog {out}", error)) from error
     if new_words:

@@ -21,13 +21,14 @@ def ingest(
     feed: str,
     /,
     *,
-    images: list[str],
     out: Path,
+    images: list[str] = [],  # noqa: B006
     source: str = "table",
     taxonomy: Path | None = None,
     bad_rows: Literal["refuse", "quarantine"] = "refuse",
     replace: Annotated[bool, Parameter(negative="")] = False,
     update: Annotated[bool, Parameter(negative="")] = False,
+    refetch: Annotated[bool, Parameter(negative="")] = False,
     cache_px: int | None = None,
     options: Options = DEFAULTS,
 ) -> None:
@@ -38,7 +39,8 @@ def ingest(
     feed
         CSV, TSV, JSON Lines, Parquet or Excel (.xlsx) file, or the format of --source.
     images
-        Folders and tar or zip archives with the photos.
+        Folders, tar or zip archives, and URLs (s3://bucket/photos) with the photos. Photos that the feed names by URL
+        are downloaded once, into the catalog.
     out
         The catalog's directory. Run again to apply a changed taxonomy.toml or feed; only new photos are opened.
     source
@@ -52,6 +54,8 @@ def ingest(
     update
         The feed has only what is new: products that it lacks, and fields that it leaves blank, stay as they are. Words
         that the taxonomy lacks are left out and listed in new-words.toml.
+    refetch
+        Ask for newer versions of photos at URLs that were downloaded before.
     cache_px
         Also cache decoded photos for training, with this length of the shorter side in px (256 for 224 x 224).
     """
@@ -67,6 +71,7 @@ def ingest(
         bad_rows=bad_rows,
         replace=replace,
         update=update,
+        refetch=refetch,
     )
     if cache_px is not None:
         from attire.pixels.photo_cache import cache_photos

@@ -11,28 +11,30 @@ from pathlib import Path
 
 from attire.bundle import ModelBundle
 from attire.catalog.sources import SourceOptions
+from attire.catalog.sources.reading import read_table
 from attire.engines.engine import AUTO, Engine
 from attire.errors import ConfigError, FeedError, did_you_mean
-from attire.files import file_sha256, locked, read_parquet, replace_parquet, replacing
+from attire.files import file_sha256, locked, replace_parquet, replacing
 from attire.filling.delimited_text import DelimitedText
 from attire.filling.feed_editor import FeedEditor
+from attire.filling.json_column import JsonColumn
 from attire.filling.json_lines import JsonLines
 from attire.filling.layout import every_field, layout_of
-from attire.filling.outcomes import Filler, Predictions
+from attire.filling.outcomes import Filler
 from attire.filling.parquet_file import ParquetFile
+from attire.filling.predictions import Predictions
 from attire.filling.shop_file import ShopFile, check_suffix
 from attire.filling.summary import FillSummary, Tally
 from attire.filling.survey import Survey, survey
 from attire.filling.workbook_file import WorkbookFile
 from attire.inference.bulk import predict
-from attire.inference.inputs import no_images
 from attire.inference.logits import BATCH
+from attire.photos.lookup import no_images
 from attire.photos.remote import is_url
 from attire.references.mapping import Mapping
 from attire.references.mapping_check import load_complete_mapping
 from attire.references.reference import Shop
 from attire.score.calibration import PRECISION
-from attire.spreadsheets import safe_table
 from attire.storage import not_written
 
 EDITORS: dict[str, Callable[[Path, SourceOptions], FeedEditor]] = {
@@ -102,7 +104,7 @@ def fill(
             before = file_sha256(feed)
             # The editor comes first, because it refuses what cannot be edited.
             editor = (
-                EDITORS[feed.suffix.lower()](feed, options.model_copy(update={"separator": layout.separator}))
+                _editor(feed, options.model_copy(update={"separator": layout.separator}))
                 if shop_mapping is None
                 else ShopFile(layout.rows, taxonomy, shop_mapping)
             )
@@ -128,15 +130,14 @@ def fill(
                 taxonomy,
                 layout,
                 found,
-                Predictions(read_parquet(predicted)),
+                Predictions(predicted, found.rows),
                 editor,
                 options,
                 overwrite_suspects=overwrite_suspects,
             )
-            tally = Tally(filler.outcomes(layout.rows()), layout.columns)
-            with replacing(report) as temporary:
-                safe_table(tally.report).write_csv(temporary.absolute())
-            editor.write(tally.edits, tally.report, out)
+            with replacing(out) as filled, replacing(report) as reported:  # the report is finished first
+                tally = Tally(filler.outcomes(layout.rows()), layout.columns, reported)
+                editor.write(tally.edits(), tally.report(), filled)
             shutil.rmtree(folder)
     except OSError as error:
         raise ConfigError(not_written(str(out), error)) from error
@@ -151,6 +152,14 @@ def fill(
         unmapped=dict(shop_file.unmapped.most_common()) if shop_file else {},
         left_out=dict(shop_file.left_out.most_common()) if shop_file else {},
     )
+
+
+def _editor(feed: Path, options: SourceOptions) -> FeedEditor:
+    suffix = feed.suffix.lower()
+    editor = EDITORS[suffix](feed, options)
+    if options.attributes and not isinstance(editor, JsonLines):
+        return JsonColumn(editor, lambda: read_table(feed, options), options)
+    return editor
 
 
 def _products(feed: Path, found: Survey, images: Sequence[str | Path], folder: Path) -> Path:

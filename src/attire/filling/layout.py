@@ -57,18 +57,17 @@ def every_field(source: str, feed: Path, options: SourceOptions, taxonomy: Taxon
 
 
 def _of_table(feed: Path, options: SourceOptions, taxonomy: Taxonomy) -> FeedLayout:
-    if options.attributes:
-        raise ConfigError(
-            f"{feed}: attire fill needs a column for each key, and cannot fill the JSON column '{options.attributes}'."
-        )
-    read = read_table(feed, options.encoding, options.delimiter)
-    keys = [key for key in table.key_columns(read, options) if key in taxonomy.keys]
+    read = read_table(feed, options)
+    named = table.key_columns(read, options)
+    if options.attributes:  # a key that an object lacks is a blank
+        named = [key for key in options.keys or taxonomy.keys if key not in (*options.ignore, options.category)]
+    keys = [key for key in named if key in taxonomy.keys]
     category = {CATEGORY: options.category} if options.category in read.columns else {}
     return FeedLayout(lambda: table.read(feed, options), {**category, **{key: key for key in keys}}, options.separator)
 
 
 def _of_shopify(feed: Path, options: SourceOptions, taxonomy: Taxonomy) -> FeedLayout:
-    found = shopify.ExportColumns.of(read_table(feed, options.encoding, options.delimiter), options)
+    found = shopify.ExportColumns.of(read_table(feed, options), options)
     keys = {key: column for key, column in found.metafields.items() if key in taxonomy.keys}
     category = {CATEGORY: found.category} if found.category else {}
     paths = shopify.category_paths(feed, options)

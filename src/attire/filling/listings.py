@@ -8,10 +8,11 @@ from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 
 from attire.catalog.feed_row import Row
-from attire.filling.feed_editor import Edits, Words
+from attire.filling.feed_editor import Words
 from attire.filling.survey import known
 from attire.references.mapping import Mapping, Target
-from attire.taxonomy import CATEGORY, Taxonomy, fold, key_label
+from attire.spellings import fold
+from attire.taxonomy import CATEGORY, Taxonomy, key_label
 
 SIZE = "size"  # a key that is passed on as it is
 
@@ -45,7 +46,7 @@ class Listings:
         self.unmapped: Counter[str] = Counter()
         self.keys = tuple(dict.fromkeys((CATEGORY, *taxonomy.keys, *mapping.keys, SIZE)))
 
-    def of(self, rows: Iterable[Row], edits: Edits) -> Iterator[Listing]:
+    def of(self, rows: Iterable[Row], edits: MappingOf[int, MappingOf[str, Words]]) -> Iterator[Listing]:
         """The products of the rows, with what was filled (`edits`), in the order of the feed."""
         products: dict[str, _Product] = {}
         for row in rows:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-
-import polars as pl
 
 from attire.catalog.feed_row import Row
 from attire.errors import ConfigError
 from attire.files import replace_text
-from attire.filling.feed_editor import Edits, Words
+from attire.filling.feed_editor import Report, RowEdit, Words
 from attire.filling.listings import Listings
 from attire.filling.shop_tables import TABLES
 from attire.references.mapping import Mapping
@@ -51,9 +49,9 @@ class ShopFile:
         """Nothing is refused here: the limits of the shop apply to its own words."""
         return ""
 
-    def write(self, edits: Edits, report: pl.DataFrame, out: Path) -> None:  # noqa: ARG002
+    def write(self, edits: Iterable[RowEdit], report: Report, out: Path) -> None:  # noqa: ARG002
         """Write the products to `out`."""
-        table = TABLES[self.shop](self.listings.of(self.rows(), edits))
+        table = TABLES[self.shop](self.listings.of(self.rows(), dict(edits)))
         self.left_out = table.left_out
         text = io.StringIO(newline="")
         delimiter = "," if self.shop == "shopify" else "\t"

@@ -27,11 +27,12 @@ PRODUCTS: dict[str, Any] = {
 class Survey:
     """products: a row per row of the feed that has an id, with its category in the taxonomy's spelling, if known.
 
-    spellings: key -> value -> how the feed spells it most often. repeated: fields (id, key) that any of several rows
-    of a product states.
+    rows: the number of rows of each product that has several. spellings: key -> value -> how the feed spells it most
+    often. repeated: fields (id, key) that any of several rows of a product states.
     """
 
     products: pl.DataFrame
+    rows: dict[str, int]
     spellings: dict[str, dict[str, str]]
     repeated: frozenset[tuple[str, str]]
 
@@ -52,15 +53,15 @@ def survey(rows: Callable[[], Iterator[Row]], keys: Sequence[str], taxonomy: Tax
         ]
         blocks.append(pl.DataFrame(products, PRODUCTS, orient="row"))
     table = pl.concat(blocks)
-    repeated_ids = frozenset(table.filter(pl.col("id").is_duplicated())["id"])
+    several = dict(table.group_by("id").len().filter(pl.col("len") > 1).iter_rows())
     repeated = (
-        frozenset((row.id, key) for row in rows() if row.id in repeated_ids for key in keys if stated_words(row, key))
-        if repeated_ids
+        frozenset((row.id, key) for row in rows() if row.id in several for key in keys if stated_words(row, key))
+        if several
         else frozenset()
     )
     category = pl.col("category").filter(pl.col("category") != "").first().over("id").fill_null("")
     spellings = {key: _most_frequent(taxonomy, key, counts[key]) for key in keys}
-    return Survey(table.with_columns(category), spellings, repeated)
+    return Survey(table.with_columns(category), several, spellings, repeated)
 
 
 def stated_words(row: Row, key: str) -> tuple[str, ...]:

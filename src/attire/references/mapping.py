@@ -22,7 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from attire.errors import ConfigError, shown
 from attire.records import checked, read_toml
 from attire.references.reference import Shop
-from attire.taxonomy import fold
+from attire.spellings import fold
 
 
 class Target(BaseModel):

@@ -11,7 +11,9 @@ from attire.references.mapping import Target, Targets
 from attire.references.matching import age, canonical, gender, nearest, tokens, without
 from attire.references.reference import Reference, Shop
 from attire.references.vocabulary import GOOGLE_COLUMNS, Vocabulary
-from attire.taxonomy import BARE, Key, Taxonomy, fold, quoted
+from attire.spellings import fold
+from attire.taxonomy import Taxonomy
+from attire.toml_text import bare, quoted
 
 SHARE = 0.5  # of a key's values that a column must have if their names differ
 HEADING = """\
@@ -52,22 +54,17 @@ class MappingDraft:
         lines += _comments(self.categories)
         for key, columns in self.mapping.keys.items():
             if not columns:
-                lines += ["", f"[keys.{_name(key)}]"]
+                lines += ["", f"[keys.{bare(key)}]"]
             for column, targets in columns.items():
                 note = "  # matched by its values: is it right?" if key in self.by_values else ""
-                lines += ["", f"[keys.{_name(key)}.{_name(column)}]{note}", *_entries(targets)]
+                lines += ["", f"[keys.{bare(key)}.{bare(column)}]{note}", *_entries(targets)]
                 lines += _comments(self.values.get((key, column), []))
         if self.keys:
             lines += ["", "# Keys without a match. After removing a #, draft again: it adds the values."]
         for unmapped in self.keys:
-            lines += [f"# [keys.{_name(unmapped.word)}.{_name(column.name)}]" for column in unmapped.nearest]
-            lines += [] if unmapped.nearest else [f"# [keys.{_name(unmapped.word)}]"]
+            lines += [f"# [keys.{bare(unmapped.word)}.{bare(column.name)}]" for column in unmapped.nearest]
+            lines += [] if unmapped.nearest else [f"# [keys.{bare(unmapped.word)}]"]
         return "\n".join([*lines, ""])
-
-
-def _name(text: str) -> str:
-    """A text as a key of TOML."""
-    return text if BARE.fullmatch(text) else quoted(text)
 
 
 def _entries(targets: Mapping[str, Target]) -> list[str]:
@@ -108,8 +105,7 @@ def draft_mapping(
     for name in taxonomy.categories:
         if fold(name) in written:
             continue
-        aliases = [alias for alias, category in taxonomy.category_aliases.items() if category == name]
-        found = vocabulary.category([name, *aliases])
+        found = vocabulary.category(_spellings(taxonomy, CATEGORY, name))
         if found is not None:
             categories[name] = known[found.id]
         else:
@@ -130,7 +126,7 @@ class _Keys:
         keys = self.draft.mapping.keys
         chosen = {name: [*columns] for name, columns in self.kept.keys.items()}
         new = [name for name in self.taxonomy.keys if name not in chosen]
-        chosen |= {name: columns for name in new if (columns := self._by_name(name))}
+        chosen |= {name: columns for name in new if (columns := self._bybare(name))}
         taken = {column for columns in chosen.values() for column in columns}
         by_values = [(*match, name) for name in new if name not in chosen for match in self._by_values(name)]
         for _, column, name in sorted(by_values, key=lambda match: -match[0]):
@@ -150,10 +146,11 @@ class _Keys:
         return self.vocabulary.columns(target.id for target in own if target is not None)
 
     def _names(self, name: str) -> list[str]:
-        title = self.taxonomy.keys[name].title
-        return [name, title] if title else [name]
+        titles = [self.taxonomy.keys[name].title, *(titles.get(name) for titles in self.taxonomy.key_titles.values())]
+        aliases = [alias for alias, key in self.taxonomy.key_aliases.items() if key == name]
+        return [name, *filter(None, titles), *aliases]
 
-    def _by_name(self, name: str) -> list[str]:
+    def _bybare(self, name: str) -> list[str]:
         forms = set(map(canonical, self._names(name)))
         if self.vocabulary.shop == "google":
             return [
@@ -181,7 +178,7 @@ class _Keys:
 
     def _candidates(self, name: str) -> Iterator[Target]:
         columns = [*self._columns(name).items()]
-        for position in nearest(self._names(name)[-1], [title for _, title in columns]):
+        for position in nearest(name, [title for _, title in columns]):
             yield Target(name=columns[position][0])
 
     def _values(self, name: str, column: str) -> Targets:
@@ -210,8 +207,7 @@ class _Keys:
         """The target of a value in a column, None if there is no match."""
         if self.vocabulary.free(column):
             return Target(name=value)
-        key = self.taxonomy.keys[name]
-        forms = _spellings(key, value)
+        forms = _spellings(self.taxonomy, name, value)
         by_form = self.vocabulary.by_form(column)
         context = {word for text in (*self._names(name), column.partition("(")[0]) for word in tokens(text)}
         for form in [*map(canonical, forms), *(without(form, context) for form in forms)]:
@@ -224,11 +220,9 @@ class _Keys:
         return next((target for target in self.vocabulary.targets(column) or () if people(target.name) in wanted), None)
 
 
-def _spellings(key: Key, value: str) -> list[str]:
-    """A value, its title and its aliases."""
-    aliases = [alias for alias, word in key.aliases.items() if word == value]
-    title = key.titles.get(value, "")
-    return [value, *([title] if title else []), *aliases]
+def _spellings(taxonomy: Taxonomy, key: str, word: str) -> list[str]:
+    """A value of a key, or a category (`CATEGORY`), with its titles and aliases."""
+    return [word, *(spelling for spelling, other in taxonomy.other_spellings(key) if other == word)]
 
 
 def _completed(target: Target, known: Mapping[str, Target], word: str) -> Target:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from rapidfuzz import fuzz, process
 
 from attire.errors import SHOWN
-from attire.taxonomy import fold
+from attire.spellings import fold
 
 AMERICAN = {
     "colour": "color",

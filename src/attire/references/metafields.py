@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from attire.references.reference import Attribute
-from attire.taxonomy import MARKS
+from attire.spellings import MARKS
 
 STANDARD = "shopify"  # the namespace of the metafields that belong to a category
 METAFIELD = re.compile(r"(?P<name>.+?) *\(product\.metafields\.(?P<namespace>[^.()]+)\.(?P<handle>[^()]+)\)")

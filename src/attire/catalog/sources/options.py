@@ -38,6 +38,7 @@ class SourceOptions(BaseModel):
             description="Delimiter between cells (default: comma for .csv, tab for .tsv).",
         ),
     ] = ""
+    sheet: Annotated[str, Field(description="Sheet of a workbook (default: the first visible one).")] = ""
     encoding: Annotated[str, Field(description="Encoding of a text feed.")] = "utf-8-sig"
     schemes: Annotated[
         tuple[str, ...],

@@ -21,7 +21,7 @@ from attire.catalog.sources.reading import Cells, Table, read_table
 from attire.errors import FeedError, did_you_mean, shown
 from attire.references.metafields import STANDARD, metafield
 from attire.references.reference import PATH
-from attire.taxonomy import fold
+from attire.spellings import fold
 
 VALUES = "; "  # between several values of a metafield
 ROWS = "rows"  # name of the only cell of a grouped row: all rows of a product
@@ -119,7 +119,7 @@ def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
     A metafield outranks an option of the same name, since its values are those of Shopify's taxonomy. Raises
     `FeedError` for missing columns, with all unreadable rows, or for a key in `options.keys` that no product has.
     """
-    table = read_table(feed, options.encoding, options.delimiter)
+    table = read_table(feed, options)
     columns = ExportColumns.of(table, options)
     semicolons = options.model_copy(update={"separator": VALUES.strip()})
     one_photo = options.model_copy(update={"separator": "\n"})  # an address may contain any other separator
@@ -161,7 +161,7 @@ def category_name(path: str) -> str:
 
 def category_paths(feed: Path, options: SourceOptions) -> dict[str, str]:
     """How the export writes each category: its most frequent path, by the folded last part."""
-    table = read_table(feed, options.encoding, options.delimiter)
+    table = read_table(feed, options)
     column = ExportColumns.of(table, options).category
     counts = Counter(
         text
