@@ -12,7 +12,7 @@ from attire.references.matching import age, canonical, gender, nearest, tokens, 
 from attire.references.reference import Reference, Shop
 from attire.references.vocabulary import GOOGLE_COLUMNS, Vocabulary
 from attire.spellings import fold
-from attire.taxonomy import Taxonomy
+from attire.taxonomy import CATEGORY, Taxonomy
 from attire.toml_text import bare, quoted
 
 SHARE = 0.5  # of a key's values that a column must have if their names differ
