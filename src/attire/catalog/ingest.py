@@ -62,7 +62,7 @@ def ingest(
     out: str | Path,
     *,
     source: str = "table",
-    taxonomy: str | Path | None = None,
+    taxonomy: str | Path | Sequence[str | Path] = (),
     options: SourceOptions | None = None,
     bad_rows: BadRows = "refuse",
     replace: bool = False,
@@ -75,6 +75,8 @@ def ingest(
     at a URL is downloaded once, into the catalog. Every call tries those again that failed; `refetch` asks the servers
     for newer versions of all others that the feed names.
 
+    `taxonomy` is a taxonomy.toml, or files of Shopify's published taxonomy: then the part that the feed needs is
+    written to `out`/taxonomy.toml, and words that it does not have are left out and listed in `out`/new-words.toml.
     Without `taxonomy`, one is drafted from the feed into `out`/taxonomy.toml; if you edit that file, later calls use
     your version. Photos that cannot be used are listed in the quarantine with the reason, and never replaced.
 
@@ -103,13 +105,14 @@ def ingest(
     if is_url(feed):
         raise ConfigError(f"{feed} is a URL, and ingest reads feeds on this machine: download it first.")
     options = options or SourceOptions()
+    given = [taxonomy] if isinstance(taxonomy, str | Path) else [*taxonomy]
     rows = list(SOURCES[source](Path(feed), options))
     if not folders and not update and not any(is_url(name) for row in rows for name in row.images):
         raise no_images(feed)
     try:
         with _writing(out):
             earlier = Earlier.read_whole(out) if update else Earlier.read(out)
-            intake = _merged(rows, earlier, taxonomy, out, feed) if update else _whole(rows, taxonomy, out, feed)
+            intake = _merged(rows, earlier, given, out, feed) if update else _whole(rows, given, out, feed)
             if intake.problems and bad_rows == "refuse":
                 raise _refusal(feed, intake.problems)
             before, content = None if earlier is None else earlier.content, stated(intake.products)
@@ -160,7 +163,7 @@ def ingest(
             out,
             "1 word is" if len(new_words) == 1 else f"{len(new_words):,} words are",
             summary(new_words),
-            taxonomy or out / TAXONOMY,
+            out / TAXONOMY if intake.choice.published or not given else given[0],
             out / NEW_WORDS,
         )
     return catalog
@@ -182,15 +185,16 @@ def _writing(out: Path) -> Iterator[None]:
                 out.rmdir()
 
 
-def _whole(rows: Sequence[Row], taxonomy: str | Path | None, out: Path, feed: str | Path) -> Intake:
+def _whole(rows: Sequence[Row], taxonomy: Sequence[str | Path], out: Path, feed: str | Path) -> Intake:
     """The feed is the whole truth."""
     choice = load_or_draft(rows, taxonomy, out, feed)
-    checked = check(rows, choice.taxonomy)
-    return Intake(choice, sorted(checked.products, key=lambda product: product.id), checked.problems)
+    checked = check(rows, choice.taxonomy, leave_out=choice.published)
+    products = sorted(checked.products, key=lambda product: product.id)
+    return Intake(choice, products, checked.problems, checked.unknown)
 
 
 def _merged(
-    rows: Sequence[Row], earlier: Earlier | None, taxonomy: str | Path | None, out: Path, feed: str | Path
+    rows: Sequence[Row], earlier: Earlier | None, taxonomy: Sequence[str | Path], out: Path, feed: str | Path
 ) -> Intake:
     """The products of the earlier catalog, updated by the feed."""
     if earlier is None:
