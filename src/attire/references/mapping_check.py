@@ -37,7 +37,9 @@ def _faults(mapping: Mapping) -> Iterator[str]:
             yield from (f"{where}{fault}" for fault in map(_nameless, targets.items()) if fault)
             if allowed := GOOGLE_VALUES.get(column) if mapping.to == "google" else None:
                 wrong = (target.name for target in targets.values() if target.name not in ("", *allowed))
-                yield from (f"{where}{column} cannot be '{shown(name)}'{did_you_mean(name, allowed)}" for name in wrong)
+                yield from (
+                    f"{where}{column} cannot be '{shown(name)}'. Expected {', '.join(allowed)}." for name in wrong
+                )
 
 
 def _nameless(entry: tuple[str, Target]) -> str:

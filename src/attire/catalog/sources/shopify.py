@@ -146,7 +146,8 @@ def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
 
     yield from replace(table, cells=_products(table.cells, columns.handle)).rows(row)
     if missing := [name for name in options.keys if key_name(name) not in seen]:
-        hints = " ".join(f"'{shown(name)}'{did_you_mean(key_name(name), seen)}" for name in missing)
+        known = seen | {key_name(field.name) for column in table.columns if (field := metafield(column))}
+        hints = " ".join(f"'{shown(name)}'{did_you_mean(key_name(name), known)}" for name in missing)
         raise FeedError(f"{feed}: no metafield or option has the name {hints}")
 
 
