@@ -98,11 +98,11 @@ def _key(attribute: Attribute, categories: Sequence[str], stated: Iterable[str],
         if not unfit(value.name):
             values.setdefault(fold(value.name), value.name)
     by_form = {form: value for value in values.values() for form in spelled([value])}
-    aliases = {}
+    aliases: dict[str, str] = {}
     for word in sorted(stated):
-        value = by_form.get(canonical(word))
-        if value is not None and fold(word) not in {*values, *map(fold, aliases)}:
-            aliases[word] = value
+        match = by_form.get(canonical(word))
+        if match is not None and fold(word) not in {*values, *map(fold, aliases)}:
+            aliases[word] = match
     return Key(
         arity="many" if many or MANY in attribute.name.casefold() else "one",
         categories=tuple(categories),

@@ -162,8 +162,9 @@ def _add_dist(dist: Dist, parts: _Parts) -> None:
             parts.categories["shopify"][id] = Category(id, category.full_name, attributes)
     for attribute in dist.attributes:
         values = tuple(Value(value.handle, value.name) for value in attribute.values)
-        for named in (attribute, *attribute.extended_attributes):
-            parts.attributes[named.handle] = Attribute(named.handle, named.name, values)
+        names = [(attribute.handle, attribute.name)]
+        names += [(other.handle, other.name) for other in attribute.extended_attributes]
+        parts.attributes.update((handle, Attribute(handle, name, values)) for handle, name in names)
     for mapping in dist.mappings:
         if mapping.output_taxonomy.startswith("google"):
             for rule in mapping.rules:

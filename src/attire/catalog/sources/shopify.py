@@ -88,20 +88,14 @@ def _metafields(columns: Sequence[str], options: SourceOptions) -> dict[str, str
 
     Of two metafields of one name, the standard one has the name as its key, and the other its namespace before it.
     """
-    found = sorted(
-        ((field.namespace != STANDARD, place, field, column) for place, column in enumerate(columns)
-         if (field := metafield(column)) is not None),
-    )  # fmt: skip
-    by_key: dict[str, str] = {}
-    standard = set()
-    for other, _, field, column in found:
+    fields = [(field, column) for column in columns if (field := metafield(column)) is not None]
+    by_key: dict[str, tuple[str, bool]] = {}
+    for field, column in sorted(fields, key=lambda pair: pair[0].namespace != STANDARD):
         key = key_name(field.name)
         if key in by_key:
             key = key_name(f"{field.namespace} {field.handle}")
-        by_key.setdefault(key, column)
-        if not other:
-            standard.add(key)
-    return {key: column for key, column in by_key.items() if _wanted(key, options, default=key in standard)}
+        by_key.setdefault(key, (column, field.namespace == STANDARD))
+    return {key: column for key, (column, standard) in by_key.items() if _wanted(key, options, default=standard)}
 
 
 def _wanted(key: str, options: SourceOptions, *, default: bool) -> bool:
