@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from attire.errors import TaxonomyError, shown
+from attire.progress import track
 from attire.references.mapping import Mapping as ShopMapping
 from attire.references.mapping import Target, Targets
-from attire.references.matching import age, canonical, gender, nearest, tokens, without
+from attire.references.matching import age, canonical, gender, nearest, spaced, tokens, without
 from attire.references.reference import Reference, Shop
 from attire.references.vocabulary import GOOGLE_COLUMNS, Vocabulary
 from attire.spellings import fold
@@ -102,7 +103,7 @@ def draft_mapping(
     known = {category.id: Target(id=category.id, name=category.path) for category in vocabulary.categories.all}
     categories |= {word: _completed(target, known, word) for word, target in kept.categories.items()}
     written = set(map(fold, categories))
-    for name in taxonomy.categories:
+    for name in track(taxonomy.categories, "matching categories", "categories"):
         if fold(name) in written:
             continue
         found = vocabulary.category(_spellings(taxonomy, CATEGORY, name))
@@ -178,7 +179,7 @@ class _Keys:
 
     def _candidates(self, name: str) -> Iterator[Target]:
         columns = [*self._columns(name).items()]
-        for position in nearest(name, [title for _, title in columns]):
+        for position in nearest(name, [spaced(title) for _, title in columns]):
             yield Target(name=columns[position][0])
 
     def _values(self, name: str, column: str) -> Targets:
@@ -197,7 +198,7 @@ class _Keys:
             if target is not None:
                 targets[value] = target
             else:
-                nearby = nearest(value, [option.name for option in options])
+                nearby = nearest(value, [spaced(option.name) for option in options])
                 unmapped.append(Unmapped(value, tuple(options[position] for position in nearby)))
         if unmapped:
             self.draft.values[name, column] = unmapped

@@ -119,13 +119,17 @@ def _similarity(text: str, form: str, *, score_cutoff: float | None = None) -> f
     return similarity
 
 
-def nearest(text: str, names: Sequence[str], depths: Sequence[int] = ()) -> list[int]:
-    """The positions of the names that are most similar to `text`, the most similar first.
+def spaced(name: str) -> str:
+    """The tokens of a name with spaces, as `nearest` takes names."""
+    return " ".join(tokens(name[:SHOWN]))
+
+
+def nearest(text: str, forms: Sequence[str], depths: Sequence[int] = ()) -> list[int]:
+    """The positions of the names (`forms`, each `spaced`) that are most similar to `text`, the most similar first.
 
     Of equally similar ones, those with the same last word come first, then those with the least depth.
     """
-    folded = " ".join(tokens(text[:SHOWN]))
-    forms = [" ".join(tokens(name)) for name in names]
+    folded = spaced(text)
     found = process.extract(folded, forms, scorer=_similarity, score_cutoff=NEAR, limit=None)
 
     def rank(match: tuple[str, float, int]) -> tuple[object, ...]:

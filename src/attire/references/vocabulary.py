@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 from attire.references.mapping import Target
-from attire.references.matching import age, canonical, gender, listed_names, nearest, spelled
+from attire.references.matching import age, canonical, gender, listed_names, nearest, spaced, spelled
 from attire.references.metafields import attribute_id, column_of
 from attire.references.reference import Attribute, Category, Reference, Shop
 
@@ -30,6 +30,7 @@ class Categories:
 
     def __init__(self, categories: Iterable[Category]) -> None:
         self.all = list(categories)
+        self._forms, self._depths = [spaced(category.name) for category in self.all], [one.depth for one in self.all]
         self._paths: dict[str, list[Category]] = defaultdict(list)
         self._names: dict[str, list[Category]] = defaultdict(list)
         self._parts: dict[str, list[Category]] = defaultdict(list)
@@ -60,8 +61,7 @@ class Categories:
 
     def candidates(self, word: str) -> list[Category]:
         """The categories with the most similar names."""
-        names, depths = [category.name for category in self.all], [category.depth for category in self.all]
-        return [self.all[position] for position in nearest(word, names, depths)]
+        return [self.all[position] for position in nearest(word, self._forms, self._depths)]
 
 
 def _highest(categories: Sequence[Category]) -> Category | None:
