@@ -78,7 +78,7 @@ def test_faults(tmp_path: Path) -> None:
 def test_category_paths(tmp_path: Path) -> None:
     rows = ["a,A > Tops", "b,B > Tops", "b,", "c,B > Tops", "d,Hats"]
     (tmp_path / "export.csv").write_text("\n".join(["Handle,Product Category", *rows]))
-    assert category_paths(tmp_path / "export.csv", SourceOptions()) == {"tops": "B > Tops", "hats": "Hats"}
+    assert category_paths(tmp_path / "export.csv", SourceOptions()) == {"top": "B > Tops", "hat": "Hats"}
 
 
 def test_prediction_reads_an_export(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ class FeedLayout:
     """How a feed is read and written.
 
     rows: reads it again; columns: the columns of keys, and of `CATEGORY`; separator: between several values of a cell;
-    category_cells: how the feed writes a category, by its folded name, if a cell has more than the name.
+    category_cells: how the feed writes a category, by its canonical name, if a cell has more than the name.
     """
 
     rows: Callable[[], Iterator[Row]]

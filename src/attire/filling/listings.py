@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from attire.catalog.feed_row import Row
 from attire.filling.feed_editor import Words
 from attire.filling.survey import known
-from attire.references.mapping import Mapping, Target
-from attire.spellings import fold
+from attire.references.mapping import Mapping, Target, forms
 from attire.taxonomy import CATEGORY, Taxonomy, key_label
 
 SIZE = "size"  # a key that is passed on as it is
@@ -84,8 +83,8 @@ class Listings:
     def _add(self, listing: Listing, key: str, words: Words) -> None:
         columns = self.mapping.values_of[key]
         for word in words:
-            forms = self._forms(key, word)
-            found = {column: target for column, by_word in columns.items() if (target := _found(by_word, forms))}
+            spelled = self._forms(key, word)
+            found = {column: target for column, by_form in columns.items() if (target := _found(by_form, spelled))}
             if columns and not found:
                 self.unmapped[f"{key_label(key)} '{word}'"] += 1
             for column, target in found.items():
@@ -94,10 +93,11 @@ class Listings:
                     values.append(target)
 
     def _forms(self, key: str, word: str) -> list[str]:
-        """The word and the value that it is a spelling of, folded."""
+        """The forms of the word, and of the value that it is a spelling of."""
         value = known(self.taxonomy, key, word) if key == CATEGORY or key in self.taxonomy.keys else None
-        return [fold(word)] if value is None else [fold(word), fold(value)]
+        exact, loose = zip(*map(forms, [word] if value is None else [word, value]), strict=True)
+        return [*exact, *loose]
 
 
-def _found(targets: MappingOf[str, Target], forms: Iterable[str]) -> Target | None:
-    return next((targets[form] for form in forms if form in targets), None)
+def _found(targets: MappingOf[str, Target], spelled: Iterable[str]) -> Target | None:
+    return next((targets[form] for form in spelled if form in targets), None)

@@ -17,7 +17,7 @@ from attire.filling.predictions import Guess, Predictions, Product
 from attire.filling.survey import Survey, known, stated_words
 from attire.inference.output import NOT_APPLICABLE
 from attire.labels import contradicts
-from attire.spellings import fold
+from attire.references.matching import canonical
 from attire.taxonomy import CATEGORY, SEPARATOR, Taxonomy
 
 CACHED = 100_000  # combinations of words whose decision is remembered
@@ -131,7 +131,7 @@ class Filler:
         spellings = self.survey.spellings[key]
         words = tuple(spellings.get(value, value) for value in values)
         if key == CATEGORY and self.layout.category_cells is not None:
-            cell = self.layout.category_cells.get(fold(words[0]))
+            cell = self.layout.category_cells.get(canonical(words[0]))
             return ((cell,), "") if cell else ((), f"the feed has no full path of '{words[0]}'")
         text = self.layout.separator.join(words)
         column = self.layout.columns[key]

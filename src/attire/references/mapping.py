@@ -21,6 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from attire.errors import ConfigError, shown
 from attire.records import checked, read_toml
+from attire.references.matching import canonical
 from attire.references.reference import Shop
 from attire.spellings import fold
 
@@ -38,6 +39,18 @@ def _target(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+def forms(word: str) -> tuple[str, str]:
+    """What a word is looked up by: its exact spelling, without case and punctuation, and then also without plural."""
+    return fold(word), canonical(word)
+
+
+def _by_form(targets: MappingOf[str, Target]) -> dict[str, Target]:
+    found = {fold(word): target for word, target in targets.items()}
+    for word, target in targets.items():
+        found.setdefault(canonical(word), target)
+    return found
+
+
 Targets = dict[str, Annotated[Target, BeforeValidator(_target)]]
 
 
@@ -52,16 +65,14 @@ class Mapping(BaseModel):
 
     @cached_property
     def category_of(self) -> MappingOf[str, Target]:
-        """The target of each category, by the folded own word."""
-        return {fold(word): target for word, target in self.categories.items()}
+        """The target of each category, by all `forms` of the own word."""
+        return _by_form(self.categories)
 
     @cached_property
     def values_of(self) -> MappingOf[str, MappingOf[str, MappingOf[str, Target]]]:
-        """The targets by own key, column, and folded own value."""
+        """The targets by own key, column, and all `forms` of the own value."""
         return {
-            key: {
-                column: {fold(word): target for word, target in targets.items()} for column, targets in columns.items()
-            }
+            key: {column: _by_form(targets) for column, targets in columns.items()}
             for key, columns in self.keys.items()
         }
 

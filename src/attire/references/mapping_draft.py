@@ -17,6 +17,7 @@ from attire.taxonomy import CATEGORY, Taxonomy
 from attire.toml_text import bare, quoted
 
 SHARE = 0.5  # of a key's values that a column must have if their names differ
+COMMON = 0.25  # of a key's categories that must have such a column
 HEADING = """\
 # Which {shop} category, column and value each own word is. Edit it, and use it with:
 #     attire fill BUNDLE FEED --as {to} --mapping THIS_FILE --images PHOTOS --out OUT
@@ -91,8 +92,9 @@ def draft_mapping(
 
     Names match without regard to case, punctuation, number and British spelling, and so do aliases and titles. A value
     also matches without the words of its key ("Round Neck" and "Round"). A key that has no column of its name is
-    matched with one that has at least half of its values. Raises `TaxonomyError` if the reference has no categories of
-    the shop, or if `earlier` names an id and a name that do not belong together.
+    matched with one that has at least half of its values, and that a quarter of its categories have. Raises
+    `TaxonomyError` if the reference has no categories of the shop, or if `earlier` names an id and a name that do not
+    belong together.
     """
     if not reference.categories[to]:
         raise TaxonomyError(f"--reference has no categories of {to.capitalize()}. Give its files too.")
@@ -141,10 +143,10 @@ class _Keys:
                 continue
             keys[name] = {column: self._values(name, column) for column in chosen[name]}
 
-    def _columns(self, name: str) -> dict[str, str]:
-        """The columns for products of the categories to which the key applies."""
+    def _columns(self, name: str, least: float = 0.0) -> dict[str, str]:
+        """The columns for products of the categories to which the key applies, at least a share of them."""
         own = (self.category_of.get(fold(category)) for category in self.taxonomy.keys[name].categories)
-        return self.vocabulary.columns(target.id for target in own if target is not None)
+        return self.vocabulary.columns([target.id for target in own if target is not None], least)
 
     def _names(self, name: str) -> list[str]:
         titles = [self.taxonomy.keys[name].title, *(titles.get(name) for titles in self.taxonomy.key_titles.values())]
@@ -166,7 +168,7 @@ class _Keys:
         if self.vocabulary.shop == "google":
             return
         values = self.taxonomy.keys[name].values
-        for column in self._columns(name):
+        for column in self._columns(name, COMMON):
             count = sum(self._value(name, value, column) is not None for value in values)
             if count >= max(2, SHARE * len(values)):
                 yield count, column

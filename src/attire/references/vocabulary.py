@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
@@ -91,19 +91,25 @@ class Vocabulary:
         id = self.reference.google_of.get(found.id, "") if found else ""
         return self.reference.categories["google"].get(id)
 
-    def columns(self, categories: Iterable[str]) -> dict[str, str]:
+    def columns(self, categories: Sequence[str], least: float = 0.0) -> dict[str, str]:
         """The columns that products of these categories (ids) may have, with their names for people.
+
+        least: the share of the categories that must have the column.
 
         All columns of Shopify, if the reference has no attributes of these categories.
         """
         if self.shop == "google":
             return {column: column for column in GOOGLE_COLUMNS}
         known = self.reference.categories["shopify"]
-        used = {id: None for category in categories if category in known for id in known[category].attributes}
-        attributes = [attribute for id in used if (attribute := self._attribute(id))]
+        counts = Counter(id for category in categories if category in known for id in known[category].attributes)
+        attributes = [
+            attribute
+            for id, count in counts.items()
+            if count >= least * len(categories) and (attribute := self._attribute(id))
+        ]
         return {
             column: attribute.name
-            for attribute in attributes or self.reference.attributes.values()
+            for attribute in (attributes if counts else self.reference.attributes.values())
             if (column := column_of(attribute))
         }
 

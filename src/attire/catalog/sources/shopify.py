@@ -19,9 +19,9 @@ from attire.catalog.sources.cell_text import word, words
 from attire.catalog.sources.options import SourceOptions
 from attire.catalog.sources.reading import Cells, Table, read_table
 from attire.errors import FeedError, did_you_mean, shown
+from attire.references.matching import canonical
 from attire.references.metafields import STANDARD, metafield
 from attire.references.reference import PATH
-from attire.spellings import fold
 
 VALUES = "; "  # between several values of a metafield
 ROWS = "rows"  # name of the only cell of a grouped row: all rows of a product
@@ -155,7 +155,7 @@ def category_name(path: str) -> str:
 
 
 def category_paths(feed: Path, options: SourceOptions) -> dict[str, str]:
-    """How the export writes each category: its most frequent path, by the folded last part."""
+    """How the export writes each category: its most frequent path, by the canonical last part."""
     table = read_table(feed, options)
     column = ExportColumns.of(table, options).category
     counts = Counter(
@@ -165,7 +165,7 @@ def category_paths(feed: Path, options: SourceOptions) -> dict[str, str]:
     )
     paths: dict[str, str] = {}
     for path, _ in counts.most_common():
-        paths.setdefault(fold(category_name(path)), path)
+        paths.setdefault(canonical(category_name(path)), path)
     return paths
 
 
