@@ -104,7 +104,8 @@ def _of_reference(rows: Sequence[Row], given: Sequence[str | Path], out: Path, f
             f"{path} exists, and differs from what --taxonomy gives for this feed. Leave --taxonomy out to use it, or "
             "remove it."
         )
-    heading = f"From {', '.join(Path(path).name for path in given)}, for {Path(feed).name}. {EDIT}"
+    names = "\n".join(f"  {Path(path).name}" for path in given)
+    heading = f"The part of a published taxonomy that {Path(feed).name} needs, from\n{names}\n{EDIT}"
     return TaxonomyChoice(taxonomy, taxonomy.to_toml(heading), drafted=False, published=True)
 
 
