@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +90,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
 
 
 @pytest.fixture(autouse=True)
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The current directory, with photos, an export and mappings."""
     monkeypatch.chdir(tmp_path)
     Path("photos").mkdir()
@@ -100,7 +99,6 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     Path("export.csv").write_text(EXPORT)
     Path("shopify.toml").write_text(SHOPIFY)
     Path("google.toml").write_text(GOOGLE)
-    return
 
 
 def run(bundle: ModelBundle, feed: str, out: str, **options: Any) -> FillSummary:

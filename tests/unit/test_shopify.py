@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def test_prediction_reads_an_export(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [write_json, write_yaml])
-def test_a_catalog_with_a_published_taxonomy(tmp_path: Path, write: object) -> None:
+def test_a_catalog_with_a_published_taxonomy(tmp_path: Path, write: Callable[[Path], list[Path]]) -> None:
     for name in "abc":
         Image.effect_noise((32, 32), ord(name)).save(tmp_path / f"{name}.png")
     rows = [
@@ -99,7 +100,7 @@ def test_a_catalog_with_a_published_taxonomy(tmp_path: Path, write: object) -> N
         "c,Capes,c.png,Rose Gold,3-4,",
     ]
     (tmp_path / "feed.csv").write_text("\n".join(["id,category,image,colour,Sleeve Type,height", *rows]))
-    files = write(tmp_path / "published")  # type: ignore[operator]
+    files = write(tmp_path / "published")
     catalog = ingest(tmp_path / "feed.csv", tmp_path, tmp_path / "out", taxonomy=files)
     words = catalog.taxonomy
     assert words.categories == ("T-Shirts", "Belts")

@@ -40,8 +40,13 @@ def applied_taxonomy(catalog: Path) -> Taxonomy:
                 return taxonomy
     raise CatalogError(
         f"{catalog / TAXONOMY} was edited after ingest, and {catalog} was written by an earlier attire, which kept no "
-        "other copy. Undo the edit, and edit a copy of the file."
+        "copy of it. Undo the edit and edit a copy, or name a copy of the earlier file as OLD, and --catalog."
     )
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether the path is a bundle's."""
+    return (path / BUNDLE).is_file()
 
 
 def taxonomy_of(source: str | Path) -> Taxonomy:
@@ -52,7 +57,7 @@ def taxonomy_of(source: str | Path) -> Taxonomy:
     path = Path(source)
     if not path.is_dir():
         return Taxonomy.load(path)
-    if not (path / BUNDLE).is_file():
+    if not is_bundle(path):
         return applied_taxonomy(path)
     try:
         content = read_json(path / BUNDLE)

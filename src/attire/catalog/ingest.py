@@ -16,6 +16,8 @@ from attire.catalog.check import Problem, check, check_known, stray_labels, summ
 from attire.catalog.commit import LOCK, finish
 from attire.catalog.content import changes
 from attire.catalog.downloads import Downloads
+from attire.catalog.drafting_warnings import drafting_warnings, usage_of
+from attire.catalog.drafting_warnings import summary as drafting_summary
 from attire.catalog.earlier import Earlier
 from attire.catalog.feed_row import Row
 from attire.catalog.lost_labels import of_retired_words, of_several_values
@@ -23,7 +25,7 @@ from attire.catalog.new_words import NEW_WORDS, proposal, summary, to_toml
 from attire.catalog.photo_facts import PhotoFacts
 from attire.catalog.row_words import CheckedProduct, UnknownWord
 from attire.catalog.sources import SOURCES, SourceOptions
-from attire.catalog.store import TABLES, TAXONOMY, Catalog
+from attire.catalog.store import TABLES, TAXONOMY, Catalog, read_manifest
 from attire.catalog.tables import KeptPhotos, make_tables, stated
 from attire.catalog.taxonomy_choice import TaxonomyChoice, load_or_draft, load_or_extend
 from attire.catalog.update import remaining, updated
@@ -35,6 +37,7 @@ from attire.photos.index import remove_unlisted
 from attire.photos.lookup import PhotoLookup, no_images
 from attire.photos.remote import Remote, is_url
 from attire.storage import not_written
+from attire.taxonomy import Taxonomy
 
 PHOTOS, WORK = "photos", ".work"
 BadRows = Literal["refuse", "quarantine"]
@@ -132,6 +135,9 @@ def ingest(
             words = intake.choice.taxonomy
             for lost in filter(None, (of_retired_words(intake.products, words), of_several_values(intake.several))):
                 logger.warning("%s: %s", out, lost)
+            if intake.choice.drafted and not _has_taxonomy(out, words):
+                for line in drafting_summary(drafting_warnings(words, usage_of(intake.products))):
+                    logger.warning("%s: the drafted taxonomy has %s", out, line)
             new_words = proposal(intake.unknown, words)
             number = 1 + max((entry.number for entry in history(out)), default=0)
             version = content.with_origins(None if before is None else before.in_words_of(words), number)
@@ -217,6 +223,11 @@ def _merged(
     resolved = {(key, product.id) for product in products for key in product.labels}
     several = [field for field in known.several if field not in resolved]
     return Intake(choice.counting(products, feed), products, checked.problems, unknown, several, kept)
+
+
+def _has_taxonomy(out: Path, taxonomy: Taxonomy) -> bool:
+    manifest = read_manifest(out)
+    return manifest is not None and manifest.taxonomy == taxonomy.digest
 
 
 def _refusal(feed: str | Path, problems: Sequence[Problem]) -> FeedError:

@@ -17,7 +17,7 @@ from attire.taxonomy import Key, Taxonomy
 MANY = "feature"  # attributes with this in their name have several values
 
 
-def taxonomy_of(reference: Reference, rows: Sequence[Row]) -> Taxonomy:
+def taxonomy_for(reference: Reference, rows: Sequence[Row]) -> Taxonomy:
     """The part of Shopify's taxonomy that the rows need.
 
     Categories are matched by full path or name, the most frequent first. Keys and words of the feed that match without

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attire.catalog.feed_row import Row
-from attire.catalog.reference_taxonomy import taxonomy_of
+from attire.catalog.reference_taxonomy import taxonomy_for
 from attire.catalog.row_words import CheckedProduct
 from attire.catalog.store import TAXONOMY, read_manifest
 from attire.catalog.taxonomy_draft import draft_taxonomy, extend
@@ -97,7 +97,7 @@ def _path(given: Sequence[str | Path], out: Path) -> Path | None:
 
 def _of_reference(rows: Sequence[Row], given: Sequence[str | Path], out: Path, feed: str | Path) -> TaxonomyChoice:
     """The part of a published taxonomy that the feed needs. A taxonomy.toml that differs from it is never replaced."""
-    taxonomy = taxonomy_of(load_reference(given), rows)
+    taxonomy = taxonomy_for(load_reference(given), rows)
     path = out / TAXONOMY
     if path.is_file() and Taxonomy.load(path) != taxonomy:
         raise TaxonomyError(

@@ -23,6 +23,8 @@ def fill(
     out: Path,
     images: list[str] = [],  # noqa: B006
     precision: float = 0.95,
+    language: str = "",
+    taxonomy: Path | None = None,
     engine: str = "auto",
     batch_size: int = 32,
     overwrite_suspects: Annotated[bool, Parameter(negative="")] = False,
@@ -47,6 +49,10 @@ def fill(
         Folders, archives and URLs (s3://bucket/photos) with the feed's photos.
     precision
         Required precision of filled fields: 0.9, 0.95 or 0.99. Less certain fields are left open.
+    language
+        Write values with their titles in this language, such as de, where the taxonomy has them.
+    taxonomy
+        taxonomy.toml or catalog with titles and aliases that the bundle lacks.
     engine
         torch, or an exported engine: onnx, onnx-int8, openvino, openvino-int8. auto takes the fastest of them.
     overwrite_suspects
@@ -70,6 +76,8 @@ def fill(
         images=images,
         options=options,
         precision=precision,
+        language=language,
+        taxonomy=taxonomy,
         engine=engine,
         batch_size=batch_size,
         overwrite_suspects=overwrite_suspects,

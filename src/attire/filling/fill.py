@@ -10,16 +10,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 from attire.bundle import ModelBundle
+from attire.catalog.applied_taxonomy import taxonomy_of
 from attire.catalog.sources import SourceOptions
 from attire.catalog.sources.reading import read_table
 from attire.engines.engine import AUTO, Engine
-from attire.errors import ConfigError, FeedError, did_you_mean
+from attire.errors import ConfigError, FeedError, did_you_mean, shown
 from attire.files import file_sha256, locked, replace_parquet, replacing
 from attire.filling.delimited_text import DelimitedText
 from attire.filling.feed_editor import FeedEditor
 from attire.filling.json_column import JsonColumn
 from attire.filling.json_lines import JsonLines
 from attire.filling.layout import every_field, layout_of
+from attire.filling.more_spellings import with_spellings_of
 from attire.filling.outcomes import Filler
 from attire.filling.parquet_file import ParquetFile
 from attire.filling.predictions import Predictions
@@ -36,6 +38,7 @@ from attire.references.mapping_check import load_complete_mapping
 from attire.references.reference import Shop
 from attire.score.calibration import PRECISION
 from attire.storage import not_written
+from attire.taxonomy import Taxonomy
 
 EDITORS: dict[str, Callable[[Path, SourceOptions], FeedEditor]] = {
     ".csv": DelimitedText,
@@ -55,6 +58,8 @@ def fill(
     images: str | Path | Sequence[str | Path] = (),
     options: SourceOptions | None = None,
     precision: float = PRECISION,
+    language: str = "",
+    taxonomy: str | Path | None = None,
     engine: str | Engine = AUTO,
     batch_size: int = BATCH,
     overwrite_suspects: bool = False,
@@ -69,7 +74,9 @@ def fill(
     same suffix. All other cells stay as they are, and stated values are never replaced, except by
     `overwrite_suspects`: then a sure answer replaces the stated values that it contradicts. A category that the feed
     states, and that the bundle knows, decides which keys apply. A blank category is filled at a confidence of 0.9.
-    Values are written as the feed spells them most often. The report of all blank and suspected fields is written to
+    Values are written with their title in `language`, if the taxonomy has one, and otherwise as the feed spells them
+    most often. Titles and aliases are those of the bundle, and of `taxonomy` (a taxonomy.toml or a catalog), which may
+    have been translated since the bundle was trained. The report of all blank and suspected fields is written to
     `out` with the suffix `.fill.csv`, and as a sheet of an .xlsx.
 
     `source` is the format of the feed, `table` or `shopify`. With `shop`, `out` is not the feed, but a file that the
@@ -77,8 +84,8 @@ def fill(
     feed states and what is sure enough, in the words of the shop; `mapping` is the mapping.toml for it.
 
     A killed run resumes when it is called again. Raises `ConfigError`, before anything is computed, if `out` exists
-    (unless `overwrite`), is the feed or cannot be written, or if the bundle was not calibrated, and `FeedError` if the
-    feed cannot be read.
+    (unless `overwrite`), is the feed or cannot be written, if the bundle was not calibrated, or if no title is in
+    `language`; and `FeedError` if the feed cannot be read.
     """
     if is_url(str(feed)):
         raise ConfigError(f"{feed} is a URL. Expected a file: download the feed first.")
@@ -89,12 +96,9 @@ def fill(
     _check_paths(feed, (out, report), images, shop)
     _check_promise(bundle, precision)
     shop_mapping = _mapping(shop, mapping)
-    taxonomy = bundle.taxonomy
-    layout = (
-        layout_of(source, feed, options, taxonomy)
-        if shop_mapping is None
-        else every_field(source, feed, options, taxonomy)
-    )
+    words = bundle.taxonomy if taxonomy is None else with_spellings_of(bundle.taxonomy, taxonomy_of(taxonomy))
+    _check_language(words, language)
+    layout = (layout_of if shop_mapping is None else every_field)(source, feed, options, words)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         busy = f"another attire fill is writing {out}: wait until it is done, or choose another --out."
@@ -106,9 +110,9 @@ def fill(
             editor = (
                 _editor(feed, options.model_copy(update={"separator": layout.separator}))
                 if shop_mapping is None
-                else ShopFile(layout.rows, taxonomy, shop_mapping)
+                else ShopFile(layout.rows, words, shop_mapping)
             )
-            found = survey(layout.rows, list(layout.columns), taxonomy)
+            found = survey(layout.rows, layout.labels, words)
             products = _products(feed, found, images, folder)
             predicted = folder / f"predictions-{_digest(bundle, precision, engine)}.parquet"
             predict(
@@ -127,12 +131,13 @@ def fill(
             if file_sha256(feed) != before:
                 raise ConfigError(f"{feed} was changed while it was filled. Run the command again.")
             filler = Filler(
-                taxonomy,
+                words,
                 layout,
                 found,
                 Predictions(predicted, found.rows),
                 editor,
                 options,
+                language=language,
                 overwrite_suspects=overwrite_suspects,
             )
             with replacing(out) as filled, replacing(report) as reported:  # the report is finished first
@@ -148,7 +153,7 @@ def fill(
         products=found.products["id"].n_unique(),
         unread=dict(tally.unread.most_common()),
         keys=tuple(tally.keys()),
-        without_column=tuple(key for key in taxonomy.keys if key not in layout.columns),
+        without_column=tuple(key for key in words.keys if key not in layout.columns),
         unmapped=dict(shop_file.unmapped.most_common()) if shop_file else {},
         left_out=dict(shop_file.left_out.most_common()) if shop_file else {},
     )
@@ -231,3 +236,13 @@ def _check_promise(bundle: ModelBundle, precision: float) -> None:
             "filled. Train with a calibration set (calibration = 0.1 in the recipe)."
         )
     bundle.shortfall(precision)  # raises an error for another precision
+
+
+def _check_language(taxonomy: Taxonomy, language: str) -> None:
+    """Raise `ConfigError` if there is no title in `language`; "" is no language."""
+    if language and language not in taxonomy.languages:
+        known = f"titles are in {', '.join(taxonomy.languages)}" if taxonomy.languages else "it has no titles"
+        raise ConfigError(
+            f"the taxonomy has no titles in the language '{shown(language)}': {known}. Add them to taxonomy.toml "
+            f"([keys.NAME.titles.{shown(language)}]), and name it with --taxonomy, because a bundle keeps its own."
+        )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attire.catalog.feed_row import Row
@@ -17,11 +17,13 @@ from attire.taxonomy import CATEGORY, Taxonomy
 class FeedLayout:
     """How a feed is read and written.
 
-    rows: reads it again; columns: the columns of keys, and of `CATEGORY`; separator: between several values of a cell;
+    rows: reads it again; labels: the names of keys, and of `CATEGORY`, in `Row.labels`; columns: the columns of their
+    cells; separator: between several values of a cell;
     category_cells: how the feed writes a category, by its canonical name, if a cell has more than the name.
     """
 
     rows: Callable[[], Iterator[Row]]
+    labels: Mapping[str, str]
     columns: Mapping[str, str]
     separator: str
     category_cells: Mapping[str, str] | None = None
@@ -52,8 +54,14 @@ def every_field(source: str, feed: Path, options: SourceOptions, taxonomy: Taxon
     """
     if source not in SOURCES:
         raise ConfigError(f"'{source}' is not a source ({', '.join(SOURCES)}){did_you_mean(source, SOURCES)}")
-    columns = {key: key for key in (CATEGORY, *taxonomy.keys)}
-    return FeedLayout(lambda: SOURCES[source](feed, options), columns, options.separator)
+    keys = {key: key for key in (CATEGORY, *taxonomy.keys)}
+    return FeedLayout(lambda: _named(SOURCES[source](feed, options), taxonomy), keys, keys, options.separator)
+
+
+def _named(rows: Iterator[Row], taxonomy: Taxonomy) -> Iterator[Row]:
+    """The rows with keys named as in the taxonomy, as far as it has them."""
+    for row in rows:
+        yield replace(row, labels={taxonomy.key_named(name) or name: words for name, words in row.labels.items()})
 
 
 def _of_table(feed: Path, options: SourceOptions, taxonomy: Taxonomy) -> FeedLayout:
@@ -61,17 +69,29 @@ def _of_table(feed: Path, options: SourceOptions, taxonomy: Taxonomy) -> FeedLay
     named = table.key_columns(read, options)
     if options.attributes:  # a key that an object lacks is a blank
         named = [key for key in options.keys or taxonomy.keys if key not in (*options.ignore, options.category)]
-    keys = [key for key in named if key in taxonomy.keys]
-    category = {CATEGORY: options.category} if options.category in read.columns else {}
-    return FeedLayout(lambda: table.read(feed, options), {**category, **{key: key for key in keys}}, options.separator)
+    keys = _keys(named, taxonomy)
+    if options.category in read.columns:
+        keys = {CATEGORY: options.category, **keys}
+    return FeedLayout(lambda: table.read(feed, options), keys, keys, options.separator)
+
+
+def _keys(names: Iterable[str], taxonomy: Taxonomy) -> dict[str, str]:
+    """The names that are keys, their aliases or titles, by key. A key's own name comes first."""
+    keys: dict[str, str] = {}
+    for name in names:
+        if (key := taxonomy.key_named(name)) is not None and (key not in keys or name == key):
+            keys[key] = name
+    return keys
 
 
 def _of_shopify(feed: Path, options: SourceOptions, taxonomy: Taxonomy) -> FeedLayout:
     found = shopify.ExportColumns.of(read_table(feed, options), options)
-    keys = {key: column for key, column in found.metafields.items() if key in taxonomy.keys}
-    category = {CATEGORY: found.category} if found.category else {}
+    labels = _keys(found.metafields, taxonomy)
+    columns = {key: found.metafields[name] for key, name in labels.items()}
+    if found.category:
+        labels, columns = {CATEGORY: "", **labels}, {CATEGORY: found.category, **columns}
     paths = shopify.category_paths(feed, options)
-    return FeedLayout(lambda: shopify.read(feed, options), {**category, **keys}, shopify.VALUES, paths)
+    return FeedLayout(lambda: shopify.read(feed, options), labels, columns, shopify.VALUES, paths)
 
 
 LAYOUTS: dict[str, Callable[[Path, SourceOptions, Taxonomy], FeedLayout]] = {

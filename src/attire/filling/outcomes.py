@@ -65,10 +65,12 @@ class Filler:
         editor: FeedEditor,
         options: SourceOptions,
         *,
+        language: str = "",
         overwrite_suspects: bool = False,
     ) -> None:
         self.taxonomy, self.layout, self.survey, self.predictions = taxonomy, layout, survey, predictions
         self.editor, self.options, self.overwrite_suspects = editor, options, overwrite_suspects
+        self.titles = {key: taxonomy.titles(key, language) for key in layout.columns}
         # A feed repeats its words.
         self._contradicts = lru_cache(maxsize=CACHED)(self._contradicts_words)
         self._written = lru_cache(maxsize=CACHED)(self._written_words)
@@ -88,7 +90,7 @@ class Filler:
 
     def _outcome(self, row: Row, key: str, product: Product) -> Outcome | None:
         """The outcome of one field; None if it is stated and not suspected."""
-        stated = stated_words(row, key)
+        stated = stated_words(row, key, self.layout.labels[key])
         if stated:
             return self._suspect(row, key, product[key], stated)
         if (row.id, key) in self.survey.repeated:
@@ -97,11 +99,11 @@ class Filler:
         if guess.reason == NOT_APPLICABLE:
             return Outcome(row.number, row.id, key, Status.NOT_APPLICABLE)
         if not guess.values:
-            best = (guess.best, guess.best_confidence)
+            best = (self.titles[key].get(guess.best) or guess.best, guess.best_confidence)
             return Outcome(row.number, row.id, key, Status.LEFT_OPEN, (), None, *best, reason=guess.reason)
         words, reason = self._cell(row, key, guess.values)
         if reason:
-            best = (SEPARATOR.join(guess.values), guess.confidence)
+            best = (self._titled(key, guess.values), guess.confidence)
             return Outcome(row.number, row.id, key, Status.LEFT_OPEN, (), None, *best, reason=reason)
         return Outcome(row.number, row.id, key, Status.FILLED, words, guess.confidence)
 
@@ -111,8 +113,12 @@ class Filler:
             return None
         words, reason = self._cell(row, key, guess.values) if self.overwrite_suspects else ((), "")
         written = (words, guess.confidence) if words and not reason else ((), None)
-        best = (SEPARATOR.join(guess.values), guess.confidence)
+        best = (self._titled(key, guess.values), guess.confidence)
         return Outcome(row.number, row.id, key, Status.SUSPECT, *written, *best, stated, reason)
+
+    def _titled(self, key: str, values: Words) -> str:
+        """The values as people read them in the report."""
+        return SEPARATOR.join(self.titles[key].get(value) or value for value in values)
 
     def _contradicts_words(self, key: str, values: Words, stated: Words) -> bool:
         """Whether the values contradict the stated words. A word that the taxonomy lacks may be another spelling."""
@@ -127,9 +133,10 @@ class Filler:
         return words, reason
 
     def _written_words(self, key: str, values: Words) -> tuple[Words, str]:
-        """The values as the feed spells them, and why they cannot be written: they must be read as the same values."""
-        spellings = self.survey.spellings[key]
-        words = tuple(spellings.get(value, value) for value in values)
+        """The values in the language or as the feed spells them, and why they cannot be written: they must be read as
+        the same values."""
+        titles, spellings = self.titles[key], self.survey.spellings[key]
+        words = tuple(titles.get(value) or spellings.get(value, value) for value in values)
         if key == CATEGORY and self.layout.category_cells is not None:
             cell = self.layout.category_cells.get(canonical(words[0]))
             return ((cell,), "") if cell else ((), f"the feed has no full path of '{words[0]}'")
