@@ -8,7 +8,7 @@ started with an apostrophe, so ids are restored unchanged.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,10 +60,11 @@ def _original(rows: pl.DataFrame) -> pl.DataFrame:
     return _rename_columns(original, original_text)
 
 
-def csv_batches(path: Path, schema: Mapping[str, Any]) -> Iterator[pl.DataFrame]:
+def csv_batches(path: Path, schema: dict[Any, Any]) -> Iterator[pl.DataFrame]:
     """Read a CSV with these columns in batches, as `read_csv` does."""
     table = pl.scan_csv(path.absolute(), infer_schema=False, glob=False)
-    return (_original(batch).cast(dict(schema)) for batch in table.collect_batches(chunk_size=BATCH))
+    for batch in table.collect_batches(chunk_size=BATCH):
+        yield _original(batch).cast(schema)
 
 
 def _rename_columns(rows: Rows, rename: Callable[[str], str]) -> Rows:

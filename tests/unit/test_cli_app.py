@@ -109,6 +109,22 @@ def test_a_feed_at_a_url_is_refused_by_ingest() -> None:
         app(["ingest", "https://h/feed.csv", "--images", "photos", "--out", "catalog"])
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [("delimiter", ";;", "expected one character"), ("separator", "", "expected at least one character")],
+)
+def test_options_of_feeds_are_refused_in_one_line(
+    folder: Path, option: str, value: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["ingest", "f.csv", "--images", "p", "--out", "c"]
+    status, text = failure(lambda: app([*arguments, f"--{option}={value}"]), capsys)
+    assert status != 0
+    assert f"--{option} '{value}': {message}" in text
+    assert "pydantic" not in text
+    (folder / "attire.toml").write_text(f"[ingest]\n{option} = '{value}'\n")
+    assert f"--{option} '{value}': {message}" in failure(lambda: app(arguments), capsys)[1]
+
+
 def test_the_summary_of_the_quarantine_shows_messages(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [["x", "Tops", "a.jpg"], *([f"y{n}", "Topz", "a.jpg"] for n in range(5)), ["z", "[/b]", "a.jpg"]]
     pl.DataFrame(rows, ["id", "category", "image"], orient="row").write_csv(folder / "feed.csv")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,32 +58,29 @@ class Downloads:
         distinct = {photo.url: photo for photo in photos.values()}
         wanted = [photo for url, photo in distinct.items() if self.refetch or url not in self._kept]
         faults: dict[str, PhotoError] = {}
-        new: dict[str, _Kept] = {}
         changed = silent = 0
-        with tracking("downloading photos", len(wanted), "photos") as tracker:
-            for photo, result in _fetched(wanted, {url: kept.stamp for url, kept in self._kept.items()}):
+        stamps = {url: kept.stamp for url, kept in self._kept.items()}
+        with self._saving() as new, tracking("downloading photos", len(wanted), "photos") as tracker:
+            for photo, result in _fetched(wanted, stamps):
                 tracker.advance()
                 before = self._kept.get(photo.url)
-                if isinstance(result, PhotoError) and before is not None:
-                    silent += 1
-                elif isinstance(result, PhotoError):
-                    faults[photo.url] = result
-                elif result is not None:
+                if isinstance(result, Download):
                     try:
                         kept = self._keep(result)
                     except PhotoError as error:
-                        faults[photo.url] = error
-                        continue
-                    changed += before is not None and before.path != kept.path
-                    self._kept[photo.url] = new[photo.url] = kept
-                    if len(new) == SAVED:
-                        self._save(new)
-                        new = {}
-        self._save(new)
+                        result = error
+                    else:
+                        changed += before is not None and before.path != kept.path
+                        self._kept[photo.url] = new[photo.url] = kept
+                        if len(new) == SAVED:
+                            self._save(new)
+                if isinstance(result, PhotoError):
+                    silent += before is not None
+                    faults[photo.url] = result
         if wanted:
             logger.info(
                 "photos at URLs: %s asked for, %s known before have changed, %s failed",
-                *(f"{count:,}" for count in (len(wanted), changed, len(faults) + silent)),
+                *(f"{count:,}" for count in (len(wanted), changed, len(faults))),
             )
         if silent:
             logger.warning("%s photos could not be asked for again, and stay as they were", f"{silent:,}")
@@ -110,14 +108,21 @@ class Downloads:
         file = keep_photo(self.photos, download.content, suffix)
         return _Kept(file.relative_to(self.root).as_posix(), download.stamp)
 
-    def _save(self, new: Mapping[str, _Kept]) -> None:
+    @contextmanager
+    def _saving(self) -> Iterator[dict[str, _Kept]]:
+        """Yield a dict of new photos that is saved at the end, also of an interrupted run."""
+        new: dict[str, _Kept] = {}
+        try:
+            yield new
+        finally:
+            self._save(new)
+
+    def _save(self, new: dict[str, _Kept]) -> None:
         if new:
             self.work.mkdir(parents=True, exist_ok=True)
-            rows = [(url, *kept) for url, kept in new.items()]
-            replace_parquet(
-                self.work / f"downloads-{self._next:06d}.parquet", pl.DataFrame(rows, COLUMNS, orient="row")
-            )
+            replace_parquet(self.work / f"downloads-{self._next:06d}.parquet", _table(new))
             self._next += 1
+            new.clear()
 
 
 def _table(kept: Mapping[str, _Kept]) -> pl.DataFrame:

@@ -28,6 +28,7 @@ def fill(
     engine: str = "auto",
     batch_size: int = 32,
     overwrite_suspects: Annotated[bool, Parameter(negative="")] = False,
+    thumbnails: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     source: str = "table",
     shop: Annotated[Literal["shopify", "google"] | None, Parameter(name="--as")] = None,
@@ -41,7 +42,7 @@ def fill(
     Parameters
     ----------
     feed
-        CSV, TSV, JSON Lines, Parquet or Excel (.xlsx) file with a column per key.
+        CSV, TSV, JSON Lines, Parquet or Excel (.xlsx) file with a column per key, or with one of JSON (--attributes).
     out
         The filled feed, with the suffix of the feed. The report with a row per blank is written next to it
         (.fill.csv), and into an .xlsx as the sheet 'attire'. An interrupted run resumes when it is called again.
@@ -57,6 +58,8 @@ def fill(
         torch, or an exported engine: onnx, onnx-int8, openvino, openvino-int8. auto takes the fastest of them.
     overwrite_suspects
         Also replace stated values that a sure answer contradicts.
+    thumbnails
+        Show the photo of each product in the sheet 'attire' of an .xlsx, up to 5,000 products.
     overwrite
         Replace an existing output.
     source
@@ -81,6 +84,7 @@ def fill(
         engine=engine,
         batch_size=batch_size,
         overwrite_suspects=overwrite_suspects,
+        thumbnails=thumbnails,
         overwrite=overwrite,
         source=source,
         shop=shop,

@@ -82,7 +82,11 @@ class EncodedText:
     def _writing(self, target: Callable[[bytes], object]) -> Iterator[Callable[[str], None]]:
         encoder = codecs.getincrementalencoder(self.codec)()
         target(self._mark)
-        yield lambda text: target(encoder.encode(text)) and None
+
+        def write(text: str) -> None:
+            target(encoder.encode(text))
+
+        yield write
         target(encoder.encode("", final=True))
 
 

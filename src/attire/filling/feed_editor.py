@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+from attire.filling.thumbnails import Thumbnail
 
 Words = tuple[str, ...]
 
@@ -17,10 +19,14 @@ class RowEdit(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The report as a table. `rows` may be read only after all edits."""
+    """The report as a table. `rows` may be read only after all edits.
+
+    `thumbnails` yields the picture of each product with one of the given ids; None if no pictures are wanted.
+    """
 
     columns: Sequence[str]
     rows: Iterable[Sequence[str | float | None]]
+    thumbnails: Callable[[Sequence[str]], Iterator[tuple[str, Thumbnail | None]]] | None = None
 
 
 class FeedEditor(Protocol):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+
+import polars as pl
 
 from attire.bundle import ModelBundle
 from attire.catalog.applied_taxonomy import taxonomy_of
@@ -28,11 +30,13 @@ from attire.filling.predictions import Predictions
 from attire.filling.shop_file import ShopFile, check_suffix
 from attire.filling.summary import FillSummary, Tally
 from attire.filling.survey import Survey, survey
+from attire.filling.thumbnails import Thumbnail
+from attire.filling.thumbnails import thumbnails as thumbnails_of
 from attire.filling.workbook_file import WorkbookFile
 from attire.inference.bulk import predict
 from attire.inference.logits import BATCH
-from attire.photos.lookup import no_images
-from attire.photos.remote import is_url
+from attire.photos.lookup import PhotoLookup, no_images
+from attire.photos.remote import Remote, is_url
 from attire.references.mapping import Mapping
 from attire.references.mapping_check import load_complete_mapping
 from attire.references.reference import Shop
@@ -63,6 +67,7 @@ def fill(
     engine: str | Engine = AUTO,
     batch_size: int = BATCH,
     overwrite_suspects: bool = False,
+    thumbnails: bool = False,
     overwrite: bool = False,
     source: str = "table",
     shop: Shop | None = None,
@@ -77,7 +82,7 @@ def fill(
     Values are written with their title in `language`, if the taxonomy has one, and otherwise as the feed spells them
     most often. Titles and aliases are those of the bundle, and of `taxonomy` (a taxonomy.toml or a catalog), which may
     have been translated since the bundle was trained. The report of all blank and suspected fields is written to
-    `out` with the suffix `.fill.csv`, and as a sheet of an .xlsx.
+    `out` with the suffix `.fill.csv`, and as a sheet of an .xlsx, with `thumbnails` of the products if asked for.
 
     `source` is the format of the feed, `table` or `shopify`. With `shop`, `out` is not the feed, but a file that the
     shop imports: Shopify's product CSV, or a TSV for Google Merchant Center. It has a row per product with what the
@@ -94,6 +99,8 @@ def fill(
     images = [images] if isinstance(images, str | Path) else images
     report, folder = out.with_name(f"{out.stem}.fill.csv"), out.with_name(f"{out.name}.filling")
     _check_paths(feed, (out, report), images, shop)
+    if thumbnails and out.suffix.lower() != ".xlsx":
+        raise ConfigError(f"{out}: thumbnails can only be put into an .xlsx.")
     _check_promise(bundle, precision)
     shop_mapping = _mapping(shop, mapping)
     words = bundle.taxonomy if taxonomy is None else with_spellings_of(bundle.taxonomy, taxonomy_of(taxonomy))
@@ -134,7 +141,8 @@ def fill(
                 words,
                 layout,
                 found,
-                Predictions(predicted, found.rows),
+                # A product without any of the columns' keys is still to be found, by any key.
+                Predictions(predicted, {*layout.columns, next(iter(bundle.taxonomy.keys))}, found.rows),
                 editor,
                 options,
                 language=language,
@@ -142,7 +150,8 @@ def fill(
             )
             with replacing(out) as filled, replacing(report) as reported:  # the report is finished first
                 tally = Tally(filler.outcomes(layout.rows()), layout.columns, reported)
-                editor.write(tally.edits(), tally.report(), filled)
+                pictures = _pictures(found, images, folder, options) if thumbnails else None
+                editor.write(tally.edits(), tally.report()._replace(thumbnails=pictures), filled)
             shutil.rmtree(folder)
     except OSError as error:
         raise ConfigError(not_written(str(out), error)) from error
@@ -176,6 +185,20 @@ def _products(feed: Path, found: Survey, images: Sequence[str | Path], folder: P
     folder.mkdir(exist_ok=True)
     replace_parquet(folder / "products.parquet", found.products)
     return folder / "products.parquet"
+
+
+def _pictures(
+    found: Survey, images: Sequence[str | Path], folder: Path, options: SourceOptions
+) -> Callable[[Sequence[str]], Iterator[tuple[str, Thumbnail | None]]]:
+    """Makes thumbnails of the products with the given ids."""
+
+    def make(ids: Sequence[str]) -> Iterator[tuple[str, Thumbnail | None]]:
+        images_of = pl.col("image").explode().drop_nulls().unique(maintain_order=True)
+        products = found.products.filter(pl.col("id").is_in(list(ids))).group_by("id").agg(images_of)
+        find = PhotoLookup(images, folder / "photos", folder / "archives", Remote(options.schemes))
+        return thumbnails_of(ids, dict(products.iter_rows()), find)
+
+    return make
 
 
 def _digest(bundle: ModelBundle, precision: float, engine: str | Engine) -> str:

@@ -59,9 +59,12 @@ class JsonLines:
     def _attributes(self, line: str) -> str:
         """The text of the object in the column of attributes, or of the string that it is in."""
         span = members(line)[0].get(self.options.attributes)
-        text = "{}" if span is None else line[slice(*span)]
+        text = "null" if span is None else line[slice(*span)]
         before = json.loads(text)
-        return "{}" if before is None or (isinstance(before, str) and before.strip() in self.options.empty) else text
+        is_blank = before is None or (isinstance(before, str) and before.strip() in self.options.empty)
+        if not is_blank:
+            return text
+        return '"{}"' if self._lines_editor.kinds.get(self.options.attributes) is str else "{}"
 
     @cached_property
     def _lines_editor(self) -> MemberEditor:

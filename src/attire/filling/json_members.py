@@ -15,7 +15,7 @@ from attire.filling.feed_editor import Words
 SPACE = re.compile(r"[ \t\r\n]*")
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 DECODER = json.JSONDecoder()
-Kinds = Mapping[str, type]  # the usual kind of the values of a member: list, float (any number) or str
+Kinds = Mapping[str, type]  # the usual kind of the values of a member: list, dict, float (any number) or str
 
 
 def members(text: str) -> tuple[dict[str, Span], int]:
@@ -46,7 +46,7 @@ def kinds(objects: Iterable[Mapping[str, Any]]) -> Kinds:
         for name, value in content.items():
             if value not in (None, "", []):
                 number = isinstance(value, int | float) and not isinstance(value, bool)
-                counts[name][list if isinstance(value, list) else float if number else str] += 1
+                counts[name][type(value) if isinstance(value, list | dict) else float if number else str] += 1
     return {name: count.most_common(1)[0][0] for name, count in counts.items()}
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import polars as pl
 
 from attire.files import scan_parquet
 from attire.inference.output import NOT_APPLICABLE
@@ -48,9 +50,10 @@ class Predictions:
     The file has the products in the order of their first rows. Only those with rows still to come are kept.
     """
 
-    def __init__(self, file: Path, rows: Mapping[str, int]) -> None:
-        """`rows` is the number of rows of each product that has several."""
-        batches = scan_parquet([file]).select(COLUMNS).collect_batches(chunk_size=BATCH)
+    def __init__(self, file: Path, keys: Collection[str], rows: Mapping[str, int]) -> None:
+        """`keys` are read, and `rows` is the number of rows of each product that has several."""
+        wanted = pl.col("key").is_null() | pl.col("key").is_in(list(keys))
+        batches = scan_parquet([file]).select(COLUMNS).filter(wanted).collect_batches(chunk_size=BATCH)
         self._products = groupby((row for batch in batches for row in batch.iter_rows()), key=lambda row: row[0])
         self._waiting: dict[str, tuple[Product, int]] = {}
         self._rows = rows

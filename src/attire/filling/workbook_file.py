@@ -18,11 +18,11 @@ from attire.catalog.sources import SourceOptions
 from attire.catalog.sources.workbook import read_sheet
 from attire.errors import FeedError
 from attire.filling.feed_editor import Report, RowEdit, Words
+from attire.filling.report_sheet import ReportSheet
 from attire.filling.workbook_parts import CHARACTERS, WorkbookParts, text_cell
 from attire.filling.workbook_styles import Colouring
 from attire.filling.xml_places import Element, elements, spliced
 
-SHEET = "attire"  # name of the added sheet
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 CELL_AND_FORMULA = frozenset({"c", "f"})
 
@@ -34,7 +34,7 @@ class WorkbookFile:
         """Raises `FeedError` for a workbook whose XML cannot be edited."""
         self.separator = options.separator
         self.name = options.sheet
-        self.sheet = read_sheet(feed, self.name)
+        self.sheet = read_sheet(feed, self.name)._replace(rows=iter(()))  # they would hold all cells in memory
         try:
             self.parts = WorkbookParts(feed)
             self.part = self.parts.sheet_part(self.sheet.name)
@@ -100,7 +100,7 @@ class WorkbookFile:
                 end = self._rows[row].stop
             document.write(content[end:])
             colouring.apply()
-            self.parts.add_sheet(SHEET, report.columns, report.rows)
+            ReportSheet(self.parts, report).add()
             self.parts.save(out, {self.part: document} if end else {})
 
     def _row(self, number: int, words_of: Mapping[str, Words], colouring: Colouring) -> bytes:

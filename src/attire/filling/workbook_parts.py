@@ -5,8 +5,8 @@ from __future__ import annotations
 import posixpath
 import shutil
 import zipfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 from xml.sax.saxutils import quoteattr
@@ -15,8 +15,7 @@ from attire.filling.xml_places import Element, elements, spliced, xml_text
 
 CONTENT_TYPES, RELATIONS = "[Content_Types].xml", "_rels/.rels"
 SHEET_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"
-ROWS, CHARACTERS = 1_048_576, 32_767  # limits of Excel: rows of a sheet, characters of a cell
-BLOCK = 1000  # rows that are written at once
+CHARACTERS = 32_767  # limit of Excel: characters of a cell
 CHUNK = 2**20
 NAME = 31  # limit of Excel: characters of a sheet's name
 
@@ -31,7 +30,7 @@ class WorkbookParts:
         with zipfile.ZipFile(path) as archive:
             self.names = archive.namelist()
         self.workbook = self.targets(RELATIONS, "officeDocument")[0]
-        self.relations = self._relations_of(self.workbook)
+        self.relations = self.relations_of(self.workbook)
         self.sheets = {sheet.attribute("name"): sheet for sheet in self.elements(self.workbook, "sheet")}
 
     def __getitem__(self, name: str) -> bytes:
@@ -44,7 +43,8 @@ class WorkbookParts:
         """The elements of a part that have one of the names."""
         return elements(self[part], frozenset(names))
 
-    def _relations_of(self, part: str) -> str:
+    def relations_of(self, part: str) -> str:
+        """The name of the part with the relations of a part."""
         folder, name = posixpath.split(part)
         return posixpath.join(folder, "_rels", f"{name}.rels")
 
@@ -64,10 +64,10 @@ class WorkbookParts:
         relations = self.elements(self.relations, "Relationship")
         return next(self._target(self.relations, relation) for relation in relations if relation.attribute("Id") == id)
 
-    def add_sheet(self, wanted: str, columns: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> None:
+    def add_sheet(self, wanted: str, pieces: Iterator[bytes]) -> str:
         """Add a sheet after the others; its name gets a number if there is a sheet of that name.
 
-        The rows are read by `save`.
+        `pieces` are its XML, which `save` reads. Returns the name of the part.
         """
         taken = {name.casefold() for name in self.sheets}
         names = [wanted, *(f"{wanted} {number}" for number in range(2, len(taken) + 3))]
@@ -77,11 +77,9 @@ class WorkbookParts:
         relations = self.elements(self.relations, "Relationship")
         type = next(relation.attribute("Type") for relation in relations if relation.attribute("Id") == first)
         id = _unused("attire", {relation.attribute("Id") for relation in relations})
-        folder = posixpath.join(posixpath.dirname(self.workbook), "worksheets")
-        part = posixpath.join(folder, f"{_unused('attire', {posixpath.basename(n)[:-4] for n in self.names})}.xml")
+        part = self.new_part("worksheets", "xml")
         number = max(int(sheet.attribute("sheetId")) for sheet in sheets) + 1
-        main, relation_space = self._spaces()
-        self._streamed[part] = _sheet(main, columns, rows)
+        main, relation_space = self.spaces()
         self._append(
             self.workbook,
             "sheets",
@@ -93,15 +91,37 @@ class WorkbookParts:
             "Relationships",
             f'<Relationship xmlns="{space}" Id="{id}" Type="{type}" Target="/{part}"/>',
         )
-        space = self._root(CONTENT_TYPES, "Types")
-        override = f'<Override xmlns="{space}" PartName="/{part}" ContentType="{SHEET_TYPE}"/>'
-        self._append(CONTENT_TYPES, "Types", override)
+        self.add(part, SHEET_TYPE, pieces)
+        return part
+
+    def new_part(self, folder: str, suffix: str) -> str:
+        """A name for a new part in a folder next to the workbook."""
+        path = posixpath.join(posixpath.dirname(self.workbook), folder)
+        taken = {posixpath.splitext(posixpath.basename(name))[0] for name in (*self.names, *self._streamed)}
+        return posixpath.join(path, f"{_unused('attire', taken)}.{suffix}")
+
+    def add(self, part: str, type: str, pieces: Iterable[bytes]) -> None:
+        """Add a part; `save` reads its content after all earlier parts. Without a `type`, that of its suffix counts."""
+        self._streamed[part] = iter(pieces)
+        if type:
+            space = self._root(CONTENT_TYPES, "Types")
+            override = f'<Override xmlns="{space}" PartName="/{part}" ContentType="{type}"/>'
+            self._append(CONTENT_TYPES, "Types", override)
+
+    def add_default(self, suffix: str, type: str) -> None:
+        """Declare the type of all parts with a suffix."""
+        known = {default.attribute("Extension").casefold() for default in self.elements(CONTENT_TYPES, "Default")}
+        if suffix not in known:
+            types = self.elements(CONTENT_TYPES, "Types", "Default", "Override")
+            default = f'<Default xmlns="{_space(types[0])}" Extension="{suffix}" ContentType="{type}"/>'
+            at = types[1].start if len(types) > 1 else types[0].inner  # before all overrides
+            self.changed[CONTENT_TYPES] = spliced(self[CONTENT_TYPES], {(at, at): default.encode()})
 
     def _root(self, part: str, name: str) -> str:
         """The namespace of the root element."""
         return _space(self.elements(part, name)[0])
 
-    def _spaces(self) -> tuple[str, str]:
+    def spaces(self) -> tuple[str, str]:
         """The namespaces of sheets and of relations: those of "strict" workbooks have other names."""
         root = self.elements(self.workbook, "workbook")[0]
         main = _space(root)
@@ -130,10 +150,12 @@ class WorkbookParts:
                 written.writestr(part, archive.read(part) if content is None else content)
             for name in self.changed.keys() - set(self.names):
                 written.writestr(name, self.changed[name])
-            for name, pieces in self._streamed.items():
+            while self._streamed:  # a part may add others
+                name = next(iter(self._streamed))
                 with written.open(name, "w", force_zip64=True) as target:
-                    for piece in pieces:
+                    for piece in self._streamed[name]:
                         target.write(piece)
+                del self._streamed[name]
 
 
 def _unused(wanted: str, taken: Collection[str]) -> str:
@@ -147,21 +169,7 @@ def _space(root: Element) -> str:
     return spaces.get("xmlns") or next(uri for uri in spaces.values() if uri.endswith(main))
 
 
-def _sheet(space: str, columns: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> Iterator[bytes]:
-    """The XML of a sheet with a header, in pieces. Texts are stored as texts, so that none is run as a formula."""
-    yield f'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n<worksheet xmlns="{space}"><sheetData>'.encode()
-    remaining = islice(chain([columns], rows), ROWS)
-    while block := "".join(f"<row>{''.join(map(_cell, row))}</row>" for row in islice(remaining, BLOCK)):
-        yield block.encode()
-    yield b"</sheetData></worksheet>"
-
-
-def _cell(value: str | float | None) -> str:
-    if value is None or value == "":
-        return "<c/>"
-    return f"<c><v>{value}</v></c>" if isinstance(value, int | float) else f"<c {text_cell(value)}</c>"
-
-
+@lru_cache(maxsize=10_000)  # the report repeats its words
 def text_cell(text: str, prefix: str = "") -> str:
     """The rest of the start tag and the content of a cell with `text`. It is never run as a formula."""
     content = xml_text(text[:CHARACTERS])
