@@ -16,8 +16,9 @@ from attire.catalog.applied_taxonomy import taxonomy_of
 from attire.catalog.sources import SourceOptions
 from attire.catalog.sources.reading import read_table
 from attire.engines.engine import AUTO, Engine
-from attire.errors import ConfigError, FeedError, did_you_mean, shown
+from attire.errors import ConfigError, FeedError
 from attire.files import file_sha256, locked, replace_parquet, replacing
+from attire.filling.checks import check_existing, check_language, check_paths, check_promise, mapping_for
 from attire.filling.delimited_text import DelimitedText
 from attire.filling.feed_editor import FeedEditor
 from attire.filling.json_column import JsonColumn
@@ -27,7 +28,7 @@ from attire.filling.more_spellings import with_spellings_of
 from attire.filling.outcomes import Filler
 from attire.filling.parquet_file import ParquetFile
 from attire.filling.predictions import Predictions
-from attire.filling.shop_file import ShopFile, check_suffix
+from attire.filling.shop_file import ShopFile
 from attire.filling.summary import FillSummary, Tally
 from attire.filling.survey import Survey, survey
 from attire.filling.thumbnails import Thumbnail
@@ -37,12 +38,9 @@ from attire.inference.bulk import predict
 from attire.inference.logits import BATCH
 from attire.photos.lookup import PhotoLookup, no_images
 from attire.photos.remote import Remote, is_url
-from attire.references.mapping import Mapping
-from attire.references.mapping_check import load_complete_mapping
 from attire.references.reference import Shop
 from attire.score.calibration import PRECISION
 from attire.storage import not_written
-from attire.taxonomy import Taxonomy
 
 EDITORS: dict[str, Callable[[Path, SourceOptions], FeedEditor]] = {
     ".csv": DelimitedText,
@@ -98,20 +96,20 @@ def fill(
     options = options or SourceOptions()
     images = [images] if isinstance(images, str | Path) else images
     report, folder = out.with_name(f"{out.stem}.fill.csv"), out.with_name(f"{out.name}.filling")
-    _check_paths(feed, (out, report), images, shop)
+    check_paths(feed, (out, report), images, shop, EDITORS)
     if thumbnails and out.suffix.lower() != ".xlsx":
         raise ConfigError(f"{out}: thumbnails can only be put into an .xlsx.")
-    _check_promise(bundle, precision)
-    shop_mapping = _mapping(shop, mapping)
+    check_promise(bundle, precision)
+    shop_mapping = mapping_for(shop, mapping)
     words = bundle.taxonomy if taxonomy is None else with_spellings_of(bundle.taxonomy, taxonomy_of(taxonomy))
-    _check_language(words, language)
+    check_language(words, language)
     layout = (layout_of if shop_mapping is None else every_field)(source, feed, options, words)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         busy = f"another attire fill is writing {out}: wait until it is done, or choose another --out."
         with locked(out.with_name(f".{out.name}.lock"), ConfigError(busy)):
             if not overwrite:
-                _check_existing(out, report, folder)
+                check_existing(out, report, folder)
             before = file_sha256(feed)
             # The editor comes first, because it refuses what cannot be edited.
             editor = (
@@ -206,66 +204,3 @@ def _digest(bundle: ModelBundle, precision: float, engine: str | Engine) -> str:
     name = engine if isinstance(engine, str) else engine.name
     settings = [version("attire"), bundle.digest, precision, name]
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
-
-
-def _mapping(shop: Shop | None, path: str | Path | None) -> Mapping | None:
-    """The mapping for a file that a shop imports; raises `ConfigError` if only one of the two is given."""
-    if shop is not None and path is not None:
-        return load_complete_mapping(Path(path), shop)
-    if shop is not None:
-        raise ConfigError(
-            f"--as {shop} needs --mapping. Draft one: attire taxonomy map CATALOG --to {shop} --reference ..."
-        )
-    if path is not None:
-        raise ConfigError("--mapping is for a file that a shop imports. Add --as shopify or --as google.")
-    return None
-
-
-def _check_paths(feed: Path, outputs: Sequence[Path], images: Sequence[str | Path], shop: Shop | None) -> None:
-    """Raise `ConfigError` if the filled feed and the report (`outputs`) could not be written."""
-    if feed.suffix.lower() not in EDITORS:
-        raise ConfigError(
-            f"{feed}: '{feed.suffix}' is not a feed format that can be filled{did_you_mean(feed.suffix, EDITORS)} "
-            f"Expected one of {', '.join(EDITORS)}."
-        )
-    if shop is not None:
-        check_suffix(outputs[0], shop)
-    elif outputs[0].suffix.lower() != feed.suffix.lower():
-        raise ConfigError(
-            f"{outputs[0]}: a filled feed has the format of the feed. Expected a name that ends in {feed.suffix}."
-        )
-    inputs = [source for source in (feed, *images) if Path(source).exists()]
-    for path in outputs:
-        if path.is_dir():
-            raise ConfigError(f"{path} is a directory. Expected a file to write.")
-        if path.exists() and any(path.samefile(source) for source in inputs):
-            raise ConfigError(f"{path} is also an input, which is never changed: choose another --out.")
-
-
-def _check_existing(out: Path, report: Path, folder: Path) -> None:
-    """Raise `ConfigError` if an output exists; `folder` shows that an interrupted run may have left the report."""
-    for path in (out, report):
-        if path.exists() and (path == out or not folder.exists()):
-            raise ConfigError(f"{path} exists. Replace it with --overwrite, or choose another --out.")
-
-
-def _check_promise(bundle: ModelBundle, precision: float) -> None:
-    """Raise `ConfigError` for a bundle that cannot tell sure answers from others."""
-    if not bundle.taxonomy.keys:
-        raise ConfigError(f"{bundle.path} answers no attribute keys, so there is nothing to fill.")
-    if bundle.calibration is None:
-        raise ConfigError(
-            f"{bundle.path} was not calibrated, so it cannot promise a precision, and no answer is sure enough to be "
-            "filled. Train with a calibration set (calibration = 0.1 in the recipe)."
-        )
-    bundle.shortfall(precision)  # raises an error for another precision
-
-
-def _check_language(taxonomy: Taxonomy, language: str) -> None:
-    """Raise `ConfigError` if there is no title in `language`; "" is no language."""
-    if language and language not in taxonomy.languages:
-        known = f"titles are in {', '.join(taxonomy.languages)}" if taxonomy.languages else "it has no titles"
-        raise ConfigError(
-            f"the taxonomy has no titles in the language '{shown(language)}': {known}. Add them to taxonomy.toml "
-            f"([keys.NAME.titles.{shown(language)}]), and name it with --taxonomy, because a bundle keeps its own."
-        )
