@@ -195,8 +195,7 @@ def test_the_limits_of_google() -> None:
     ]
     table = google_table([Listing(str(n), "", "", (), None, field) for n, field in enumerate(fields)])
     assert [{**row, "id": ""} for row in table.rows] == [
-        {"id": "", **kept, "image_link": ""}
-        for kept in ({"color": "Red/Blue/Green"}, {}, {}, {}, {}, {"pattern": "Dots"})
+        {"id": "", **kept} for kept in ({"color": "Red/Blue/Green"}, {}, {}, {}, {}, {"pattern": "Dots"})
     ]
     assert table.left_out == {
         "color: more values than Google takes": 1,
@@ -208,12 +207,30 @@ def test_the_limits_of_google() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("id", "handle"),
+    [
+        ("tee_1", "tee_1"),
+        ("赤-シャツ", "赤-シャツ"),
+        ("SKU 12/3", "sku-12-3"),
+        ("-a-", "a"),
+        ("Tee", "tee"),
+        ("007", "007"),
+    ],
+)
+def test_ids_as_handles(id: str, handle: str) -> None:
+    assert shopify_table([Listing(id, "A", "", ())]).rows[0]["Handle"] == handle
+
+
 def test_the_limits_of_shopify() -> None:
     listings = [Listing("!", "A", "", ()), Listing("a" * 256, "A", "", ()), Listing("b", "x" * 256, "", ())]
     own = Listing("c", "C", "", (), None, {"Fit (product.metafields.custom.fit)": [Target(name="Slim Fit")]})
     table = shopify_table([*listings, own])
     assert table.rows == [{"Handle": "c", "Title": "C", "Fit (product.metafields.custom.fit)": "Slim Fit"}]
     assert [*table.left_out.values()] == [2, 1]
+    assert google_table([Listing("1", "", f"https://{'x' * 2000}", ())]).left_out == {
+        "image_link left blank: it has more than 2,000 characters": 1
+    }
 
 
 def test_an_export_becomes_a_file_for_google(bundle: ModelBundle) -> None:

@@ -9,6 +9,7 @@ Google: https://support.google.com/merchants/answer/7052112
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from attire.filling.listings import Listing
 from attire.references.metafields import STANDARD, metafield, slug
 from attire.references.reference import Shop
 
+HANDLE = re.compile(r"[^\W A-Z]([^\W A-Z]|-)*")  # an id that is kept: it may be the handle that the shop has already
 SHOPIFY_TEXT = 255  # characters of a handle and of a title
 SHOPIFY_VALUES = "; "
 GOOGLE_LENGTHS = {"id": 50, "title": 150, "color": 100, "material": 200, "pattern": 100, "size": 100}  # characters
@@ -43,7 +45,7 @@ def shopify_table(listings: Iterable[Listing]) -> ShopTable:
     table = ShopTable(["Handle", "Title", "Product Category"])
     ids: dict[str, str] = {}
     for listing in listings:
-        handle = slug(listing.id)
+        handle = listing.id if HANDLE.fullmatch(listing.id) else slug(listing.id)
         fault = _shopify_fault(listing, handle, ids)
         if fault:
             table.left_out[f"products left out: {fault}"] += 1
@@ -96,7 +98,9 @@ def google_table(listings: Iterable[Listing]) -> ShopTable:
                 table.left_out[f"{column} left blank: {fault}"] += 1
             elif cell:
                 row[column] = cell
-        if len(listing.image) <= GOOGLE_IMAGE:
+        if len(listing.image) > GOOGLE_IMAGE:
+            table.left_out[f"image_link left blank: it has more than {GOOGLE_IMAGE:,} characters"] += 1
+        elif listing.image:
             row["image_link"] = listing.image
         table.rows.append(row)
     return table

@@ -9,7 +9,7 @@ from functools import cache
 from attire.references.mapping import Target
 from attire.references.matching import age, canonical, gender, listed_names, nearest, spaced, spelled
 from attire.references.metafields import attribute_id, column_of
-from attire.references.reference import Attribute, Category, Reference, Shop
+from attire.references.reference import Category, Reference, Shop
 
 AGE_GROUPS = ("newborn", "infant", "toddler", "kids", "adult")
 GENDER_WORDS = ("male", "female", "unisex")
@@ -105,7 +105,7 @@ class Vocabulary:
         attributes = [
             attribute
             for id, count in counts.items()
-            if count >= least * len(categories) and (attribute := self._attribute(id))
+            if count >= least * len(categories) and (attribute := self.reference.attributes.get(id))
         ]
         return {
             column: attribute.name
@@ -113,15 +113,12 @@ class Vocabulary:
             if (column := column_of(attribute))
         }
 
-    def _attribute(self, id: str) -> Attribute | None:
-        return self.reference.attributes.get(id)
-
     def _targets_of(self, column: str) -> tuple[Target, ...] | None:
         """The values of a column; None if it takes any text, or is not known."""
         if self.shop == "google":
             values = GOOGLE_VALUES.get(column)
             return None if values is None else tuple(Target(name=value) for value in values)
-        attribute = self._attribute(attribute_id(column))
+        attribute = self.reference.attributes.get(attribute_id(column))
         return None if attribute is None else tuple(Target(id=value.id, name=value.name) for value in attribute.values)
 
     def free(self, column: str) -> bool:
