@@ -65,7 +65,7 @@ def ingest(
     out: str | Path,
     *,
     source: str = "table",
-    taxonomy: str | Path | Sequence[str | Path] = (),
+    taxonomy: str | Path | Sequence[str | Path] | None = None,
     options: SourceOptions | None = None,
     bad_rows: BadRows = "refuse",
     replace: bool = False,
@@ -108,7 +108,7 @@ def ingest(
     if is_url(feed):
         raise ConfigError(f"{feed} is a URL, and ingest reads feeds on this machine: download it first.")
     options = options or SourceOptions()
-    given = [taxonomy] if isinstance(taxonomy, str | Path) else [*taxonomy]
+    given = [taxonomy] if isinstance(taxonomy, str | Path) else [*(taxonomy or ())]
     rows = list(SOURCES[source](Path(feed), options))
     if not folders and not update and not any(is_url(name) for row in rows for name in row.images):
         raise no_images(feed)
