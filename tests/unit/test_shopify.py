@@ -133,11 +133,12 @@ def test_taxonomies_that_cannot_be_used(tmp_path: Path) -> None:
     feed = tmp_path / "feed.csv"
     feed.write_text("id,category,image\na,Capes,a.png\n")
     categories, attributes, _ = write_json(tmp_path / "published")
-    for files, message in [
+    cases: list[tuple[list[Path], str]] = [
         ([categories], "--taxonomy has no attributes"),
         ([categories, attributes], "no category of the feed is one of --taxonomy"),
-        (["a.toml", "b.toml"], "--taxonomy has 2 files, a.toml and b.toml. Expected one taxonomy.toml"),
-    ]:
+        ([Path("a.toml"), Path("b.toml")], "--taxonomy has 2 files, a.toml and b.toml. Expected one taxonomy.toml"),
+    ]
+    for files, message in cases:
         with pytest.raises(TaxonomyError, match=message):
             ingest(feed, tmp_path, tmp_path / "out", taxonomy=files)
     assert not (tmp_path / "out").exists()
