@@ -6,8 +6,10 @@ import json
 import tomllib
 from pathlib import Path
 
+import hypothesis.strategies as st
 import pytest
 from helpers.published import CATEGORIES, GOOGLE, write_google, write_json, write_yaml
+from hypothesis import given, settings
 
 from attire.cli import app
 from attire.errors import ConfigError, TaxonomyError
@@ -17,7 +19,8 @@ from attire.references.mapping import Mapping, Target
 from attire.references.mapping_check import load_complete_mapping
 from attire.references.mapping_draft import draft_mapping
 from attire.references.matching import canonical
-from attire.references.reference import Category, Reference, Value
+from attire.references.reference import Category, Reference, Shop, Value
+from attire.spellings import fold, unfit
 from attire.taxonomy import Key, Taxonomy
 
 REAL = Path(__file__).parents[2].parent / "shared" / "formats" / "shopify"
@@ -37,9 +40,10 @@ TAXONOMY = Taxonomy(
 )
 
 
-@pytest.fixture
-def reference(tmp_path: Path) -> Reference:
-    return load_reference([*write_json(tmp_path), write_google(tmp_path)])
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    folder = tmp_path_factory.mktemp("published")
+    return load_reference([*write_json(folder), write_google(folder)])
 
 
 def test_json_and_yaml_say_the_same(tmp_path: Path) -> None:
@@ -118,8 +122,8 @@ def test_spellings_of_one_word(one: str, other: str) -> None:
     assert canonical(one).replace("womens", "women") == canonical(other).replace("womens", "women")
 
 
-def test_a_draft_for_shopify(reference: Reference) -> None:
-    draft = draft_mapping(TAXONOMY, reference, "shopify")
+def test_a_draft_for_shopify(published: Reference) -> None:
+    draft = draft_mapping(TAXONOMY, published, "shopify")
     assert {word: target.id for word, target in draft.mapping.categories.items()} == {
         "Tshirts": "xx-1-1",
         "Shirt": "xx-1-2",  # the one with the shorter path
@@ -141,8 +145,8 @@ def test_a_draft_for_shopify(reference: Reference) -> None:
     assert draft.by_values == {"sleeves", "for"}
 
 
-def test_a_draft_for_google(reference: Reference) -> None:
-    draft = draft_mapping(TAXONOMY, reference, "google")
+def test_a_draft_for_google(published: Reference) -> None:
+    draft = draft_mapping(TAXONOMY, published, "google")
     assert {word: target.id for word, target in draft.mapping.categories.items()} == {
         "Tshirts": "12",  # by way of Shopify's T-Shirts
         "Shirt": "12",  # "Shirts & Tops"
@@ -156,8 +160,8 @@ def test_a_draft_for_google(reference: Reference) -> None:
     assert [key.word for key in draft.keys] == ["sleeves"]
 
 
-def test_every_comment_may_be_used(reference: Reference, tmp_path: Path) -> None:
-    text = draft_mapping(TAXONOMY, reference, "shopify").to_toml()
+def test_every_comment_may_be_used(published: Reference, tmp_path: Path) -> None:
+    text = draft_mapping(TAXONOMY, published, "shopify").to_toml()
     lines = [line.removeprefix("# ") if line.startswith(("# [", '# "')) else line for line in text.splitlines()]
     seen: set[str] = set()
     kept = []
@@ -172,7 +176,29 @@ def test_every_comment_may_be_used(reference: Reference, tmp_path: Path) -> None
     assert mapping.categories["Jackets"].id == "xx-2"
     assert mapping.categories["Kaftans"] == Target()
     assert mapping.keys["pattern"] == {}
-    assert draft_mapping(TAXONOMY, reference, "shopify", mapping).keys == []
+    assert draft_mapping(TAXONOMY, published, "shopify", mapping).keys == []
+
+
+WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8).filter(
+    lambda word: not unfit(word)
+)
+DISTINCT = st.lists(WORDS, min_size=1, max_size=5, unique_by=fold)
+
+
+@settings(max_examples=60, deadline=None)
+@given(categories=DISTINCT, keys=DISTINCT, values=DISTINCT, to=st.sampled_from(["shopify", "google"]))
+def test_any_words_are_read_back(
+    published: Reference, categories: list[str], keys: list[str], values: list[str], to: Shop
+) -> None:
+    words = ["Tshirts", *(word for word in categories if fold(word) != "tshirts")]
+    key = Key(categories=tuple(words), values=tuple(values))
+    taxonomy = Taxonomy(categories=tuple(words), keys=dict.fromkeys([*keys, "colour"], key))
+    draft = draft_mapping(taxonomy, published, to)
+    mapping = Mapping.model_validate(tomllib.loads(draft.to_toml()))
+    assert mapping == draft.mapping
+    again = draft_mapping(taxonomy, published, to, mapping)
+    assert again.mapping == mapping
+    assert (again.categories, again.keys, again.values) == (draft.categories, draft.keys, draft.values)
 
 
 def test_a_redraft_keeps_what_people_edited(tmp_path: Path) -> None:
