@@ -152,14 +152,14 @@ def _nearly_equal(left: str, right: str) -> bool:
 
 
 def _of_usage(taxonomy: Taxonomy, words: Mapping[str, Sequence[str]], usage: Usage) -> Iterable[DraftingWarning]:
-    for key, of_key in words.items():
-        if key != CATEGORY and not usage.labelled.get(key):
-            yield DraftingWarning("no label", key, ())
+    for name, of_key in words.items():
+        if name != CATEGORY and not usage.labelled.get(name):
+            yield DraftingWarning("no label", name, ())
             continue
-        counts = {word: usage.values.get(("" if key == CATEGORY else key, word), 0) for word in of_key}
-        yield from (DraftingWarning("no label", key, (word,)) for word, count in counts.items() if not count)
+        counts = {word: usage.values.get(("" if name == CATEGORY else name, word), 0) for word in of_key}
+        yield from (DraftingWarning("no label", name, (word,)) for word, count in counts.items() if not count)
         single = (word for word, count in counts.items() if count == 1 and not _says_nothing(word))
-        yield from (DraftingWarning("one product", key, (word,)) for word in single)
+        yield from (DraftingWarning("one product", name, (word,)) for word in single)
     for name, key in taxonomy.keys.items():
         several, labelled = usage.several.get(name, ()), usage.labelled.get(name, 0)
         share = SHARE_OF_FEW if len(several) <= FEW else SHARE

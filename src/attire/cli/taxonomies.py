@@ -147,8 +147,8 @@ def _effects(result: TaxonomyDiff) -> Iterator[tuple[str, str]]:
         if change.kind == "split":
             count = result.affected(change)
             known = f"{count:,} labels become"
-            labels = "its labels become" if count is None else "1 label becomes" if count == 1 else known
-            yield "split", f"{labels} unknown: nothing says which of {_listed(change.after)} was '{change.before[0]}'"
+            became = "its labels become" if count is None else "1 label becomes" if count == 1 else known
+            yield "split", f"{became} unknown: nothing says which of {_listed(change.after)} was '{change.before[0]}'"
     if (labels := result.labels) is not None:
         yield (
             "labels",
