@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from attire.catalog.ingest import ingest
     from attire.catalog.splits import Splits, split
     from attire.catalog.store import Catalog
+    from attire.catalog.taxonomy_check import check_taxonomy
     from attire.config import Recipe, load_recipe
     from attire.engines.engine import open_engine
     from attire.errors import AttireError
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from attire.pixels.photo_cache import cache_photos
     from attire.prediction import Abstained, Answer, Prediction
     from attire.taxonomy import Taxonomy
+    from attire.taxonomy_diff.diff import diff_taxonomy
     from attire.training.run import train
 
 _HOMES = {
@@ -56,7 +58,9 @@ _HOMES = {
     "Splits": "attire.catalog.splits",
     "Taxonomy": "attire.taxonomy",
     "cache_photos": "attire.pixels.photo_cache",
+    "check_taxonomy": "attire.catalog.taxonomy_check",
     "compare": "attire.evaluation.compare",
+    "diff_taxonomy": "attire.taxonomy_diff.diff",
     "evaluate": "attire.evaluation.evaluate",
     "explain": "attire.explanation.explain",
     "export": "attire.exporting.export",
@@ -84,7 +88,9 @@ __all__ = [
     "Splits",
     "Taxonomy",
     "cache_photos",
+    "check_taxonomy",
     "compare",
+    "diff_taxonomy",
     "evaluate",
     "explain",
     "export",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import random
+import re
 import shutil
 import tarfile
 import tomllib
@@ -92,6 +93,11 @@ def shop(tmp_path: Path, photos: Path) -> Shop:
 
 def labels_of(catalog: Catalog, id: str) -> dict[str, tuple[str, ...]]:
     return catalog[id].labels
+
+
+def without_counts(taxonomy: Path) -> str:
+    """The text of a drafted taxonomy without the numbers of products, so that its lines can be edited."""
+    return re.sub(r" # [\d,]+$", "", taxonomy.read_text(), flags=re.MULTILINE)
 
 
 def weeks_of(draw: random.Random) -> list[dict[str, dict[str, str]]]:
@@ -306,13 +312,16 @@ def test_an_edited_taxonomy_renames_labels_of_products_that_the_feed_lacks(shop:
     assert labels_of(shop.update({"d": row(5)}), "c") == {"colour": ("crimson",)}
 
 
-def test_an_edit_that_products_of_the_catalog_contradict_is_refused(shop: Shop) -> None:
-    before = Catalog.load(shop.out).digest
+def test_a_key_that_takes_one_value_by_now_costs_the_label_and_not_the_words(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = labels_of(Catalog.load(shop.out), "a")
     shop.edit('"many"', '"one"')
-    with pytest.raises(FeedError, match=r"nothing was written\.\n  product 'a': tags takes one"):
-        shop.update({"d": row(5)})
+    catalog = shop.update({"d": row(5)})
+    assert labels_of(catalog, "a") == {"colour": ("red",)}
+    assert "tags takes one value, and 1 product in the catalog has several: no label until a feed" in caplog.text
     shop.edit('"one"\ncategories = ["Shirts"]\nvalues', '"many"\ncategories = ["Shirts"]\nvalues')
-    assert Catalog.load(shop.out).digest == before
+    assert labels_of(shop.update({"d": row(5)}), "a") == before
 
 
 def test_bad_rows_of_an_update_leave_their_product_as_it_is(shop: Shop) -> None:
@@ -445,3 +454,57 @@ def test_a_lost_version_costs_only_the_history(shop: Shop) -> None:
     catalog = shop.update({"d": row(5, "Belts", colour="blue")})
     assert catalog.ids == ["a", "b", "c", "d"]
     assert labels_of(catalog, "a") == {"colour": ("red",), "tags": ("logo", "zip")}
+
+
+def test_words_of_a_changed_taxonomy_apply_to_all_products_and_come_back(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    tags_before = labels_of(Catalog.load(shop.out), "a")["tags"]
+    drafted = without_counts(shop.out / TAXONOMY)
+    text = drafted.replace('    "zip",\n', "").replace('    "blue",\n', "").replace("[keys.colour]", "[keys.paint]")
+    text = text.replace("[keys.tags]", '[keys.paint.aliases]\nblue = "red"\n\n[keys.tags]\nretired = ["zip"]')
+    text = text.replace("[keys.paint]", '[key_aliases]\ncolour = "paint"\n\n[keys.paint]', 1)
+    (shop.out / TAXONOMY).write_text(text)
+    week = {"d": row(5, colour="blue", tags="zip")}
+    changed = shop.update(week)
+    assert labels_of(changed, "a") == {"paint": ("red",), "tags": ("logo",)}
+    assert labels_of(changed, "b") == {"paint": ("red",)}
+    assert labels_of(changed, "d") == {"paint": ("red",)}
+    assert "retired words are no labels, 2 products: tags 'zip' (2)" in caplog.text
+    assert not (shop.out / NEW_WORDS).exists()
+    since = changed.origins().filter(pl.col("id") != "d")["since"].to_list()
+    assert since == [1] * len(since), "a renamed label is the label that it was"
+    (shop.out / TAXONOMY).write_text(text.replace('retired = ["zip"]', "").replace('"logo",', '"logo",\n"zip",'))
+    assert labels_of(shop.update(week), "a")["tags"] == tags_before
+    assert labels_of(Catalog.load(shop.out), "d") == {"paint": ("red",), "tags": ("zip",)}
+
+
+def test_a_removed_key_and_category_come_back_with_their_words(shop: Shop) -> None:
+    before = list(Catalog.load(shop.out))
+    drafted = without_counts(shop.out / TAXONOMY)
+    text = drafted.replace('    "Belts",\n', "").replace(', "Belts"', "").replace('"Belts", ', "")
+    (shop.out / TAXONOMY).write_text(text[: text.index("[keys.tags]")])
+    without = shop.update({"d": row(5)})
+    assert (without["b"].category, list(without.taxonomy.keys)) == (None, ["colour"])
+    assert labels_of(without, "a") == {"colour": ("red",)}
+    assert "tags" in (shop.out / NEW_WORDS).read_text()
+    (shop.out / TAXONOMY).write_text(drafted)
+    again = shop.update({"d": row(5)})
+    assert [again[product.id] for product in before] == before
+
+
+def test_a_retired_word_of_a_feed_replaces_the_label_that_the_catalog_knows(shop: Shop) -> None:
+    shop.edit("[keys.colour]", '[keys.colour]\nretired = ["n.a."]')
+    catalog = shop.update({"a": {"colour": "N.A."}})
+    assert labels_of(catalog, "a") == {"tags": ("logo", "zip")}
+    assert labels_of(shop.update({"d": row(5)}), "a") == {"tags": ("logo", "zip")}
+
+
+def test_the_draft_warns_of_words_to_look_at_once(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    week = {"d": row(5, colour="Unknown"), "e": row(6, colour="reddish"), "f": row(7, colour="redish")}
+    shop.update(week)
+    assert "the drafted taxonomy has words that say nothing: 1, such as colour 'Unknown'" in caplog.text
+    assert "pairs of nearly the same words: 1, such as colour 'reddish' and 'redish'" in caplog.text
+    caplog.clear()
+    shop.update(week)
+    assert "the drafted taxonomy has" not in caplog.text, "it is the same taxonomy"

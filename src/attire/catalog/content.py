@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from attire.taxonomy import Taxonomy
+
 PRODUCTS: dict[str, Any] = {
     "id": pl.String,
     "category": pl.String,
@@ -22,8 +24,8 @@ class Content(NamedTuple):
     """Products and labels in the words of a taxonomy, sorted by id.
 
     products: id, category (null if unknown), title, group (as stated, not the group of products that share photos; no
-    such column if it is not known what was stated), images (as stated, also unreadable ones), unknown (words of fields
-    without a label because the taxonomy lacks one of them, so that they count as soon as it is added).
+    such column if it is not known what was stated), images (as stated, also unreadable ones), unknown (words that are
+    no labels because the taxonomy lacks or retired one of the field, so that they count as soon as it has it).
     labels: id, key, value, since (the number of the version that first stated the label; null if it is older than the
     first version).
     """
@@ -39,6 +41,18 @@ class Content(NamedTuple):
         joined = self.labels.join(known, on=["id", "key", "value"], how="left", maintain_order="left")
         first = pl.when(pl.col("known").is_null()).then(pl.lit(number, pl.Int64)).otherwise("since")
         return Content(self.products, joined.select("id", "key", "value", since=first))
+
+    def in_words_of(self, taxonomy: Taxonomy) -> Content:
+        """The same content with the labels in the words of another taxonomy, as far as that has them."""
+        pairs = self.labels.select("key", "value").unique()
+        words = [taxonomy.label_named(key, value) or (key, value) for key, value in pairs.iter_rows()]
+        renamed = pairs.with_columns(
+            pl.Series("new_key", [key for key, _ in words], pl.String),
+            pl.Series("new_value", [value for _, value in words], pl.String),
+        )
+        labels = self.labels.join(renamed, on=["key", "value"], maintain_order="left")
+        merged = labels.group_by("id", key="new_key", value="new_value", maintain_order=True).agg(pl.col("since").min())
+        return self._replace(labels=merged)
 
 
 class Changes(NamedTuple):

@@ -12,27 +12,32 @@ from typing import Literal
 
 import polars as pl
 
-from attire.catalog.check import CheckedProduct, Problem, UnknownWord, check, stray_labels, summarise
+from attire.catalog.check import Problem, check, check_known, stray_labels, summarise
 from attire.catalog.commit import LOCK, finish
 from attire.catalog.content import changes
 from attire.catalog.downloads import Downloads
+from attire.catalog.drafting_warnings import drafting_warnings, usage_of
+from attire.catalog.drafting_warnings import summary as drafting_summary
 from attire.catalog.earlier import Earlier
 from attire.catalog.feed_row import Row
+from attire.catalog.lost_labels import of_retired_words, of_several_values
 from attire.catalog.new_words import NEW_WORDS, proposal, summary, to_toml
 from attire.catalog.photo_facts import PhotoFacts
+from attire.catalog.row_words import CheckedProduct, UnknownWord
 from attire.catalog.sources import SOURCES, SourceOptions
-from attire.catalog.store import TABLES, TAXONOMY, Catalog
+from attire.catalog.store import TABLES, TAXONOMY, Catalog, read_manifest
 from attire.catalog.tables import KeptPhotos, make_tables, stated
 from attire.catalog.taxonomy_choice import TaxonomyChoice, load_or_draft, load_or_extend
 from attire.catalog.update import remaining, updated
 from attire.catalog.versions import Origin, history, write_version
 from attire.catalog.writing import write_catalog
-from attire.errors import CatalogError, ConfigError, FeedError, did_you_mean, listed, shown
+from attire.errors import CatalogError, ConfigError, FeedError, did_you_mean
 from attire.files import file_sha256, locked, read_parquet, replace_text
 from attire.photos.index import remove_unlisted
 from attire.photos.lookup import PhotoLookup, no_images
 from attire.photos.remote import Remote, is_url
 from attire.storage import not_written
+from attire.taxonomy import Taxonomy
 
 PHOTOS, WORK = "photos", ".work"
 BadRows = Literal["refuse", "quarantine"]
@@ -41,12 +46,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What will be in the catalog, sorted by id; which rows will not; and words and photos to treat specially."""
+    """What will be in the catalog, sorted by id; which rows will not; and words and photos to treat specially.
+
+    `several` has the fields (key and id) whose values are no label, because the key takes one value by now.
+    """
 
     choice: TaxonomyChoice
     products: list[CheckedProduct]
     problems: list[Problem]
     unknown: set[UnknownWord] = field(default_factory=set)
+    several: list[tuple[str, str]] = field(default_factory=list)
     kept: KeptPhotos = field(default_factory=KeptPhotos)
 
 
@@ -56,7 +65,7 @@ def ingest(
     out: str | Path,
     *,
     source: str = "table",
-    taxonomy: str | Path | None = None,
+    taxonomy: str | Path | Sequence[str | Path] | None = None,
     options: SourceOptions | None = None,
     bad_rows: BadRows = "refuse",
     replace: bool = False,
@@ -69,6 +78,8 @@ def ingest(
     at a URL is downloaded once, into the catalog. Every call tries those again that failed; `refetch` asks the servers
     for newer versions of all others that the feed names.
 
+    `taxonomy` is a taxonomy.toml, or files of Shopify's published taxonomy: then the part that the feed needs is
+    written to `out`/taxonomy.toml, and words that it does not have are left out and listed in `out`/new-words.toml.
     Without `taxonomy`, one is drafted from the feed into `out`/taxonomy.toml; if you edit that file, later calls use
     your version. Photos that cannot be used are listed in the quarantine with the reason, and never replaced.
 
@@ -97,13 +108,14 @@ def ingest(
     if is_url(feed):
         raise ConfigError(f"{feed} is a URL, and ingest reads feeds on this machine: download it first.")
     options = options or SourceOptions()
+    given = [taxonomy] if isinstance(taxonomy, str | Path) else [*(taxonomy or ())]
     rows = list(SOURCES[source](Path(feed), options))
     if not folders and not update and not any(is_url(name) for row in rows for name in row.images):
         raise no_images(feed)
     try:
         with _writing(out):
             earlier = Earlier.read_whole(out) if update else Earlier.read(out)
-            intake = _merged(rows, earlier, taxonomy, out, feed) if update else _whole(rows, taxonomy, out, feed)
+            intake = _merged(rows, earlier, given, out, feed) if update else _whole(rows, given, out, feed)
             if intake.problems and bad_rows == "refuse":
                 raise _refusal(feed, intake.problems)
             before, content = None if earlier is None else earlier.content, stated(intake.products)
@@ -120,9 +132,15 @@ def ingest(
                 guarded.refuse_mistaken(feed, tables)
             if earlier is not None:
                 logger.info("%s: products %s", out, changed)
-            new_words = proposal(intake.unknown, intake.choice.taxonomy)
+            words = intake.choice.taxonomy
+            for lost in filter(None, (of_retired_words(intake.products, words), of_several_values(intake.several))):
+                logger.warning("%s: %s", out, lost)
+            if intake.choice.drafted and not _has_taxonomy(out, words):
+                for line in drafting_summary(drafting_warnings(words, usage_of(intake.products))):
+                    logger.warning("%s: the drafted taxonomy has %s", out, line)
+            new_words = proposal(intake.unknown, words)
             number = 1 + max((entry.number for entry in history(out)), default=0)
-            version = content.with_origins(before, number)
+            version = content.with_origins(None if before is None else before.in_words_of(words), number)
             origin = Origin(str(Path(feed).absolute()), _sha256(Path(feed)), "update" if update else "replace")
 
             def record(staged: Path, digest: str) -> None:
@@ -135,11 +153,11 @@ def ingest(
                 "feed": origin.feed,
                 "source": source,
                 "images": [str(folder) for folder in folders],
-                "drafted_taxonomy": intake.choice.taxonomy.digest if intake.choice.drafted else None,
+                "drafted_taxonomy": words.digest if intake.choice.drafted else None,
                 "unused_photos": len({file for _, file in find.files}.difference(used)),
-                "stray_labels": dict(stray_labels(intake.products, intake.choice.taxonomy)),
+                "stray_labels": dict(stray_labels(intake.products, words)),
             }
-            catalog = write_catalog(out, intake.choice.taxonomy, intake.choice.toml, tables, provenance, record)
+            catalog = write_catalog(out, words, intake.choice.toml, tables, provenance, record)
             opener.forget()
             remove_unlisted(out / PHOTOS, chain((file for _, file in find.files), used))
     except OSError as error:
@@ -151,7 +169,7 @@ def ingest(
             out,
             "1 word is" if len(new_words) == 1 else f"{len(new_words):,} words are",
             summary(new_words),
-            taxonomy or out / TAXONOMY,
+            out / TAXONOMY if intake.choice.published or not given else given[0],
             out / NEW_WORDS,
         )
     return catalog
@@ -173,15 +191,16 @@ def _writing(out: Path) -> Iterator[None]:
                 out.rmdir()
 
 
-def _whole(rows: Sequence[Row], taxonomy: str | Path | None, out: Path, feed: str | Path) -> Intake:
+def _whole(rows: Sequence[Row], taxonomy: Sequence[str | Path], out: Path, feed: str | Path) -> Intake:
     """The feed is the whole truth."""
     choice = load_or_draft(rows, taxonomy, out, feed)
-    checked = check(rows, choice.taxonomy)
-    return Intake(choice, sorted(checked.products, key=lambda product: product.id), checked.problems)
+    checked = check(rows, choice.taxonomy, leave_out=choice.published)
+    products = sorted(checked.products, key=lambda product: product.id)
+    return Intake(choice, products, checked.problems, checked.unknown)
 
 
 def _merged(
-    rows: Sequence[Row], earlier: Earlier | None, taxonomy: str | Path | None, out: Path, feed: str | Path
+    rows: Sequence[Row], earlier: Earlier | None, taxonomy: Sequence[str | Path], out: Path, feed: str | Path
 ) -> Intake:
     """The products of the earlier catalog, updated by the feed."""
     if earlier is None:
@@ -190,13 +209,7 @@ def _merged(
         return Intake(choice, updated([], checked.products), checked.problems, checked.unknown)
     known_rows = earlier.rows()
     choice = load_or_extend(rows, known_rows, taxonomy, out, feed)
-    known = check(known_rows, choice.taxonomy, leave_out=True, known={row.id for row in known_rows})
-    if known.problems:
-        faults = [f"product '{shown(known_rows[fault.row - 1].id)}': {fault.message}" for fault in known.problems]
-        raise FeedError(
-            f"{out}: the taxonomy does not fit these products; nothing was written.\n  {listed(faults)}",
-            faults,
-        )
+    known = check_known(known_rows, choice.taxonomy)
     images = {product.id: product.images for product in known.products}
     checked = check(rows, choice.taxonomy, leave_out=True, known=images)
     products = updated(known.products, checked.products)
@@ -207,7 +220,14 @@ def _merged(
         frozenset(images.keys() - {product.id for product in checked.products if product.images}),
     )
     unknown = remaining(known.unknown | checked.unknown, products)
-    return Intake(choice.counting(products, feed), products, checked.problems, unknown, kept)
+    resolved = {(key, product.id) for product in products for key in product.labels}
+    several = [field for field in known.several if field not in resolved]
+    return Intake(choice.counting(products, feed), products, checked.problems, unknown, several, kept)
+
+
+def _has_taxonomy(out: Path, taxonomy: Taxonomy) -> bool:
+    manifest = read_manifest(out)
+    return manifest is not None and manifest.taxonomy == taxonomy.digest
 
 
 def _refusal(feed: str | Path, problems: Sequence[Problem]) -> FeedError:

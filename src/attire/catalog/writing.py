@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from attire.catalog.applied_taxonomy import keep_taxonomy
 from attire.catalog.commit import MANIFEST, replacing_all
 from attire.catalog.store import TABLES, TAXONOMY, Catalog, Manifest
 from attire.files import file_sha256, replace_parquet, replace_text
@@ -36,6 +37,7 @@ def write_catalog(
         for name, table in tables.items():
             replace_parquet(files[name], table)
         replace_text(staged / TAXONOMY, taxonomy_toml)
+        keep_taxonomy(staged, taxonomy)
         if record is not None:
             record(staged, digest)
         manifest = Manifest(

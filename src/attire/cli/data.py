@@ -24,7 +24,7 @@ def ingest(
     out: Path,
     images: list[str] = [],  # noqa: B006
     source: str = "table",
-    taxonomy: Path | None = None,
+    taxonomy: list[Path] = [],  # noqa: B006
     bad_rows: Literal["refuse", "quarantine"] = "refuse",
     replace: Annotated[bool, Parameter(negative="")] = False,
     update: Annotated[bool, Parameter(negative="")] = False,
@@ -44,9 +44,10 @@ def ingest(
     out
         The catalog's directory. Run again to apply a changed taxonomy.toml or feed; only new photos are opened.
     source
-        table, flipkart, myntra or imagefolder.
+        table, shopify, flipkart, myntra or imagefolder.
     taxonomy
-        taxonomy.toml with the allowed categories, keys and values.
+        taxonomy.toml with the allowed categories, keys and values; or the files of Shopify's taxonomy (taxonomy.json,
+        or categories.json and attributes.json), of which the feed's part is taken.
     bad_rows
         Whether rows with a problem make ingest fail, or are left out and listed.
     replace

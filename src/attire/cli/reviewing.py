@@ -67,9 +67,8 @@ def export(catalog: Path, /, *, out: Path, store: str | None = None) -> None:
         The --store that the page was started with.
     """
     try:
-        from attire.review.app import STORE
         from attire.review.export import export as run
-        from attire.review.store.events import Store
+        from attire.review.store.events import STORE, Store
     except ImportError:
         raise MissingExtraError("reviewing", "review") from None
     from attire.catalog.store import Catalog

@@ -24,10 +24,9 @@ from attire.review.photos import Photos
 from attire.review.queues import Queues
 from attire.review.refusals import refuse_by_error
 from attire.review.security import guard
-from attire.review.store.events import Store
+from attire.review.store.events import STORE, Store
 from attire.theme import THEME
 
-STORE = "review.sqlite"
 STATIC = Path(__file__).with_name("static")
 
 

@@ -23,6 +23,7 @@ STATES: dict[Action, str] = {"accept": "known", "set": "known", "clear": "unknow
 OPEN, UNDO = "open", "undo"
 MARGIN = 1000  # events that `decided` reads again
 CHUNK = 500  # products per query, because databases limit parameters
+STORE = "review.sqlite"  # in the catalog
 FIELD = {"product": pl.String, "key": pl.String}
 INSERTS: dict[str, Callable[[Any], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
