@@ -10,14 +10,31 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from attire.errors import CatalogError
 from attire.files import LockedError, locked
 
 MANIFEST = "manifest.json"  # moved last: until then it does not match the tables, and nobody opens a mixture
 LOCK, STAGED, DECIDED = ".lock", ".staged", ".decided"
 TRIES, PAUSE_S = 200, 0.01  # moving files into place takes milliseconds, so another process is waited for
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Hold the lock of the catalog, and finish what a killed process left. An empty new folder is removed again."""
+    is_new = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        busy = CatalogError(f"another attire command is writing {out}: wait until it has finished.")
+        with locked(out / LOCK, busy):
+            finish(out)
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # it is no longer empty
+                out.rmdir()
 
 
 @contextmanager

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -13,37 +12,43 @@ from typing import Literal
 import polars as pl
 
 from attire.catalog.check import CheckedProduct, Problem, UnknownWord, check, stray_labels, summarise
-from attire.catalog.commit import LOCK, finish
+from attire.catalog.commit import writing
 from attire.catalog.content import changes
 from attire.catalog.earlier import Earlier
 from attire.catalog.feed_row import Row
 from attire.catalog.new_words import NEW_WORDS, proposal, summary, to_toml
 from attire.catalog.photo_facts import PhotoFacts
+from attire.catalog.reviewed import with_reviews
 from attire.catalog.sources import SOURCES, SourceOptions
 from attire.catalog.store import TABLES, TAXONOMY, Catalog
 from attire.catalog.tables import KeptPhotos, make_tables, stated
 from attire.catalog.taxonomy_choice import TaxonomyChoice, load_or_draft, load_or_extend
 from attire.catalog.update import remaining, updated
-from attire.catalog.versions import Origin, history, write_version
-from attire.catalog.writing import write_catalog
+from attire.catalog.versions import Origin, history, removed_before, write_version
+from attire.catalog.writing import in_tables, write_catalog
 from attire.errors import CatalogError, ConfigError, FeedError, did_you_mean, listed, shown
-from attire.files import file_sha256, locked, read_parquet, replace_text
+from attire.files import file_sha256, read_parquet, replace_text
 from attire.photos.index import find_photos, remove_unlisted
 from attire.photos.remote import is_url
 from attire.storage import not_written
 
 PHOTOS, WORK = "photos", ".work"
+SHOWN = 5  # ids in a message
 BadRows = Literal["refuse", "quarantine"]
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What will be in the catalog, sorted by id; which rows will not; and words and photos to treat specially."""
+    """What will be in the catalog, sorted by id; which rows will not; and words and photos to treat specially.
+
+    `fed` are the products as this feed alone states them.
+    """
 
     choice: TaxonomyChoice
     products: list[CheckedProduct]
     problems: list[Problem]
+    fed: list[CheckedProduct]
     unknown: set[UnknownWord] = field(default_factory=set)
     kept: KeptPhotos = field(default_factory=KeptPhotos)
 
@@ -59,6 +64,7 @@ def ingest(
     bad_rows: BadRows = "refuse",
     replace: bool = False,
     update: bool = False,
+    feed_wins: bool = False,
 ) -> Catalog:
     """Read `feed`, open its photos in `images` (folders, tar and zip archives) and write a catalog to `out`.
 
@@ -73,6 +79,9 @@ def ingest(
     With `update`, the feed has only what is new: products that it does not name stay as they are, and so does every
     field, category, title, group and list of photos that is blank in the feed. A word that the taxonomy does not have
     is left out and listed in `out`/new-words.toml; a drafted taxonomy that nobody has edited is extended instead.
+
+    Fields that reviewers decided (`apply_reviews`) keep the reviewer's value where the feed states another one, unless
+    `feed_wins`; the number of these fields is logged.
 
     Every call adds a version: see `Catalog.history`. After a kill at any moment the catalog is the old or the new one.
 
@@ -95,31 +104,38 @@ def ingest(
             )
     rows = list(SOURCES[source](Path(feed), options or SourceOptions()))
     try:
-        with _writing(out):
+        with writing(out):
             earlier = Earlier.read_whole(out) if update else Earlier.read(out)
             intake = _merged(rows, earlier, taxonomy, out, feed) if update else _whole(rows, taxonomy, out, feed)
             if intake.problems and bad_rows == "refuse":
                 raise _refusal(feed, intake.problems)
-            before, content = None if earlier is None else earlier.content, stated(intake.products)
-            changed = changes(before, content)
+            versions = history(out)
+            number = 1 + max((entry.number for entry in versions), default=0)
+            before, waiting = None if earlier is None else earlier.content, set[UnknownWord]()
+            content = stated(intake.products).with_origins(before, number)
+            if before is not None:
+                content, waiting = with_reviews(
+                    content, before.reviewed, intake.choice.taxonomy, intake.fed, feed, feed_wins=feed_wins
+                )
+            changed = changes(None if before is None else before.in_force(), content.in_force())
             guarded = None if update or replace else earlier
             if guarded is not None:
                 guarded.refuse_lost(feed, changed, {row.id for row in rows})
             index = find_photos(folders, out / PHOTOS)
             opener = PhotoFacts(out / WORK, _known(out / "photos.parquet"))
-            tables = make_tables(intake.products, intake.problems, index, opener, out, intake.kept)
-            tables["labels"] = content.labels
+            made = make_tables(intake.products, intake.problems, index, opener, out, intake.kept)
+            tables = in_tables(content, made)
             if guarded is not None:
                 guarded.refuse_mistaken(feed, tables)
             if earlier is not None:
                 logger.info("%s: products %s", out, changed)
-            new_words = proposal(intake.unknown, intake.choice.taxonomy)
-            number = 1 + max((entry.number for entry in history(out)), default=0)
-            version = content.with_origins(before, number)
+            if returning := removed_before(versions, changed.added):
+                logger.warning("%s: %s, which had been removed, %s", out, *_coming_back(returning))
+            new_words = proposal(intake.unknown | waiting, intake.choice.taxonomy)
             origin = Origin(str(Path(feed).absolute()), _sha256(Path(feed)), "update" if update else "replace")
 
             def record(staged: Path, digest: str) -> None:
-                write_version(staged, number, version, changed, origin, digest)
+                write_version(staged, number, content, changed, origin, digest)
                 replace_text(staged / NEW_WORDS, to_toml(new_words))
 
             used = [out / path for path in tables["photos"]["path"]]
@@ -149,27 +165,11 @@ def ingest(
     return catalog
 
 
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    """Hold the lock of the catalog, and finish what a killed ingest left. An empty new folder is removed again."""
-    is_new = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        busy = CatalogError(f"another attire ingest is writing {out}: wait until it has finished.")
-        with locked(out / LOCK, busy):
-            finish(out)
-            yield
-    finally:
-        if is_new:
-            with suppress(OSError):  # it is no longer empty
-                out.rmdir()
-
-
 def _whole(rows: Sequence[Row], taxonomy: str | Path | None, out: Path, feed: str | Path) -> Intake:
     """The feed is the whole truth."""
     choice = load_or_draft(rows, taxonomy, out, feed)
     checked = check(rows, choice.taxonomy)
-    return Intake(choice, sorted(checked.products, key=lambda product: product.id), checked.problems)
+    return Intake(choice, sorted(checked.products, key=lambda product: product.id), checked.problems, checked.products)
 
 
 def _merged(
@@ -179,7 +179,7 @@ def _merged(
     if earlier is None:
         choice = load_or_draft(rows, taxonomy, out, feed)
         checked = check(rows, choice.taxonomy, leave_out=True)
-        return Intake(choice, updated([], checked.products), checked.problems, checked.unknown)
+        return Intake(choice, updated([], checked.products), checked.problems, checked.products, checked.unknown)
     known_rows = earlier.rows()
     choice = load_or_extend(rows, known_rows, taxonomy, out, feed)
     known = check(known_rows, choice.taxonomy, leave_out=True, known={row.id for row in known_rows})
@@ -199,7 +199,12 @@ def _merged(
         frozenset(images.keys() - {product.id for product in checked.products if product.images}),
     )
     unknown = remaining(known.unknown | checked.unknown, products)
-    return Intake(choice.counting(products, feed), products, checked.problems, unknown, kept)
+    return Intake(choice.counting(products, feed), products, checked.problems, checked.products, unknown, kept)
+
+
+def _coming_back(ids: Sequence[str]) -> tuple[str, str]:
+    first = ", ".join(f"'{shown(id)}'" for id in ids[:SHOWN]) + (", ..." if len(ids) > SHOWN else "")
+    return (f"{len(ids):,} products ({first})", "come back") if len(ids) > 1 else (f"product {first}", "comes back")
 
 
 def _refusal(feed: str | Path, problems: Sequence[Problem]) -> FeedError:

@@ -28,6 +28,7 @@ def ingest(
     bad_rows: Literal["refuse", "quarantine"] = "refuse",
     replace: Annotated[bool, Parameter(negative="")] = False,
     update: Annotated[bool, Parameter(negative="")] = False,
+    feed_wins: Annotated[bool, Parameter(negative="")] = False,
     cache_px: int | None = None,
     options: Options = DEFAULTS,
 ) -> None:
@@ -52,6 +53,8 @@ def ingest(
     update
         The feed has only what is new: products that it lacks, and fields that it leaves blank, stay as they are. Words
         that the taxonomy lacks are left out and listed in new-words.toml.
+    feed_wins
+        Values of the feed replace those that reviewers decided (attire review apply).
     cache_px
         Also cache decoded photos for training, with this length of the shorter side in px (256 for 224 x 224).
     """
@@ -67,6 +70,7 @@ def ingest(
         bad_rows=bad_rows,
         replace=replace,
         update=update,
+        feed_wins=feed_wins,
     )
     if cache_px is not None:
         from attire.pixels.photo_cache import cache_photos
@@ -99,7 +103,7 @@ def ingest(
 
 @app.command
 def history(catalog: Path, /, *, diff: tuple[int, int] | None = None) -> None:
-    """List the versions of a catalog, one for each finished ingest, or show what changed between two of them.
+    """List the versions of a catalog, one for each ingest, review and removal, or compare two of them.
 
     Parameters
     ----------
@@ -119,7 +123,7 @@ def history(catalog: Path, /, *, diff: tuple[int, int] | None = None) -> None:
                 "when (UTC)": f"{entry.when:%Y-%m-%d %H:%M}",
                 "mode": entry.mode,
                 "feed": Path(entry.feed).name,
-                **entry.model_dump(include={"added", "changed", "unchanged", "gone"}),
+                **entry.model_dump(include={"added", "changed", "unchanged", "gone", "reviewed"}),
             }
             for entry in versions_of(catalog)
         ]
