@@ -40,15 +40,18 @@ def evaluate(
 
     The category is predicted too; no label is given to the model. `inputs` selects what the model reads, by default
     everything it can read. `engine` is the name of the engine (see `open_engine`). Products without a readable photo
-    (or title, if only titles are read) count as unanswered. Baselines are fitted on train products that are not
-    evaluated. The report's notes say if the bundle was trained on some of the products. With `out`, the report is
-    written to that directory. Raises `CatalogError` if the catalog and the bundle have different taxonomies,
+    (or title, if only titles are read) count as unanswered. Products of groups that the bundle was trained or
+    calibrated on are left out, except from the train split; the report's notes say how many, or that an earlier bundle
+    does not record them. Baselines are fitted on train products that are not evaluated. With `out`, the report is
+    written to that directory.
+
+    Raises `CatalogError` if the catalog and the bundle have different taxonomies, or if no product is left,
     `ConfigError` for `inputs` that the bundle does not read, and `BundleError` for an engine that it does not have.
     """
     bundle, catalog = ModelBundle.of(bundle), Catalog.of(catalog)
     inputs = inputs or ("both" if bundle.title_reader else "photo")
     _check_taxonomy(bundle, catalog)
-    selection = choose(catalog, split)
+    selection = choose(catalog, split).unseen(bundle, catalog)
     runner = open_engine(bundle, engine)
     ids, splits = selection.ids, None if selection.name == ALL else selection.splits
     columns = slice(None) if bundle.taxonomy.keys else slice(0)  # a category-only bundle answers no keys
@@ -77,9 +80,9 @@ def evaluate(
         inputs=inputs,
         engine=runner.name,
     )
-    notes = tuple(filter(None, (selection.leakage(bundle), bundle.shortfall(PRECISION), _untaught_note(bundle))))
+    notes = tuple(filter(None, (selection.note, bundle.shortfall(PRECISION), _untaught_note(bundle))))
     summary = division(catalog, splits) if splits and selection.name in SPLIT_NAMES else None
-    report = score_report(evidence, rivals, provenance, summary, notes)
+    report = score_report(evidence, rivals, provenance, summary, notes, selection.left_out)
     if out is not None:
         explainer = None if inputs == "title" else bundle
         with storing(Path(out)):
