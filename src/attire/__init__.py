@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from attire.inference.predictor import Predictor
     from attire.pixels.photo_cache import cache_photos
     from attire.prediction import Abstained, Answer, Prediction
+    from attire.removal.remove import remove
+    from attire.review.apply import apply_reviews
     from attire.taxonomy import Taxonomy
     from attire.training.run import train
 
@@ -55,6 +57,7 @@ _HOMES = {
     "Report": "attire.evaluation.report",
     "Splits": "attire.catalog.splits",
     "Taxonomy": "attire.taxonomy",
+    "apply_reviews": "attire.review.apply",
     "cache_photos": "attire.pixels.photo_cache",
     "compare": "attire.evaluation.compare",
     "evaluate": "attire.evaluation.evaluate",
@@ -65,6 +68,7 @@ _HOMES = {
     "load_recipe": "attire.config",
     "open_engine": "attire.engines.engine",
     "predict": "attire.inference.bulk",
+    "remove": "attire.removal.remove",
     "split": "attire.catalog.splits",
     "train": "attire.training.run",
     "trend": "attire.evaluation.trend",
@@ -83,6 +87,7 @@ __all__ = [
     "Report",
     "Splits",
     "Taxonomy",
+    "apply_reviews",
     "cache_photos",
     "compare",
     "evaluate",
@@ -93,6 +98,7 @@ __all__ = [
     "load_recipe",
     "open_engine",
     "predict",
+    "remove",
     "split",
     "train",
     "trend",

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from attire.catalog.commit import MANIFEST as MANIFEST
-from attire.catalog.commit import settle
+from attire.catalog.commit import PURGE, settle
 from attire.catalog.content import FIELD, REVIEWED
 from attire.catalog.version_diff import Difference, difference
 from attire.catalog.versions import Version, history, origins, read_content, removed_before
@@ -40,7 +40,7 @@ from attire.labels import Targets, encode
 from attire.records import checked
 from attire.taxonomy import Taxonomy
 
-TAXONOMY, REVIEWS, PURGE = "taxonomy.toml", "reviewed", "purge.json"
+TAXONOMY, REVIEWS = "taxonomy.toml", "reviewed"
 TABLES: dict[str, dict[str, Any]] = {
     "products": {
         "id": pl.String,
@@ -115,6 +115,19 @@ class Catalog:
     @classmethod
     def load(cls, path: str | Path) -> Catalog:
         """Read and verify the catalog at `path`; raises `CatalogError` if it is missing, unfinished or changed."""
+        catalog = cls.verified(path)
+        if (catalog.path / PURGE).exists():
+            logger.warning(
+                "%s: products were purged, but the purge was interrupted, so that traces of them are left. Finish it "
+                "with 'attire remove %s --purge'.",
+                path,
+                path,
+            )
+        return catalog
+
+    @classmethod
+    def verified(cls, path: str | Path) -> Catalog:
+        """`load`, without a warning of an interrupted purge, for the process that is at it."""
         path = Path(path)
         with suppress(OSError):  # on a read-only disk, an unfinished catalog is reported below
             settle(path)
@@ -130,13 +143,6 @@ class Catalog:
             file = path / f"{name}.parquet"
             if not file.is_file() or file_sha256(file) != manifest.tables.get(name):
                 raise CatalogError(f"{file} is missing or was changed after ingest: {again}.")
-        if (path / PURGE).exists():
-            logger.warning(
-                "%s: products were purged, but the purge was interrupted, so traces of them are left. Finish it with "
-                "'attire remove %s --purge'.",
-                path,
-                path,
-            )
         return cls(path, taxonomy, manifest.digest, has_reviews=REVIEWS in manifest.tables)
 
     @cached_property

@@ -51,7 +51,7 @@ def write_catalog(
             source=dict(source),
         )
         replace_text(staged / MANIFEST, manifest.model_dump_json(indent=1))
-    return Catalog.load(path)
+    return Catalog.verified(path)
 
 
 def in_tables(content: Content, tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
