@@ -182,8 +182,8 @@ def test_caches_keep_the_other_photos_in_place(shop: Shop) -> None:
     expected, views = before[others], cached.entries[cached.rows(others)].tolist()
     copies = [cached.pixels(*view[1:4]).copy() for view in views]
     remove(catalog, ["b-gone"], purge=True, look_in=[])
-    for cache in (before, EmbeddingCache.open(embeddings)):
-        assert (cache[others] == expected).all(), "also for a process that had it open"
+    for opened in (before, EmbeddingCache.open(embeddings)):
+        assert (opened[others] == expected).all(), "also for a process that had it open"
     assert EmbeddingCache.open(embeddings).missing(list(photos.values())) == [photos[OWN]]
     again = PhotoCache.open(pixels)
     assert (again.rows([photos[OWN]]) < 0).all()

@@ -61,8 +61,8 @@ class PhotoCache:
             entries = read_entries(folder, PIXELS, ENTRY, manifest)
             cache = cls(folder, manifest["px"], entries)
             present = np.flatnonzero(entries["sha256"] != b"")  # the others are erased
-            sample = np.linspace(0, len(present) - 1, SAMPLE).astype(int) if len(present) else []
-            cache._verify(present[np.unique(sample)] if len(present) else ())
+            sample = np.linspace(0, max(0, len(present) - 1), min(SAMPLE, len(present))).astype(int)
+            cache._verify(present[np.unique(sample)])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CatalogError(
                 f"the photo cache {folder} is damaged ({error}): rebuild it with attire train --cache (or ingest "

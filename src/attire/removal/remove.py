@@ -87,8 +87,9 @@ def remove(
             todo = todo.model_copy(update={"store": decisions.name})
         try:
             removal = without_products(opened, new, todo) if new else None
-            changes = removal.changes if removal else Changes([], [], len(opened), [])
-            removed = Removed(removal.catalog if removal else opened, removal and removal.number, changes)
+            removed = Removed(opened, None, Changes([], [], len(opened), []))
+            if removal is not None:
+                removed = Removed(removal.catalog, removal.number, removal.changes)
             return _erase_traces(removed, removal, decisions, look_in) if purge else removed
         except OSError as error:
             raise CatalogError(not_written(f"the catalog {out}", error)) from error
