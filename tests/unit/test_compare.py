@@ -174,7 +174,7 @@ def test_the_page_over_time_draws_a_point_for_each_report(write: Write) -> None:
     folders = [write(name, synthetic_evidence(skill=skill)) for skill, name in enumerate(("one", "<b>two", "three"))]
     page = trend_page(trend(folders))
     assert page.count("<svg") == len(FIGURES)
-    assert page.count("&lt;b&gt;two: ") == len(FIGURES)
+    assert page.count("&lt;b&gt;two: ") == 2 * len(FIGURES), "the tooltip of its point, and the chart's description"
     assert "<b>two" not in page
     assert not re.search(r"https?:|src=|@import|url\(|<link", page)
     with pytest.raises(ReportError, match="at least two reports, got 1"):

@@ -171,6 +171,23 @@ def test_what_a_bundle_learned_is_known_in_other_catalogs(
     )
 
 
+def test_a_bundle_is_scored_on_a_catalog_that_got_more_words(
+    catalog: Catalog, splits: Splits, untrained: ModelBundle, tmp_path: Path
+) -> None:
+    words = catalog.taxonomy
+    colour = words.keys["colour"]
+    more = colour.model_copy(update={"values": ("navy", *colour.values), "aliases": {"crimson": "red"}})
+    later = Taxonomy(categories=("Hats", *words.categories), keys={**words.keys, "colour": more})
+    (tmp_path / "taxonomy.toml").write_text(later.to_toml())
+    folder = catalog.path.parent
+    other = ingest(folder / "feed.csv", folder / "photos", tmp_path / "other", taxonomy=tmp_path / "taxonomy.toml")
+    before, after = evaluate(untrained, catalog, splits.val), evaluate(untrained, other, splits.val)
+    for name, score in before.figures.items():
+        assert after.figures[name].value == pytest.approx(score.value, nan_ok=True), name
+    assert any("older than words of the taxonomy" in note for note in after.notes)
+    assert {row.key for row in after.keys} == set(words.keys)
+
+
 def test_unknown_splits_and_repeated_ids_are_refused(catalog: Catalog, splits: Splits) -> None:
     message = r"'vall' is not a split; did you mean 'val'\? Expected one of train, val, test, all"
     with pytest.raises(CatalogError, match=message):

@@ -142,10 +142,14 @@ def compare(a: Path, b: Path, /, *more: Path, out: Path | None = None) -> None:
 
     Parameters
     ----------
-    a, b, more
-        Directories that `attire evaluate --out` wrote.
+    a
+        Directory that `attire evaluate --out` wrote.
+    b
+        The same of another bundle.
+    more
+        The same of later bundles.
     out
-        HTML file with the full comparison; the terminal shows only the keys that differ beyond chance.
+        HTML file with the full comparison. Of two reports, the terminal shows only the keys that differ beyond chance.
     """
     from attire.files import replace_text
     from attire.storage import storing

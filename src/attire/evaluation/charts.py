@@ -151,7 +151,7 @@ def over_time(title: str, names: Sequence[str], points: Sequence[tuple[float, fl
     """A figure's value and interval (low, high) for each of `names`, numbered from 1; a gap where the value is nan."""
     import altair as alt
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"report": i, "value": value, "low": low, "high": high, "tooltip": f"{i}: {name}: {number(value)}"}
         for i, (name, (value, low, high)) in enumerate(zip(names, points, strict=True), 1)
         if not np.isnan(value)

@@ -77,7 +77,7 @@ class Evidence:
             tuple(ids),
             tuple(self.groups[row] for row in rows),
             Targets(*(column[rows] for column in self.truth)),
-            Decisions(*(column[rows] for column in self.decisions)),
+            Decisions._make(column[rows] for column in self.decisions),
             None if self.accepted is None else self.accepted[rows],
         )
 

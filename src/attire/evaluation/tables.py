@@ -61,7 +61,8 @@ class Sheet(NamedTuple):
         """The sheet as a rich table for the terminal."""
         table = Table(title=self.title, title_justify="left", box=SIMPLE_HEAD, padding=0)
         for i, name in enumerate(self.header):
-            table.add_column(name, justify="right" if i else "left", overflow="fold", no_wrap=bool(i))
+            whole = bool(i) and not any("(" in row[i] for row in self.rows)  # a change and its interval may be broken
+            table.add_column(name, justify="right" if i else "left", overflow="fold", no_wrap=whole)
         for row in self.rows:
             table.add_row(*row)
         return table
