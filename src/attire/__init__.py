@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from attire.inference.predictor import Predictor
     from attire.pixels.photo_cache import cache_photos
     from attire.prediction import Abstained, Answer, Prediction
+    from attire.removal.remove import remove
+    from attire.review.apply import apply_reviews
     from attire.taxonomy import Taxonomy
     from attire.taxonomy_diff.diff import diff_taxonomy
     from attire.training.run import train
@@ -57,6 +59,7 @@ _HOMES = {
     "Report": "attire.evaluation.report",
     "Splits": "attire.catalog.splits",
     "Taxonomy": "attire.taxonomy",
+    "apply_reviews": "attire.review.apply",
     "cache_photos": "attire.pixels.photo_cache",
     "check_taxonomy": "attire.catalog.taxonomy_check",
     "compare": "attire.evaluation.compare",
@@ -69,6 +72,7 @@ _HOMES = {
     "load_recipe": "attire.config",
     "open_engine": "attire.engines.engine",
     "predict": "attire.inference.bulk",
+    "remove": "attire.removal.remove",
     "split": "attire.catalog.splits",
     "train": "attire.training.run",
     "trend": "attire.evaluation.trend",
@@ -87,6 +91,7 @@ __all__ = [
     "Report",
     "Splits",
     "Taxonomy",
+    "apply_reviews",
     "cache_photos",
     "check_taxonomy",
     "compare",
@@ -99,6 +104,7 @@ __all__ = [
     "load_recipe",
     "open_engine",
     "predict",
+    "remove",
     "split",
     "train",
     "trend",

@@ -86,7 +86,9 @@ def test_a_title_alone_has_no_colours() -> None:
     architecture = Architecture(backbone="resnet10t", head="linear", colour=4, text="title", text_buckets=9)
     network = build_network(architecture, TAXONOMY).eval()
     logits = network(None, torch.tensor([[0, 0]], dtype=torch.int32))
-    torch.testing.assert_close(logits.attributes, network.heads.attributes.bias[None])
+    bias = network.heads.attributes.bias
+    assert isinstance(bias, Tensor)
+    torch.testing.assert_close(logits.attributes, bias[None])
 
 
 def test_colours_need_pooled_features() -> None:

@@ -142,7 +142,9 @@ class RunData:
     def of(cls, catalog: Catalog, splits: Splits, recipe: Recipe, cache: bool | None, workers: int) -> RunData:
         """Raises `CatalogError` if a split has no product with a readable photo, or too few to calibrate on."""
         # The split's seed, not the recipe's, so that a run that starts from another one has the same calibration set.
-        train, calibration = hold_out(catalog, splits.train, recipe.calibration, splits.seed)
+        train, calibration = (
+            without_audited(catalog, ids) for ids in hold_out(catalog, splits.train, recipe.calibration, splits.seed)
+        )
         reader = TitleReader.of(recipe)
         return cls(
             catalog,
@@ -212,6 +214,17 @@ def hold_out(catalog: Catalog, ids: Sequence[str], share: float, seed: int) -> t
         )
     held_out = set(groups[: min(max(1, round(share * len(groups))), len(groups) - 1)].tolist())
     return [id for id in ids if group[id] not in held_out], [id for id in ids if group[id] in held_out]
+
+
+def without_audited(catalog: Catalog, ids: Sequence[str]) -> list[str]:
+    """Those of `ids` that may be trained on: the others measure the precision of filled values (`Catalog.audited`)."""
+    kept = [id for id in ids if id not in catalog.audited]
+    if ids and not kept:
+        raise CatalogError(
+            f"{catalog.path}: every product that could be trained on, or calibrated on, is in the random sample of "
+            "attire review. Use a smaller sample (--audit) with a new store, or ingest more products."
+        )
+    return kept
 
 
 def default_workers() -> int:
