@@ -13,7 +13,19 @@ from helpers.command_line import attire, stdout_of
 from helpers.drawn_feed import draw_feed
 from PIL import Image
 
-TINY = ["--backbone", "resnet10t", "--weights", "none", "--size-px", "32", "24", "--batch-size", "16", "--workers", "0"]
+TINY = [
+    "--backbone",
+    "test_resnet",
+    "--weights",
+    "none",
+    "--size-px",
+    "32",
+    "24",
+    "--batch-size",
+    "16",
+    "--workers",
+    "0",
+]
 
 
 def process(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:

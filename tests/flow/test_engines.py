@@ -24,7 +24,7 @@ def test_an_engine_is_exported_shown_and_used(
     assert "100.00%" in output
     assert "times as fast" in output
     output = stdout_of("inspect", "bundle", "--no-speed")
-    for word in ("resnet10t", "multiply-adds", "3 categories, 2 keys", "onnx", "100.00%"):
+    for word in ("test_resnet", "multiply-adds", "3 categories, 2 keys", "onnx", "100.00%"):
         assert word in output
     for engine in ("torch", "onnx", "auto"):
         stdout_of("predict", "bundle", catalog.path, "--engine", engine, "--out", f"{engine}.csv")

@@ -40,7 +40,7 @@ def test_the_four_scripts(tmp_path: Path) -> None:
         }
     )
     contest.write_csv(tmp_path / "val_data.csv")
-    out, small = tmp_path / "run", ("--epochs", 1, "--batch-size", 16, "--backbone", "resnet10t")
+    out, small = tmp_path / "run", ("--epochs", 1, "--batch-size", 16, "--backbone", "test_resnet")
     script("train", tmp_path / "val_data.csv", tmp_path / "photos", "--out", out, *small, "--weights", "none")
     assert "category accuracy" in script("test", out)
     script("train_att", out, *small, "--threshold", 0.7)

@@ -311,7 +311,7 @@ def test_the_page_shows_the_answer_and_its_evidence(page: Any) -> None:
     button.focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("#heat:not([hidden])")
-    page.wait_for_function("document.querySelector('#heat').naturalWidth === 120")
+    until(lambda: page.evaluate("document.querySelector('#heat').naturalWidth") == 120)
     assert button.get_attribute("aria-pressed") == "true"
     assert "Heat map" in page.get_attribute("#heat", "alt")
     page.keyboard.press("Enter")
@@ -340,4 +340,4 @@ def test_everything_on_the_page_has_a_name_for_a_screen_reader(page: Any) -> Non
     )
     assert unnamed == []
     page.select_option("#category", "Belts")
-    page.wait_for_function("document.querySelector('.verdict strong').textContent === 'Belts'")
+    page.wait_for_selector(".verdict strong:text-is('Belts')")
