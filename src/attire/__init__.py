@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from attire.evaluation.compare import compare
     from attire.evaluation.evaluate import evaluate
     from attire.evaluation.report import Report
+    from attire.evaluation.trend import trend
     from attire.explanation.explain import Explanation, explain
     from attire.exporting.export import export
     from attire.filling.fill import fill
@@ -66,6 +67,7 @@ _HOMES = {
     "predict": "attire.inference.bulk",
     "split": "attire.catalog.splits",
     "train": "attire.training.run",
+    "trend": "attire.evaluation.trend",
 }
 
 __all__ = [
@@ -93,6 +95,7 @@ __all__ = [
     "predict",
     "split",
     "train",
+    "trend",
 ]
 
 

@@ -22,6 +22,7 @@ from attire.training import run
 SMALL = {"backbone": "test_resnet", "size_px": (32, 24), "batch_size": 16, "amp": "off"}
 TOURS = ("README.md", "docs/index.md")
 RUN = (
+    "a-week-with-attire",
     "clean-a-feed",
     "train",
     "evaluate",

@@ -17,6 +17,7 @@ from attire.catalog.store import Catalog
 from attire.config import Recipe
 from attire.errors import CatalogError
 from attire.labels import Targets
+from attire.learned import Learned
 from attire.model.losses import balanced_weight
 from attire.model.network import Network
 from attire.pixels import torchvision_ops  # noqa: F401
@@ -148,6 +149,12 @@ class RunData:
             cache_px(catalog, recipe.size_px, cache) if recipe.train_backbone else None,
             workers,
         )
+
+    @property
+    def learned(self) -> Learned:
+        """The photos that the run is trained or calibrated on: those of whole groups, as train has whole groups."""
+        subsets = (self.train, self.calibration) if self.calibration else (self.train,)
+        return Learned.of(digest for subset in subsets for views in subset.digests for digest in views)
 
     def examples(self, network: Network, preprocess: Preprocess) -> StageData:
         """The data of both stages: photos, or cached embeddings of a frozen backbone."""
