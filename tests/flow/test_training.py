@@ -34,7 +34,7 @@ from attire.training.run import train
 
 
 def tiny(name: str, **overrides: object) -> Recipe:
-    small = {"backbone": "resnet10t", "size_px": (32, 24), "batch_size": 16, "hidden": 8, "amp": "off"}
+    small = {"backbone": "test_resnet", "size_px": (32, 24), "batch_size": 16, "hidden": 8, "amp": "off"}
     stages = {} if name in ("frozen", "tuned") else {"category": {"epochs": 2}}
     return load_recipe(name, {**small, **stages, "attributes": {"epochs": 2}, **overrides})
 

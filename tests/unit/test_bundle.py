@@ -45,7 +45,7 @@ def make(
 ) -> ModelBundle:
     torch.manual_seed(0)
     architecture = Architecture(
-        backbone="resnet10t", head=head, csra=Csra(share=0.3), hidden=8, shared=shared, text=text, text_buckets=64
+        backbone="test_resnet", head=head, csra=Csra(share=0.3), hidden=8, shared=shared, text=text, text_buckets=64
     )
     network = build_network(architecture, TAXONOMY)
     if network.heads.text is not None:
@@ -106,7 +106,7 @@ def test_a_bundle_hashes_titles_as_in_training(tmp_path: Path, monkeypatch: pyte
 
 def test_the_model_card(saved: Path) -> None:
     card = (saved / "README.md").read_text(encoding="utf-8")
-    for words in ("base on resnet10t", "| attribute iou | 0.5000 |", "| map | – |", "Round, V, Boat", "digest `abc`"):
+    for words in ("base on test_resnet", "| attribute iou | 0.5000 |", "| map | – |", "Round, V, Boat", "digest `abc`"):
         assert words in card
 
 

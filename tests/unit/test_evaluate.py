@@ -217,7 +217,7 @@ def test_damaged_scores_give_a_message_of_one_line(tmp_path: Path, content: byte
 
 def test_a_bundle_that_answers_only_the_category_has_a_report(catalog: Catalog, tmp_path: Path) -> None:
     words = Taxonomy(categories=catalog.taxonomy.categories)
-    architecture = Architecture(backbone="resnet10t", hidden=8, shared=True)
+    architecture = Architecture(backbone="test_resnet", hidden=8, shared=True)
     torch.manual_seed(0)
     bundle = save_bundle(tmp_path / "bundle", build_network(architecture, words), architecture, words)
     report = evaluate(bundle, catalog, "val", out=tmp_path / "report")

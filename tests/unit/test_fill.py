@@ -56,7 +56,7 @@ PHOTOS = {  # photo -> its colour, and what the engine sees in it
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     """A calibrated bundle that accepts answers with a confidence of 0.9."""
     torch.manual_seed(0)
-    architecture = Architecture(backbone="resnet10t", hidden=8, shared=True)
+    architecture = Architecture(backbone="test_resnet", hidden=8, shared=True)
     network = build_network(architecture, TAXONOMY)
     saved = save_bundle(tmp_path_factory.mktemp("bundle") / "bundle", network, architecture, TAXONOMY)
     thresholds = (0.9,) * TAXONOMY.width

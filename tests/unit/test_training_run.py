@@ -31,7 +31,7 @@ from attire.training.run import train
 from attire.training.stage_folder import RESULT, StageFolder
 from attire.training.trainer import CHECKPOINT, WholeCheckpoints
 
-SMALL = {"backbone": "resnet10t", "size_px": (32, 24), "amp": "off"}
+SMALL = {"backbone": "test_resnet", "size_px": (32, 24), "amp": "off"}
 
 
 def begin(catalog: Catalog, splits: Splits, out: Path, **options: object) -> ModelBundle:

@@ -87,7 +87,7 @@ class Removal:
     own_photos: frozenset[str]
 
 
-def check_known(catalog: Catalog, ids: Collection[str]) -> None:
+def refuse_unknown(catalog: Catalog, ids: Collection[str]) -> None:
     """Raise `CatalogError` for ids that are not in the catalog."""
     if unknown := sorted(set(ids) - set(catalog.ids)):
         first = ", ".join(f"'{shown(id)}'" for id in unknown[:SHOWN]) + (", ..." if len(unknown) > SHOWN else "")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from attire.catalog.commit import PURGE, writing
 from attire.catalog.content import Changes
 from attire.catalog.ingest import PHOTOS, WORK
-from attire.catalog.removal import Purge, Removal, check_known, without_products
+from attire.catalog.removal import Purge, Removal, refuse_unknown, without_products
 from attire.catalog.store import Catalog
 from attire.errors import CatalogError, ConfigError, MissingExtraError
 from attire.photos.index import remove_unlisted
@@ -80,7 +80,7 @@ def remove(
         opened, pending = Catalog.verified(out), Purge.pending(out)
         _check_wanted(out, ids, pending, store, purge=purge)
         new = ids.difference(pending.ids) if pending else ids
-        check_known(opened, new)
+        refuse_unknown(opened, new)
         decisions = _open_store(out, store) if purge else None
         todo = (pending or Purge(ids=(), photos=(), store=None)) if purge else None
         if todo is not None and store is not None and decisions is not None:
