@@ -6,13 +6,17 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
 INSTALL := $(BIN)/python -m pip install --quiet
+export PYTHONDONTWRITEBYTECODE :=# where it is set, each process would compile everything that it imports
 
 .PHONY: demo test lint types unit flow docs coverage format constraints clean
 
 demo: $(READY)
 	$(BIN)/attire demo --out attire-demo
 
-test: lint types unit flow docs
+# First what needs one core each, side by side; the tests use two.
+test: $(READY)
+	@$(MAKE) --jobs 2 types lint docs
+	@$(MAKE) unit flow
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -53,5 +57,6 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	@echo "setting up .venv (takes some minutes: torch is large)"
 	@$(PYTHON) -m venv .venv
 	@$(INSTALL) --upgrade "pip>=25.1"
-	@$(INSTALL) $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable ".[all]" --group dev --group docs
+	@# Modules are compiled when they are first imported; most of them never are, and all of them take longer than pip.
+	@$(INSTALL) --no-compile $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable ".[all]" --group dev --group docs
 	@touch $(READY)

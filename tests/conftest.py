@@ -38,7 +38,7 @@ def splits(catalog: Catalog) -> Splits:
 def untrained(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     """A bundle with a random network for the catalog's taxonomy."""
     torch.manual_seed(0)
-    architecture = Architecture(backbone="resnet10t", hidden=8, shared=True)
+    architecture = Architecture(backbone="test_resnet", hidden=8, shared=True)
     network = build_network(architecture, catalog.taxonomy)
     return save_bundle(tmp_path_factory.mktemp("untrained") / "bundle", network, architecture, catalog.taxonomy)
 

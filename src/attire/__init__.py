@@ -4,7 +4,7 @@
 
     catalog = attire.ingest("feed.csv", images="photos/", out="catalog/")
     splits = attire.split(catalog, val=0.25, seed=7)
-    bundle = attire.train(catalog, splits, recipe="base", out="runs/a")
+    bundle = attire.train(catalog, splits, out="runs/a")
     report = attire.evaluate(bundle, catalog, splits.val)
     predict = attire.Predictor(bundle)
     shirt = predict(["front.jpg", "back.jpg"])
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from attire.evaluation.compare import compare
     from attire.evaluation.evaluate import evaluate
     from attire.evaluation.report import Report
+    from attire.evaluation.trend import trend
     from attire.explanation.explain import Explanation, explain
     from attire.exporting.export import export
     from attire.filling.fill import fill
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from attire.inference.predictor import Predictor
     from attire.pixels.photo_cache import cache_photos
     from attire.prediction import Abstained, Answer, Prediction
+    from attire.removal.remove import remove
+    from attire.review.apply import apply_reviews
     from attire.taxonomy import Taxonomy
     from attire.taxonomy_diff.diff import diff_taxonomy
     from attire.training.run import train
@@ -56,6 +59,7 @@ _HOMES = {
     "Report": "attire.evaluation.report",
     "Splits": "attire.catalog.splits",
     "Taxonomy": "attire.taxonomy",
+    "apply_reviews": "attire.review.apply",
     "cache_photos": "attire.pixels.photo_cache",
     "check_taxonomy": "attire.catalog.taxonomy_check",
     "compare": "attire.evaluation.compare",
@@ -68,8 +72,10 @@ _HOMES = {
     "load_recipe": "attire.config",
     "open_engine": "attire.engines.engine",
     "predict": "attire.inference.bulk",
+    "remove": "attire.removal.remove",
     "split": "attire.catalog.splits",
     "train": "attire.training.run",
+    "trend": "attire.evaluation.trend",
 }
 
 __all__ = [
@@ -85,6 +91,7 @@ __all__ = [
     "Report",
     "Splits",
     "Taxonomy",
+    "apply_reviews",
     "cache_photos",
     "check_taxonomy",
     "compare",
@@ -97,8 +104,10 @@ __all__ = [
     "load_recipe",
     "open_engine",
     "predict",
+    "remove",
     "split",
     "train",
+    "trend",
 ]
 
 

@@ -3,6 +3,7 @@
 bundle.json          taxonomy, preprocessing, decision rule, provenance, scores; written last
 weights.safetensors  every parameter and buffer of the network
 probe.safetensors    two small images (one with a title) and the logits for them when the bundle was saved
+learned.safetensors  the photos that it was trained or calibrated on, by content (not in bundles of earlier versions)
 README.md            model card
 """
 
@@ -34,6 +35,7 @@ from attire.config import Architecture, DecisionRule
 from attire.errors import BundleError
 from attire.files import file_sha256, read_json, replacing, temporary_folder
 from attire.labels import labelled
+from attire.learned import LEARNED, Learned
 from attire.model.backbone import not_numbers
 from attire.model.network import Logits, Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
@@ -47,6 +49,7 @@ from attire.titles import TitleReader
 logger = logging.getLogger(__name__)
 LOGITS = Logits._fields
 SPEC, WEIGHTS, PROBE, CARD = "bundle.json", "weights.safetensors", "probe.safetensors", "README.md"
+_LEARNED = "learned"  # in the provenance, where an earlier attire does not look, so that it loads the bundle
 PROBE_TOLERANCE = 2e-3  # of the largest logit: far more than CPUs and BLAS versions differ, too little to matter
 PROBE_TITLES = ("Women's navy T-shirt, 3/4 sleeve", "")  # checks that titles are still hashed in the same way
 
@@ -71,8 +74,9 @@ class BundleSpec(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if not all(isinstance(self.provenance.get(name, {}), dict) for name in ("recipe", "versions")):
-            raise ValueError("provenance.recipe and provenance.versions must be objects")
+        for name in ("recipe", "versions", _LEARNED):
+            if not isinstance(self.provenance.get(name, {}), dict):
+                raise ValueError(f"provenance.{name} must be an object")
         if unknown := [key for key in self.untaught if key not in self.taxonomy.keys]:
             raise ValueError(f"untaught names '{unknown[0]}', which is not a key")
         if self.calibration:
@@ -93,6 +97,7 @@ class ModelBundle:
     path: Path
     spec: BundleSpec
     network: Network
+    learned: Learned | None = None  # None: not recorded
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -233,6 +238,7 @@ class ModelBundle:
         try:
             for name, expected in spec.sha256.items():
                 _check_file(path / name, expected)
+            learned = _read_learned(path, spec)
             network = _untrained(spec).eval()
             network.load_state_dict(load_file(path / WEIGHTS))
         except OSError as error:
@@ -249,7 +255,7 @@ class ModelBundle:
                 "Train again with a lower learning rate."
             )
         _check_probe(path, spec, network)
-        return cls(path, spec, network)
+        return cls(path, spec, network, learned)
 
     @classmethod
     def save(
@@ -263,6 +269,7 @@ class ModelBundle:
         decision: DecisionRule,
         calibration: Calibration | None = None,
         untaught: Sequence[str] = (),
+        learned: Learned | None = None,
         provenance: Mapping[str, Any],
         scores: Mapping[str, float | None],
     ) -> ModelBundle:
@@ -286,6 +293,10 @@ class ModelBundle:
             for name, tensors in ((WEIGHTS, network.state_dict()), (PROBE, probe)):
                 with replacing(folder / name) as temporary_file:
                     save_file(tensors, temporary_file)
+            record = {}
+            if learned is not None:
+                learned.save(folder)
+                record = {_LEARNED: {"photos": len(learned), "sha256": file_sha256(folder / LEARNED)}}
             spec = BundleSpec(
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 network=architecture,
@@ -294,7 +305,7 @@ class ModelBundle:
                 decision=decision,
                 calibration=calibration,
                 untaught=tuple(untaught),
-                provenance={**provenance, "versions": library_versions()},
+                provenance={**provenance, **record, "versions": library_versions()},
                 scores=dict(scores),
                 sha256={name: file_sha256(folder / name) for name in (WEIGHTS, PROBE)},
             )
@@ -339,6 +350,18 @@ def _check_file(file: Path, sha256: str) -> None:
         raise BundleError(f"{file} is missing: the bundle is incomplete. Copy the whole directory.")
     if file_sha256(file) != sha256:
         raise BundleError(f"{file} is not the file that was saved: it is damaged or was replaced. Copy it again.")
+
+
+def _read_learned(path: Path, spec: BundleSpec) -> Learned | None:
+    """The record of learned photos, verified; None in a bundle of an earlier version, or if it is not known."""
+    record = spec.provenance.get(_LEARNED)
+    if record is None:
+        return None
+    _check_file(path / LEARNED, record.get("sha256", ""))
+    try:
+        return Learned.load(path)
+    except ValueError as error:
+        raise BundleError(f"{path / LEARNED} is damaged ({error}): copy the bundle again, or train it again.") from None
 
 
 def _promises(spec: BundleSpec) -> list[str]:

@@ -44,6 +44,7 @@ or `attire predict THIS_DIRECTORY PHOTOS --out predictions.csv`
 | decision | {decision} |
 | catalog | {products} products, digest `{catalog}` |
 | split | digest `{splits}` |
+| learned from | {learned} photos, calibration set included |
 | libraries | {versions} |
 
 ## Limitations
@@ -84,6 +85,7 @@ def model_card(spec: Mapping[str, Any], fills: Sequence[str]) -> str:
         products=provenance.get("products", "unknown number of"),
         catalog=provenance.get("catalog", "unknown"),
         splits=provenance.get("splits", "unknown"),
+        learned=provenance.get("learned", {}).get("photos", "unknown number of"),
         versions=", ".join(f"{name} {number}" for name, number in provenance["versions"].items()),
         words="\n".join(
             [f"- category: {', '.join(taxonomy['categories'])}"]

@@ -19,9 +19,10 @@ from attire.config import Recipe, load_recipe
 from attire.model.backbone import create_backbone
 from attire.training import run
 
-SMALL = {"backbone": "resnet10t", "size_px": (32, 24), "batch_size": 16, "amp": "off"}
+SMALL = {"backbone": "test_resnet", "size_px": (32, 24), "batch_size": 16, "amp": "off"}
 TOURS = ("README.md", "docs/index.md")
 RUN = (
+    "a-week-with-attire",
     "clean-a-feed",
     "train",
     "evaluate",
@@ -43,7 +44,7 @@ def tiny_networks() -> Iterator[None]:
         return load_recipe(recipe, {**(overrides or {}), **SMALL, **stages})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("attire.model.network.create_backbone", lambda *_: create_backbone("resnet10t", "none"))
+        patch.setattr("attire.model.network.create_backbone", lambda *_: create_backbone("test_resnet", "none"))
         patch.setattr(run, "load_recipe", small)
         patch.setattr("attire.cli.training.load_recipe", small)
         yield

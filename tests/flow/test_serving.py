@@ -21,7 +21,7 @@ import httpx
 import psutil
 import pytest
 import schemathesis
-from helpers.serve_client import FakeEngine, ask, photo, served, server, until
+from helpers.serve_client import FakeEngine, ask, get, photo, served, server, until
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from pydantic import SecretStr
@@ -120,7 +120,7 @@ def test_termination_answers_what_is_in_flight(bundle: Path) -> None:
                     return ask(api, *[photo(size=(1500, 1500))] * 8).status_code
 
             answers = [pool.submit(several) for _ in range(8)]
-            until(lambda: b"attire_photos_admitted 0.0" not in httpx.get(f"{address}/metrics").content)
+            until(lambda: b"attire_photos_admitted 0.0" not in get(f"{address}/metrics").content)
             process.terminate()
             statuses = []
             for answer in answers:
@@ -142,7 +142,7 @@ def test_a_killed_worker_is_replaced_even_while_the_bundle_at_the_path_is_broken
             damage(bundle)
             process.send_signal(signal.SIGHUP)
             until(lambda: "the old one stays" in log(), 30)
-            assert 'attire_reloads_total{outcome="refused"} 1.0' in httpx.get(f"{address}/metrics").text
+            assert 'attire_reloads_total{outcome="refused"} 1.0' in get(f"{address}/metrics").text
             assert load.answers.keys() == {"200"}
             children = psutil.Process(process.pid).children()
             next(one for one in children if "spawn_main" in " ".join(one.cmdline())).kill()
@@ -175,7 +175,7 @@ def answering(address: str) -> dict[str, set[str]]:
     """The bundle versions in use, each with the ids of its processes, from /metrics."""
     line = re.compile(r'attire_bundle\{pid="(\d+)",version="(\w+)"\} 1\.0')
     pids: dict[str, set[str]] = {}
-    for pid, version in line.findall(httpx.get(f"{address}/metrics").text):
+    for pid, version in line.findall(get(f"{address}/metrics").text):
         pids.setdefault(version, set()).add(pid)
     return pids
 
@@ -220,7 +220,7 @@ def test_a_body_that_does_not_arrive_is_refused_and_its_connection_closed(untrai
         assert 0.3 < time.monotonic() - start < 5
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"within 0.4 s" in answer
-        assert httpx.get(f"{address}/healthz").status_code == 200
+        assert get(f"{address}/healthz").status_code == 200
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -311,7 +311,7 @@ def test_the_page_shows_the_answer_and_its_evidence(page: Any) -> None:
     button.focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("#heat:not([hidden])")
-    page.wait_for_function("document.querySelector('#heat').naturalWidth === 120")
+    until(lambda: page.evaluate("document.querySelector('#heat').naturalWidth") == 120)
     assert button.get_attribute("aria-pressed") == "true"
     assert "Heat map" in page.get_attribute("#heat", "alt")
     page.keyboard.press("Enter")
@@ -340,4 +340,4 @@ def test_everything_on_the_page_has_a_name_for_a_screen_reader(page: Any) -> Non
     )
     assert unnamed == []
     page.select_option("#category", "Belts")
-    page.wait_for_function("document.querySelector('.verdict strong').textContent === 'Belts'")
+    page.wait_for_selector(".verdict strong:text-is('Belts')")

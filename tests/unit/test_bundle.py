@@ -14,11 +14,13 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
 from attire.bundle import PROBE, SPEC, WEIGHTS, ModelBundle
 from attire.config import Architecture, Csra, DecisionRule
 from attire.errors import BundleError
+from attire.learned import LEARNED, Learned
 from attire.model.heads import HEADS
 from attire.model.network import Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
@@ -38,11 +40,12 @@ def make(
     head: Literal["csra", "linear", "mlp"] = "mlp",
     text: Literal["none", "title"] = "none",
     untaught: tuple[str, ...] = (),
+    learned: Learned | None = None,
     change: Callable[[Network], object] = lambda _network: None,
 ) -> ModelBundle:
     torch.manual_seed(0)
     architecture = Architecture(
-        backbone="resnet10t", head=head, csra=Csra(share=0.3), hidden=8, shared=shared, text=text, text_buckets=64
+        backbone="test_resnet", head=head, csra=Csra(share=0.3), hidden=8, shared=shared, text=text, text_buckets=64
     )
     network = build_network(architecture, TAXONOMY)
     if network.heads.text is not None:
@@ -58,6 +61,7 @@ def make(
         preprocess=PREPROCESS,
         decision=DecisionRule(),
         untaught=untaught,
+        learned=learned,
         provenance={"recipe": {"name": "base", "seed": 3}, "catalog": "abc", "products": 12},
         scores={"attribute_iou": 0.5, "map": None},
     )
@@ -102,7 +106,7 @@ def test_a_bundle_hashes_titles_as_in_training(tmp_path: Path, monkeypatch: pyte
 
 def test_the_model_card(saved: Path) -> None:
     card = (saved / "README.md").read_text(encoding="utf-8")
-    for words in ("base on resnet10t", "| attribute iou | 0.5000 |", "| map | – |", "Round, V, Boat", "digest `abc`"):
+    for words in ("base on test_resnet", "| attribute iou | 0.5000 |", "| map | – |", "Round, V, Boat", "digest `abc`"):
         assert words in card
 
 
@@ -295,3 +299,32 @@ def rewrite(bundle: Path, name: str, change: Callable[[dict[str, torch.Tensor]],
     change(tensors)
     save_file(tensors, bundle / name)
     edit(bundle, lambda spec: spec["sha256"].update({name: sha256(bundle / name)}))
+
+
+def test_the_learned_photos_are_saved_and_verified(tmp_path: Path) -> None:
+    digests = [hashlib.sha256(bytes([i])).hexdigest() for i in range(20)]
+    bundle = make(tmp_path / "a", learned=Learned.of(digests[:10] * 2))
+    assert bundle.learned is not None
+    assert len(bundle.learned) == 10
+    assert bundle.learned.has(digests).tolist() == [True] * 10 + [False] * 10
+    assert (bundle.learned | Learned.of(digests[8:12])).has(digests).sum() == 12
+    assert make(tmp_path / "b").learned is None
+    other = make(tmp_path / "b", learned=Learned.of(digests[5:]))
+    shutil.copy(other.path / LEARNED, bundle.path)
+    with pytest.raises(BundleError, match=r"learned\.safetensors is not the file that was saved"):
+        ModelBundle.load(bundle.path)
+    (bundle.path / LEARNED).unlink()
+    with pytest.raises(BundleError, match=r"learned\.safetensors is missing: the bundle is incomplete"):
+        ModelBundle.load(bundle.path)
+
+
+@pytest.mark.parametrize("content", [{}, {"photos": np.zeros(3)}, {"other": np.zeros(3, np.uint64)}, None])
+def test_a_damaged_record_of_learned_photos_is_refused(tmp_path: Path, content: dict[str, Any] | None) -> None:
+    path = make(tmp_path / "a", learned=Learned.of([])).path
+    if content is None:
+        (path / LEARNED).write_bytes(b"[" * 100)
+    else:
+        save_arrays(content, path / LEARNED)
+    edit(path, lambda spec: spec["provenance"]["learned"].update(sha256=sha256(path / LEARNED)))
+    with pytest.raises(BundleError, match=r"learned\.safetensors is damaged"):
+        ModelBundle.load(path)

@@ -104,12 +104,25 @@ def test_an_old_name_in_the_options_file_is_answered_too(folder: Path, capsys: p
     assert "--start is now --init-from." in message
 
 
+def test_a_feed_at_a_url_is_refused_by_ingest() -> None:
+    with pytest.raises(ConfigError, match=r"^https://h/feed\.csv is a URL, and ingest reads feeds on this machine"):
+        app(["ingest", "https://h/feed.csv", "--images", "photos", "--out", "catalog"])
+
+
 @pytest.mark.parametrize(
-    "arguments", [["https://h/feed.csv", "--images", "photos"], ["feed.csv", "--images", "http://h/p"]]
+    ("option", "value", "message"),
+    [("delimiter", ";;", "expected one character"), ("separator", "", "expected at least one character")],
 )
-def test_urls_are_refused_by_ingest(arguments: Sequence[str]) -> None:
-    with pytest.raises(ConfigError, match=r"^https?://h/(p|feed\.csv) is an address, and ingest reads files"):
-        app(["ingest", *arguments, "--out", "catalog"])
+def test_options_of_feeds_are_refused_in_one_line(
+    folder: Path, option: str, value: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["ingest", "f.csv", "--images", "p", "--out", "c"]
+    status, text = failure(lambda: app([*arguments, f"--{option}={value}"]), capsys)
+    assert status != 0
+    assert f"--{option} '{value}': {message}" in text
+    assert "pydantic" not in text
+    (folder / "attire.toml").write_text(f"[ingest]\n{option} = '{value}'\n")
+    assert f"--{option} '{value}': {message}" in failure(lambda: app(arguments), capsys)[1]
 
 
 def test_the_summary_of_the_quarantine_shows_messages(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +175,7 @@ def test_expected_errors_print_no_traceback(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_an_interrupted_verb_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("attire.catalog.ingest.find_photos", lambda *_: raising(KeyboardInterrupt())())
+    monkeypatch.setattr("attire.catalog.ingest.PhotoLookup", lambda *_: raising(KeyboardInterrupt())())
     status, message = failure(run, capsys)
     assert (status, "interrupted: finished work is saved" in message) == (130, True)
 

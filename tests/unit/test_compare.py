@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +10,15 @@ import polars as pl
 import pytest
 from helpers.synthetic_evidence import PROVENANCE, synthetic_evidence
 
+from attire.cli import app
 from attire.errors import ReportError
 from attire.evaluation.compare import Difference, better, compare
 from attire.evaluation.evidence import Evidence
 from attire.evaluation.report import Report, score_report
 from attire.evaluation.report_files import write_report
-from attire.evaluation.report_page import comparison_page
-from attire.evaluation.tables import comparison_sheets, comparison_verdict
+from attire.evaluation.report_page import comparison_page, trend_page
+from attire.evaluation.tables import comparison_sheets, comparison_verdict, trend_sheets, trend_verdict
+from attire.evaluation.trend import trend
 from attire.score.metrics import FIGURES, headline, per_key
 
 Write = Callable[..., Path]
@@ -24,8 +26,10 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    def write(name: str, evidence: Evidence) -> Path:
-        write_report(score_report(evidence, {}, PROVENANCE), evidence, [[]] * len(evidence.ids), tmp_path / name)
+    def write(name: str, evidence: Evidence, left_out: Sequence[str] = ()) -> Path:
+        kept = evidence.of_products([id for id in evidence.ids if id not in left_out])
+        report = score_report(kept, {}, PROVENANCE, left_out=len(left_out))
+        write_report(report, kept, [[]] * len(kept.ids), tmp_path / name)
         return tmp_path / name
 
     return write
@@ -109,3 +113,69 @@ def test_reports_on_different_data_cannot_be_compared(write: Write) -> None:
 def test_a_directory_without_a_report_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"has no scores.json: expected a directory"):
         compare(tmp_path, tmp_path)
+
+
+def test_only_products_that_both_have_not_seen_are_compared(write: Write) -> None:
+    first, second = synthetic_evidence(skill=1), synthetic_evidence(skill=3)
+    a, b = write("a", first, first.ids[:10]), write("b", second, first.ids[6:20])
+    comparison = compare(a, b)
+    common = first.ids[20:]
+    assert (comparison.products, comparison.left_out) == (100, 20)
+    assert comparison.groups == 50
+    expected = [headline(side.of_products(common).matches) for side in (first, second)]
+    for name, difference in comparison.figures.items():
+        assert (difference.a, difference.b) == pytest.approx((expected[0][name], expected[1][name]))
+    assert "20 are left out, because one of the bundles learned" in comparison_page(comparison, "a", "b")
+    with pytest.raises(ReportError, match=r"a, .*c cannot be compared: each of their products .* new to all of them"):
+        compare(write("a", first, first.ids[:70]), write("c", second, first.ids[70:]))
+    with pytest.raises(ReportError, match="different products"):
+        compare(write("a", first, first.ids[:70]), write("d", second.of_products(first.ids[70:])))
+
+
+def test_reports_over_time_are_those_of_all_pairs(write: Write) -> None:
+    evidence = [synthetic_evidence(skill=skill) for skill in (1, 2, 2, 4)]
+    left_out = [(), (), evidence[0].ids[:4], ()]
+    folders = [write(f"week{i}", side, gone) for i, (side, gone) in enumerate(zip(evidence, left_out, strict=True))]
+    over_time = trend(folders)
+    assert over_time.names == tuple(map(str, folders))
+    assert (over_time.products, over_time.groups, over_time.left_out) == (116, 58, 4)
+    last_of_common = write("last", evidence[3], evidence[0].ids[:4])
+    pairs = {"since_first": compare(folders[0], last_of_common), "since_previous": compare(folders[2], folders[3])}
+    alone = score_report(evidence[3].of_products(evidence[0].ids[4:]), {}, PROVENANCE)
+    for name, points in over_time.figures.items():
+        last = points[-1]
+        assert (last.value, last.low, last.high) == pytest.approx(
+            [getattr(alone.figures[name], end) for end in ("value", "low", "high")], nan_ok=True
+        )
+        assert points[0].since_first is points[0].since_previous is None
+        for kind, pair in pairs.items():
+            assert getattr(last, kind) == pair.figures[name]
+    iou = over_time.figures["attribute_iou"]
+    assert iou[2].since_previous is not None
+    assert (iou[2].since_previous.value, iou[2].since_previous.beyond_chance) == (0, False)
+    assert "Since the first report, " in trend_verdict(over_time)
+    rows = trend_sheets(over_time)[2].rows
+    assert rows[0][-2:] == ("–", "–")
+    assert rows[3][3].endswith(" better")
+
+
+def test_the_command_compares_two_reports_or_more(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [str(write(name, synthetic_evidence(skill=skill))) for skill, name in enumerate("abc")]
+    out = str(Path(folders[0]).parent / "pages" / "{}.html")
+    app(["compare", *folders[:2], "--out", out.format(2)], result_action="return_value")
+    assert "B is better in" in capsys.readouterr().out
+    app(["compare", *folders, "--out", out.format(3)], result_action="return_value")
+    assert "since the first" in capsys.readouterr().out
+    assert "B − A" in Path(out.format(2)).read_text()
+    assert "since the previous" in Path(out.format(3)).read_text()
+
+
+def test_the_page_over_time_draws_a_point_for_each_report(write: Write) -> None:
+    folders = [write(name, synthetic_evidence(skill=skill)) for skill, name in enumerate(("one", "<b>two", "three"))]
+    page = trend_page(trend(folders))
+    assert page.count("<svg") == len(FIGURES)
+    assert page.count("&lt;b&gt;two: ") == 2 * len(FIGURES), "the tooltip of its point, and the chart's description"
+    assert "<b>two" not in page
+    assert not re.search(r"https?:|src=|@import|url\(|<link", page)
+    with pytest.raises(ReportError, match="at least two reports, got 1"):
+        trend(folders[:1])

@@ -44,6 +44,7 @@ def test_an_earlier_bundle_opens_and_answers(earlier: Path) -> None:
     answer = Predictor(bundle, "torch", precision=None)(Image.new("RGB", (30, 40), "red"))
     assert answer.category in bundle.taxonomy.categories
     assert bundle.provenance["recipe"]["precision"] == "32-true", "what it was made from stays as it was recorded"
+    assert bundle.learned is None, "it does not record the photos that it learned from"
 
 
 def test_an_earlier_report_can_be_compared(earlier: Path) -> None:

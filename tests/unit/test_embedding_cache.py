@@ -197,14 +197,14 @@ def catalog_of(shop: Path, products: int = 40, out: str = "catalog") -> Catalog:
 
 def network_of(catalog: Catalog, flip: bool = False) -> Network:
     torch.manual_seed(0)
-    return build_network(Architecture(backbone="resnet10t", hidden=8, shared=True, flip=flip), catalog.taxonomy)
+    return build_network(Architecture(backbone="test_resnet", hidden=8, shared=True, flip=flip), catalog.taxonomy)
 
 
 def embed(catalog: Catalog, network: Network, preprocess: Preprocess = PREPROCESS) -> tuple[EmbeddingCache, int]:
     """The cache, and how many photos it has gained."""
     folder = catalog.path / "cache"
     before = sum(len(EmbeddingCache.open(manifest.parent)) for manifest in folder.glob(f"*/{MANIFEST}"))
-    cache = catalog_embeddings(catalog, network, "resnet10t", preprocess, workers=0)
+    cache = catalog_embeddings(catalog, network, "test_resnet", preprocess, workers=0)
     return cache, sum(len(EmbeddingCache.open(manifest.parent)) for manifest in folder.glob(f"*/{MANIFEST}")) - before
 
 
@@ -263,8 +263,8 @@ def test_catalogs_can_share_a_folder(shop: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("ATTIRE_CACHE", str(shop / "shared"))
     first, second = catalog_of(shop, 30, "first"), catalog_of(shop, 40, "second")
     network = network_of(first)
-    assert len(catalog_embeddings(first, network, "resnet10t", PREPROCESS, workers=0)) == len(first.photos)
-    assert len(catalog_embeddings(second, network, "resnet10t", PREPROCESS, workers=0)) == len(second.photos)
+    assert len(catalog_embeddings(first, network, "test_resnet", PREPROCESS, workers=0)) == len(first.photos)
+    assert len(catalog_embeddings(second, network, "test_resnet", PREPROCESS, workers=0)) == len(second.photos)
     assert len(attire.cache_photos(first, 32)) == len(first.photos)
     assert attire.cache_photos(second, 32).folder == shop / "shared" / "photos-32"
     assert not (first.path / "cache").exists()

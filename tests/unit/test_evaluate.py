@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from helpers.full_disk import little_room
 
 from attire.bundle import ModelBundle
 from attire.catalog.balance import RARE, balance
+from attire.catalog.ingest import ingest
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Architecture
@@ -30,6 +32,7 @@ from attire.evaluation.report import Report
 from attire.evaluation.selection import choose
 from attire.evaluation.tables import verdict
 from attire.labels import Targets
+from attire.learned import Learned
 from attire.model.network import build_network
 from attire.score.decisions import Decisions
 from attire.taxonomy import Taxonomy
@@ -92,12 +95,14 @@ def test_baselines_are_not_fitted_on_evaluated_products(
     assert len(sizes) == 1
 
 
-def test_evaluating_training_products_gives_a_warning(
+def test_without_a_record_training_products_give_a_warning(
     catalog: Catalog, splits: Splits, untrained: ModelBundle, tmp_path: Path
 ) -> None:
     def warning(ids: Sequence[str] | str, of: Catalog = catalog, **provenance: Any) -> str:
         spec = untrained.spec.model_copy(update={"provenance": {**untrained.provenance, **provenance}})
-        return choose(of, ids).leakage(ModelBundle(untrained.path, spec, untrained.network)) or ""
+        selection = choose(of, ids).unseen(ModelBundle(untrained.path, spec, untrained.network), of)
+        assert selection.left_out == 0
+        return selection.note or ""
 
     same: dict[str, Any] = {"splits": splits.digest}
     assert warning("val", **same) == ""
@@ -107,7 +112,7 @@ def test_evaluating_training_products_gives_a_warning(
     assert f"was trained on {len(splits.train)} of these {len(catalog)} products" in warning("all", **same)
     assert "trained on another split of the catalog" in warning("val", splits="other")
     assert "trained on another split of the catalog" in warning("val", **same, start_splits="other")
-    assert "does not record the split" in warning("val")
+    assert "does not record what it was trained on" in warning("val")
     unsplit = Catalog.load(shutil.copytree(catalog.path, tmp_path / "catalog"))
     (unsplit.path / "splits.json").unlink()
     assert "The catalog is not split" in warning(splits.val, unsplit, **same)
@@ -116,6 +121,71 @@ def test_evaluating_training_products_gives_a_warning(
     assert note in (tmp_path / "report" / "report.html").read_text()
     assert Report.load(tmp_path / "report").notes == report.notes
     assert f"A: {note}" in compare(tmp_path / "report", tmp_path / "report").notes
+
+
+def having_learned(untrained: ModelBundle, catalog: Catalog, ids: Sequence[str]) -> ModelBundle:
+    """The bundle, as if it had been trained on these products."""
+    digests = catalog.photo_digests()
+    return replace(untrained, learned=Learned.of(d for row in catalog.rows_of(ids) for d in digests[row]))
+
+
+def test_products_that_the_bundle_learned_from_are_left_out(
+    catalog: Catalog, splits: Splits, untrained: ModelBundle, tmp_path: Path
+) -> None:
+    bundle = having_learned(untrained, catalog, [*splits.train, *splits.val[:3]])
+    group = dict(zip(catalog.ids, catalog.products["group"].to_list(), strict=True))
+    gone = [id for id in splits.val if group[id] in {group[seen] for seen in splits.val[:3]}]
+    report = evaluate(bundle, catalog, "val", out=tmp_path)
+    assert (report.counts.left_out, report.counts.products) == (len(gone), len(splits.val) - len(gone))
+    assert Evidence.load(tmp_path).ids == tuple(id for id in splits.val if id not in gone)
+    assert report.provenance.split == "val"
+    assert any(f"{len(gone)} of {len(splits.val)} products are left out" in note for note in report.notes)
+    assert Report.load(tmp_path).counts == report.counts
+    everything = evaluate(bundle, catalog, "all")
+    assert everything.counts.products == report.counts.products
+    assert everything.baselines, "train is not evaluated, so that the baselines can be fitted on it"
+    train = evaluate(bundle, catalog, "train")
+    assert (train.counts.left_out, train.counts.products) == (0, len(splits.train))
+    assert any(f"trained on {len(splits.train)} of these" in note for note in train.notes)
+    with pytest.raises(CatalogError, match=r"learned from the groups of all 3 products .*on the train split"):
+        evaluate(bundle, catalog, splits.val[:3])
+
+
+def test_what_a_bundle_learned_is_known_in_other_catalogs(
+    catalog: Catalog, splits: Splits, untrained: ModelBundle, tmp_path: Path
+) -> None:
+    bundle = having_learned(untrained, catalog, splits.train)
+    feed = pl.read_csv(catalog.path.parent / "feed.csv", infer_schema=False)
+    feed = feed.with_columns(id="x" + pl.col("id"), group=pl.lit(None, pl.String))
+    feed.write_csv(tmp_path / "feed.csv")
+    other = ingest(tmp_path / "feed.csv", catalog.path.parent / "photos", tmp_path / "other")
+    unseen = choose(other, "all").unseen(bundle, other)
+    assert set(unseen.ids) == {f"x{id}" for id in (*splits.val, *splits.test)}
+    joined = feed.with_columns(
+        group=pl.when(pl.col("id").is_in(["x" + splits.train[0], "x" + splits.val[0]])).then(pl.lit("g"))
+    )
+    joined.write_csv(tmp_path / "joined.csv")
+    other = ingest(tmp_path / "joined.csv", catalog.path.parent / "photos", tmp_path / "joined")
+    assert "x" + splits.val[0] not in choose(other, "all").unseen(bundle, other).ids, (
+        "it shares a group with one of train"
+    )
+
+
+def test_a_bundle_is_scored_on_a_catalog_that_got_more_words(
+    catalog: Catalog, splits: Splits, untrained: ModelBundle, tmp_path: Path
+) -> None:
+    words = catalog.taxonomy
+    colour = words.keys["colour"]
+    more = colour.model_copy(update={"values": ("navy", *colour.values), "aliases": {"crimson": "red"}})
+    later = Taxonomy(categories=("Hats", *words.categories), keys={**words.keys, "colour": more})
+    (tmp_path / "taxonomy.toml").write_text(later.to_toml())
+    folder = catalog.path.parent
+    other = ingest(folder / "feed.csv", folder / "photos", tmp_path / "other", taxonomy=tmp_path / "taxonomy.toml")
+    before, after = evaluate(untrained, catalog, splits.val), evaluate(untrained, other, splits.val)
+    for name, score in before.figures.items():
+        assert after.figures[name].value == pytest.approx(score.value, nan_ok=True), name
+    assert any("older than words of the taxonomy" in note for note in after.notes)
+    assert {row.key for row in after.keys} == set(words.keys)
 
 
 def test_unknown_splits_and_repeated_ids_are_refused(catalog: Catalog, splits: Splits) -> None:
@@ -147,7 +217,7 @@ def test_damaged_scores_give_a_message_of_one_line(tmp_path: Path, content: byte
 
 def test_a_bundle_that_answers_only_the_category_has_a_report(catalog: Catalog, tmp_path: Path) -> None:
     words = Taxonomy(categories=catalog.taxonomy.categories)
-    architecture = Architecture(backbone="resnet10t", hidden=8, shared=True)
+    architecture = Architecture(backbone="test_resnet", hidden=8, shared=True)
     torch.manual_seed(0)
     bundle = save_bundle(tmp_path / "bundle", build_network(architecture, words), architecture, words)
     report = evaluate(bundle, catalog, "val", out=tmp_path / "report")

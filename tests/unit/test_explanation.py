@@ -159,7 +159,7 @@ def test_a_value_without_evidence_has_a_warning() -> None:
 @pytest.mark.parametrize("category", [True, False])
 def test_every_architecture_is_explained_and_not_changed(architecture: dict[str, Any], category: bool) -> None:
     torch.manual_seed(0)
-    built = Architecture.model_validate({"backbone": "resnet10t", "hidden": 8, **architecture})
+    built = Architecture.model_validate({"backbone": "test_resnet", "hidden": 8, **architecture})
     network = build_network(built, TAXONOMY)
     if not built.shared:
         network.category_backbone = build_backbone(built)

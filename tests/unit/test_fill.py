@@ -10,20 +10,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis.strategies as st
 import polars as pl
 import pytest
 import torch
 from helpers.bundles import save_bundle
 from helpers.fake_engines import Answers
+from helpers.photo_server import serving_photos
+from hypothesis import HealthCheck, given, settings
 from PIL import Image
 
 from attire.bundle import ModelBundle
 from attire.catalog.sources import SOURCES, SourceOptions
+from attire.catalog.sources.reading import read_table
 from attire.cli import app
 from attire.config import Architecture
 from attire.errors import ConfigError, FeedError
 from attire.filling.delimited_text import DelimitedText
 from attire.filling.fill import fill
+from attire.filling.outcomes import Filler
 from attire.filling.summary import FillSummary, KeyCounts
 from attire.model.network import build_network
 from attire.score.calibration import Calibration
@@ -51,7 +56,7 @@ PHOTOS = {  # photo -> its colour, and what the engine sees in it
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     """A calibrated bundle that accepts answers with a confidence of 0.9."""
     torch.manual_seed(0)
-    architecture = Architecture(backbone="resnet10t", hidden=8, shared=True)
+    architecture = Architecture(backbone="test_resnet", hidden=8, shared=True)
     network = build_network(architecture, TAXONOMY)
     saved = save_bundle(tmp_path_factory.mktemp("bundle") / "bundle", network, architecture, TAXONOMY)
     thresholds = (0.9,) * TAXONOMY.width
@@ -328,12 +333,6 @@ def test_an_existing_output_is_replaced_if_asked(filled: Fill) -> None:
         ("id,image,colour\n,red.png,\n", {}, FeedError, "no row has an id"),
         ("id,image,price\n1,red.png,\n", {}, FeedError, "has no column for the category or for any key"),
         ("id,image,colour\n1,red.png\n", {}, FeedError, "row 2: 2 cells, expected 3"),
-        (
-            "id,image,all\n1,red.png,{}\n",
-            {"options": SourceOptions(attributes="all")},
-            ConfigError,
-            "JSON column 'all'",
-        ),
         ("id,image,colour\n1,red.png,\n", {"precision": 0.5}, ConfigError, "0.5"),
     ],
 )
@@ -452,3 +451,127 @@ def test_words_that_a_later_taxonomy_renamed_are_read(filled: Fill, tmp_path: Pa
     feed = "id,category,image,colour\n1,Shirts,red.png,\n2,Shirts,grey.png,Scarlet\n"
     options: dict[str, Any] = {"taxonomy": tmp_path / "later.toml", "overwrite_suspects": True}
     assert filled(feed, language="de", **options).splitlines()[1:] == ["1,Shirts,red.png,rot", "2,Shirts,grey.png,blue"]
+
+
+def test_photos_at_urls(bundle: ModelBundle, engine: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp", reason="the extra 'remote' is not installed")
+    monkeypatch.setattr("attire.photos.remote.WAIT_S", 0.01)
+    with serving_photos() as server:
+        server.photos = {f"/{name}": Path(f"photos/{name}.png").read_bytes() for name in ("red", "green")}
+        server.failing = {"/red": (503, 1)}
+        cells = ["/red", "/green|/none", "/none", "red.png"]
+        urls = [cell.replace("/", f"{server.url}/") for cell in cells]
+        Path("feed.csv").write_text("id,image,colour\n" + "".join(f"{n},{cell},\n" for n, cell in enumerate(urls)))
+        summary = fill(bundle, "feed.csv", "out.csv", engine=engine)
+        assert [row.split(",")[2] for row in Path("out.csv").read_text().splitlines()[1:]] == ["red", "green", "", ""]
+        assert summary.unread == {"not found": 1, "not found in --images": 1}
+        Path("feed.csv").write_text("id,image,colour\n1,red,\n2,red.png,\n")
+        fill(bundle, "feed.csv", "below.csv", images=[server.url, "photos"], engine=engine)
+    assert Path("below.csv").read_text() == "id,image,colour\n1,red,red\n2,red.png,red\n"
+
+
+def test_a_json_column_is_filled(bundle: ModelBundle, engine: Answers) -> None:
+    line = '{{"id": {}, "image": "{}.png", "category": "{}", "all": {}}}\n'
+    Path("feed.jsonl").write_text(
+        line.format(1, "red", "Shirts", '{"size": 1.50, "tags": ["zip"]}') + line.format(2, "green", "", "null")
+    )
+    summary = fill(
+        bundle, "feed.jsonl", "out.jsonl", images="photos", engine=engine, options=SourceOptions(attributes="all")
+    )
+    assert Path("out.jsonl").read_text() == (
+        line.format(1, "red", "Shirts", '{"size": 1.50, "tags": ["zip"], "colour": "red"}')
+        + line.format(2, "green", "Belts", '{"colour": "green"}')
+    )
+    assert summary.without_column == ()
+    options = SourceOptions(attributes="all", ignore=("colour",))
+    assert fill(bundle, "feed.jsonl", "none.jsonl", images="photos", engine=engine, options=options).without_column == (
+        "colour",
+    )
+
+
+def test_another_sheet_is_filled_with_thumbnails(bundle: ModelBundle, engine: Answers) -> None:
+    pytest.importorskip("python_calamine", reason="the extra 'excel' is not installed")
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["cover"])
+    sheet = book.create_sheet("Week 2")
+    for row in [("id", "image", "colour"), ("1", "broken.png|red.png", None), ("2", "green.png", "blue")]:
+        sheet.append(row)
+    book.save("feed.xlsx")
+    with pytest.raises(FeedError, match=r"has no sheet 'Week'; did you mean 'Week 2'\? It has: Sheet, Week 2\."):
+        fill(bundle, "feed.xlsx", "out.xlsx", images="photos", engine=engine, options=SourceOptions(sheet="Week"))
+    options = SourceOptions(sheet="Week 2")
+    fill(bundle, "feed.xlsx", "out.xlsx", images="photos", engine=engine, options=options, thumbnails=True)
+    filled = openpyxl.load_workbook("out.xlsx")
+    assert filled["Week 2"]["C2"].value == "red"
+    assert len(filled["attire"]._images) == 2
+    assert sorted(path.name for path in Path().iterdir()) == ["feed.xlsx", "out.fill.csv", "out.xlsx", "photos"]
+    Path("feed.csv").write_text("id,image,colour\n1,red.png,\n")
+    with pytest.raises(ConfigError, match="thumbnails can only be put into"):
+        fill(bundle, "feed.csv", "out.csv", images="photos", engine=engine, thumbnails=True)
+
+
+AWKWARD = ("007", "12345678901234567890", "1.10", "2026-11-26", "=1+1", "-5", " x ", "é日😀", "a\nb", 'say "hi"', "a,b")
+awkward = st.sampled_from(AWKWARD) | st.text("ab\u2028é,;\t'\\", max_size=5)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet", "xlsx"])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(awkward, awkward, st.sampled_from(["", "blue", "mauve"])), min_size=1, max_size=3))
+def test_a_round_trip_changes_the_blanks_only(
+    bundle: ModelBundle, engine: Answers, suffix: str, rows: list[tuple[str, str, str]]
+) -> None:
+    table = pl.DataFrame(
+        [(str(n), "red.png", *row) for n, row in enumerate(rows)],
+        ["id", "image", "note", "sku", "colour"],
+        orient="row",
+    )
+    feed, out = Path(f"feed.{suffix}"), Path(f"out.{suffix}")
+    if suffix == "xlsx":
+        pytest.importorskip("python_calamine", reason="the extra 'excel' is not installed")
+        openpyxl = pytest.importorskip("openpyxl")
+        book = openpyxl.Workbook()
+        for row in [table.columns, *table.rows()]:
+            book.active.append([cell or None for cell in row])
+        book.save(feed)
+    elif suffix == "jsonl":
+        table.write_ndjson(feed)
+    elif suffix == "parquet":
+        table.write_parquet(feed)
+    else:
+        table.write_csv(feed, separator="\t" if suffix == "tsv" else ",")
+    options = SourceOptions(ignore=("note", "sku"))
+    fill(bundle, feed, out, images="photos", engine=engine, options=options, overwrite=True)
+
+    def cells(path: Path) -> list[list[object]]:
+        return [[*row.values()] for _, row in read_table(path, options).cells if isinstance(row, dict)]
+
+    before = cells(feed)
+    expected = [[*row[:-1], row[-1] or "red"] for row in before]
+    assert cells(out) == expected
+    if all(colour for *_, colour in rows) and suffix != "xlsx":
+        assert out.read_bytes() == feed.read_bytes()
+
+
+def test_a_run_that_is_killed_while_it_writes_leaves_nothing_finished(
+    bundle: ModelBundle, engine: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("feed.csv").write_text("id,image,colour\n" + "".join(f"{n},red.png,\n" for n in range(9)))
+    outcome = Filler._outcome
+    calls = []
+
+    def killed(self: Filler, *arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return outcome(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Filler, "_outcome", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fill(bundle, "feed.csv", "out.csv", images="photos", engine=engine)
+    assert sorted(path.name for path in Path().iterdir()) == ["feed.csv", "out.csv.filling", "photos"]
+    photos = engine.photos
+    fill(bundle, "feed.csv", "out.csv", images="photos", engine=engine)
+    assert engine.photos == photos
+    assert Path("out.csv").read_text().count(",red\n") == 9

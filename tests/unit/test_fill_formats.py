@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,12 @@ from polars.testing import assert_frame_equal
 
 from attire.catalog.sources import SourceOptions
 from attire.errors import FeedError
-from attire.filling.delimited_text import DelimitedText, spans
-from attire.filling.feed_editor import Edits, FeedEditor
-from attire.filling.json_lines import JsonLines, members
+from attire.filling.delimited_text import DelimitedText
+from attire.filling.delimited_text import records as records_of
+from attire.filling.encoded_text import Span
+from attire.filling.feed_editor import FeedEditor, Report, RowEdit, Words
+from attire.filling.json_lines import JsonLines
+from attire.filling.json_members import members
 from attire.filling.parquet_file import ParquetFile
 
 quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -40,12 +43,21 @@ AWKWARD = (
     "NULL",
 )
 texts = st.one_of(st.sampled_from(AWKWARD), st.text('ab,;\t"\r\n\\|\u2028é', max_size=6))
-NO_REPORT = pl.DataFrame()
+NO_REPORT = Report((), ())
+Edits = Mapping[int, Mapping[str, Words]]
 
 
 def edited(editor: FeedEditor, edits: Edits, out: Path) -> bytes:
-    editor.write(edits, NO_REPORT, out)
+    editor.write((RowEdit(*edit) for edit in sorted(edits.items())), NO_REPORT, out)
     return out.read_bytes()
+
+
+def spans(text: str, delimiter: str) -> Iterator[tuple[int, list[Span]]]:
+    """The number of the first line of each record, and the places of its cells in the text."""
+    start = 0
+    for number, record, cells in records_of(io.StringIO(text, newline=""), delimiter):
+        yield number, [Span(start + span.start, start + span.stop) for span in cells]
+        start += len(record)
 
 
 def records(text: str, delimiter: str) -> list[tuple[int, list[str]]]:

@@ -5,26 +5,26 @@ from __future__ import annotations
 import re
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
-import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from attire.catalog.sources import SOURCES, SourceOptions
 from attire.catalog.sources.workbook import read_sheet
 from attire.errors import FeedError, MissingExtraError
+from attire.filling.feed_editor import Report, RowEdit, Words
 from attire.filling.workbook_file import WorkbookFile, column_number, letters
 from attire.filling.xml_places import elements
 
 pytest.importorskip("python_calamine", reason="the extra 'excel' is not installed")
 openpyxl = pytest.importorskip("openpyxl")
 
-REPORT = pl.DataFrame({"row": [2], "id": ["=1+1"], "confidence": [0.5], "reason": [None]})
+REPORT = Report(("row", "id", "confidence", "reason"), [(2, "=1+1", 0.5, None)])
 KEYS = ("colour", "size", "tags")
 cells = st.one_of(
     st.none(),
@@ -53,6 +53,10 @@ def make(path: Path, rows: list[tuple[Any, ...]], top: int = 1, left: int = 1) -
     book.active = sheet
     book.save(path)
     return path
+
+
+def write(editor: WorkbookFile, edits: Mapping[int, Mapping[str, Words]], out: Path) -> None:
+    editor.write((RowEdit(*edit) for edit in sorted(edits.items())), REPORT, out)
 
 
 def contents(path: Path) -> dict[str, dict[str, tuple[Any, ...]]]:
@@ -86,7 +90,7 @@ def test_only_the_edited_cells_of_a_workbook_change(
     feed, out = make(tmp_path / "feed.xlsx", table, top, left), tmp_path / "out.xlsx"
     editor = WorkbookFile(feed, SourceOptions(separator="/"))
     edits = {top + 1 + row: cells for row, cells in edits.items() if row < len(rows)}
-    editor.write(edits, REPORT, out)
+    write(editor, edits, out)
     before, after = contents(feed), contents(out)
     assert after.pop("attire") == {
         "A1": ("row", "s", "General", False), "B1": ("id", "s", "General", False),
@@ -143,7 +147,7 @@ ROWS: list[tuple[Any, ...]] = [("id", *KEYS, "price"), ("p1", None, 38, None, "=
 def test_stored_results_of_formulas_are_read_and_kept(tmp_path: Path) -> None:
     feed, out = make(tmp_path / "feed.xlsx", ROWS), tmp_path / "out.xlsx"
     rewrite(feed, SHEET, lambda xml: re.sub(r"<f>1\+1</f><v ?(/>|></v>)", "<f>1+1</f><v>2</v>", xml))
-    WorkbookFile(feed, SourceOptions()).write({2: {"colour": ("blue",)}}, REPORT, out)
+    write(WorkbookFile(feed, SourceOptions()), {2: {"colour": ("blue",)}}, out)
     rows = dict(read_sheet(out).rows)
     assert rows[2] == {"id": "p1", "colour": "blue", "size": 38.0, "tags": "", "price": 2.0}
     assert openpyxl.load_workbook(out)["Feed & more"]["E2"].value == "=1+1"
@@ -151,7 +155,7 @@ def test_stored_results_of_formulas_are_read_and_kept(tmp_path: Path) -> None:
 
 def test_numbers_stay_numbers_in_a_column_of_numbers(tmp_path: Path) -> None:
     feed, out = make(tmp_path / "feed.xlsx", ROWS), tmp_path / "out.xlsx"
-    WorkbookFile(feed, SourceOptions()).write({3: {"size": ("40",)}, 2: {"colour": ("40",)}}, REPORT, out)
+    write(WorkbookFile(feed, SourceOptions()), {3: {"size": ("40",)}, 2: {"colour": ("40",)}}, out)
     sheet = openpyxl.load_workbook(out)["Feed & more"]
     assert (sheet["C3"].value, sheet["B2"].value) == (40, "40")
 
@@ -178,7 +182,7 @@ def test_names_with_prefixes_and_cells_without_references(tmp_path: Path) -> Non
         f"<x:row>{text.format('p1')}<x:c/><x:c></x:c></x:row></x:sheetData></x:worksheet>"
     )
     rewrite(feed, SHEET, lambda _: xml)
-    WorkbookFile(feed, SourceOptions()).write({2: {"tags": ("c",), "colour": ("a",), "size": ("b",)}}, REPORT, out)
+    write(WorkbookFile(feed, SourceOptions()), {2: {"tags": ("c",), "colour": ("a",), "size": ("b",)}}, out)
     assert dict(read_sheet(out).rows) == {2: {"id": "p1", "colour": "a", "size": "b", "tags": "c"}}
     sheet = openpyxl.load_workbook(out)["Feed & more"]
     assert [cell.value for cell in sheet[2]] == ["p1", "a", "b", "c"]
@@ -186,8 +190,8 @@ def test_names_with_prefixes_and_cells_without_references(tmp_path: Path) -> Non
 
 def test_an_added_sheet_has_a_name_of_its_own(tmp_path: Path) -> None:
     feed, once, twice = make(tmp_path / "feed.xlsx", ROWS), tmp_path / "once.xlsx", tmp_path / "twice.xlsx"
-    WorkbookFile(feed, SourceOptions()).write({}, REPORT, once)
-    WorkbookFile(once, SourceOptions()).write({}, REPORT, twice)
+    write(WorkbookFile(feed, SourceOptions()), {}, once)
+    write(WorkbookFile(once, SourceOptions()), {}, twice)
     assert openpyxl.load_workbook(twice).sheetnames == ["hidden", "Feed & more", "Notes", "attire", "attire 2"]
 
 

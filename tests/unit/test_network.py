@@ -35,7 +35,7 @@ ARCHITECTURES = [
 @pytest.mark.parametrize(("pooling", "head", "trunk", "text"), ARCHITECTURES)
 def test_every_architecture_has_logits_and_gradients(pooling: str, head: str, trunk: int, text: str) -> None:
     architecture = Architecture.model_validate(
-        {"backbone": "resnet10t", "pooling": pooling, "head": head, "trunk": trunk, "hidden": 4, "text": text}
+        {"backbone": "test_resnet", "pooling": pooling, "head": head, "trunk": trunk, "hidden": 4, "text": text}
     )
     network = build_network(architecture, TAXONOMY)
     logits = network(PIXELS, TITLES if text == "title" else None)
@@ -46,7 +46,7 @@ def test_every_architecture_has_logits_and_gradients(pooling: str, head: str, tr
 
 
 def test_multiscale_is_mean_and_maximum_of_the_last_three_stages() -> None:
-    backbone = create_backbone("resnet10t").eval()
+    backbone = create_backbone("test_resnet").eval()
     pooled = MultiScale(backbone).eval()
     with torch.no_grad():
         maps = backbone.forward_intermediates(PIXELS, intermediates_only=True)[-3:]  # type: ignore[operator]
@@ -65,7 +65,7 @@ def test_a_backbone_without_stages_is_refused() -> None:
 @pytest.mark.parametrize("head", ["csra", "mlp"])
 def test_networks_with_flip_give_mirrored_photos_equal_logits(head: str) -> None:
     torch.manual_seed(0)
-    plain = build_network(Architecture.model_validate({"backbone": "resnet10t", "head": head}), TAXONOMY).eval()
+    plain = build_network(Architecture.model_validate({"backbone": "test_resnet", "head": head}), TAXONOMY).eval()
     assert not torch.allclose(plain(PIXELS).category, plain(PIXELS.flip(3)).category)
     plain.flip = True
     torch.testing.assert_close(plain(PIXELS), plain(PIXELS.flip(3)))
@@ -79,7 +79,7 @@ def test_separate_networks_cannot_have_a_trunk_or_a_title() -> None:
 
 
 def test_maps_of_mirrored_photos_are_flipped_back_before_averaging() -> None:
-    architecture = Architecture(backbone="resnet10t", head="csra", flip=True)
+    architecture = Architecture(backbone="test_resnet", head="csra", flip=True)
     network = build_network(architecture, TAXONOMY).eval()
     features = network.features(PIXELS)
     torch.testing.assert_close(network.features(PIXELS.flip(3)), features.flip(3))
@@ -88,14 +88,14 @@ def test_maps_of_mirrored_photos_are_flipped_back_before_averaging() -> None:
 
 def test_the_mean_of_the_map_equals_the_pooled_features() -> None:
     torch.manual_seed(0)
-    backbone = create_backbone("resnet10t").eval()
+    backbone = create_backbone("test_resnet").eval()
     pooled = backbone(PIXELS)
     state = {name: value.clone() for name, value in backbone.state_dict().items()}
     spatial = without_pooling(backbone)
     torch.testing.assert_close(spatial(PIXELS).mean((2, 3)), pooled)
     torch.testing.assert_close(dict(spatial.state_dict()), state)  # the weights are interchangeable
     assert not spatial.training
-    assert without_pooling(create_backbone("resnet10t")).training
+    assert without_pooling(create_backbone("test_resnet")).training
 
 
 def test_backbones_with_a_layer_after_pooling_work() -> None:
@@ -110,11 +110,11 @@ def test_backbones_without_a_map_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"pooling": "multiscale"}, {"trunk": 8}, {"train_backbone": False, "pooling": "last", "trunk": 0}]
+    "fields", [{"pooling": "multiscale"}, {"trunk": 8}, {"trained_stages": 0, "pooling": "last", "trunk": 0}]
 )
 def test_csra_needs_a_map(fields: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=r'recipe base:\n  head = "csra" uses positions'):
-        load_recipe("base", {"head": "csra", **fields})
+        load_recipe("base", {"head": "csra", "colour": 0, **fields})
 
 
 @pytest.mark.parametrize(("head", "trunk"), list(product(["linear", "mlp"], [0, 8])))
@@ -122,7 +122,7 @@ def test_without_a_title_the_network_equals_one_that_reads_photos_only(head: str
     both, plain = (
         build_network(
             Architecture.model_validate(
-                {"backbone": "resnet10t", "head": head, "trunk": trunk, "hidden": 4, "text": text, "text_buckets": 9}
+                {"backbone": "test_resnet", "head": head, "trunk": trunk, "hidden": 4, "text": text, "text_buckets": 9}
             ),
             TAXONOMY,
         ).eval()
@@ -141,7 +141,9 @@ def test_without_a_title_the_network_equals_one_that_reads_photos_only(head: str
 
 
 def test_a_title_alone_gives_logits() -> None:
-    network = build_network(Architecture(backbone="resnet10t", hidden=4, text="title", text_buckets=9), TAXONOMY).eval()
+    network = build_network(
+        Architecture(backbone="test_resnet", hidden=4, text="title", text_buckets=9), TAXONOMY
+    ).eval()
     assert network.heads.text is not None
     torch.nn.init.normal_(network.heads.text.embedding.weight)
     titled, untitled = network(None, TITLES).category

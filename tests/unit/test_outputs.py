@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
+import tarfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,11 +25,13 @@ from attire.errors import ConfigError
 from attire.files import locked
 from attire.inference import bulk, chunks
 from attire.inference.bulk import Summary, predict
-from attire.inference.chunks import Chunks, Origin
-from attire.inference.output import SINKS
+from attire.inference.chunks import Chunks, Counts, Origin
+from attire.inference.output import SINKS, check_output
 from attire.inference.run_record import RunSettings
+from attire.photos.remote import Remote
+from attire.photos.shards import samples
 from attire.spreadsheets import read_csv
-from attire.taxonomy import Taxonomy
+from attire.taxonomy import Key, Taxonomy
 
 CHUNK, COUNT = 4, 10
 
@@ -338,3 +342,33 @@ def test_an_archive_that_was_replaced(shop: Shop) -> None:
     shop.draw(1, 9)
     write_archive()
     assert run(MeanColour(shop.bundle.taxonomy)) == CHUNK
+
+
+def test_ids_of_separate_shards_are_those_of_one_machine(tmp_path: Path) -> None:
+    names = [["x.png", "y.png", "a/x.png"], ["x.png", "x.jpg", "first/x.png"], ["x.png", "second/x.png", "y.png"]]
+    shards = []
+    for shard, members in zip(("first", "second", "third"), names, strict=True):
+        shards.append(str(tmp_path / f"{shard}.tar"))
+        with tarfile.open(shards[-1], "w") as tar:
+            for name in members:
+                tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    together = [sample.id for sample in samples(shards, tmp_path, Remote())]
+    assert len(set(together)) == len(together)
+    settings = RunSettings(attire="1", bundle="b", engine="e", format="long", precision=0.9)
+    folder = Chunks(tmp_path, 10, lambda number: Origin(settings, str(number)))
+    for number, shard in enumerate(shards):
+        ids = [sample.id for sample in samples([shard], tmp_path, Remote())]
+        table = pl.DataFrame({"id": [id for id in ids for _ in "ab"], "key": ["a", "b"] * len(ids)})
+        folder.add(number, chunks.encode(table, folder.origin(number), Counts(len(ids), 0, 0, 0)))
+    for _ in range(2):  # a resumed run does it again
+        folder.make_ids_unique(shards)
+        assert pl.read_parquet(tmp_path / "*.parquet")["id"].unique(maintain_order=True).to_list() == together
+    assert folder.counts().products == len(together)
+
+
+def test_keys_that_would_share_a_column_need_the_long_format(tmp_path: Path) -> None:
+    keys = {name: Key(categories=("Shirts",), values=("a", "b")) for name in ("x", "x__confidence")}
+    taxonomy = Taxonomy(categories=("Shirts",), keys=keys)
+    with pytest.raises(ConfigError, match="the key 'x__confidence' has the name of a column of the wide format"):
+        check_output(tmp_path / "o.csv", "wide", taxonomy, [])
+    check_output(tmp_path / "o.csv", "long", taxonomy, [])

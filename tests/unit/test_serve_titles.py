@@ -28,7 +28,7 @@ INFER = "/v2/models/attire/infer"
 def reading(untrained: ModelBundle, tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     """Like `untrained`, but every word of a title changes the logits."""
     torch.manual_seed(0)
-    architecture = Architecture(backbone="resnet10t", hidden=8, shared=True, text="title", text_buckets=64)
+    architecture = Architecture(backbone="test_resnet", hidden=8, shared=True, text="title", text_buckets=64)
     network = build_network(architecture, untrained.taxonomy)
     for name, weights in network.named_parameters():
         if "embedding" in name:  # initialised to zero, so that untrained words have no effect

@@ -28,7 +28,7 @@ TAXONOMY = Taxonomy(
     categories=("A", "B"),
     keys={"x": Key(categories=("A",), values=("p", "q")), "y": Key(categories=("A", "B"), values=("r",))},
 )
-RECIPE = load_recipe("base", {"backbone": "resnet10t", "size_px": (32, 24), "amp": "off"})
+RECIPE = load_recipe("base", {"backbone": "test_resnet", "size_px": (32, 24), "amp": "off"})
 Row = dict[str, str]
 
 

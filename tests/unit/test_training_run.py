@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
+from helpers.drawn_feed import draw_feed
 from helpers.full_disk import little_room
+from PIL import Image
 
 from attire.bundle import ModelBundle
-from attire.catalog.splits import Splits
+from attire.catalog.ingest import ingest
+from attire.catalog.splits import Splits, split
 from attire.catalog.store import Catalog
 from attire.config import Recipe, load_recipe
 from attire.errors import ConfigError
 from attire.files import locked
 from attire.labels import Targets
+from attire.learned import Learned
 from attire.model.network import Logits, build_network
 from attire.training import run
 from attire.training.initial_weights import initial_network
@@ -24,7 +31,7 @@ from attire.training.run import train
 from attire.training.stage_folder import RESULT, StageFolder
 from attire.training.trainer import CHECKPOINT, WholeCheckpoints
 
-SMALL = {"backbone": "resnet10t", "size_px": (32, 24), "amp": "off"}
+SMALL = {"backbone": "test_resnet", "size_px": (32, 24), "amp": "off"}
 
 
 def begin(catalog: Catalog, splits: Splits, out: Path, **options: object) -> ModelBundle:
@@ -105,3 +112,69 @@ def test_out_of_memory_names_the_options_to_change() -> None:
             raise error
     with pytest.raises(RuntimeError, match="shape"), run._explain_memory(recipe):
         raise RuntimeError("shapes do not match")
+
+
+def test_a_bundle_records_what_it_learned_from_and_a_run_that_starts_from_it_too(
+    catalog: Catalog, splits: Splits, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def photos(ids: Iterable[str]) -> list[str]:
+        digests = catalog.photo_digests()
+        return sorted({digest for row in catalog.rows_of(list(ids)) for digest in digests[row]})
+
+    def frozen(out: Path, splits: Splits, start: ModelBundle | None = None) -> Learned:
+        recipe = load_recipe("frozen", {**SMALL, "attributes": {"epochs": 1}})
+        weights = None if start else "none"
+        learned = train(catalog, splits, recipe=recipe, out=out, weights=weights, init_from=start, workers=0).learned
+        assert learned is not None
+        return learned
+
+    learned = frozen(tmp_path / "a", splits)
+    assert learned.has(photos(splits.train)).all(), "train, with the calibration set"
+    assert not learned.has(photos(splits.val)).any()
+    half = len(splits.val) // 2
+    other = dataclasses.replace(
+        splits, train=splits.val[:half], val=(*splits.val[half:], *splits.train), digest="other"
+    )
+    start = ModelBundle.load(tmp_path / "a" / "bundle")
+    later = frozen(tmp_path / "b", other, start)
+    assert later.has(photos((*splits.train, *splits.val[:half]))).all()
+    assert not later.has(photos(splits.val[half:])).any()
+    assert f"learned from the groups of {len(splits.train)} products of val" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["frozen", "original"])  # original chooses its learning rate on val
+def test_nothing_is_trained_calibrated_or_chosen_on_test(name: str, tmp_path: Path) -> None:
+    """With other photos and labels of the test products, the model is the same."""
+    feed, photos = draw_feed(tmp_path), tmp_path / "photos"
+    taxonomy = tmp_path / "taxonomy.toml"
+    taxonomy.write_text(ingest(feed, photos, tmp_path / "catalog").taxonomy.to_toml())
+    stage = {"epochs": 2}
+    stages = {"attributes": stage} if name == "frozen" else {"attributes": stage, "category": stage}
+    recipe = load_recipe(name, {**SMALL, **stages})
+    states: list[tuple[str, str, ModelBundle]] = []
+    for change in (False, True):
+        if change:
+            catalog = Catalog.load(tmp_path / "catalog")
+            rows = pl.read_csv(feed, infer_schema=False)
+            test = pl.col("id").is_in(split(catalog).test)
+            for images in rows.filter(test)["image"]:
+                for image in images.split("|"):
+                    noise = np.random.default_rng(len(states)).integers(0, 255, (48, 36, 3), dtype=np.uint8)
+                    Image.fromarray(noise).save(photos / image)
+            blue = pl.when(test).then(pl.lit("blue")).otherwise("colour").alias("colour")
+            belts = pl.when(test).then(pl.lit("Belts")).otherwise("category").alias("category")
+            rows.with_columns(blue, belts, tags=pl.when(~test).then("tags")).write_csv(feed)
+        catalog = ingest(feed, photos, tmp_path / "catalog", taxonomy=taxonomy, replace=change)
+        splits = split(catalog, val=0.25, test=0.2)
+        bundle = train(catalog, splits, recipe=recipe, out=tmp_path / f"{change}", weights="none", workers=0)
+        states.append((catalog.digest, splits.digest, bundle))
+    (before, dealt, first), (after, dealt_again, second) = states
+    assert before != after
+    assert dealt == dealt_again
+    assert len(splits.test) > 10
+    assert first.scores == pytest.approx(second.scores, nan_ok=True)
+    assert first.calibration == second.calibration
+    for (key, weights), other in zip(
+        first.network.state_dict().items(), second.network.state_dict().values(), strict=True
+    ):
+        assert torch.equal(weights, other), key

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import random
 import re
 import shutil
 import tarfile
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 from helpers.killing import DECIDED_AT, KilledError, killed_at
-from PIL import Image
+from helpers.shop import PHOTOS, Shop, draw_photos, row
 
 from attire.catalog import photo_facts
 from attire.catalog.ingest import ingest
@@ -26,54 +23,12 @@ from attire.cli import app
 from attire.errors import CatalogError, ConfigError, FeedError
 from attire.files import file_sha256
 
-Cells = Mapping[str, str]
-COLUMNS = ("id", "category", "title", "group", "image", "colour", "tags", "fit")
-PHOTOS = 40
 FORMATS = Path(__file__).parents[1] / "formats"
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos 0.png to 39.png; 30.png to 33.png equal 0.png to 3.png."""
-    folder = tmp_path_factory.mktemp("photos")
-    for number in range(PHOTOS):
-        image = Image.effect_noise((40, 40), 20).convert("RGB")
-        image.paste((6 * number, 255 - 6 * number, 128), (0, 0, 40, 1 + number))
-        image.save(folder / f"{number}.png")
-    for number in range(4):
-        shutil.copy(folder / f"{number}.png", folder / f"{30 + number}.png")
-    return folder
-
-
-class Shop:
-    """A catalog, and feeds for it."""
-
-    def __init__(self, folder: Path, photos: Path) -> None:
-        self.folder, self.photos, self.out = folder, photos, folder / "catalog"
-
-    def feed(self, rows: Mapping[str, Cells], name: str) -> Path:
-        with (self.folder / name).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows({"id": id, **cells} for id, cells in rows.items())
-        return self.folder / name
-
-    def ingest(self, rows: Mapping[str, Cells], name: str = "first.csv", **options: Any) -> Catalog:
-        return ingest(self.feed(rows, name), options.pop("images", self.photos), self.out, **options)
-
-    def update(self, rows: Mapping[str, Cells], name: str = "week.csv", **options: Any) -> Catalog:
-        return self.ingest(rows, name, update=True, **options)
-
-    def edit(self, old: str = "[keys.colour]", new: str = "[keys.colour]\ntitle = 'C'") -> None:
-        """Edit the taxonomy, without arguments only a title."""
-        file = self.out / TAXONOMY
-        text = file.read_text()
-        assert old in text
-        file.write_text(text.replace(old, new))
-
-
-def row(photo: int | str, category: str = "Shirts", **cells: str) -> Cells:
-    return {"category": category, "image": f"{photo}.png" if isinstance(photo, int) else photo, **cells}
+    return draw_photos(tmp_path_factory.mktemp("photos"))
 
 
 FIRST = {
@@ -387,7 +342,7 @@ def test_labels_know_where_they_are_from(shop: Shop) -> None:
     catalog = shop.update({"d": row(5, colour="red")}, "week3.csv")
     origins = catalog.origins()
     assert origins.select("id", "key", "value").rows() == catalog.labels.rows()
-    since = {(id, value): (number, Path(feed).name) for id, _, value, number, _, feed in origins.iter_rows()}
+    since = {(id, value): (number, Path(feed).name) for id, _, value, number, _, feed, _ in origins.iter_rows()}
     assert since[("a", "blue")] == (2, "week2.csv")
     assert since[("a", "logo")] == since[("c", "red")] == (1, "first.csv"), "stated again is not new"
     assert since[("d", "red")] == (3, "week3.csv")

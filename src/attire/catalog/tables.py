@@ -13,12 +13,14 @@ import polars as pl
 
 from attire.catalog.check import Problem
 from attire.catalog.content import PRODUCTS, Content
+from attire.catalog.downloads import Downloads
 from attire.catalog.duplicates import near_duplicates, tie
 from attire.catalog.photo_facts import Facts, PhotoFacts
 from attire.catalog.row_words import CheckedProduct
 from attire.catalog.store import TABLES
 from attire.errors import PhotoError, PhotoMissingError
-from attire.photos.index import PhotoIndex
+from attire.photos.lookup import PhotoLookup
+from attire.photos.remote import RemotePhoto, is_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,14 @@ class _Photos:
 def make_tables(
     products: Sequence[CheckedProduct],
     problems: Iterable[Problem],
-    index: PhotoIndex,
+    find: PhotoLookup,
+    downloads: Downloads,
     opener: PhotoFacts,
     out: Path,
     kept: KeptPhotos,
 ) -> dict[str, pl.DataFrame]:
     """All tables of the catalog `out` except the labels; `products` are sorted by id."""
-    photos = _gather(products, index, opener, out, kept)
+    photos = _gather(products, find, downloads, opener, out, kept)
     images = [[name for name in product.images if (product.id, name) not in photos.faults] for product in products]
     quarantine: list[dict[str, Any]] = [
         {"kind": "row", "row": problem.row, "reason": problem.message} for problem in problems
@@ -92,20 +95,34 @@ def _pairs(product: CheckedProduct) -> Iterator[dict[str, str]]:
 
 
 def _gather(
-    products: Sequence[CheckedProduct], index: PhotoIndex, opener: PhotoFacts, out: Path, kept: KeptPhotos
+    products: Sequence[CheckedProduct],
+    find: PhotoLookup,
+    downloads: Downloads,
+    opener: PhotoFacts,
+    out: Path,
+    kept: KeptPhotos,
 ) -> _Photos:
-    """Find and open the photos that the feed names, and take over the others."""
+    """Find and open the photos that the feed names, and take over the others, except those at URLs that failed."""
     named = [product for product in products if product.id not in kept.ids]
+    failed = [name for id, name in kept.faults if id in kept.ids and is_url(name)]
     files: dict[str, Path] = {}
-    missing: dict[str, str] = {}
-    unusable: dict[str, str] = {}
-    for name in dict.fromkeys(name for product in named for name in product.images):
+    remote: dict[str, RemotePhoto] = {}
+    errors: dict[str, PhotoError] = {}
+    for name in dict.fromkeys([*(name for product in named for name in product.images), *failed]):
         try:
-            files[name] = index[name]
-        except PhotoMissingError as error:
-            missing[name] = str(error)
+            photo = find(name)
         except PhotoError as error:
-            unusable[name] = str(error)
+            errors[name] = error
+            continue
+        if isinstance(photo, RemotePhoto):
+            remote[name] = photo
+        else:
+            files[name] = photo
+    downloaded, undelivered = downloads.gather(remote)
+    files |= downloaded
+    errors |= undelivered
+    missing = {name: str(error) for name, error in errors.items() if isinstance(error, PhotoMissingError)}
+    unusable = {name: str(error) for name, error in errors.items() if name not in missing}
     opened, unreadable = opener.gather(files, out)
     facts = {str(fact["name"]): fact for fact in opened}
     unusable |= unreadable
@@ -116,11 +133,13 @@ def _gather(
             is_kept = product.id in kept.ids or (name in missing and name in kept.images.get(product.id, ()))
             if is_kept and name in kept.facts:
                 taken_over[name] = kept.facts[name]
-            elif is_kept:
+            elif is_kept and not is_url(name):
                 faults[product.id, name] = kept.faults.get((product.id, name), "could not be used before")
             elif name not in facts:
                 faults[product.id, name] = missing.get(name) or unusable[name]
     for name in facts.keys() & taken_over.keys():
+        if is_url(name):  # has one content for all products, the newest
+            continue
         new, before = facts[name], taken_over[name]
         if before["path"] != new["path"] and before["sha256"] != new["sha256"]:
             reason = f"the catalog has another photo of this name ({before['path']}): give more of the path in the feed"

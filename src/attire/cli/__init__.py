@@ -9,6 +9,7 @@ from attire.cli import (  # noqa: E402
     exporting,  # noqa: F401
     filling,  # noqa: F401
     predicting,  # noqa: F401
+    removing,  # noqa: F401
     reviewing,  # noqa: F401
     serving,  # noqa: F401
     taxonomies,  # noqa: F401

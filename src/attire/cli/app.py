@@ -15,12 +15,13 @@ from cyclopts import App, Parameter
 from cyclopts.config import Toml
 from cyclopts.exceptions import CycloptsError, UnknownOptionError
 from cyclopts.panel import CycloptsPanel
+from pydantic import ValidationError
 from rich.logging import RichHandler
 from rich.table import Table
 from rich.text import Text
 
 from attire.catalog.sources import SourceOptions
-from attire.errors import AttireError, did_you_mean
+from attire.errors import AttireError, did_you_mean, shown
 from attire.records import read_toml
 from attire.storage import storage_fault
 from attire.terminal import Console, take_any_text
@@ -57,7 +58,16 @@ def format_error(error: CycloptsError) -> Any:
         option = name if name.startswith("--") else f"--{name}"
         if new := RENAMED_OPTIONS.get((error.command_chain[0], option)):
             return CycloptsPanel(CycloptsError(msg=f"{option} is now {new}."))
+    if isinstance(error.__cause__, ValidationError):
+        faults = error.__cause__.errors(include_url=False, include_context=False)
+        return CycloptsPanel(CycloptsError(msg="\n".join(map(_option_fault, faults))))
     return CycloptsPanel(error)
+
+
+def _option_fault(fault: Mapping[str, Any]) -> str:
+    """A fault that pydantic found, in the words of the command line."""
+    option = f"--{'.'.join(map(str, fault['loc'])).replace('_', '-')}"
+    return f"{option} {shown(repr(fault['input']))}: {fault['msg'].removeprefix('Value error, ')}."
 
 
 console, error_console = Console(), Console(stderr=True)

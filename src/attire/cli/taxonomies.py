@@ -1,17 +1,17 @@
-"""Verbs for taxonomies: taxonomy check and taxonomy diff."""
+"""Verbs for taxonomies: taxonomy check, diff and map."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 from cyclopts import App
 
 from attire.catalog.row_words import KEY
 from attire.cli.app import app, console, facts, table
-from attire.taxonomy import key_label
+from attire.taxonomy import Taxonomy, key_label
 
 if TYPE_CHECKING:
     from attire.taxonomy_diff.diff import TaxonomyDiff
@@ -94,6 +94,51 @@ def diff(
         if len(result.changes) > LISTED:
             console.print(f"... and {len(result.changes) - LISTED:,} more changes")
     console.print(facts(dict(_effects(result))))
+
+
+@taxonomy.command(name="map")
+def map_words(
+    source: Path,
+    /,
+    *,
+    to: Literal["shopify", "google"],
+    reference: list[Path],
+    out: Path = Path("mapping.toml"),
+) -> None:
+    """Draft a mapping of your words to those of a shop, for people to edit and attire fill --as to use.
+
+    Parameters
+    ----------
+    source
+        A catalog, a taxonomy.toml or a bundle.
+    to
+        shopify: categories, attributes and values of Shopify; google: categories and columns of Merchant Center.
+    reference
+        The shop's published files, or folders with them: Shopify's taxonomy.json, or categories.json and
+        attributes.json, or its YAML; Google's taxonomy-with-ids.en-US.txt. With Shopify's files and its mapping to
+        Google, more of Google's categories are found.
+    out
+        The mapping. Run again to add new words to it; what it says already stays.
+    """
+    from attire.catalog.applied_taxonomy import taxonomy_of
+    from attire.references.map_words import map_words as run
+
+    file = source / "taxonomy.toml"  # as edited, maybe after the last ingest
+    words = Taxonomy.load(file) if file.is_file() else taxonomy_of(source)
+    draft = run(words, to, reference, out)
+    mapping = draft.mapping
+    values = sum(len(targets) for columns in mapping.keys.values() for targets in columns.values())
+    unmapped = sum(map(len, draft.values.values()))
+    console.print(
+        facts(
+            {
+                "categories": f"{len(mapping.categories):,} mapped, {len(draft.categories):,} without a match",
+                "keys": f"{len(mapping.keys):,} mapped, {len(draft.keys):,} without a match",
+                "values": f"{values:,} mapped, {unmapped:,} without a match",
+            }
+        )
+    )
+    console.print(f"{out}  (edit it: words without a match are comments, with the nearest names)")
 
 
 def _effects(result: TaxonomyDiff) -> Iterator[tuple[str, str]]:

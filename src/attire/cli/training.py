@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,7 +25,7 @@ def train(
     /,
     *,
     out: Path,
-    recipe: str = "base",
+    recipe: str = "tuned",
     stage: Literal["category", "attributes", "both"] = "both",
     weights: str | None = None,
     init_from: Path | None = None,
@@ -128,39 +129,72 @@ def evaluate(
     for sheet in sheets(report):
         console.print(sheet.table())
     console.print(verdict(report))
-    for note in report.notes:
-        console.print(Text.assemble(("note:", "bold yellow"), " ", note))
+    _print_notes(report.notes)
     console.print(f"{out / 'report.html'}")
 
 
 @app.command
-def compare(a: Path, b: Path, /, *, out: Path | None = None) -> None:
-    """Compare two reports on the same products, with intervals of the differences.
+def compare(a: Path, b: Path, /, *more: Path, out: Path | None = None) -> None:
+    """Compare reports on the products that none of their bundles learned from, with intervals of the differences.
+
+    Two reports are compared figure by figure and key by key. Of more, given in their order in time, each is compared
+    with the first one and with the one before it.
 
     Parameters
     ----------
-    a, b
-        Directories that `attire evaluate --out` wrote.
+    a
+        Directory that `attire evaluate --out` wrote.
+    b
+        The same of another bundle.
+    more
+        The same of later bundles.
     out
-        HTML file with the full comparison; the terminal shows only the keys that differ beyond chance.
+        HTML file with the full comparison. Of two reports, the terminal shows only the keys that differ beyond chance.
     """
-    from attire.evaluation.compare import compare as run
-    from attire.evaluation.report_page import comparison_page
-    from attire.evaluation.tables import comparison_sheets, comparison_verdict
     from attire.files import replace_text
     from attire.storage import storing
 
+    page = _over_time([a, b, *more]) if more else _side_by_side(a, b)
+    if out is not None:
+        with storing(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            replace_text(out, page())
+        console.print(f"{out}")
+
+
+def _side_by_side(a: Path, b: Path) -> Callable[[], str]:
+    """Print the comparison of two reports; returns what renders its page."""
+    from attire.evaluation.compare import compare as run
+    from attire.evaluation.report_page import comparison_page
+    from attire.evaluation.tables import comparison_sheets, comparison_verdict, extent
+
     comparison = run(a, b)
     figures, keys = comparison_sheets(comparison)
-    console.print(f"A {a}\nB {b}\n{comparison.products:,} products in {comparison.groups:,} groups")
+    console.print(f"A {a}\nB {b}\n{extent(comparison.products, comparison.groups, comparison.left_out)}")
     console.print(figures.table())
     if significant := tuple(row for row in keys.rows if row[-1] in "AB"):
         console.print(keys._replace(rows=significant).table())
     console.print(comparison_verdict(comparison))
-    for note in comparison.notes:
+    _print_notes(comparison.notes)
+    return lambda: comparison_page(comparison, str(a), str(b))
+
+
+def _over_time(reports: Sequence[Path]) -> Callable[[], str]:
+    """Print the figures of several reports; returns what renders their page."""
+    from attire.evaluation.report_page import trend_page
+    from attire.evaluation.tables import extent, trend_sheets, trend_verdict
+    from attire.evaluation.trend import trend as run
+
+    trend = run(reports)
+    console.print("\n".join(f"{i} {name}" for i, name in enumerate(trend.names, 1)))
+    console.print(extent(trend.products, trend.groups, trend.left_out))
+    for sheet in trend_sheets(trend):
+        console.print(sheet.table())
+    console.print(trend_verdict(trend))
+    _print_notes(trend.notes)
+    return lambda: trend_page(trend)
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
         console.print(Text.assemble(("note:", "bold yellow"), " ", note))
-    if out is not None:
-        with storing(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            replace_text(out, comparison_page(comparison, str(a), str(b)))
-        console.print(f"{out}")

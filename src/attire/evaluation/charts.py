@@ -147,6 +147,30 @@ def heat_map(cells: Iterable[Cell], rows: Sequence[str], columns: Sequence[str],
     return _svg(chart.properties(width=alt.Step(CELL_PX), height=alt.Step(CELL_PX - 3)), description)
 
 
+def over_time(title: str, names: Sequence[str], points: Sequence[tuple[float, float, float]]) -> Chart:
+    """A figure's value and interval (low, high) for each of `names`, numbered from 1; a gap where the value is nan."""
+    import altair as alt
+
+    rows: list[dict[str, Any]] = [
+        {"report": i, "value": value, "low": low, "high": high, "tooltip": f"{i}: {name}: {number(value)}"}
+        for i, (name, (value, low, high)) in enumerate(zip(names, points, strict=True), 1)
+        if not np.isnan(value)
+    ]
+    axis = alt.Axis(values=list(range(1, len(names) + 1)), format="d", grid=False)
+    x = alt.X("report:Q", title="report", scale=alt.Scale(domain=[1, len(names)], nice=False, padding=8), axis=axis)
+    scale = alt.Scale(zero=False)
+    y = alt.Y("value:Q", title=None, scale=scale).axis(tickCount=5)
+    measured = alt.Chart(_rows(rows))
+    chart = alt.layer(
+        measured.mark_area(color="var(--accent)", opacity=0.15).encode(x=x, y=alt.Y("low:Q", scale=scale), y2="high:Q"),
+        measured.mark_line(color="var(--accent)", strokeWidth=1.5).encode(x=x, y=y),
+        measured.mark_point(color="var(--accent)", filled=True, size=60, opacity=1, aria=True).encode(
+            x=x, y=y, description="tooltip:N"
+        ),
+    ).properties(width=PLOT_PX[0], height=PLOT_PX[1] - 74)
+    return Chart(title, _svg(chart, f"{title}. {'; '.join(row['tooltip'] for row in rows)}"))
+
+
 def thinned(curve: Curve) -> list[tuple[float, float]]:
     """At most `POINTS` points of the curve, evenly spread over its coverage, including the last one."""
     if not len(curve.coverage):

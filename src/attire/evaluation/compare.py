@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from attire.errors import ReportError
+from attire.evaluation.common_products import common_products
 from attire.evaluation.evidence import Evidence
-from attire.evaluation.report import Figure, Provenance, Report
+from attire.evaluation.report import Figure, Provenance
 from attire.score.intervals import intervals
 from attire.score.metrics import key_iou, weighted
 
@@ -43,12 +43,17 @@ class Difference(_Frozen):
 
 
 class Comparison(_Frozen):
-    """Differences of all `figures` and of the IoU of all `keys`. known: number of labels of each key."""
+    """Differences of all `figures` and of the IoU of all `keys`.
+
+    left_out: number of products that are not compared, because one of the bundles learned from their groups. known:
+    number of labels of each key.
+    """
 
     a: Provenance
     b: Provenance
     products: int
     groups: int
+    left_out: int
     figures: dict[str, Difference]
     keys: dict[str, Difference]
     known: dict[str, int]
@@ -56,13 +61,12 @@ class Comparison(_Frozen):
 
 
 def compare(a: str | Path, b: str | Path) -> Comparison:
-    """Compare the reports in two directories that `attire evaluate` wrote.
+    """Compare the reports in two directories that `attire evaluate` wrote, on the products that both scored.
 
-    Raises `ReportError` if one is missing or damaged, or if they differ in catalog, split, products or taxonomy.
+    Products of groups that one of the bundles learned from are left out. Raises `ReportError` if a report is missing or
+    damaged, if they differ in catalog, split, products or taxonomy, or if no product is left.
     """
-    a, b = Path(a), Path(b)
-    reports, evidence = (Report.load(a), Report.load(b)), (Evidence.load(a), Evidence.load(b))
-    _check_comparable(a, b, reports[0].provenance, reports[1].provenance, *evidence)
+    reports, evidence, left_out = common = common_products([Path(a), Path(b)])
     names = list(evidence[0].taxonomy.keys)
     ones = np.ones((len(evidence[0].ids), 1))
     values = [_numbers(side, ones) for side in evidence]
@@ -86,7 +90,8 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
         a=reports[0].provenance,
         b=reports[1].provenance,
         products=len(evidence[0].ids),
-        groups=len(set(evidence[0].groups)),
+        groups=common.groups,
+        left_out=left_out,
         figures={name: difference for (kind, name), difference in all_differences.items() if kind == FIGURE},
         keys={name: difference for (kind, name), difference in all_differences.items() if kind == KEY},
         known=dict(zip(names, evidence[0].matches.known.sum(axis=0).tolist(), strict=True)),
@@ -108,22 +113,3 @@ def _numbers(evidence: Evidence, weights: NDArray[np.floating]) -> dict[tuple[st
     return figures | {
         (KEY, name): values for name, values in zip(evidence.taxonomy.keys, key_iou(matches, weights), strict=True)
     }
-
-
-def _check_comparable(a: Path, b: Path, of_a: Provenance, of_b: Provenance, first: Evidence, second: Evidence) -> None:
-    """Raise `ReportError` if the reports differ in catalog, split, products or taxonomy."""
-    differences = [
-        name
-        for name, same in {
-            "catalogs": of_a.catalog == of_b.catalog,
-            "splits": (of_a.splits, of_a.split) == (of_b.splits, of_b.split),
-            "products": (first.ids, first.groups) == (second.ids, second.groups),
-            "taxonomies (taxonomy.toml)": first.taxonomy == second.taxonomy,
-        }.items()
-        if not same
-    ]
-    if differences:
-        raise ReportError(
-            f"{a} and {b} cannot be compared: they were scored on different {' and '.join(differences)}. "
-            "Evaluate both bundles on the same split of the same catalog."
-        )

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from attire.bundle import ModelBundle
 from attire.catalog.split_changes import SPLIT_NAMES
-from attire.catalog.store import Catalog
+from attire.catalog.store import TAXONOMY, Catalog
 from attire.engines.engine import AUTO, Engine, open_engine
-from attire.errors import CatalogError
 from attire.evaluation.baselines import baselines
 from attire.evaluation.evidence import Evidence
 from attire.evaluation.report import Provenance, Report, score_report
 from attire.evaluation.report_files import write_report
 from attire.evaluation.selection import ALL, choose
 from attire.evaluation.split_summary import division
+from attire.evaluation.translation import Translation
 from attire.inference.logits import Inputs, catalog_logits
 from attire.labels import Targets
 from attire.score.calibration import PRECISION
@@ -40,32 +40,36 @@ def evaluate(
 
     The category is predicted too; no label is given to the model. `inputs` selects what the model reads, by default
     everything it can read. `engine` is the name of the engine (see `open_engine`). Products without a readable photo
-    (or title, if only titles are read) count as unanswered. Baselines are fitted on train products that are not
-    evaluated. The report's notes say if the bundle was trained on some of the products. With `out`, the report is
-    written to that directory. Raises `CatalogError` if the catalog and the bundle have different taxonomies,
-    `ConfigError` for `inputs` that the bundle does not read, and `BundleError` for an engine that it does not have.
+    (or title, if only titles are read) count as unanswered. Products of groups that the bundle was trained or
+    calibrated on are left out, except from the train split; the report's notes say how many, or that an earlier bundle
+    does not record them. Answers are scored in the words of the catalog's taxonomy, which may have got more words and
+    aliases since the bundle was trained. Baselines are fitted on train products that are not evaluated. With `out`, the
+    report is written to that directory.
+
+    Raises `CatalogError` if the catalog's taxonomy lacks words of the bundle, or if no product is left, `ConfigError`
+    for `inputs` that the bundle does not read, and `BundleError` for an engine that it does not have.
     """
     bundle, catalog = ModelBundle.of(bundle), Catalog.of(catalog)
     inputs = inputs or ("both" if bundle.title_reader else "photo")
-    _check_taxonomy(bundle, catalog)
-    selection = choose(catalog, split)
+    words = Translation.between(bundle.taxonomy, catalog.taxonomy, str(catalog.path / TAXONOMY))
+    selection = choose(catalog, split).unseen(bundle, catalog)
     runner = open_engine(bundle, engine)
     ids, splits = selection.ids, None if selection.name == ALL else selection.splits
-    columns = slice(None) if bundle.taxonomy.keys else slice(0)  # a category-only bundle answers no keys
+    columns = slice(None) if words.taxonomy.keys else slice(0)  # a category-only bundle answers no keys
     targets = catalog.targets()
     labels = Targets(targets.category, targets.hot[:, columns], targets.state[:, columns])
     rows = catalog.rows_of(ids)
     truth = _rows(labels, rows)
     train = catalog.rows_of(selection.baseline_ids)
-    rivals = baselines(bundle.taxonomy, _rows(labels, train), truth) if len(train) else {}
+    rivals = baselines(words.taxonomy, _rows(labels, train), truth) if len(train) else {}
     decisions = _decide(bundle, catalog, ids, runner, inputs)
     evidence = Evidence(
-        bundle.taxonomy,
+        words.taxonomy,
         tuple(ids),
         tuple(catalog.products["group"].gather(rows)),
         truth,
-        decisions,
-        bundle.accepted(decisions, PRECISION) if bundle.calibration else None,
+        words.decisions(decisions),
+        words.accepted(bundle.accepted(decisions, PRECISION)) if bundle.calibration else None,
     )
     provenance = Provenance(
         bundle=bundle.digest,
@@ -77,11 +81,11 @@ def evaluate(
         inputs=inputs,
         engine=runner.name,
     )
-    notes = tuple(filter(None, (selection.leakage(bundle), bundle.shortfall(PRECISION), _untaught_note(bundle))))
+    notes = tuple(filter(None, (selection.note, *words.notes, bundle.shortfall(PRECISION), _untaught_note(bundle))))
     summary = division(catalog, splits) if splits and selection.name in SPLIT_NAMES else None
-    report = score_report(evidence, rivals, provenance, summary, notes)
+    report = score_report(evidence, rivals, provenance, summary, notes, selection.left_out)
     if out is not None:
-        explainer = None if inputs == "title" else bundle
+        explainer = bundle if inputs != "title" and words.taxonomy == bundle.taxonomy else None
         with storing(Path(out)):
             write_report(report, evidence, catalog.photo_paths(rows), Path(out), explainer)
     return report
@@ -90,16 +94,6 @@ def evaluate(
 def _untaught_note(bundle: ModelBundle) -> str | None:
     keys = ", ".join(bundle.spec.untaught)
     return f"The bundle was trained without labels for {keys}, so it leaves them open." if keys else None
-
-
-def _check_taxonomy(bundle: ModelBundle, catalog: Catalog) -> None:
-    """Raise `CatalogError` if the taxonomies differ; for a category-only bundle, only the categories must be equal."""
-    theirs, ours = catalog.taxonomy, bundle.taxonomy
-    if ours != theirs and (ours.keys or ours.categories != theirs.categories):
-        raise CatalogError(
-            f"the bundle was trained with another taxonomy than {catalog.path / 'taxonomy.toml'}. Ingest the feed "
-            "again with the taxonomy of the catalog that the bundle was trained on (--taxonomy)."
-        )
 
 
 def _rows(targets: Targets, rows: NDArray[np.int64]) -> Targets:

@@ -9,6 +9,7 @@ pairs.parquet     a row per product and key with a label or an answer: see `Evid
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +67,19 @@ class Evidence:
     def matches(self) -> Matches:
         """Answers compared with labels: the input of the figures."""
         return match(self.taxonomy, self.truth, self.decisions, self.accepted)
+
+    def of_products(self, ids: Sequence[str]) -> Evidence:
+        """The evidence on some of the products, in that order."""
+        row_of = {id: row for row, id in enumerate(self.ids)}
+        rows = np.array([row_of[id] for id in ids], dtype=np.int64)
+        return Evidence(
+            self.taxonomy,
+            tuple(ids),
+            tuple(self.groups[row] for row in rows),
+            Targets(*(column[rows] for column in self.truth)),
+            Decisions._make(column[rows] for column in self.decisions),
+            None if self.accepted is None else self.accepted[rows],
+        )
 
     def products(self) -> pl.DataFrame:
         """The table `products.parquet`: a row per product, with the columns of `PRODUCT`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -72,6 +73,8 @@ class Counts(_Frozen):
     """The amount of evidence behind the figures."""
 
     products: int
+    # Products of the split that are not scored, because the bundle learned from their groups.
+    left_out: int = Field(default=0, exclude_if=operator.not_)
     unanswered: int  # products without a readable photo; their known pairs score 0
     groups: int
     known_pairs: int
@@ -188,8 +191,12 @@ def score_report(
     provenance: Provenance,
     division: Division | None = None,
     notes: Sequence[str] = (),
+    left_out: int = 0,
 ) -> Report:
-    """Score answers and `baselines` on the same products, with bootstrap intervals over groups."""
+    """Score answers and `baselines` on the same products, with bootstrap intervals over groups.
+
+    left_out: number of products of the split that are not in `evidence`.
+    """
     taxonomy, matches = evidence.taxonomy, evidence.matches
     interval = intervals(lambda weights: weighted(matches, weights), evidence.groups)
     rivals = {name: match(taxonomy, evidence.truth, rival) for name, rival in baselines.items()}
@@ -199,7 +206,7 @@ def score_report(
     categories["mode_iou"] = per_category(mode)["iou"] if mode else unknown[: len(taxonomy.categories)]
     return Report(
         provenance=provenance,
-        counts=_counts(evidence),
+        counts=_counts(evidence, left_out),
         figures={
             name: Score(value=value, low=interval[name].low, high=interval[name].high)
             for name, value in headline(matches).items()
@@ -223,10 +230,11 @@ def _baseline_figures(name: str, figures: Mapping[str, float]) -> dict[str, floa
     return {figure: np.nan if figure in omitted else value for figure, value in figures.items()}
 
 
-def _counts(evidence: Evidence) -> Counts:
+def _counts(evidence: Evidence, left_out: int) -> Counts:
     matches = evidence.matches
     return Counts(
         products=len(evidence.ids),
+        left_out=left_out,
         unanswered=int((evidence.decisions.category < 0).sum()),
         groups=len(set(evidence.groups)),
         known_pairs=int(matches.known.sum()),

@@ -21,10 +21,14 @@ from attire.evaluation.tables import (
     comparison_sheets,
     comparison_verdict,
     division_sheets,
+    extent,
     number,
     sheets,
+    trend_sheets,
+    trend_verdict,
     verdict,
 )
+from attire.evaluation.trend import Trend
 from attire.score.curves import (
     category_confusion,
     category_reliability,
@@ -93,12 +97,41 @@ def comparison_page(comparison: Comparison, a: str, b: str) -> str:
     return render(
         "compare.html",
         title=f"Comparison on {comparison.a.split}",
-        extent=f"{number(comparison.products)} products in {number(comparison.groups)} groups, scored by both.",
+        extent=extent(comparison.products, comparison.groups, comparison.left_out),
         verdict=comparison_verdict(comparison),
         notes=comparison.notes,
         sides={f"A: {a}": f"bundle {comparison.a.bundle}", f"B: {b}": f"bundle {comparison.b.bundle}"},
         figures=figures,
         keys=keys,
+        definitions={FIGURE_TITLES[name]: meaning for name, meaning in FIGURES.items()},
+    )
+
+
+def trend_page(trend: Trend) -> str:
+    """Render figures over time as a single HTML file."""
+    lines = {
+        FIGURE_TITLES[name]: [(point.value, point.low, point.high) for point in points]
+        for name, points in trend.figures.items()
+    }
+    return render(
+        "trend.html",
+        title=f"{len(trend.names)} reports on {trend.reports[-1].split}",
+        extent=extent(trend.products, trend.groups, trend.left_out),
+        verdict=trend_verdict(trend),
+        notes=trend.notes,
+        reports={
+            f"{i}: {name}": f"bundle {report.bundle}"
+            for i, (name, report) in enumerate(zip(trend.names, trend.reports, strict=True), 1)
+        },
+        charts=[
+            (chart.title, _svg(chart.svg))
+            for chart in (
+                charts.over_time(title, trend.names, points)
+                for title, points in lines.items()
+                if not np.isnan(points).all()
+            )
+        ],
+        sheets=trend_sheets(trend),
         definitions={FIGURE_TITLES[name]: meaning for name, meaning in FIGURES.items()},
     )
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY
 from attire.evaluation.compare import Comparison, Difference, better
 from attire.evaluation.report import CategoryScores, Division, KeyScores, Report
+from attire.evaluation.trend import Trend, TrendPoint
 
 FIGURE_TITLES = {
     "category_accuracy": "category accuracy",
@@ -60,7 +61,8 @@ class Sheet(NamedTuple):
         """The sheet as a rich table for the terminal."""
         table = Table(title=self.title, title_justify="left", box=SIMPLE_HEAD, padding=0)
         for i, name in enumerate(self.header):
-            table.add_column(name, justify="right" if i else "left", overflow="fold", no_wrap=bool(i))
+            whole = bool(i) and not any("(" in row[i] for row in self.rows)  # a change and its interval may be broken
+            table.add_column(name, justify="right" if i else "left", overflow="fold", no_wrap=whole)
         for row in self.rows:
             table.add_row(*row)
         return table
@@ -140,6 +142,40 @@ def comparison_verdict(comparison: Comparison) -> str:
     return " ".join(sentences)
 
 
+def trend_sheets(trend: Trend) -> tuple[Sheet, ...]:
+    """A sheet for each figure, with a row for each report, which are numbered from 1."""
+    header = ("report", "value", "95% interval", "since the first", "since the previous")
+    return tuple(
+        Sheet(
+            FIGURE_TITLES[figure],
+            header,
+            tuple((str(i), *_point_cells(figure, point)) for i, point in enumerate(points, 1)),
+        )
+        for figure, points in trend.figures.items()
+    )
+
+
+def trend_verdict(trend: Trend) -> str:
+    """In how many figures the last report is better or worse than the first one, and than the previous one."""
+    sentences = []
+    for since in ("first", "previous"):
+        changes = {figure: getattr(points[-1], f"since_{since}") for figure, points in trend.figures.items()}
+        sides = [better(figure, change) for figure, change in changes.items()]
+        sentences.append(
+            f"Since the {since} report, {sides.count('B')} of {len(sides)} figures got better and {sides.count('A')} "
+            "worse beyond chance."
+        )
+    return " ".join(sentences)
+
+
+def extent(products: int, groups: int, left_out: int) -> str:
+    """What a comparison is on, as one or two sentences."""
+    text = f"{number(products)} products in {number(groups)} groups."
+    if left_out:
+        text += f" {number(left_out)} are left out, because one of the bundles learned from their groups."
+    return text
+
+
 def verdict(report: Report) -> str:
     """One sentence: whether the model beats the baseline that is given the true category."""
     iou, mode = report.figures["attribute_iou"], report.baselines.get(MODE_WITHIN_CATEGORY, {}).get("attribute_iou")
@@ -166,6 +202,22 @@ def _cells_of(name: str, difference: Difference) -> tuple[str, ...]:
     interval = "–" if np.isnan(difference.value) else f"{signed(difference.low)} to {signed(difference.high)}"
     a, b, value = number(difference.a), number(difference.b), signed(difference.value)
     return a, b, value, interval, better(name, difference) or "–"
+
+
+def _point_cells(figure: str, point: TrendPoint) -> tuple[str, ...]:
+    interval = "–" if np.isnan(point.value) else f"{number(point.low)}–{number(point.high)}"
+    return (
+        number(point.value),
+        interval,
+        *(_change(figure, change) for change in (point.since_first, point.since_previous)),
+    )
+
+
+def _change(figure: str, change: Difference | None) -> str:
+    if change is None or np.isnan(change.value):
+        return "–"
+    word = {"A": " worse", "B": " better", "": ""}[better(figure, change)]
+    return f"{signed(change.value)} ({signed(change.low)} to {signed(change.high)}){word}"
 
 
 def _cells(rows: Sequence[KeyScores] | Sequence[CategoryScores], fields: Iterable[str]) -> tuple[tuple[str, ...], ...]:

@@ -3,43 +3,54 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import polars as pl
+from typing import NamedTuple
 
 from attire.catalog.sources import SourceOptions
-from attire.errors import ConfigError
-from attire.files import replace_bytes
-from attire.filling.encoded_text import EncodedText, Span
-from attire.filling.feed_editor import Edits, Words
+from attire.filling.encoded_text import EncodedText, Span, replaced, was_changed
+from attire.filling.feed_editor import Report, RowEdit
 
 LINE_END = re.compile(r"\r\n|\r|\n")
 
 
-def spans(text: str, delimiter: str) -> Iterator[tuple[int, list[Span]]]:
-    """The spans of the cells of each record, with the number of its first line, as `csv.reader(strict=True)` divides
-    them. An empty line has no cells."""
+class Record(NamedTuple):
+    """A record with the number of its first line, its text with the line end, and the spans of its cells."""
+
+    number: int
+    text: str
+    cells: list[Span]
+
+
+def records(lines: Iterable[str], delimiter: str) -> Iterator[Record]:
+    """The records of a file, as `csv.reader(strict=True)` divides them. An empty line has no cells.
+
+    Raises `ValueError` for text that `csv.reader` refuses.
+    """
     stop = re.escape(delimiter)
-    cell = re.compile(rf'"[^"]*(?:""[^"]*)*"|[^{stop}\r\n]*')
-    line, position = 1, 0
-    while position < len(text):
-        first, cells = line, []
+    cell = re.compile(rf'"[^"]*(?:""[^"]*)*+"|(?!")[^{stop}\r\n]*')
+    remaining = iter(lines)
+    first = 1
+    for line in remaining:
+        text, count, position = line, 1, 0
+        cells = []
         while True:
             match = cell.match(text, position)
-            assert match is not None  # the pattern matches the empty text
+            while match is None:  # a quoted cell goes on in the next line
+                following = next(remaining, None)
+                if following is None:
+                    raise ValueError(f"line {first}: a quote is not closed.")
+                text, count = text + following, count + 1
+                match = cell.match(text, position)
             cells.append(Span(*match.span()))
-            line += len(LINE_END.findall(match[0])) if match[0].startswith('"') else 0
             position = match.end()
             if text[position : position + 1] != delimiter:
                 break
             position += 1
-        if end := LINE_END.match(text, position):
-            line, position = line + 1, end.end()
-        elif position < len(text):
-            raise ValueError(f"line {line}: expected '{delimiter}' after a quote.")
-        yield first, [] if len(cells) == 1 and cells[0].start == cells[0].stop else cells
+        if position < len(text) and not LINE_END.fullmatch(text, position):
+            raise ValueError(f"line {first}: expected '{delimiter}' after a quote.")
+        yield Record(first, text, [] if len(cells) == 1 and cells[0].start == cells[0].stop else cells)
+        first += count
 
 
 class DelimitedText:
@@ -50,37 +61,39 @@ class DelimitedText:
         self.delimiter = options.delimiter or ("\t" if feed.suffix.lower() == ".tsv" else ",")
         self.separator, self.feed = options.separator, feed
 
-    @cached_property
-    def _records(self) -> dict[int, list[Span]]:
-        try:
-            return dict(spans(self.file.text, self.delimiter))
-        except ValueError as error:
-            raise ConfigError(f"{self.feed} was changed while it was filled: {error} Run the command again.") from None
-
-    @cached_property
-    def _columns(self) -> dict[str, int]:
-        header = next(iter(self._records.values()))
-        return {self._text(span).strip(): place for place, span in enumerate(header)}
-
-    def _text(self, span: Span) -> str:
-        cell = self.file.text[span.start : span.stop]
-        return cell[1:-1].replace('""', '"') if cell.startswith('"') else cell
-
-    def refusal(self, row: int, column: str, words: Words) -> str:  # noqa: ARG002
+    def refusal(self, row: int, column: str, words: tuple[str, ...]) -> str:  # noqa: ARG002
         """Why the cell cannot hold `words`: the file's encoding may lack a character."""
         text = self.separator.join(words)
         return "" if self.file.writable(text) else f"has characters that {self.file.codec} lacks"
 
-    def write(self, edits: Edits, report: pl.DataFrame, out: Path) -> None:  # noqa: ARG002
+    def write(self, edits: Iterable[RowEdit], report: Report, out: Path) -> None:  # noqa: ARG002
         """Write the feed with the edited cells."""
-        changed = {}
-        for row, cells in edits.items():
-            for column, words in cells.items():
-                span = self._records[row][self._columns[column]]
-                changed[span] = self._quoted(self.separator.join(words), self.file.text[span.start : span.stop])
-        replace_bytes(out, self.file.replaced(changed))
+        remaining = iter(edits)
+        edit = next(remaining, None)
+        columns: dict[str, int] | None = None
+        try:
+            with self.file.copying(out) as write:
+                for number, text, cells in records(self.file.lines(), self.delimiter):
+                    if columns is None and cells:
+                        columns = {_text(text, span).strip(): place for place, span in enumerate(cells)}
+                    elif edit is not None and columns is not None and number == edit.row:
+                        changed = {cells[columns[name]]: words for name, words in edit.cells.items()}
+                        text = replaced(text, {span: self._cell(words, text, span) for span, words in changed.items()})
+                        edit = next(remaining, None)
+                    write(text)
+        except (ValueError, LookupError) as error:
+            raise was_changed(self.feed) from error
+        if edit is not None:
+            raise was_changed(self.feed)
 
-    def _quoted(self, text: str, before: str) -> str:
-        """The cell with `text`; quoted if the cell was, or if it has to be."""
-        needed = any(character in text for character in (self.delimiter, '"', "\r", "\n"))
-        return '"' + text.replace('"', '""') + '"' if needed or before.startswith('"') else text
+    def _cell(self, words: tuple[str, ...], text: str, span: Span) -> str:
+        """The cell with the words; quoted if the cell was, or if it has to be."""
+        joined = self.separator.join(words)
+        needed = any(character in joined for character in (self.delimiter, '"', "\r", "\n"))
+        was_quoted = text.startswith('"', span.start) and span.stop > span.start
+        return '"' + joined.replace('"', '""') + '"' if needed or was_quoted else joined
+
+
+def _text(text: str, span: Span) -> str:
+    cell = text[span.start : span.stop]
+    return cell[1:-1].replace('""', '"') if cell.startswith('"') else cell

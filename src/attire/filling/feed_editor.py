@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-import polars as pl
+from attire.filling.thumbnails import Thumbnail
 
 Words = tuple[str, ...]
-Edits = Mapping[int, Mapping[str, Words]]  # number of the row, as in `Row.number` -> column -> words of the cell
+
+
+class RowEdit(NamedTuple):
+    """New cells of a row. `row` is its number, as in `Row.number`; `cells` has the words of each changed column."""
+
+    row: int
+    cells: Mapping[str, Words]
+
+
+class Report(NamedTuple):
+    """The report as a table. `rows` may be read only after all edits.
+
+    `thumbnails` yields the picture of each product with one of the given ids; None if no pictures are wanted.
+    """
+
+    columns: Sequence[str]
+    rows: Iterable[Sequence[str | float | None]]
+    thumbnails: Callable[[Sequence[str]], Iterator[tuple[str, Thumbnail | None]]] | None = None
 
 
 class FeedEditor(Protocol):
@@ -19,6 +36,9 @@ class FeedEditor(Protocol):
         """Why the cell cannot hold `words`, as the predicate of a sentence about it; "" if it can."""
         ...
 
-    def write(self, edits: Edits, report: pl.DataFrame, out: Path) -> None:
-        """Write the feed with the edited cells to `out`. Formats with several sheets add the `report` as a sheet."""
+    def write(self, edits: Iterable[RowEdit], report: Report, out: Path) -> None:
+        """Write the feed with the edited cells to `out`. Formats with several sheets add the `report` as a sheet.
+
+        The edits are in the order of the rows and are read one at a time, so that memory does not grow with them.
+        """
         ...

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
-
-import polars as pl
 
 from attire.catalog.feed_row import Row
 from attire.catalog.sources import SourceOptions
 from attire.catalog.sources.cell_text import word
 from attire.catalog.sources.cell_text import words as words_of
 from attire.filling.feed_editor import FeedEditor, Words
+from attire.filling.layout import FeedLayout
+from attire.filling.predictions import Guess, Predictions, Product
 from attire.filling.survey import Survey, known, stated_words
 from attire.inference.output import NOT_APPLICABLE
 from attire.labels import contradicts
-from attire.score.calibration import SURE_CATEGORY
-from attire.score.decisions import UNSURE
+from attire.references.matching import canonical
 from attire.taxonomy import CATEGORY, SEPARATOR, Taxonomy
 
 CACHED = 100_000  # combinations of words whose decision is remembered
-COLUMNS = ("category", "category_confidence", "key", "values", "confidence", "alternatives", "reason")
-NO_ID, NO_PHOTO = "the id is empty", "the row names no photo"
+NO_ID = "the id is empty"
 
 
 class Status(StrEnum):
@@ -56,64 +53,13 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
-class Guess(NamedTuple):
-    """The model's answer for a field; `values` is empty if it is not sure, and then `reason` says why."""
-
-    values: tuple[str, ...]
-    confidence: float | None
-    best: str
-    best_confidence: float | None
-    reason: str
-
-
-class Predictions:
-    """Predictions in the long format, by product."""
-
-    def __init__(self, table: pl.DataFrame) -> None:
-        starts = (
-            table.with_row_index("start").group_by("id", maintain_order=True).agg(pl.col("start").first(), pl.len())
-        )
-        self._slices = {id: (start, count) for id, start, count in starts.iter_rows()}
-        self._table = table.select(COLUMNS)
-
-    def __getitem__(self, id: str) -> tuple[dict[str, Guess], str]:
-        """The guesses for a product by key, and why it has none."""
-        guesses: dict[str, Guess] = {}
-        rows = self._table.slice(*self._slices[id])
-        for category, sure, key, values, confidence, alternatives, reason in rows.iter_rows():
-            if category is None:
-                return {}, reason.removeprefix("unreadable: ") or NO_PHOTO
-            if not guesses:
-                guesses[CATEGORY] = _category(category, sure)
-            if key is not None:
-                guesses[key] = _guess(values, confidence, alternatives, reason)
-        return guesses, ""
-
-
-def _category(category: str, confidence: float) -> Guess:
-    if confidence >= SURE_CATEGORY:
-        return Guess((category,), confidence, "", None, "")
-    return Guess((), None, category, confidence, f"no category has a confidence of {SURE_CATEGORY:g}")
-
-
-def _guess(values: str | None, confidence: float | None, alternatives: str | None, reason: str | None) -> Guess:
-    if values is not None:
-        return Guess(tuple(values.split(SEPARATOR)), confidence, "", None, "")
-    if reason == NOT_APPLICABLE:
-        return Guess((), None, "", None, NOT_APPLICABLE)
-    others = json.loads(alternatives or "[]")
-    if not others:
-        return Guess((), None, "", None, UNSURE)
-    return Guess((), None, others[0]["value"], others[0]["confidence"], UNSURE)
-
-
 class Filler:
-    """Decides about the fields of a feed. `columns` maps keys, and `CATEGORY`, to their columns."""
+    """Decides about the fields of a feed."""
 
     def __init__(
         self,
         taxonomy: Taxonomy,
-        columns: Mapping[str, str],
+        layout: FeedLayout,
         survey: Survey,
         predictions: Predictions,
         editor: FeedEditor,
@@ -122,9 +68,9 @@ class Filler:
         language: str = "",
         overwrite_suspects: bool = False,
     ) -> None:
-        self.taxonomy, self.columns, self.survey, self.predictions = taxonomy, columns, survey, predictions
+        self.taxonomy, self.layout, self.survey, self.predictions = taxonomy, layout, survey, predictions
         self.editor, self.options, self.overwrite_suspects = editor, options, overwrite_suspects
-        self.titles = {key: taxonomy.titles(key, language) for key in columns}
+        self.titles = {key: taxonomy.titles(key, language) for key in layout.columns}
         # A feed repeats its words.
         self._contradicts = lru_cache(maxsize=CACHED)(self._contradicts_words)
         self._written = lru_cache(maxsize=CACHED)(self._written_words)
@@ -132,22 +78,24 @@ class Filler:
     def outcomes(self, rows: Iterator[Row]) -> Iterator[Outcome]:
         """The outcomes of all blanks and suspected fields, row by row."""
         for row in rows:
-            guesses, fault = self.predictions[row.id] if row.id else ({}, NO_ID)
-            if fault:
-                yield Outcome(row.number, row.id, "", Status.UNREADABLE, reason=fault)
+            product = self.predictions[row.id] if row.id else None
+            if product is None or product.fault:
+                reason = NO_ID if product is None else product.fault
+                yield Outcome(row.number, row.id, "", Status.UNREADABLE, reason=reason)
                 continue
-            for key in self.columns:
-                outcome = self._outcome(row, key, guesses[key])
+            for key in self.layout.columns:
+                outcome = self._outcome(row, key, product)
                 if outcome is not None:
                     yield outcome
 
-    def _outcome(self, row: Row, key: str, guess: Guess) -> Outcome | None:
+    def _outcome(self, row: Row, key: str, product: Product) -> Outcome | None:
         """The outcome of one field; None if it is stated and not suspected."""
-        stated = stated_words(row, key, self.columns[key])
+        stated = stated_words(row, key, self.layout.labels[key])
         if stated:
-            return self._suspect(row, key, guess, stated)
+            return self._suspect(row, key, product[key], stated)
         if (row.id, key) in self.survey.repeated:
             return None  # another row of the product states it
+        guess = product[key]
         if guess.reason == NOT_APPLICABLE:
             return Outcome(row.number, row.id, key, Status.NOT_APPLICABLE)
         if not guess.values:
@@ -180,7 +128,7 @@ class Filler:
     def _cell(self, row: Row, key: str, values: Words) -> tuple[Words, str]:
         """The words to write for the values, and why they cannot be written."""
         words, reason = self._written(key, values)
-        if not reason and (refusal := self.editor.refusal(row.number, self.columns[key], words)):
+        if not reason and (refusal := self.editor.refusal(row.number, self.layout.columns[key], words)):
             reason = f"the cell {refusal}"
         return words, reason
 
@@ -189,8 +137,12 @@ class Filler:
         the same values."""
         titles, spellings = self.titles[key], self.survey.spellings[key]
         words = tuple(titles.get(value) or spellings.get(value, value) for value in values)
-        text = self.options.separator.join(words)
-        column, options = self.columns[key], self.options
+        if key == CATEGORY and self.layout.category_cells is not None:
+            cell = self.layout.category_cells.get(canonical(words[0]))
+            return ((cell,), "") if cell else ((), f"the feed has no full path of '{words[0]}'")
+        text = self.layout.separator.join(words)
+        column = self.layout.columns[key]
+        options = self.options.model_copy(update={"separator": self.layout.separator})
         read_back = (word(column, text, options),) if key == CATEGORY else words_of(column, text, options)
         if tuple(known(self.taxonomy, key, text) for text in read_back) == values:
             return words, ""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from attire.catalog.sources import SourceOptions
-from attire.files import read_parquet, read_parquet_metadata, replacing
-from attire.filling.feed_editor import Edits, Words
+from attire.files import read_parquet, read_parquet_metadata
+from attire.filling.feed_editor import Report, RowEdit, Words
 
 SCHEMA = "ARROW:schema"  # metadata that the writer adds itself
 
@@ -46,25 +50,24 @@ class ParquetFile:
         texts = pl.Series([self.separator.join(words) for words in cells], dtype=pl.String)
         return texts if type == pl.Null else texts.cast(type, strict=True)
 
-    def write(self, edits: Edits, report: pl.DataFrame, out: Path) -> None:  # noqa: ARG002
+    def write(self, edits: Iterable[RowEdit], report: Report, out: Path) -> None:  # noqa: ARG002
         """Write the feed with the edited cells, or a copy of the file if there are none."""
-        with replacing(out) as temporary:
-            if not edits:
-                shutil.copyfile(self.feed, temporary)
-                return
-            table = read_parquet(self.feed)
-            by_column: dict[str, dict[int, Words]] = {}
-            for row, cells in edits.items():
-                for column, words in cells.items():
-                    by_column.setdefault(column, {})[row - 1] = words
-            for column, words_of in by_column.items():
-                values = self._series(column, list(words_of.values()))
-                rows = pl.Series([*words_of], dtype=pl.UInt32)
-                table = table.with_columns(_replaced(table[column], rows, values).alias(column))
-            kept: dict[str, Any] = {
-                name: text for name, text in read_parquet_metadata(self.feed).items() if name != SCHEMA
-            }
-            table.write_parquet(temporary.absolute(), metadata=kept)
+        rows_of: dict[str, array[int]] = defaultdict(lambda: array("L"))
+        words_of: dict[str, list[Words]] = defaultdict(list)
+        for row, cells in edits:
+            for column, words in cells.items():
+                rows_of[column].append(row - 1)
+                words_of[column].append(words)
+        if not rows_of:
+            shutil.copyfile(self.feed, out)
+            return
+        table = read_parquet(self.feed)
+        for column, rows in rows_of.items():
+            places = pl.Series(np.frombuffer(rows, np.uint64)).cast(pl.UInt32)
+            values = self._series(column, words_of.pop(column))
+            table = table.with_columns(_replaced(table[column], places, values).alias(column))
+        kept: dict[str, Any] = {name: text for name, text in read_parquet_metadata(self.feed).items() if name != SCHEMA}
+        table.write_parquet(out.absolute(), metadata=kept)
 
 
 def _replaced(column: pl.Series, rows: pl.Series, values: pl.Series) -> pl.Series:

@@ -27,24 +27,25 @@ PRODUCTS: dict[str, Any] = {
 class Survey:
     """products: a row per row of the feed that has an id, with its category in the taxonomy's spelling, if known.
 
-    spellings: key -> value -> how the feed spells it most often. repeated: fields (id, key) that any of several rows
-    of a product states.
+    rows: the number of rows of each product that has several. spellings: key -> value -> how the feed spells it most
+    often. repeated: fields (id, key) that any of several rows of a product states.
     """
 
     products: pl.DataFrame
+    rows: dict[str, int]
     spellings: dict[str, dict[str, str]]
     repeated: frozenset[tuple[str, str]]
 
 
-def survey(rows: Callable[[], Iterator[Row]], columns: Mapping[str, str], taxonomy: Taxonomy) -> Survey:
-    """Read `rows()`, twice if ids are repeated. `columns` maps keys, and `CATEGORY`, to their columns."""
+def survey(rows: Callable[[], Iterator[Row]], labels: Mapping[str, str], taxonomy: Taxonomy) -> Survey:
+    """Read `rows()`, twice if ids are repeated. `labels` maps keys, and `CATEGORY`, to their names there."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     blocks = [pl.DataFrame(schema=PRODUCTS)]
     remaining = rows()
     while block := list(islice(remaining, BLOCK)):
         for row in block:
-            for key, column in columns.items():
-                counts[key].update(stated_words(row, key, column))
+            for key, label in labels.items():
+                counts[key].update(stated_words(row, key, label))
         products = [
             (row.id, known(taxonomy, CATEGORY, row.category) or "", row.title, list(row.images))
             for row in block
@@ -52,28 +53,28 @@ def survey(rows: Callable[[], Iterator[Row]], columns: Mapping[str, str], taxono
         ]
         blocks.append(pl.DataFrame(products, PRODUCTS, orient="row"))
     table = pl.concat(blocks)
-    repeated_ids = frozenset(table.filter(pl.col("id").is_duplicated())["id"])
+    several = dict(table.group_by("id").len().filter(pl.col("len") > 1).iter_rows())
     repeated = (
         frozenset(
             (row.id, key)
             for row in rows()
-            if row.id in repeated_ids
-            for key, column in columns.items()
-            if stated_words(row, key, column)
+            if row.id in several
+            for key, label in labels.items()
+            if stated_words(row, key, label)
         )
-        if repeated_ids
+        if several
         else frozenset()
     )
     category = pl.col("category").filter(pl.col("category") != "").first().over("id").fill_null("")
-    spellings = {key: _most_frequent(taxonomy, key, counts[key]) for key in columns}
-    return Survey(table.with_columns(category), spellings, repeated)
+    spellings = {key: _most_frequent(taxonomy, key, counts[key]) for key in labels}
+    return Survey(table.with_columns(category), several, spellings, repeated)
 
 
-def stated_words(row: Row, key: str, column: str) -> tuple[str, ...]:
-    """The words of the row for a key, or for `CATEGORY`, with that column; empty for a blank."""
+def stated_words(row: Row, key: str, label: str) -> tuple[str, ...]:
+    """The words of the row for a key, or for `CATEGORY`, which has the name `label` there; empty for a blank."""
     if key == CATEGORY:
         return (row.category,) if row.category else ()
-    return row.labels.get(column, ())
+    return row.labels.get(label, ())
 
 
 def known(taxonomy: Taxonomy, key: str, word: str) -> str | None:

@@ -9,21 +9,20 @@ from __future__ import annotations
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
-
-import polars as pl
+from tempfile import TemporaryFile
 
 from attire.catalog.sources import SourceOptions
 from attire.catalog.sources.workbook import read_sheet
 from attire.errors import FeedError
-from attire.files import replacing
-from attire.filling.feed_editor import Edits, Words
-from attire.filling.workbook_parts import WorkbookParts, text_cell
+from attire.filling.feed_editor import Report, RowEdit, Words
+from attire.filling.report_sheet import ReportSheet
+from attire.filling.workbook_parts import CHARACTERS, WorkbookParts, text_cell
+from attire.filling.workbook_styles import Colouring
 from attire.filling.xml_places import Element, elements, spliced
 
-SHEET = "attire"  # name of the added sheet
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 CELL_AND_FORMULA = frozenset({"c", "f"})
 
@@ -34,7 +33,8 @@ class WorkbookFile:
     def __init__(self, feed: Path, options: SourceOptions) -> None:
         """Raises `FeedError` for a workbook whose XML cannot be edited."""
         self.separator = options.separator
-        self.sheet = read_sheet(feed)
+        self.name = options.sheet
+        self.sheet = read_sheet(feed, self.name)._replace(rows=iter(()))  # they would hold all cells in memory
         try:
             self.parts = WorkbookParts(feed)
             self.part = self.parts.sheet_part(self.sheet.name)
@@ -72,42 +72,45 @@ class WorkbookFile:
     def _numeric(self) -> frozenset[str]:
         """The columns that have more numbers than other cells."""
         counts: Counter[tuple[str, bool]] = Counter()
-        for _, cells in read_sheet(self.parts.path).rows:
+        for _, cells in read_sheet(self.parts.path, self.name).rows:
             for column, cell in cells.items():
                 if cell != "":
                     counts[column, isinstance(cell, int | float) and not isinstance(cell, bool)] += 1
         return frozenset(column for column in self.sheet.columns if counts[column, True] > counts[column, False])
 
-    def refusal(self, row: int, column: str, words: Words) -> str:  # noqa: ARG002
-        """Why the cell cannot hold `words`: it may have a formula, or be hidden in a merged range."""
+    def refusal(self, row: int, column: str, words: Words) -> str:
+        """Why the cell cannot hold `words`: it may have a formula, be hidden in a merged range, or be too small."""
+        if len(self.separator.join(words)) > CHARACTERS:
+            return f"would have more than {CHARACTERS:,} characters"
         place = self.sheet.columns[column]
         cell = self._cells(row).get(place)
         if cell is not None and cell.children:
             return "has a formula"
         return "is hidden in merged cells" if (row, place) in self._merged else ""
 
-    def write(self, edits: Edits, report: pl.DataFrame, out: Path) -> None:
+    def write(self, edits: Iterable[RowEdit], report: Report, out: Path) -> None:
         """Write the workbook with the edited cells coloured, and the report as a further sheet."""
-        if edits:
-            edited = [(row, self.sheet.columns[column]) for row, cells in edits.items() for column in cells]
-            coloured = self.parts.coloured({_style(self._cells(row).get(place)) for row, place in edited})
-            changed = {
-                (self._rows[row].start, self._rows[row].stop): self._row(row, words_of, coloured)
-                for row, words_of in edits.items()
-            }
-            self.parts.changed[self.part] = spliced(self._document, changed)
-        self.parts.add_sheet(SHEET, report.columns, report.iter_rows())
-        with replacing(out) as temporary:
-            self.parts.save(temporary)
+        colouring = Colouring(self.parts)
+        content = memoryview(self._document)
+        with TemporaryFile(dir=out.parent) as document:  # on the disk, because both versions would fill the memory
+            end = 0
+            for row, words_of in edits:
+                document.write(content[end : self._rows[row].start])
+                document.write(self._row(row, words_of, colouring))
+                end = self._rows[row].stop
+            document.write(content[end:])
+            colouring.apply()
+            ReportSheet(self.parts, report).add()
+            self.parts.save(out, {self.part: document} if end else {})
 
-    def _row(self, number: int, words_of: Mapping[str, Words], coloured: Mapping[int, int]) -> bytes:
+    def _row(self, number: int, words_of: Mapping[str, Words], colouring: Colouring) -> bytes:
         """The row's XML with its edited cells."""
         row, cells = self._rows[number], self._cells(number)
         changed: dict[tuple[int, int], bytes] = {}
         for column, words in sorted(words_of.items(), key=lambda item: self.sheet.columns[item[0]]):
             place = self.sheet.columns[column]
             text, style = self.separator.join(words), _style(cells.get(place))
-            start = f'<{row.prefix}c r="{letters(place)}{number}" s="{coloured.get(style, style)}" '
+            start = f'<{row.prefix}c r="{letters(place)}{number}" s="{colouring(style)}" '
             is_number = column in self._numeric and NUMBER.fullmatch(text)
             content = f"><{row.prefix}v>{text}</{row.prefix}v>" if is_number else text_cell(text, row.prefix)
             if place in cells:

@@ -1,21 +1,22 @@
-"""The parts of an Excel workbook (a zip archive of XML files): find a sheet, add a sheet, add coloured styles."""
+"""The parts of an Excel workbook (a zip archive of XML files): find a sheet, add a sheet, save."""
 
 from __future__ import annotations
 
 import posixpath
-import re
+import shutil
 import zipfile
-from collections.abc import Collection, Iterable, Sequence
-from itertools import chain, islice
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import IO
 from xml.sax.saxutils import quoteattr
 
 from attire.filling.xml_places import Element, elements, spliced, xml_text
 
 CONTENT_TYPES, RELATIONS = "[Content_Types].xml", "_rels/.rels"
 SHEET_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"
-COLOUR = "FFC6EFCE"  # light green
-ROWS, CHARACTERS = 1_048_576, 32_767  # limits of Excel: rows of a sheet, characters of a cell
+CHARACTERS = 32_767  # limit of Excel: characters of a cell
+CHUNK = 2**20
 NAME = 31  # limit of Excel: characters of a sheet's name
 
 
@@ -25,11 +26,12 @@ class WorkbookParts:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.changed: dict[str, bytes] = {}
+        self._streamed: dict[str, Iterator[bytes]] = {}
         with zipfile.ZipFile(path) as archive:
             self.names = archive.namelist()
-        self.workbook = self._targets(RELATIONS, "officeDocument")[0]
-        self._relations = self._relations_of(self.workbook)
-        self.sheets = {sheet.attribute("name"): sheet for sheet in self._elements(self.workbook, "sheet")}
+        self.workbook = self.targets(RELATIONS, "officeDocument")[0]
+        self.relations = self.relations_of(self.workbook)
+        self.sheets = {sheet.attribute("name"): sheet for sheet in self.elements(self.workbook, "sheet")}
 
     def __getitem__(self, name: str) -> bytes:
         if name not in self.changed:
@@ -37,16 +39,18 @@ class WorkbookParts:
                 return archive.read(name)
         return self.changed[name]
 
-    def _elements(self, part: str, *names: str) -> list[Element]:
+    def elements(self, part: str, *names: str) -> list[Element]:
+        """The elements of a part that have one of the names."""
         return elements(self[part], frozenset(names))
 
-    def _relations_of(self, part: str) -> str:
+    def relations_of(self, part: str) -> str:
+        """The name of the part with the relations of a part."""
         folder, name = posixpath.split(part)
         return posixpath.join(folder, "_rels", f"{name}.rels")
 
-    def _targets(self, relations: str, kind: str) -> list[str]:
+    def targets(self, relations: str, kind: str) -> list[str]:
         """The parts that are related by a type that ends in `kind`."""
-        found = self._elements(relations, "Relationship")
+        found = self.elements(relations, "Relationship")
         return [self._target(relations, relation) for relation in found if relation.attribute("Type").endswith(kind)]
 
     def _target(self, relations: str, relation: Element) -> str:
@@ -57,46 +61,69 @@ class WorkbookParts:
     def sheet_part(self, sheet: str) -> str:
         """The name of the part with the cells of a sheet."""
         id = self.sheets[sheet].attribute("id")
-        relations = self._elements(self._relations, "Relationship")
-        return next(self._target(self._relations, relation) for relation in relations if relation.attribute("Id") == id)
+        relations = self.elements(self.relations, "Relationship")
+        return next(self._target(self.relations, relation) for relation in relations if relation.attribute("Id") == id)
 
-    def add_sheet(self, wanted: str, columns: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> None:
-        """Add a sheet after the others; its name gets a number if there is a sheet of that name."""
+    def add_sheet(self, wanted: str, pieces: Iterator[bytes]) -> str:
+        """Add a sheet after the others; its name gets a number if there is a sheet of that name.
+
+        `pieces` are its XML, which `save` reads. Returns the name of the part.
+        """
         taken = {name.casefold() for name in self.sheets}
         names = [wanted, *(f"{wanted} {number}" for number in range(2, len(taken) + 3))]
         name = next(name[:NAME] for name in names if name.casefold() not in taken)
         sheets = [*self.sheets.values()]
         first = sheets[0].attribute("id")
-        relations = self._elements(self._relations, "Relationship")
+        relations = self.elements(self.relations, "Relationship")
         type = next(relation.attribute("Type") for relation in relations if relation.attribute("Id") == first)
         id = _unused("attire", {relation.attribute("Id") for relation in relations})
-        folder = posixpath.join(posixpath.dirname(self.workbook), "worksheets")
-        part = posixpath.join(folder, f"{_unused('attire', {posixpath.basename(n)[:-4] for n in self.names})}.xml")
+        part = self.new_part("worksheets", "xml")
         number = max(int(sheet.attribute("sheetId")) for sheet in sheets) + 1
-        main, relation_space = self._spaces()
-        self.changed[part] = _sheet(main, columns, rows)
+        main, relation_space = self.spaces()
         self._append(
             self.workbook,
             "sheets",
             f'<sheet xmlns="{main}" xmlns:r="{relation_space}" name={quoteattr(name)} sheetId="{number}" r:id="{id}"/>',
         )
-        space = self._root(self._relations, "Relationships")
+        space = self._root(self.relations, "Relationships")
         self._append(
-            self._relations,
+            self.relations,
             "Relationships",
             f'<Relationship xmlns="{space}" Id="{id}" Type="{type}" Target="/{part}"/>',
         )
-        space = self._root(CONTENT_TYPES, "Types")
-        override = f'<Override xmlns="{space}" PartName="/{part}" ContentType="{SHEET_TYPE}"/>'
-        self._append(CONTENT_TYPES, "Types", override)
+        self.add(part, SHEET_TYPE, pieces)
+        return part
+
+    def new_part(self, folder: str, suffix: str) -> str:
+        """A name for a new part in a folder next to the workbook."""
+        path = posixpath.join(posixpath.dirname(self.workbook), folder)
+        taken = {posixpath.splitext(posixpath.basename(name))[0] for name in (*self.names, *self._streamed)}
+        return posixpath.join(path, f"{_unused('attire', taken)}.{suffix}")
+
+    def add(self, part: str, type: str, pieces: Iterable[bytes]) -> None:
+        """Add a part; `save` reads its content after all earlier parts. Without a `type`, that of its suffix counts."""
+        self._streamed[part] = iter(pieces)
+        if type:
+            space = self._root(CONTENT_TYPES, "Types")
+            override = f'<Override xmlns="{space}" PartName="/{part}" ContentType="{type}"/>'
+            self._append(CONTENT_TYPES, "Types", override)
+
+    def add_default(self, suffix: str, type: str) -> None:
+        """Declare the type of all parts with a suffix."""
+        known = {default.attribute("Extension").casefold() for default in self.elements(CONTENT_TYPES, "Default")}
+        if suffix not in known:
+            types = self.elements(CONTENT_TYPES, "Types", "Default", "Override")
+            default = f'<Default xmlns="{_space(types[0])}" Extension="{suffix}" ContentType="{type}"/>'
+            at = types[1].start if len(types) > 1 else types[0].inner  # before all overrides
+            self.changed[CONTENT_TYPES] = spliced(self[CONTENT_TYPES], {(at, at): default.encode()})
 
     def _root(self, part: str, name: str) -> str:
         """The namespace of the root element."""
-        return _space(self._elements(part, name)[0])
+        return _space(self.elements(part, name)[0])
 
-    def _spaces(self) -> tuple[str, str]:
+    def spaces(self) -> tuple[str, str]:
         """The namespaces of sheets and of relations: those of "strict" workbooks have other names."""
-        root = self._elements(self.workbook, "workbook")[0]
+        root = self.elements(self.workbook, "workbook")[0]
         main = _space(root)
         strict = "purl.oclc.org" in main
         base = "http://purl.oclc.org/ooxml" if strict else "http://schemas.openxmlformats.org"
@@ -104,49 +131,31 @@ class WorkbookParts:
 
     def _append(self, part: str, parent: str, child: str) -> None:
         """Add a child at the end of the first element named `parent`."""
-        element = self._elements(part, parent)[0]
+        element = self.elements(part, parent)[0]
         self.changed[part] = spliced(self[part], {(element.inner, element.inner): child.encode()})
 
-    def coloured(self, styles: Collection[int]) -> dict[int, int]:
-        """Add a style with a coloured background for each of the given ones; returns their numbers."""
-        parts = self._targets(self._relations, "/styles")
-        if not parts or parts[0] not in self.names:
-            return {}
-        part = parts[0]
-        document = self[part]
-        found = self._elements(part, "fills", "fill", "cellXfs", "xf")
-        fills = next((element for element in found if element.name == "fills"), None)
-        formats = next((element for element in found if element.name == "cellXfs"), None)
-        if fills is None or formats is None or fills.inner == fills.stop or formats.inner == formats.stop:
-            return {}
-        prefix = fills.prefix
-        fill = (
-            f'<{prefix}fill><{prefix}patternFill patternType="solid"><{prefix}fgColor rgb="{COLOUR}"/>'
-            f'<{prefix}bgColor indexed="64"/></{prefix}patternFill></{prefix}fill>'
-        )
-        numbers, added = {}, []
-        for style in sorted(styles):
-            if style < len(formats.children):
-                xf = formats.children[style]
-                added.append(_with_fill(document[xf.start : xf.stop], len(fills.children)))
-                numbers[style] = len(formats.children) + len(added) - 1
-        edits = {
-            (fills.inner, fills.inner): fill.encode(),
-            (formats.inner, formats.inner): b"".join(added),
-            **_recounted(document, fills, len(fills.children) + 1),
-            **_recounted(document, formats, len(formats.children) + len(added)),
-        }
-        self.changed[part] = spliced(document, edits)
-        return numbers
+    def save(self, out: Path, documents: Mapping[str, IO[bytes]]) -> None:
+        """Write all parts to `out`, in the order of the original, with new ones at the end.
 
-    def save(self, out: Path) -> None:
-        """Write all parts to `out`, in the order of the original, with new ones at the end."""
+        `documents` are open files with new contents of parts.
+        """
         with zipfile.ZipFile(self.path) as archive, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as written:
             for part in archive.infolist():
+                if (document := documents.get(part.filename)) is not None:
+                    document.seek(0)
+                    with written.open(part.filename, "w", force_zip64=True) as target:
+                        shutil.copyfileobj(document, target, CHUNK)
+                    continue
                 content = self.changed.get(part.filename)
                 written.writestr(part, archive.read(part) if content is None else content)
             for name in self.changed.keys() - set(self.names):
                 written.writestr(name, self.changed[name])
+            while self._streamed:  # a part may add others
+                name = next(iter(self._streamed))
+                with written.open(name, "w", force_zip64=True) as target:
+                    for piece in self._streamed[name]:
+                        target.write(piece)
+                del self._streamed[name]
 
 
 def _unused(wanted: str, taken: Collection[str]) -> str:
@@ -160,33 +169,7 @@ def _space(root: Element) -> str:
     return spaces.get("xmlns") or next(uri for uri in spaces.values() if uri.endswith(main))
 
 
-def _with_fill(xf: bytes, fill: int) -> bytes:
-    """The element of a format with another fill."""
-    tag, closing, rest = xf.partition(b">")
-    tag = re.sub(rb"\s(?:fillId|applyFill)=(\"[^\"]*\"|'[^']*')", b"", tag)
-    slash = b"/" if tag.endswith(b"/") else b""
-    return tag.removesuffix(b"/") + f' fillId="{fill}" applyFill="1"'.encode() + slash + closing + rest
-
-
-def _recounted(document: bytes, element: Element, count: int) -> dict[tuple[int, int], bytes]:
-    """The edit of the element's attribute `count`, if it has one."""
-    match = re.compile(rb"\scount=[\"'](\d+)[\"']").search(document, element.start, document.index(b">", element.start))
-    return {match.span(1): str(count).encode()} if match else {}
-
-
-def _sheet(space: str, columns: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> bytes:
-    """A sheet with a header, as XML. Texts are stored as texts, so that none is run as a formula."""
-    parts = [f'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n<worksheet xmlns="{space}"><sheetData>']
-    parts += [f"<row>{''.join(map(_cell, row))}</row>" for row in islice(chain([columns], rows), ROWS)]
-    return "".join([*parts, "</sheetData></worksheet>"]).encode()
-
-
-def _cell(value: str | float | None) -> str:
-    if value is None or value == "":
-        return "<c/>"
-    return f"<c><v>{value}</v></c>" if isinstance(value, int | float) else f"<c {text_cell(value)}</c>"
-
-
+@lru_cache(maxsize=10_000)  # the report repeats its words
 def text_cell(text: str, prefix: str = "") -> str:
     """The rest of the start tag and the content of a cell with `text`. It is never run as a formula."""
     content = xml_text(text[:CHARACTERS])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,10 +17,11 @@ import polars as pl
 
 from attire.bundle import ModelBundle
 from attire.errors import ConfigError
-from attire.files import read_parquet_metadata, replace_bytes, replacing, scan_parquet
+from attire.files import read_parquet, read_parquet_metadata, replace_bytes, replacing, scan_parquet
 from attire.inference.output import SINKS, Format, Outcomes, to_table
 from attire.inference.product_logits import LogitsTable
 from attire.inference.run_record import RunSettings
+from attire.photos.shards import UniqueIds
 
 METADATA_KEY = "attire"  # key in the Parquet file's metadata
 logger = logging.getLogger(__name__)
@@ -96,6 +97,16 @@ class Chunks:
     def add(self, number: int, chunk: bytes) -> None:
         """Write a chunk atomically, replacing one of the same number."""
         replace_bytes(self.folder / f"{number:06d}.parquet", chunk)
+
+    def make_ids_unique(self, archives: Sequence[str]) -> None:
+        """Rename products whose id an earlier archive has, if each chunk was made from one of `archives` alone."""
+        ids = UniqueIds()
+        for number, archive in enumerate(archives):
+            chunk = self.folder / f"{number:06d}.parquet"
+            names = read_parquet(chunk, ["id"])["id"].unique(maintain_order=True).to_list()
+            renamed = {name: unique for name in names if (unique := ids(name, archive)) != name}
+            if renamed and (header := _header(chunk)) is not None:
+                self.add(number, encode(read_parquet(chunk).with_columns(pl.col("id").replace(renamed)), *header))
 
     def counts(self) -> Counts:
         """The sum over all chunks; raises `ConfigError` if one is missing or has another origin."""

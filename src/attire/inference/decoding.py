@@ -19,13 +19,12 @@ from PIL import Image
 from attire.errors import PhotoError
 from attire.photos.folder import text_of
 from attire.photos.image import open_photo
-from attire.photos.remote import RemotePhoto
+from attire.photos.remote import FETCHERS, RemotePhoto
 from attire.pixels.preprocess import Preprocess
 
 # Pillow decodes without the GIL, and decoding costs far less than inference: more threads would only take cores from
 # an engine that runs on the CPU.
 DECODERS = max(1, (os.cpu_count() or 2) // 2)
-FETCHERS = 16  # these threads wait for the network
 
 Item = TypeVar("Item")
 Pixels = NDArray[np.uint8]

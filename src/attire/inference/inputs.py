@@ -25,7 +25,7 @@ from attire.inference.decoding import Photo, ProductPhotos
 from attire.inference.stated_categories import known_categories, no_category
 from attire.photos.archive import is_archive
 from attire.photos.folder import is_photo, photos_below
-from attire.photos.index import PhotoIndex, find_photos
+from attire.photos.lookup import PhotoLookup, no_images
 from attire.photos.remote import Remote, is_url
 from attire.photos.shards import RANGE, expanded, identity, samples
 from attire.taxonomy import Taxonomy
@@ -119,7 +119,8 @@ def read_products(
         feed = remote.fetch(str(source), scratch) if is_url(source) else local
         if not images and not feed.is_file():
             raise FeedError(_not_a_source(source))
-        return _of_feed(source, SOURCES[feed_source](feed, options), _Lookup(images, scratch, remote), categories_of)
+        lookup = PhotoLookup(images, scratch, scratch / "archives", remote)
+        return _of_feed(source, SOURCES[feed_source](feed, options), lookup, categories_of)
     if categories_of is not None:
         raise no_category(source)
     if is_archive(source) or RANGE.search(str(source)) or ("*" in str(source) and not local.exists()):
@@ -185,7 +186,7 @@ def _of_folder(source: str | Path, photos: Path | Sequence[tuple[str, Photo]]) -
     return products
 
 
-def _of_feed(source: str | Path, rows: Iterator[Row], lookup: _Lookup, categories_of: Taxonomy | None) -> Products:
+def _of_feed(source: str | Path, rows: Iterator[Row], lookup: PhotoLookup, categories_of: Taxonomy | None) -> Products:
     """One product per id, with the photos of all its rows and the first title."""
     table = _columns(rows)
     if not lookup.sources and not table["images"].explode().str.contains("://", literal=True).any():
@@ -213,43 +214,9 @@ def _of_feed(source: str | Path, rows: Iterator[Row], lookup: _Lookup, categorie
     return Products.listed(read)
 
 
-def no_images(source: str | Path) -> FeedError:
-    """The error for a feed whose photos cannot be looked up anywhere."""
-    return FeedError(f"{source} needs --images for its photos: a folder, archives or a URL. None of them are URLs.")
-
-
 def _columns(rows: Iterator[Row]) -> pl.DataFrame:
     """The needed fields of a feed's rows as columns, which take a tenth of the memory of row objects."""
     blocks = []
     while block := [(row.number, row.id, row.images, row.title, row.category) for row in islice(rows, SLICE)]:
         blocks.append(pl.DataFrame(block, FEED_COLUMNS, orient="row"))
     return pl.concat(blocks)
-
-
-class _Lookup:
-    """Finds photos by the name in a feed: a URL, a file in `images`, or a file in the remote folder in `images`."""
-
-    def __init__(self, images: Sequence[str | Path], scratch: Path, remote: Remote) -> None:
-        self.sources, self.remote = images, remote
-        folders = [str(source) for source in images if is_url(source) and not is_archive(source)]
-        if len(folders) > 1:
-            raise ConfigError(
-                f"--images has {len(folders)} remote folders, {' and '.join(folders)}. Expected at most one."
-            )
-        self.folder = folders[0].rstrip("/") if folders else None
-        files = [
-            remote.fetch(str(source), scratch / "archives") if is_url(source) else source
-            for source in images
-            if str(source) not in folders
-        ]
-        self.files = find_photos(files, scratch) if files else PhotoIndex([])
-
-    def __call__(self, name: str) -> Photo:
-        if is_url(name):
-            return self.remote.photo(name)
-        try:
-            return self.files[name]
-        except PhotoError:
-            if self.folder is None:
-                raise
-        return self.remote.photo(f"{self.folder}/{name}")  # a missing file is reported when it is fetched

@@ -62,8 +62,14 @@ def check_output(out: Path, format: Format, taxonomy: Taxonomy, sources: Iterabl
         raise ConfigError(f"{out} is a directory. Expected a file to write.")
     if out.exists() and any(Path(source).exists() and out.samefile(source) for source in sources):
         raise ConfigError(f"{out} is also an input: choose another --out.")
-    if format == "wide" and (taken := {*PRODUCT, "error"} & taxonomy.keys.keys()):
+    others = {*PRODUCT, "error", *map(confidence_column, taxonomy.keys)}
+    if format == "wide" and (taken := others & taxonomy.keys.keys()):
         raise ConfigError(f"the key '{min(taken)}' has the name of a column of the wide format: use --format long.")
+
+
+def confidence_column(key: str) -> str:
+    """The column of the wide format with the confidences of a key."""
+    return f"{key}__confidence"
 
 
 def to_table(outcomes: Outcomes, taxonomy: Taxonomy, format: Format) -> pl.DataFrame:
@@ -110,7 +116,7 @@ def _wide(products: pl.DataFrame, outcomes: Outcomes, taxonomy: Taxonomy) -> pl.
     columns = []
     for number, (key, text) in enumerate(zip(taxonomy.keys, texts, strict=True)):
         columns.append(pl.Series(key, text, pl.String))
-        columns.append(pl.Series(f"{key}__confidence", confidences[:, number], pl.Float32, nan_to_null=True))
+        columns.append(pl.Series(confidence_column(key), confidences[:, number], pl.Float32, nan_to_null=True))
     return products.with_columns(columns)
 
 

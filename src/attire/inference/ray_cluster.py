@@ -80,6 +80,8 @@ class RayCluster:
                         f"the Ray cluster failed: {error}. Finished chunks are saved: run the command again."
                     )
                 ) from error
+        if products.shards:  # each actor saw one of them only
+            chunks.make_ids_unique(products.shards)
 
     def _results(
         self, todo: Sequence[Mapping[str, Any]], builder: RowBuilder, products: Products, size: int

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +27,19 @@ def open_photo(source: Path | bytes, target_px: tuple[int, int] | None = None) -
     Raises `PhotoError` with the reason, without the photo's name.
     """
     content = source if isinstance(source, bytes) else read_file(source)
+    with _opened(content) as photo:
+        _check_scans(photo, content)
+        return _decode(photo, target_px)
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[Image.Image]:
+    """Open a photo, and raise errors of Pillow as `PhotoError`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about sizes and EXIF, which are checked here
             with Image.open(io.BytesIO(content), formats=FORMATS) as photo:
-                _check_scans(photo, content)
-                return _decode(photo, target_px)
+                yield photo
     except UnidentifiedImageError:
         raise PhotoError(_unidentified(content)) from None
     except Image.DecompressionBombError:
@@ -104,10 +113,8 @@ def _unidentified(content: bytes) -> str:
 
 
 def photo_header(content: bytes) -> tuple[str, int, int]:
-    """(format, width, height in px when upright) of a photo that `open_photo` can open, without decoding it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(content), formats=FORMATS) as photo:
-            sideways = photo.getexif().get(ORIENTATION, 1) >= SIDEWAYS
-            width, height = photo.size[::-1] if sideways else photo.size
-            return str(photo.format), width, height
+    """(format, width, height in px when upright) of a photo, without decoding it; raises `PhotoError`."""
+    with _opened(content) as photo:
+        sideways = photo.getexif().get(ORIENTATION, 1) >= SIDEWAYS
+        width, height = photo.size[::-1] if sideways else photo.size
+        return str(photo.format), width, height

@@ -22,7 +22,7 @@ from attire.photos.remote import Remote
 from attire.progress import track
 
 BLOCK = 10_000  # photos held as Python objects at once
-UNPACKED = re.compile("[0-9a-f]{64}")  # the name of an unpacked photo, without its suffix
+BY_CONTENT = re.compile("[0-9a-f]{64}")  # the name of a photo that is named by its content, without its suffix
 BOMB_BYTES, BOMB_RATIO = 2**30, 100  # photos are already compressed, so an archive hardly makes them smaller
 
 
@@ -130,12 +130,19 @@ def find_photos(sources: Sequence[str | Path], unpack_to: Path) -> PhotoIndex:
     return PhotoIndex(listed)
 
 
-def remove_unlisted(folder: Path, files: Iterable[Path]) -> None:
-    """Remove photos that earlier calls of `find_photos` unpacked to `folder` and that are not among `files`."""
-    listed = {file.name for file in files if file.is_relative_to(folder)}
+def remove_unlisted(folder: Path, files: Iterable[Path]) -> int:
+    """Remove photos that `keep_photo` wrote to `folder` and that are not among `files`.
+
+    Returns their number. Files that killed calls left unfinished are removed, too.
+    """
+    for unfinished in folder.glob("??/.*.tmp"):
+        unfinished.unlink()
+    count, listed = 0, {file.name for file in files if file.is_relative_to(folder)}
     for file in folder.glob("??/*"):
-        if UNPACKED.fullmatch(file.stem) and file.name not in listed:
+        if BY_CONTENT.fullmatch(file.stem) and file.name not in listed:
             file.unlink()
+            count += 1
+    return count
 
 
 def _as_listed(name: str, file: Path) -> Listed:
@@ -147,7 +154,7 @@ def _as_listed(name: str, file: Path) -> Listed:
 
 
 def _unpacked(archive: Path, folder: Path) -> Iterator[Listed]:
-    """Unpack the photos of an archive to `folder`, named by content hash, so that no photo overwrites another."""
+    """Unpack the photos of an archive to `folder`, named by their content, so that no photo overwrites another."""
     size, total = archive.stat().st_size, 0
     for member in track(members(str(archive), folder, Remote()), f"unpacking {archive.name}", "files"):
         if not is_photo(member.name):
@@ -158,13 +165,18 @@ def _unpacked(archive: Path, folder: Path) -> Iterator[Listed]:
         total += len(member.content)
         if total > max(BOMB_BYTES, BOMB_RATIO * size):
             raise CatalogError(f"{archive} unpacks to more than {BOMB_RATIO} times its size: a decompression bomb?")
-        digest = hashlib.sha256(member.content).hexdigest()
-        file = folder / digest[:2] / f"{digest}{splitext(member.name)[1].lower()}"
-        if not file.is_file() or file.stat().st_size != len(member.content):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(file, durable=False) as temporary:
-                temporary.write_bytes(member.content)
-        yield Listed(member.name, file)
+        yield Listed(member.name, keep_photo(folder, member.content, splitext(member.name)[1].lower()))
+
+
+def keep_photo(folder: Path, content: bytes, suffix: str) -> Path:
+    """Write a photo to `folder`, named by its content; returns its file."""
+    digest = hashlib.sha256(content).hexdigest()
+    file = folder / digest[:2] / f"{digest}{suffix}"
+    if not file.is_file() or file.stat().st_size != len(content):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file, durable=False) as temporary:
+            temporary.write_bytes(content)
+    return file
 
 
 def _base_names(name: str) -> tuple[str, str]:

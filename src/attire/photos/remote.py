@@ -8,15 +8,16 @@ endpoints are set as for other tools: AWS_PROFILE, AWS_ENDPOINT_URL, FSSPEC_S3_A
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from attire.errors import AttireError, CatalogError, ConfigError, MissingExtraError, PhotoError
+from attire.errors import AttireError, CatalogError, ConfigError, MissingExtraError, PhotoError, PhotoMissingError
 from attire.files import replacing
 
 SCHEMES = ("http", "https", "s3")
@@ -24,7 +25,11 @@ ATTEMPTS, WAIT_S = 3, 0.5  # the wait doubles after each attempt
 CONNECT_S, READ_S = 10.0, 30.0  # timeouts for connecting and for each read
 PHOTO_S = 120.0  # timeout for a whole photo, however slowly the server sends
 MAX_BYTES = 64 * 2**20  # limit for one photo, which is held in memory
+FETCHERS = 16  # threads that wait for the network
 CHUNK = 2**20
+HTTP = ("http://", "https://")
+CONDITIONS = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}  # of an answer -> of the next request
+NOT_MODIFIED = 304
 STAMPS = ("size", "ETag", "LastModified", "mtime")  # properties that identify a version of the content, if available
 
 Result = TypeVar("Result")
@@ -49,12 +54,13 @@ class Remote:
             raise PhotoError(str(error)) from None
         return RemotePhoto(url, self)
 
-    def open(self, url: str) -> IO[bytes]:
-        """Open an address for sequential reading."""
+    def open(self, url: str, headers: Mapping[str, str] | None = None) -> Any:
+        """Open an address for sequential reading, as a file of fsspec; `headers` are for HTTP only."""
         system, path = self._system(url)
-        if url.startswith(("http://", "https://")):  # stream in one request, without asking for the size first
-            return system.open(path, "rb", block_size=0, size=1)  # type: ignore[no-any-return]
-        return system.open(path, "rb", cache_type="readahead")  # type: ignore[no-any-return]
+        if url.startswith(HTTP):  # stream in one request, without asking for the size first
+            more = {"headers": {**system.kwargs.get("headers", {}), **headers}} if headers else {}
+            return system.open(path, "rb", block_size=0, size=1, **more)
+        return system.open(path, "rb", cache_type="readahead")
 
     def fetch(self, url: str, to: Path) -> Path:
         """Download a file to the folder `to`; raises `CatalogError` if that fails."""
@@ -117,6 +123,13 @@ class Remote:
         return system, system._strip_protocol(url)
 
 
+class Download(NamedTuple):
+    """The content of a photo. `stamp` identifies this version of it for a later request; "" if the server cannot."""
+
+    content: bytes
+    stamp: str
+
+
 @dataclass(frozen=True, slots=True)
 class RemotePhoto:
     """A photo at an address, downloaded when it is read."""
@@ -133,25 +146,42 @@ class RemotePhoto:
 
     def read(self) -> bytes:
         """Download the photo; raises `PhotoError` if that fails or the photo has more than `MAX_BYTES`."""
+        download = self.download()
+        assert download is not None  # only a request with a stamp can be answered by "not modified"
+        return download.content
+
+    def download(self, stamp: str = "") -> Download | None:
+        """Download the photo, as `read` does; None if it is still the version with this `stamp`."""
         try:
-            return _retry(self._read)
+            return _retry(lambda: self._download(stamp))
         except FileNotFoundError:
-            raise PhotoError("not found") from None
+            raise PhotoMissingError("not found") from None
         except AttireError:
             raise
         except Exception as error:  # each service raises its own exceptions
             raise PhotoError(f"cannot be downloaded: {_reason(error)}") from None
 
-    def _read(self) -> bytes:
+    def _download(self, known: str) -> Download | None:
         content, end = bytearray(), time.monotonic() + PHOTO_S
-        with closing(self.remote.open(self.url)) as file:
+        before = json.loads(known or "{}")
+        headers = {CONDITIONS[name]: text for name, text in before.items() if name in CONDITIONS}
+        with closing(self.remote.open(self.url, headers)) as file:
+            if self.url.startswith(HTTP):
+                if file.r.status == NOT_MODIFIED:
+                    return None
+                stamp = {name: file.r.headers[name] for name in CONDITIONS if name in file.r.headers}
+            else:
+                details = getattr(file, "details", {})
+                stamp = {name: str(details[name]) for name in STAMPS if details.get(name) is not None}
+                if stamp.keys() - {"size"} and stamp == before:
+                    return None
             while len(content) <= MAX_BYTES and (chunk := file.read(CHUNK)):
                 content += chunk
                 if time.monotonic() > end:
                     raise PhotoError(f"the download takes more than {PHOTO_S:g} s")
         if len(content) > MAX_BYTES:
             raise PhotoError(f"too large: more than {MAX_BYTES // 2**20} MB")
-        return bytes(content)
+        return Download(bytes(content), json.dumps(stamp) if stamp else "")
 
 
 def _request(url: str, request: Callable[[], Result]) -> Result:

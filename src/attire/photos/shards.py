@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, groupby
+from itertools import chain, count, groupby
 from pathlib import Path, PurePosixPath
 
 from attire.errors import CatalogError, ConfigError
@@ -78,23 +78,31 @@ def samples(archives: Sequence[str], scratch: Path, remote: Remote, title: str =
 
     Remote zip archives are downloaded to `scratch`. Raises `CatalogError` for an archive that is damaged or ends early.
     """
-    seen: set[int] = set()  # hashes, because a million ids would take much more memory
+    ids = UniqueIds()
     for archive in archives:
+        own: set[int] = set()
         for key, group in groupby(members(archive, scratch, remote), lambda member: _key(member.name)):
             for sample in _samples_of_group(key, list(group), title):
-                id = next(id for id in _candidate_ids(sample, archive) if hash(id) not in seen)
-                seen.add(hash(id))
-                yield Sample(id, sample.photos, sample.title)
+                names = [sample.id, *(photo.name for photo in sample.photos[:1])]
+                numbered = (f"{sample.id} ({number})" for number in count(2))
+                id = next(id for id in chain(names, numbered) if hash(id) not in own)
+                own.add(hash(id))
+                yield Sample(ids(id, archive), sample.photos, sample.title)
 
 
-def _candidate_ids(sample: Sample, archive: str) -> Iterator[str]:
-    """Possible ids of a product, the preferred one first."""
-    yield sample.id
-    if sample.photos:
-        yield sample.photos[0].name
-    stem = PurePosixPath(archive.split("?")[0]).stem
-    yield f"{stem}/{sample.id}"
-    yield from (f"{stem}/{sample.id} ({number})" for number in count(2))
+class UniqueIds:
+    """Makes ids that are unique within each archive unique over all: a repeated one gets the name of its archive."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()  # hashes, because a million ids would take much more memory
+
+    def __call__(self, id: str, archive: str) -> str:
+        """The id of a product; archives come in order."""
+        named = f"{PurePosixPath(archive.split('?')[0]).stem}/{id}"
+        candidates = chain([id, named], (f"{named} ({number})" for number in count(2)))
+        unique = next(id for id in candidates if hash(id) not in self._seen)
+        self._seen.add(hash(unique))
+        return unique
 
 
 def _key(name: str) -> str:

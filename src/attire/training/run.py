@@ -20,12 +20,15 @@ import torch
 from torch import nn
 
 from attire.bundle import SPEC, ModelBundle
+from attire.catalog.learned_groups import in_learned_groups
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Recipe, Stage, load_recipe
 from attire.errors import ConfigError
 from attire.files import locked
+from attire.learned import Learned
 from attire.model.backbone import data_config, weights_digest
+from attire.model.last_stages import LastStages
 from attire.model.network import Network, build_backbone, build_network
 from attire.pixels.normalise import FromBytes
 from attire.pixels.preprocess import Preprocess
@@ -47,7 +50,7 @@ def train(
     catalog: Catalog | str | Path,
     splits: Splits | str | Path | None = None,
     *,
-    recipe: str | Path | Recipe = "base",
+    recipe: str | Path | Recipe = "tuned",
     out: str | Path,
     stage: Literal["category", "attributes", "both"] = "both",
     weights: str | Path | None = None,
@@ -87,13 +90,17 @@ def train(
 
 @dataclass(slots=True)
 class _Run:
-    """A network and its training data. `provenance` is recorded in the bundle."""
+    """A network and its training data. `learned` and `provenance` are recorded in the bundle.
+
+    learned: None if the run starts from a bundle that does not record what it learned from.
+    """
 
     recipe: Recipe
     splits: Splits
     data: RunData
     network: Network
     preprocess: Preprocess
+    learned: Learned | None
     provenance: dict[str, Any]
 
     @classmethod
@@ -119,14 +126,14 @@ class _Run:
             "products": len(catalog),
             "photo_cache_px": data.photos_px,
         }
-        if init_from is not None and (earlier := init_from.provenance.get("splits")) != splits.digest:
-            logger.warning(
-                "%s was trained on another split, perhaps on products of val, so scores on val may be too high",
-                init_from.path,
-            )
-            provenance["start_splits"] = earlier
+        learned: Learned | None = data.learned
+        if init_from is not None:
+            if (earlier := init_from.provenance.get("splits")) != splits.digest:
+                provenance["start_splits"] = earlier
+                _tell_learned(init_from, catalog, splits)
+            learned = None if init_from.learned is None else data.learned | init_from.learned
         preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.size_px, recipe.fit)
-        return cls(recipe, splits, data, network, preprocess, provenance)
+        return cls(recipe, splits, data, network, preprocess, learned, provenance)
 
     def train(
         self,
@@ -157,8 +164,8 @@ class _Run:
             return ModelBundle.load(path)
         if stage != "category" and first_process() and (remark := taught.remark(catalog.taxonomy)):
             logger.warning(remark)
+        model = _trained_module(network, recipe, self.preprocess)
         examples = self.data.examples(network, self.preprocess)
-        model = FromBytes(network, self.preprocess) if recipe.train_backbone else network.heads
         scores: dict[str, float] = {}
         for name in STAGES:
             folder = StageFolder(out, name)
@@ -188,6 +195,7 @@ class _Run:
                 decision=recipe.decision,
                 calibration=calibration,
                 untaught=() if only_category else taught.missing(taxonomy),
+                learned=self.learned,
                 provenance=self.provenance | {"scored_on": self._scored_on()},
                 scores=scores,
             )
@@ -207,6 +215,7 @@ class _Run:
         """
         recipe = self.recipe
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.train()
         module = StageModule(model, self.network.heads, self.data.catalog.taxonomy, recipe, name, data.train.targets)
         trainer = create_trainer(recipe, name, module.schedule.epochs, folder.path, freeze_batch_norm=freeze_batch_norm)
         trainer.fit(module, datamodule=data, ckpt_path=folder.checkpoint(), weights_only=True)
@@ -220,6 +229,28 @@ class _Run:
     def _scored_on(self) -> str:
         inputs = "one photo each" if self.recipe.text == "none" else f"one photo and the {self.recipe.text} each"
         return f"{len(self.splits.val):,} products of the val split, {inputs}"
+
+
+def _trained_module(network: Network, recipe: Recipe, preprocess: Preprocess) -> nn.Module:
+    """What is trained of the network; it takes the inputs of the examples, see `RunData.examples`."""
+    if recipe.trained_stages == "all":
+        return FromBytes(network, preprocess)
+    return LastStages(network, recipe.trained_stages, recipe.size_px) if recipe.trained_stages else network.heads
+
+
+def _tell_learned(start: ModelBundle, catalog: Catalog, splits: Splits) -> None:
+    """Warn if the run starts from a bundle that has, or may have, seen products of val."""
+    if start.learned is None:
+        logger.warning(
+            "%s was trained on another split, perhaps on products of val, so scores on val may be too high", start.path
+        )
+    elif count := int(in_learned_groups(catalog, start.learned)[catalog.rows_of(splits.val)].sum()):
+        logger.warning(
+            "%s learned from the groups of %s products of val, so scores on val during training are too high. "
+            "attire evaluate leaves these products out.",
+            start.path,
+            f"{count:,}",
+        )
 
 
 def _begin(out: Path, stages: list[StageName], provenance: dict[str, Any], resume: bool) -> list[StageName]:

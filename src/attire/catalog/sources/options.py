@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _some(text: str) -> str:
+    if not text:
+        raise ValueError("expected at least one character")
+    return text
+
+
+def _one(text: str) -> str:
+    if len(text) > 1 or text in ('"', "\r", "\n"):
+        raise ValueError("expected one character, such as ; or |, but no quote and no line end")
+    return text
 
 
 class SourceOptions(BaseModel):
@@ -21,7 +33,7 @@ class SourceOptions(BaseModel):
     keys: Annotated[tuple[str, ...], Field(description="Columns that are attribute keys (default: all others).")] = ()
     ignore: Annotated[tuple[str, ...], Field(description="Columns that are not attribute keys.")] = ()
     separator: Annotated[
-        str, Field(min_length=1, description="Separator between several values or photos in one cell.")
+        str, AfterValidator(_some), Field(description="Separator between several values or photos in one cell.")
     ] = "|"
     # "none" is not in the default: it is an ordinary value, observed absence.
     empty: Annotated[tuple[str, ...], Field(description="Words that mean unknown.")] = (
@@ -32,12 +44,10 @@ class SourceOptions(BaseModel):
     )
     delimiter: Annotated[
         str,
-        Field(
-            max_length=1,
-            pattern=r'^[^"\r\n]?$',
-            description="Delimiter between cells (default: comma for .csv, tab for .tsv).",
-        ),
+        AfterValidator(_one),
+        Field(description="Delimiter between cells (default: comma for .csv, tab for .tsv)."),
     ] = ""
+    sheet: Annotated[str, Field(description="Sheet of a workbook (default: the first visible one).")] = ""
     encoding: Annotated[str, Field(description="Encoding of a text feed.")] = "utf-8-sig"
     schemes: Annotated[
         tuple[str, ...],

@@ -15,6 +15,7 @@ import polars as pl
 
 from attire.catalog.feed_row import Row
 from attire.catalog.sources.cell_text import parse_json
+from attire.catalog.sources.options import SourceOptions
 from attire.catalog.sources.workbook import read_sheet
 from attire.errors import FeedError, did_you_mean, listed, shown
 from attire.files import regular, scan_parquet
@@ -94,15 +95,16 @@ def _checked(row: Row) -> Row:
     return row
 
 
-def read_table(feed: Path, encoding: str, delimiter: str = "") -> Table:
-    """Read CSV, TSV, JSON Lines, Parquet or .xlsx, by suffix; `delimiter` overrides the default of CSV and TSV."""
+def read_table(feed: Path, options: SourceOptions) -> Table:
+    """Read CSV, TSV, JSON Lines, Parquet or .xlsx, by suffix."""
+    encoding, delimiter = options.encoding, options.delimiter
     readers: dict[str, Callable[[], Table]] = {
         ".csv": lambda: read_csv(feed, encoding, delimiter=delimiter or ","),
         ".tsv": lambda: read_csv(feed, encoding, delimiter=delimiter or "\t"),
         ".jsonl": lambda: _read_json_lines(feed, encoding),
         ".ndjson": lambda: _read_json_lines(feed, encoding),
         ".parquet": lambda: _read_parquet(feed),
-        ".xlsx": lambda: _read_workbook(feed),
+        ".xlsx": lambda: _read_workbook(feed, options.sheet),
     }
     if feed.suffix.lower() not in readers:
         raise FeedError(
@@ -224,8 +226,8 @@ def _json_lines(feed: Path, encoding: str) -> Iterator[tuple[int, Cells | ValueE
         yield number, row if isinstance(row, dict) else ValueError(f"expected a JSON object, got {type(row).__name__}.")
 
 
-def _read_workbook(feed: Path) -> Table:
-    sheet = read_sheet(feed)
+def _read_workbook(feed: Path, name: str) -> Table:
+    sheet = read_sheet(feed, name)
     return Table(feed, _columns(feed, sheet.columns), iter(sheet.rows))
 
 

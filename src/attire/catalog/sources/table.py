@@ -13,7 +13,7 @@ from attire.catalog.sources.reading import Cells, Table, read_table
 
 def read(feed: Path, options: SourceOptions) -> Iterator[Row]:
     """Yield all rows; raises `FeedError` for missing columns, or with all unreadable rows."""
-    table = read_table(feed, options.encoding, options.delimiter)
+    table = read_table(feed, options)
     keys = key_columns(table, options)
     any_word = options.model_copy(update={"empty": ()})  # "NA" is a valid id
 

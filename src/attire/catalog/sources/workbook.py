@@ -1,5 +1,4 @@
-"""Read the first visible sheet of an Excel workbook (.xlsx) as a table. Formulas are not run: their stored results are
-read."""
+"""Read a sheet of an Excel workbook (.xlsx) as a table. Formulas are not run: their stored results are read."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from attire.errors import FeedError, MissingExtraError, shown
+from attire.errors import FeedError, MissingExtraError, did_you_mean, shown
 from attire.files import regular
 
 LARGEST = 2**31  # bytes of all parts of a workbook together, so that a small file cannot fill the memory
@@ -28,27 +27,30 @@ class Sheet(NamedTuple):
     merged: list[tuple[int, int, int, int]]
 
 
-def read_sheet(feed: Path) -> Sheet:
-    """Read the first visible sheet; its first row that is not empty is the header. Raises `FeedError`."""
+def read_sheet(feed: Path, wanted: str = "") -> Sheet:
+    """Read the sheet `wanted`, by default the first visible one; its first row that is not empty is the header.
+
+    Raises `FeedError`.
+    """
     calamine = _calamine()
     with _faults(feed):
         workbook = calamine.load_workbook(_checked(feed))
-        sheets = [
-            sheet.name
-            for sheet in workbook.sheets_metadata
-            if sheet.typ == calamine.SheetTypeEnum.WorkSheet and sheet.visible == calamine.SheetVisibleEnum.Visible
-        ]
-        if not sheets:
+        sheets = [sheet for sheet in workbook.sheets_metadata if sheet.typ == calamine.SheetTypeEnum.WorkSheet]
+        name = wanted or next((s.name for s in sheets if s.visible == calamine.SheetVisibleEnum.Visible), "")
+        if not name:
             raise FeedError(f"{feed} has no visible sheet with cells.")
-        sheet = workbook.get_sheet_by_name(sheets[0])
-        rows = enumerate(sheet.to_python(skip_empty_area=False), 1)  # from A1, wherever the cells begin
+        if name not in (names := [sheet.name for sheet in sheets]):
+            hint = did_you_mean(name, names)
+            raise FeedError(f"{feed} has no sheet '{shown(name)}'{hint} It has: {shown(', '.join(names))}.")
+        sheet = workbook.get_sheet_by_name(name)
+        rows = enumerate(_from_the_top(sheet), 1)
         merged = [
             (top + 1, left + 1, end + 1, right + 1) for (top, left), (end, right) in sheet.merged_cell_ranges or ()
         ]
         header: list[object] = next((cells for _, cells in rows if any(cell != "" for cell in cells)), [])
     names = [str(cell).strip() for cell in header]
     if not any(names):
-        raise FeedError(f"{feed}: the sheet '{shown(sheets[0])}' is empty: expected a header and a row per product.")
+        raise FeedError(f"{feed}: the sheet '{shown(name)}' is empty: expected a header and a row per product.")
     if repeated := [name for name, count in Counter(filter(None, names)).items() if count > 1]:
         raise FeedError(f"{feed}: the header names {shown(', '.join(sorted(repeated)))} more than once. Rename one.")
 
@@ -58,7 +60,13 @@ def read_sheet(feed: Path) -> Sheet:
                 yield number, {name: cell for name, cell in zip(names, row, strict=True) if name}
 
     columns = {name: place for place, name in enumerate(names, 1) if name}
-    return Sheet(sheets[0], columns, cells(), merged)
+    return Sheet(name, columns, cells(), merged)
+
+
+def _from_the_top(sheet: Any) -> Iterator[list[Any]]:
+    """The rows from A1, wherever the cells begin, one at a time."""
+    left = [""] * (sheet.start[1] if sheet.start else 0)
+    return ([*left, *row] for row in sheet.iter_rows())
 
 
 def _calamine() -> Any:

@@ -1,0 +1,110 @@
+"""Answers of a bundle in the words of a catalog whose taxonomy has changed since the bundle was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attire.errors import CatalogError
+from attire.score.decisions import Decisions
+from attire.spellings import fold
+from attire.taxonomy import Taxonomy
+
+SHOWN = 5  # words in a message
+Number = TypeVar("Number", np.bool_, np.float32)
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no truth value
+class Translation:
+    """Where the words of a bundle are in `taxonomy`.
+
+    categories: int64[C], keys: int64[A], values: int64[K]: the index of each of the bundle's in `taxonomy`; -1 for keys
+    that it no longer has, and their values. notes: sentences about words that only one side has.
+    """
+
+    taxonomy: Taxonomy
+    categories: NDArray[np.int64]
+    keys: NDArray[np.int64]
+    values: NDArray[np.int64]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def between(cls, bundle: Taxonomy, catalog: Taxonomy, where: str) -> Translation:
+        """Find each word of the bundle in the catalog's taxonomy, as a word or as an alias.
+
+        The catalog may have more words, and two words of the bundle may have become one. A bundle that answers only the
+        category needs only the categories.
+
+        Raises `CatalogError` if the catalog lacks a category, or a value of a key that it has. `where` is the file of
+        its taxonomy.
+        """
+        if not bundle.keys:
+            catalog = Taxonomy(categories=catalog.categories, category_aliases=catalog.category_aliases)
+        found = catalog.category_spellings.words
+        categories = [catalog.category_index.get(found.get(fold(word), ""), -1) for word in bundle.categories]
+        lost = [word for word, place in zip(bundle.categories, categories, strict=True) if place < 0]
+        values = []
+        for key, value in bundle.column_index:
+            words = catalog.keys[key].spellings.words if key in catalog.keys else {}
+            values.append(catalog.column_index.get((key, words.get(fold(value), "")), -1))
+            if words and values[-1] < 0:
+                lost.append(f"{key}: {value}")
+        if lost:
+            raise CatalogError(
+                f"the bundle was trained with another taxonomy than {where}, which lacks words that it answers "
+                f"({_some(lost)}). Add them there, as words or as aliases, and ingest again; or evaluate the bundle on "
+                "the catalog that it was trained on."
+            )
+        names = list(catalog.keys)
+        keys = [names.index(key) if key in names else -1 for key in bundle.keys]
+        return cls(
+            catalog,
+            np.array(categories, dtype=np.int64),
+            np.array(keys, dtype=np.int64),
+            np.array(values, dtype=np.int64),
+            tuple(_notes(bundle, catalog, categories, values)),
+        )
+
+    def decisions(self, decisions: Decisions) -> Decisions:
+        """The same answers in the words of `taxonomy`. The probabilities of words that became one are added."""
+        return Decisions(
+            category=np.where(decisions.category < 0, -1, self.categories[decisions.category]),
+            category_probability=_moved(decisions.category_probability, self.categories, len(self.taxonomy.categories)),
+            probability=_moved(decisions.probability, self.values, self.taxonomy.width).clip(max=1),
+            chosen=_moved(decisions.chosen, self.values, self.taxonomy.width),
+            applies=_moved(decisions.applies, self.keys, len(self.taxonomy.keys)),
+        )
+
+    def accepted(self, accepted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """bool[N, A]: the same accepted answers, by the keys of `taxonomy`."""
+        return _moved(accepted, self.keys, len(self.taxonomy.keys))
+
+
+def _moved(columns: NDArray[Number], places: NDArray[np.int64], width: int) -> NDArray[Number]:
+    """[N, width]: each column at its place, none for -1. Columns at one place are added, or joined if they are bool."""
+    moved = np.zeros((len(columns), width), dtype=columns.dtype)
+    for column, place in zip(columns.T, places.tolist(), strict=True):
+        if place >= 0:
+            moved[:, place] += column
+    return moved
+
+
+def _notes(bundle: Taxonomy, catalog: Taxonomy, categories: list[int], values: list[int]) -> list[str]:
+    new = [word for i, word in enumerate(catalog.categories) if i not in set(categories)]
+    new += [f"{key}: {value}" for (key, value), i in catalog.column_index.items() if i not in set(values)]
+    gone = [key for key in bundle.keys if key not in catalog.keys]
+    notes = []
+    if new:
+        notes.append(f"The bundle is older than words of the taxonomy, and cannot answer with them: {_some(new)}.")
+    if gone:
+        notes.append(f"The taxonomy no longer has keys of the bundle, so answers on them do not count: {_some(gone)}.")
+    return notes
+
+
+def _some(words: Sequence[str]) -> str:
+    more = f" and {len(words) - SHOWN:,} more" if len(words) > SHOWN else ""
+    return "; ".join(words[:SHOWN]) + more
