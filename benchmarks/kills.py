@@ -4,7 +4,9 @@ python benchmarks/kills.py [--moments 10] [--products 90] [--only ingest predict
 
 Works on a drawn catalog, with each run in its own process. Results are compared by: for `ingest`, the digest and the
 bytes of every table; for `predict`, the bytes of the file; for `evaluate`, those of every file; for `train`, weights,
-probe and bundle.json except the time; for `export`, the graph and the compared answers. Right after a kill, the output
+probe and bundle.json except the time; for `export`, the graph and the compared answers; for `fill`, the filled feed and
+its report; for `review apply` and `remove purge`, the catalog, and after the purge the files that name the products and
+the photos that are left. Right after a kill, the output
 must be the finished result, or the earlier output, or not look finished. For `review`, every acknowledged decision must
 be stored after the kill, and the final decisions must be equal. Exits with status 1 if anything differs.
 """
@@ -17,6 +19,7 @@ import os
 import shutil
 import socket
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +40,7 @@ from support.common import Row, report
 
 from attire.bundle import SPEC, ModelBundle
 from attire.catalog import photo_facts
+from attire.catalog.commit import PURGE
 from attire.catalog.ingest import ingest
 from attire.catalog.splits import Splits, split
 from attire.catalog.store import Catalog, read_manifest
@@ -49,17 +53,22 @@ from attire.evaluation.evaluate import evaluate
 from attire.evaluation.report import SCORES
 from attire.exporting.export import export
 from attire.files import file_sha256
+from attire.filling.fill import fill
 from attire.inference import bulk
 from attire.inference.bulk import predict
 from attire.inference.run_record import record_path
+from attire.pixels.photo_cache import cache_photos
+from attire.removal.remove import remove
 from attire.review.app import open_review, review_app, serve
+from attire.review.apply import apply_reviews
 from attire.review.options import Options
-from attire.review.store.events import Store
+from attire.review.store.events import STORE, Store, Verdict
 from attire.training.run import train
 
 SAVE = 20  # photos or products per chunk, so that a small run has several
 TRIES = 5  # attempts to kill a run before it ends, if it is faster than the measured run
 DECISIONS = 100
+PURGED = 9  # one of so many products is purged
 READY_S = 60.0
 CONTEXT = multiprocessing.get_context("forkserver")
 # Imported once for all processes. Without polars: it starts threads on import, and a fork would deadlock on them.
@@ -189,13 +198,76 @@ def _nothing(_shop: Shop, out: Path) -> None:
     out.mkdir()
 
 
+def _fill(shop: Shop, out: Path) -> None:
+    filled = out / "filled.csv"
+    fill(shop.bundle, shop.feed, filled, images=shop.photos, engine="torch", batch_size=8, overwrite=filled.exists())
+
+
+def _filled(out: Path) -> Result:
+    return _files(out, "filled*.csv") if (out / "filled.csv").exists() else {}
+
+
+def _review(shop: Shop, out: Path) -> None:
+    """A catalog with photos from an archive, a photo cache, two versions and decisions."""
+    out.mkdir()
+    with tarfile.open(out / "photos.tar", "w") as tar:
+        tar.add(shop.photos, ".")
+    for feed in (shop.half, shop.rest):
+        catalog = ingest(feed, out / "photos.tar", out / "catalog", update=True)
+    split(catalog, val=0.3, seed=1)
+    cache_photos(catalog, 32)
+    store = Store(out / "catalog" / STORE)
+    fields = catalog.labels.unique(["id", "key"], maintain_order=True).head(DECISIONS).iter_rows()
+    store.decide("Ann", [Verdict(id, key, "clear", (), 0) for id, key, _ in fields])
+    store.close()
+
+
+def _apply(_shop: Shop, out: Path) -> None:
+    apply_reviews(out / "catalog")
+
+
+def _purge(_shop: Shop, out: Path) -> None:
+    catalog = Catalog.verified(out / "catalog")
+    ids = [id for id in _purged_ids(out) if id in catalog.ids]
+    if ids or (catalog.path / PURGE).exists():  # else it was killed just before it ended
+        remove(catalog, ids, purge=True, look_in=[])
+
+
+def _purged_ids(out: Path) -> list[str]:
+    """The ids to purge; they were chosen before the run, because a purge that is run again no longer has them."""
+    return json.loads((out / "ids.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+def _review_and_choose(shop: Shop, out: Path) -> None:
+    _review(shop, out)
+    ids = Catalog.load(out / "catalog").ids[::PURGED]
+    (out / "ids.json").write_text(json.dumps(ids), encoding="utf-8")
+
+
+def _erased(out: Path) -> Result:
+    """The files of the catalog that name a purged product, and its photos."""
+    ids = [id.encode() for id in _purged_ids(out)]
+    files = [path for path in (out / "catalog").rglob("*") if path.is_file()]
+    naming = sorted(path.name for path in files if any(id in path.read_bytes() for id in ids))
+    photos = sorted(path.name for path in (out / "catalog" / "photos").rglob("*.*"))
+    return {"naming": json.dumps(naming), "photos": json.dumps(photos)}
+
+
+def _always(_out: Path) -> Result:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """`run` makes the output, `result` reads its digests, and `before` prepares the folder."""
+    """`run` makes the output, `result` reads its digests, and `before` prepares the folder.
+
+    `complete` reads what only a run to the end makes the same.
+    """
 
     run: Callable[[Shop, Path], None]
     result: Callable[[Path], Result]
     before: Callable[[Shop, Path], None] = _nothing
+    complete: Callable[[Path], Result] = _always
 
 
 VERBS = {
@@ -206,6 +278,9 @@ VERBS = {
     "evaluate": Verb(_evaluate, _report),
     "train": Verb(_train, _weights),
     "export": Verb(_export, _graph, _copy_bundle),
+    "fill": Verb(_fill, _filled),
+    "review apply": Verb(_apply, _tables, _review),
+    "remove purge": Verb(_purge, _tables, _review_and_choose, _erased),
 }
 REVIEW = "review"
 
@@ -270,9 +345,9 @@ def kill_verb(name: str, shop: Shop, folder: Path, moments: int) -> Tally:
             message = log.read_text(errors="replace").strip().rpartition("\n")[2]
             tally.wrong.append(f"{name}, killed after {moment:.2f} s and run again, fails: {message}")
             continue
-        again = verb.result(out)
-        if again != expected:
-            differing = [file for file in {**expected, **again} if expected.get(file) != again.get(file)]
+        again, complete = {**verb.result(out), **verb.complete(out)}, {**expected, **verb.complete(uninterrupted)}
+        if again != complete:
+            differing = [file for file in {**complete, **again} if complete.get(file) != again.get(file)]
             tally.wrong.append(f"{name}, killed after {moment:.2f} s and run again: {', '.join(differing)} differ")
         tally.left |= _names(out) - _names(uninterrupted)
         shutil.rmtree(out)

@@ -4,7 +4,7 @@
 
     catalog = attire.ingest("feed.csv", images="photos/", out="catalog/")
     splits = attire.split(catalog, val=0.25, seed=7)
-    bundle = attire.train(catalog, splits, recipe="base", out="runs/a")
+    bundle = attire.train(catalog, splits, out="runs/a")
     report = attire.evaluate(bundle, catalog, splits.val)
     predict = attire.Predictor(bundle)
     shirt = predict(["front.jpg", "back.jpg"])
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from attire.catalog.ingest import ingest
     from attire.catalog.splits import Splits, split
     from attire.catalog.store import Catalog
+    from attire.catalog.taxonomy_check import check_taxonomy
     from attire.config import Recipe, load_recipe
     from attire.engines.engine import open_engine
     from attire.errors import AttireError
@@ -39,7 +40,10 @@ if TYPE_CHECKING:
     from attire.inference.predictor import Predictor
     from attire.pixels.photo_cache import cache_photos
     from attire.prediction import Abstained, Answer, Prediction
+    from attire.removal.remove import remove
+    from attire.review.apply import apply_reviews
     from attire.taxonomy import Taxonomy
+    from attire.taxonomy_diff.diff import diff_taxonomy
     from attire.training.run import train
 
 _HOMES = {
@@ -55,8 +59,11 @@ _HOMES = {
     "Report": "attire.evaluation.report",
     "Splits": "attire.catalog.splits",
     "Taxonomy": "attire.taxonomy",
+    "apply_reviews": "attire.review.apply",
     "cache_photos": "attire.pixels.photo_cache",
+    "check_taxonomy": "attire.catalog.taxonomy_check",
     "compare": "attire.evaluation.compare",
+    "diff_taxonomy": "attire.taxonomy_diff.diff",
     "evaluate": "attire.evaluation.evaluate",
     "explain": "attire.explanation.explain",
     "export": "attire.exporting.export",
@@ -65,6 +72,7 @@ _HOMES = {
     "load_recipe": "attire.config",
     "open_engine": "attire.engines.engine",
     "predict": "attire.inference.bulk",
+    "remove": "attire.removal.remove",
     "split": "attire.catalog.splits",
     "train": "attire.training.run",
     "trend": "attire.evaluation.trend",
@@ -83,8 +91,11 @@ __all__ = [
     "Report",
     "Splits",
     "Taxonomy",
+    "apply_reviews",
     "cache_photos",
+    "check_taxonomy",
     "compare",
+    "diff_taxonomy",
     "evaluate",
     "explain",
     "export",
@@ -93,6 +104,7 @@ __all__ = [
     "load_recipe",
     "open_engine",
     "predict",
+    "remove",
     "split",
     "train",
     "trend",

@@ -5,6 +5,7 @@ Defaults, a TOML file and command-line options are merged in that order. The mer
 
 from __future__ import annotations
 
+import operator
 import re
 import reprlib
 import tomllib
@@ -134,6 +135,14 @@ class Architecture(_Frozen):
     )
     flip: bool = Field(False, description="test-time flip: features are the mean over the photo and its mirror image")
     trunk: int = Field(0, ge=0, le=65_536, description="width of a layer shared by all heads; 0: none")
+    # Not written if 0, as in older bundles.
+    colour: int = Field(
+        0,
+        ge=0,
+        le=65_536,
+        description="width of the colour branch, which only attributes see; 0: none",
+        exclude_if=operator.not_,
+    )
     head: Literal["csra", "linear", "mlp"] = Field("mlp", description="architecture of the attribute heads")
     csra: Csra = Csra()
     hidden: Width = Field(256, description="hidden width of each key's mlp head")
@@ -152,9 +161,10 @@ class Architecture(_Frozen):
 
     @model_validator(mode="after")
     def _check_spatial(self) -> Self:
-        if self.spatial and (self.pooling != "last" or self.trunk or self.text != "none"):
+        if self.spatial and (self.pooling != "last" or self.trunk or self.colour or self.text != "none"):
             raise ValueError(
-                'head = "csra" uses positions: it needs pooling = "last", trunk = 0 and text = "none", or head = "mlp"'
+                'head = "csra" uses positions: it needs pooling = "last", trunk = 0, colour = 0 and text = "none", '
+                'or head = "mlp"'
             )
         return self
 
@@ -172,7 +182,17 @@ class Recipe(Architecture):
     fit: Literal["pad", "squash", "crop"] = Field("pad", description="how photos are resized to size_px")
     augment: Literal["none", "light"] = Field("none", description="light: crops, flips and brightness, never hue")
     batch_size: int = Field(64, ge=1, le=1_000_000, description="products per training step")
-    train_backbone: bool = Field(True, description="false: train only the heads, on embeddings that are computed once")
+    trained_stages: Annotated[int, Field(ge=0, le=3)] | Literal["all"] = Field(
+        "all",
+        description="how many of the backbone's last stages are trained, on cached outputs of the others; "
+        "0: only the heads",
+    )
+    views: int = Field(
+        0, ge=0, le=100, description="augmented views of each photo that are cached, if 1 to 3 stages are trained"
+    )
+    mixup: float = Field(
+        0.0, ge=0, le=100, description="alpha of mixup: pairs of inputs and their losses are mixed; 0: none"
+    )
     dropout: Share = Field(0.0, description="share of features dropped in training")
     text_dropout: Share = Field(
         0.5, description="share of titles dropped in training, so that photos without a title work too"
@@ -225,10 +245,14 @@ class Recipe(Architecture):
                 'decision.rule = "threshold" uses a fixed threshold on uncalibrated probabilities: '
                 'use calibration = 0, or rule = "typed"'
             )
-        if self.spatial and not self.train_backbone:
+        if self.views and self.augment == "none":
+            raise ValueError('views are augmented photos, so they need augment = "light". Use it, or views = 0')
+        if self.mixup and self.text != "none":
+            raise ValueError('mixup mixes photos but not titles: use mixup = 0 or text = "none"')
+        if self.spatial and self.trained_stages != "all":
             raise ValueError(
                 'head = "csra" uses positions, which cached embeddings do not have: '
-                'use train_backbone = true, or head = "linear" or "mlp"'
+                'use trained_stages = "all", or head = "linear" or "mlp"'
             )
         return self
 
@@ -248,6 +272,7 @@ class RecipeField(NamedTuple):
 
 RENAMED_RECIPES = {"seed": "original"}
 RENAMED_FIELDS = {
+    "train_backbone": 'trained_stages ("all", or 0 for false)',
     "precision": 'amp ("auto", "bf16" or "off")',
     **{loss: f'[loss] with name = "{loss}"' for loss in ("asl", "focal", "weighted_bce")},
     "selective": '[unlabelled] with name = "selective"',

@@ -16,18 +16,22 @@ People edit it as `taxonomy.toml`::
     [keys.neck.aliases]
     "crew" = "Round Neck"
 
+    [keys.neck.titles.de]              # in another language; [category_titles.de] and [key_titles.de] do the same
+    "Round Neck" = "Rundhals"
+
 The values of all keys form one flat axis of length K, in file order; `columns["neck"]` is the slice of one key.
 """
 
 from __future__ import annotations
 
 import hashlib
+import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,54 +40,24 @@ from pydantic_core import ErrorDetails
 
 from attire.errors import TaxonomyError, did_you_mean, listed, shown
 from attire.records import read_toml
+from attire.spellings import HINTS, Spellings, add_aliases, fold, spellings, unfit
+from attire.spellings import SEPARATOR as SEPARATOR
+from attire.toml_text import bare, quoted, table, word_list, words_array
 
 Arity = Literal["one", "many"]
 CATEGORY = "@category"  # stands for the category where a key is expected; no key can have this name
-SEPARATOR = "|"  # between several values in one cell, so no value may contain it
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # except white space; lone surrogates
-MARKS = re.compile(r"[\W_]+")
-SURROGATE = "\ud800"  # the first surrogate
-HINTS = 20  # maximum number of faults for which the closest word is looked up
-BARE = re.compile(r"[A-Za-z0-9_-]+")  # TOML keys that need no quotes
-ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+Titles = dict[str, dict[str, str]]  # language -> word -> title
+LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")  # a language tag, such as de or pt-BR
 
 
-def fold(text: str) -> str:
-    """Normalise a word so that spellings that differ only in case, spaces or punctuation are equal.
-
-    >>> fold(" Three-Quarter  Sleeves ") == fold("three quarter sleeves")
-    True
-    """
-    return MARKS.sub(" ", text.casefold()).strip() or text.strip().casefold()
-
-
-def unfit(word: str) -> str:
-    """Why `word` cannot be a category, key or value, as the predicate of a sentence about it; "" if it can."""
-    if not word.strip():
-        return "is empty"
-    if SEPARATOR in word:
-        return f"contains '{SEPARATOR}', which separates several values in one cell"
-    return stray(word)
-
-
-def stray(text: str) -> str:
-    """Which invalid character `text` contains, as the predicate of a sentence about it; "" if there is none."""
-    match = CONTROL.search(text)
-    if match is None:
-        return ""
-    return f"contains {'a lone surrogate' if match[0] >= SURROGATE else 'a control character'}, {shown(match[0])}"
+def added(default: Any) -> Any:
+    """A field that earlier bundles lack. It is not written if it is empty, so that their digests stay the same."""
+    return Field(default_factory=default, exclude_if=operator.not_)
 
 
 def key_label(key: str) -> str:
     """The key as people read it: `CATEGORY` is "category"."""
     return "category" if key == CATEGORY else key
-
-
-class Spellings(NamedTuple):
-    """`words` maps each folded spelling to its word; `problems` lists invalid words and ambiguous spellings."""
-
-    words: dict[str, str]
-    problems: list[str]
 
 
 class Key(BaseModel):
@@ -95,19 +69,38 @@ class Key(BaseModel):
     categories: tuple[str, ...]
     values: tuple[str, ...] = Field(min_length=1)
     title: str = ""
-    titles: dict[str, str] = Field(default_factory=dict)
+    titles: dict[str, str | dict[str, str]] = Field(default_factory=dict)
     aliases: dict[str, str] = Field(default_factory=dict)
+    retired: tuple[str, ...] = added(tuple)
 
     @cached_property
     def spellings(self) -> Spellings:
         """The spellings of values, aliases and titles."""
-        titles = ((self.titles[value], value) for value in self.values if self.titles.get(value))
-        return _spellings(self.values, chain(self.aliases.items(), titles))
+        return spellings(self.values, self.other_spellings(), self.retired)
 
     @cached_property
     def applies_to(self) -> frozenset[str]:
         """`categories` as a set."""
         return frozenset(self.categories)
+
+    @cached_property
+    def own_titles(self) -> dict[str, str]:
+        """value -> title, of titles without a language: how people see the value."""
+        return {value: title for value, title in self.titles.items() if isinstance(title, str)}
+
+    @cached_property
+    def titles_by_language(self) -> Titles:
+        """language -> value -> title."""
+        return {language: titles for language, titles in self.titles.items() if not isinstance(titles, str)}
+
+    @cached_property
+    def retired_words(self) -> frozenset[str]:
+        """`retired`, folded."""
+        return frozenset(map(fold, self.retired))
+
+    def other_spellings(self) -> Iterator[tuple[str, str]]:
+        """Aliases and titles, each with its value."""
+        return chain(self.aliases.items(), _pairs({"": self.own_titles, **self.titles_by_language}, self.values))
 
 
 class Taxonomy(BaseModel):
@@ -122,11 +115,19 @@ class Taxonomy(BaseModel):
     categories: tuple[str, ...] = Field(min_length=1)
     category_aliases: dict[str, str] = Field(default_factory=dict)
     keys: dict[str, Key] = Field(default_factory=dict)
+    key_aliases: dict[str, str] = added(dict)
+    category_titles: Titles = added(dict)
+    key_titles: Titles = added(dict)
+    retired_categories: tuple[str, ...] = added(tuple)
+    retired_keys: tuple[str, ...] = added(tuple)
 
     @model_validator(mode="after")
     def _consistent(self) -> Taxonomy:
         categories = frozenset(self.categories)
         problems = [f"categories: {problem}" for problem in self.category_spellings.problems]
+        problems += [f"keys: {problem}" for problem in self.key_spellings.problems]
+        problems += _unlisted("category_titles", self.category_titles, categories, "a category")
+        problems += _unlisted("key_titles", self.key_titles, self.keys.keys(), "a key")
         for name, key in self.keys.items():
             if reason := unfit(name):
                 problems.append(f"keys: '{shown(name)}' {reason}")
@@ -136,8 +137,7 @@ class Taxonomy(BaseModel):
                 hint = did_you_mean(category, categories) if len(problems) < HINTS else "."
                 problems.append(f"{where}.categories: '{shown(category)}' is not a category{hint}")
             values = frozenset(key.values)
-            unknown = (value for value in key.titles if value not in values)
-            problems += [f"{where}.titles: '{shown(value)}' is not a value" for value in unknown]
+            problems += _unlisted(f"{where}.titles", {"": key.own_titles, **key.titles_by_language}, values, "a value")
         if problems:
             raise ValueError(listed(problems))
         return self
@@ -200,8 +200,55 @@ class Taxonomy(BaseModel):
 
     @cached_property
     def category_spellings(self) -> Spellings:
-        """The spellings of categories and their aliases."""
-        return _spellings(self.categories, self.category_aliases.items())
+        """The spellings of categories, their aliases and titles."""
+        return spellings(self.categories, self.other_spellings(CATEGORY), self.retired_categories)
+
+    @cached_property
+    def key_spellings(self) -> Spellings:
+        """The spellings of keys: aliases and titles of a language. A key's name has to be written as it is."""
+        found = {fold(name): name for name in self.keys}
+        pairs = [*self.key_aliases.items(), *_pairs(self.key_titles, self.keys)]
+        problems = add_aliases(found, frozenset(self.keys), pairs)
+        words = {fold(spelling): name for spelling, name in pairs}
+        for name in self.retired_keys:
+            if name in self.keys or fold(name) in words:
+                problems.append(f"retired '{shown(name)}' is also a key or an alias; keep one")
+        return Spellings(words, problems)
+
+    @cached_property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that have titles, sorted."""
+        of_values = (key.titles_by_language for key in self.keys.values())
+        return tuple(sorted({*chain(self.category_titles, self.key_titles, *of_values)}))
+
+    def titles(self, key: str, language: str) -> Mapping[str, str]:
+        """The titles of a key's values, or of categories (`CATEGORY`), in a language: word -> title."""
+        titles = self.category_titles if key == CATEGORY else self.key(key).titles_by_language
+        return titles.get(language, {})
+
+    def other_spellings(self, key: str) -> Iterator[tuple[str, str]]:
+        """Aliases and titles of a key's values, or of categories (`CATEGORY`), each with its word."""
+        if key != CATEGORY:
+            return self.key(key).other_spellings()
+        return chain(self.category_aliases.items(), _pairs(self.category_titles, self.categories))
+
+    def key_named(self, name: str) -> str | None:
+        """The key with the given name, alias or title; None if there is none."""
+        return name if name in self.keys else self.key_spellings.words.get(fold(name))
+
+    def label_named(self, key: str, text: str) -> tuple[str, str] | None:
+        """The (key, value) with these spellings; None if there is none."""
+        name = self.key_named(key)
+        value = None if name is None else self.keys[name].spellings.words.get(fold(text))
+        return None if name is None or value is None else (name, value)
+
+    def is_retired(self, key: str, word: str) -> bool:
+        """Whether `word` was a value of `key`, or a category (`CATEGORY`), and stands for no label any more."""
+        return fold(word) in (self._retired_category_words if key == CATEGORY else self.keys[key].retired_words)
+
+    @cached_property
+    def _retired_category_words(self) -> frozenset[str]:
+        return frozenset(map(fold, self.retired_categories))
 
     def category(self, text: str, *, hint: bool = True) -> str:
         """The category with the spelling `text`; raises `TaxonomyError`, with the closest category if `hint`."""
@@ -223,8 +270,8 @@ class Taxonomy(BaseModel):
         definition = self.key(key)
         value = definition.spellings.words.get(fold(text))
         if value is None:
-            spellings = (definition.values, definition.titles.values(), definition.aliases)
-            closest = did_you_mean(text, chain(*spellings)) if hint else "."
+            others = (spelling for spelling, _ in definition.other_spellings())
+            closest = did_you_mean(text, chain(definition.values, others)) if hint else "."
             raise TaxonomyError(f"{key}='{shown(text)}' is not one of {len(definition.values):,} values{closest}")
         return value
 
@@ -250,73 +297,46 @@ class Taxonomy(BaseModel):
     def to_toml(self, heading: str = "", counts: Mapping[tuple[str, str], int] | None = None) -> str:
         """The taxonomy as TOML; `counts[key, value]` and `counts["", category]` become comments."""
         counts = counts or {}
-        categories = _words(self.categories, {c: counts.get(("", c)) for c in self.categories})
+        categories = words_array(self.categories, {c: counts.get(("", c)) for c in self.categories})
         lines = [*(f"# {shown(line)}" for line in heading.splitlines()), "version = 1", f"categories = {categories}"]
-        lines += _table("category_aliases", self.category_aliases)
+        lines += word_list("retired_categories", self.retired_categories)
+        lines += word_list("retired_keys", self.retired_keys)
+        lines += [*table("category_aliases", self.category_aliases), *table("key_aliases", self.key_aliases)]
+        for name, titles in (("category_titles", self.category_titles), ("key_titles", self.key_titles)):
+            lines += _title_tables(name, titles)
         for name, key in self.keys.items():
-            table = f"keys.{_key(name)}"
-            lines += ["", f"[{table}]"]
+            where = f"keys.{bare(name)}"
+            lines += ["", f"[{where}]"]
             if key.title:
                 lines.append(f"title = {quoted(key.title)}")
-            values = _words(key.values, {v: counts.get((name, v)) for v in key.values})
             lines.append(f'arity = "{key.arity}"')
             lines.append(f"categories = [{', '.join(map(quoted, key.categories))}]")
-            lines.append(f"values = {values}")
-            lines += [*_table(f"{table}.aliases", key.aliases), *_table(f"{table}.titles", key.titles)]
+            lines.append(f"values = {words_array(key.values, {v: counts.get((name, v)) for v in key.values})}")
+            lines += word_list("retired", key.retired)
+            lines += [*table(f"{where}.aliases", key.aliases), *table(f"{where}.titles", key.own_titles)]
+            lines += _title_tables(f"{where}.titles", key.titles_by_language)
         return "\n".join([*lines, ""])
 
 
-def _words(words: Iterable[str], counts: Mapping[str, int | None]) -> str:
-    """A TOML array with one word per line, and its count as a comment."""
-    comments = {word: "" if count is None else f" # {count:,}" for word, count in counts.items()}
-    return "\n".join(["[", *(f"    {quoted(word)},{comments[word]}" for word in words), "]"])
+def _title_tables(name: str, titles: Titles) -> list[str]:
+    """A TOML table of titles for each language."""
+    return [line for language, words in titles.items() for line in table(f"{name}.{bare(language)}", words)]
 
 
-def _table(name: str, content: Mapping[str, str]) -> list[str]:
-    """The lines of a TOML table; empty for an empty table."""
-    return ["", f"[{name}]", *(f"{_key(key)} = {quoted(word)}" for key, word in content.items())] if content else []
+def _pairs(titles: Titles, words: Iterable[str]) -> list[tuple[str, str]]:
+    """Each title, in all languages, and its word; titles of words that are not listed are left out."""
+    return [(titled[word], word) for titled in titles.values() for word in words if titled.get(word)]
 
 
-def _key(name: str) -> str:
-    return name if BARE.fullmatch(name) else quoted(name)
-
-
-def quoted(text: str) -> str:
-    """The text as a TOML string."""
-    return f'"{_escaped(text)}"'
-
-
-def _escaped(text: str) -> str:
-    """Escape text for a quoted TOML string, including non-printable characters, since people edit the file."""
-    if text.isprintable() and '"' not in text and "\\" not in text:
-        return text
-    return "".join(ESCAPES.get(c) or (c if c.isprintable() else _unicode_escape(c)) for c in text)
-
-
-def _unicode_escape(character: str) -> str:
-    return f"\\u{ord(character):04x}" if character <= "\uffff" else f"\\U{ord(character):08x}"
-
-
-def _spellings(words: Iterable[str], aliases: Iterable[tuple[str, str]]) -> Spellings:
-    """Collect the spellings of `words`; `aliases` are pairs of another spelling and its word."""
-    spellings: dict[str, str] = {}
-    problems: list[str] = []
-    for word in words:
-        if reason := unfit(word):
-            problems.append(f"'{shown(word)}' {reason}")
-        before = len(spellings)
-        other = spellings.setdefault(fold(word), word)
-        if len(spellings) == before:
-            both = f"'{shown(word)}' and '{shown(other)}' differ only in case, spaces or punctuation; keep one"
-            problems.append(f"'{shown(word)}' is listed twice" if other == word else both)
+def _unlisted(where: str, titles: Mapping[str, Mapping[str, str]], words: Iterable[str], kind: str) -> list[str]:
+    """Faults of titles: names that are no language, and words that are not listed. "" stands for no language."""
     known = frozenset(words)
-    for alias, word in aliases:
-        if word not in known:
-            hint = did_you_mean(word, known) if len(problems) < HINTS else "."
-            problems.append(f"alias '{shown(alias)}' refers to '{shown(word)}', which is not listed{hint}")
-        elif (other := spellings.setdefault(fold(alias), word)) != word:
-            problems.append(f"alias '{shown(alias)}' of '{shown(word)}' is also a spelling of '{shown(other)}'")
-    return Spellings(spellings, problems)
+    problems = []
+    for language, in_language in titles.items():
+        if language and not LANGUAGE.fullmatch(language):
+            problems.append(f"{where}: '{shown(language)}' is not a language; expected a tag such as de or pt-BR")
+        problems += [f"{where}: '{shown(word)}' is not {kind}" for word in in_language if word not in known]
+    return problems
 
 
 def _fault(error: ErrorDetails) -> str:

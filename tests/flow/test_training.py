@@ -35,11 +35,11 @@ from attire.training.run import train
 
 def tiny(name: str, **overrides: object) -> Recipe:
     small = {"backbone": "resnet10t", "size_px": (32, 24), "batch_size": 16, "hidden": 8, "amp": "off"}
-    stages = {} if name == "frozen" else {"category": {"epochs": 2}}
+    stages = {} if name in ("frozen", "tuned") else {"category": {"epochs": 2}}
     return load_recipe(name, {**small, **stages, "attributes": {"epochs": 2}, **overrides})
 
 
-@pytest.mark.parametrize("name", ["base", "frozen", "original"])
+@pytest.mark.parametrize("name", ["base", "frozen", "original", "tuned"])
 def test_every_recipe_makes_a_bundle(catalog: Catalog, splits: Splits, tmp_path: Path, name: str) -> None:
     bundle = train(catalog, splits, recipe=tiny(name), out=tmp_path, weights="none", workers=0)
     assert bundle.path == tmp_path / "bundle"
@@ -102,12 +102,12 @@ class KilledError(Exception):
 
 
 LOSS = {"loss": "weighted_bce", "unlabelled": "selective", "label_smoothing": 0.1, "sampling": 0.5}
-SPATIAL = {"head": "csra", "pooling": "last", "trunk": 0}
+SPATIAL = {"head": "csra", "pooling": "last", "trunk": 0, "colour": 0}
 TITLES = {"text": "title", "text_buckets": 512}
 
 
 @pytest.mark.parametrize(
-    ("name", "fields"), [("base", {}), ("original", {}), ("base", LOSS | SPATIAL), ("frozen", TITLES)]
+    ("name", "fields"), [("base", {}), ("original", {}), ("base", LOSS | SPATIAL), ("frozen", TITLES), ("tuned", {})]
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(
     catalog: Catalog,

@@ -57,8 +57,10 @@ def test_every_public_function_takes_objects_and_paths() -> None:
                 assert {kind, str, Path} <= set(get_args(hints[parameter])), f"{name}({parameter})"
                 checked.add((name, parameter))
     assert {(name, parameter) for name, parameter in checked if parameter == "catalog"} == {
+        ("apply_reviews", "catalog"),
         ("cache_photos", "catalog"),
         ("evaluate", "catalog"),
+        ("remove", "catalog"),
         ("split", "catalog"),
         ("train", "catalog"),
     }

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from attire.catalog.check import Problem, check, stray_labels, summarise
+from attire.catalog.check import Problem, check, check_known, stray_labels, summarise
 from attire.catalog.feed_row import Row
 from attire.catalog.taxonomy_draft import draft_taxonomy
 from attire.taxonomy import Key, Taxonomy
@@ -75,7 +75,7 @@ def test_closest_words_are_looked_up_once_per_word_and_with_a_limit(monkeypatch:
     rows = [row(n, id=str(n), sleeve_length=f"wrong {n % 10}", category="Shrits") for n in range(100)]
     assert len(check(rows, WORDS).problems) == 200
     assert looked_up == ["Shrits", *(f"wrong {n}" for n in range(10))]
-    monkeypatch.setattr("attire.catalog.check.COMPARISONS", 3 * len(SLEEVES))
+    monkeypatch.setattr("attire.catalog.row_words.COMPARISONS", 3 * len(SLEEVES))
     looked_up.clear()
     assert len(check([row(n, id=str(n), sleeve_length=f"wrong {n}") for n in range(100)], WORDS).problems) == 100
     assert len(looked_up) == 3
@@ -166,3 +166,63 @@ def test_contradicting_rows_are_reported_when_checked_against_their_own_draft() 
     category, colour = [problem.message for problem in check(rows, draft_taxonomy(rows).taxonomy).problems]
     assert category == "id 'a' is already in row 2 with category='Shirts', here 'Belts'. Fix one of the rows."
     assert colour == "id 'a' is already in row 2 with colour='red', here 'blue'. Fix one of the rows."
+
+
+CHANGED = Taxonomy(
+    categories=("Shirts", "Jeans"),
+    retired_categories=("Gifts",),
+    retired_keys=("mood",),
+    key_aliases={"color": "colour"},
+    key_titles={"de": {"colour": "Farbe"}},
+    keys={
+        "sleeve_length": Key(categories=("Shirts",), values=("short", "long"), retired=("Unknown",)),
+        "colour": Key(arity="many", categories=("Shirts",), values=("red", "blue"), retired=("Other",)),
+    },
+)
+
+
+def test_a_retired_word_costs_its_label_and_not_the_row() -> None:
+    rows = [
+        row(2, id="a", sleeve_length="unknown", colour="red|OTHER", mood="calm"),
+        row(3, id="b", category="gifts", image="b.jpg", colour="other"),
+    ]
+    for leave_out in (False, True):
+        checked = check(rows, CHANGED, leave_out=leave_out)
+        assert (checked.problems, checked.unknown) == ([], set())
+        first, second = checked.products
+        assert (first.category, first.labels) == ("Shirts", {"colour": ("red",)})
+        assert first.retired == {"sleeve_length": ("unknown",), "colour": ("OTHER",), "mood": ("calm",)}
+        assert (second.category, second.labels) == (None, {})
+        assert second.retired == {"@category": ("gifts",), "colour": ("other",)}
+        assert not first.unresolved
+
+
+def test_columns_may_have_an_alias_or_title_of_their_key() -> None:
+    checked = check([row(colour="red", color="blue", Farbe="red", sleeve_length="")], CHANGED)
+    assert checked.problems == []
+    assert checked.products[0].labels == {"colour": ("red", "blue")}
+
+
+def test_nothing_of_a_catalogs_own_products_is_a_problem() -> None:
+    rows = [
+        row(1, image="", sleeve_length="short|long", price="9", colour="green|red"),
+        row(2, id="b", category="Hats"),
+    ]
+    checked = check_known(rows, CHANGED)
+    first, second = checked.products
+    assert first.labels == {}
+    assert first.unresolved == {"sleeve_length": ("short", "long"), "price": ("9",), "colour": ("green", "red")}
+    assert second.unresolved == {"@category": ("Hats",)}
+    assert checked.several == [("sleeve_length", "a")]
+    assert {(key, word) for key, word, _ in checked.unknown} == {
+        ("@key", "price"),
+        ("colour", "green"),
+        ("@category", "Hats"),
+    }
+
+
+def test_retired_words_of_several_rows_are_kept_where_no_row_states_a_label() -> None:
+    rows = [row(2, sleeve_length="Unknown"), row(3, image="b.jpg", sleeve_length="long", colour="Other")]
+    (product,) = check(rows, CHANGED).products
+    assert product.labels == {"sleeve_length": ("long",)}
+    assert product.retired == {"colour": ("Other",)}

@@ -13,7 +13,7 @@ from attire.errors import ConfigError
 
 
 def test_every_shipped_recipe_loads() -> None:
-    assert recipe_names() == ["base", "frozen", "original"]
+    assert recipe_names() == ["base", "frozen", "original", "tuned"]
     for name in recipe_names():
         assert load_recipe(name).name == name
 
@@ -59,7 +59,7 @@ def test_a_recipe_with_a_base(tmp_path: Path) -> None:
     frozen, mine = load_recipe("frozen"), load_recipe(tmp_path / "mine.toml")
     assert (mine.name, mine.trunk, mine.loss) == ("mine", 64, Focal(gamma=1))
     assert (mine.attributes.lr, mine.attributes.epochs) == (0.01, frozen.attributes.epochs)
-    assert mine.train_backbone is False
+    assert mine.trained_stages == 0
     asl = load_recipe(tmp_path / "mine.toml", {"loss": {"name": "asl", "clip": 0.1}})
     assert asl.loss == Asl(clip=0.1), "parameters of the earlier loss are dropped"
 

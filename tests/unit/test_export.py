@@ -241,13 +241,14 @@ def test_signals_are_handled_after_openvino_engines_were_closed(exported: dict[s
     assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
 
 
-@pytest.mark.parametrize("kind", ["two networks", "mirrored", "titles"])
+@pytest.mark.parametrize("kind", ["two networks", "mirrored", "titles", "colours"])
 def test_every_kind_of_network_is_exported(catalog: Catalog, sample: Sample, tmp_path: Path, kind: str) -> None:
     small = {"backbone": "resnet10t", "hidden": 8, "shared": kind != "two networks"}
     extra = {
         "two networks": {},
         "mirrored": {"flip": True, "pooling": "multiscale", "head": "linear", "trunk": 16},
         "titles": {"text": "title", "text_buckets": 64, "text_width": 8, "trunk": 16},
+        "colours": {"flip": True, "pooling": "multiscale", "head": "linear", "trunk": 16, "colour": 8},
     }
     bundle = make_bundle(tmp_path, catalog.taxonomy, Architecture.model_validate(small | extra[kind]))
     write_onnx(bundle, tmp_path / "model.onnx")

@@ -384,6 +384,75 @@ def test_the_command_prints_a_table_by_key(
     assert Path("out.csv").read_text().splitlines()[1:3] == ["1;red.png;red;logo|zip", "2;green.png;green;"]
 
 
+TITLES = """
+[category_titles.de]
+Shirts = "Hemden"
+
+[key_titles.de]
+colour = "Farbe"
+tags = "Merkmale"
+
+[keys.colour.titles.de]
+red = "rot"
+blue = "blau"
+
+[keys.tags.titles.de]
+logo = "Logo|Text"
+zip = "Zipp"
+"""
+
+
+@pytest.fixture
+def german(tmp_path: Path) -> Path:
+    """A translation of the bundle's taxonomy; green has no title."""
+    (tmp_path / "de.toml").write_text(TAXONOMY.to_toml() + TITLES, encoding="utf-8")
+    return tmp_path / "de.toml"
+
+
+def test_values_are_written_in_a_language_where_they_have_titles(filled: Fill, german: Path) -> None:
+    feed = "id,category,image,colour,fit\n1,,red.png,,\n2,Belts,green.png,,\n3,Shirts,grey.png,,\n"
+    options: dict[str, Any] = {"taxonomy": german, "overwrite": True}
+    assert filled(feed, language="de", **options).splitlines()[1:] == [
+        "1,Hemden,red.png,rot,",
+        "2,Belts,green.png,green,",
+        "3,Shirts,grey.png,blau,wide",
+    ]
+    assert filled(feed, **options).splitlines()[1:] == [
+        "1,Shirts,red.png,red,",
+        "2,Belts,green.png,green,",
+        "3,Shirts,grey.png,blue,wide",
+    ]
+
+
+def test_titles_name_columns_and_values_of_a_feed(filled: Fill, german: Path) -> None:
+    feed = "id,category,image,FARBE\n1,Hemden,red.png,\n2,Hemden,grey.png,blau\n"
+    out = filled(feed, language="de", taxonomy=german, overwrite_suspects=True)
+    assert out.splitlines()[1:] == ["1,Hemden,red.png,rot", "2,Hemden,grey.png,blau"]
+
+
+def test_a_title_that_would_be_read_as_something_else_is_left_open(filled: Fill, german: Path) -> None:
+    feed = "id,category,image,tags\n1,Shirts,red.png,\n"
+    assert filled(feed, language="de", taxonomy=german).splitlines()[1:] == ["1,Shirts,red.png,"]
+    assert read_csv(Path("out.fill.csv"))["best_guess"].to_list() == ["Logo|Text|Zipp"]
+
+
+def test_an_unknown_language_is_refused_with_those_there_are(filled: Fill, german: Path) -> None:
+    feed = "id,category,image,colour\n1,Shirts,red.png,\n"
+    with pytest.raises(ConfigError, match="no titles in the language 'fr': titles are in de"):
+        filled(feed, language="fr", taxonomy=german)
+    with pytest.raises(ConfigError, match=r"'de': it has no titles\. Add them .*name it with --taxonomy"):
+        filled(feed, language="de")
+    assert not Path("out.csv").exists()
+
+
+def test_words_that_a_later_taxonomy_renamed_are_read(filled: Fill, tmp_path: Path) -> None:
+    later = TAXONOMY.to_toml().replace('"red"', '"scarlet"').replace('"scarlet"\n', '"scarlet"\nred = "scarlet"\n')
+    (tmp_path / "later.toml").write_text(later + '[keys.colour.titles.de]\nscarlet = "rot"\n', encoding="utf-8")
+    feed = "id,category,image,colour\n1,Shirts,red.png,\n2,Shirts,grey.png,Scarlet\n"
+    options: dict[str, Any] = {"taxonomy": tmp_path / "later.toml", "overwrite_suspects": True}
+    assert filled(feed, language="de", **options).splitlines()[1:] == ["1,Shirts,red.png,rot", "2,Shirts,grey.png,blue"]
+
+
 def test_photos_at_urls(bundle: ModelBundle, engine: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("aiohttp", reason="the extra 'remote' is not installed")
     monkeypatch.setattr("attire.photos.remote.WAIT_S", 0.01)

@@ -148,7 +148,7 @@ def test_leftovers_of_a_kill_while_saving_facts_are_removed(shop: Shop) -> None:
 
 
 def test_two_ingests_at_the_same_time(shop: Shop) -> None:
-    with locked(shop.out / ".lock"), pytest.raises(CatalogError, match="another attire ingest is writing"):
+    with locked(shop.out / ".lock"), pytest.raises(CatalogError, match="another attire command is writing"):
         shop.ingest(ROWS)
 
 

@@ -110,11 +110,11 @@ def test_backbones_without_a_map_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"pooling": "multiscale"}, {"trunk": 8}, {"train_backbone": False, "pooling": "last", "trunk": 0}]
+    "fields", [{"pooling": "multiscale"}, {"trunk": 8}, {"trained_stages": 0, "pooling": "last", "trunk": 0}]
 )
 def test_csra_needs_a_map(fields: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=r'recipe base:\n  head = "csra" uses positions'):
-        load_recipe("base", {"head": "csra", **fields})
+        load_recipe("base", {"head": "csra", "colour": 0, **fields})
 
 
 @pytest.mark.parametrize(("head", "trunk"), list(product(["linear", "mlp"], [0, 8])))

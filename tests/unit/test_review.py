@@ -422,7 +422,8 @@ def test_missing_extras_are_named(catalog: Catalog, tmp_path: Path, monkeypatch:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(MissingExtraError, match=r"attire\[postgres\]"):
         Store("postgresql://somebody@nowhere/x")
-    monkeypatch.setitem(sys.modules, "attire.review.app", None)
+    for module in ("attire.review.app", "attire.review.decisions"):
+        monkeypatch.setitem(sys.modules, module, None)
     for command in (["review", "--predictions", "p.parquet"], ["review", "export", "--out", str(tmp_path / "x")]):
         with pytest.raises(MissingExtraError, match=r"attire\[review\]"):
             app([*command, str(catalog.path)], result_action="return_value")

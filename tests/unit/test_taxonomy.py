@@ -189,3 +189,101 @@ def test_other_files_are_refused_as_taxonomies(tmp_path: Path, text: str) -> Non
     path.write_text(text, encoding="utf-8")
     with pytest.raises(TaxonomyError, match="taxonomy"):
         Taxonomy.load(path)
+
+
+TRANSLATED = """
+version = 1
+categories = ["Shirts"]
+retired_categories = ["Free Gifts"]
+retired_keys = ["mood"]
+
+[key_aliases]
+neckline = "neck"
+
+[category_titles.de]
+Shirts = "Hemden"
+
+[key_titles.pt-BR]
+neck = "Gola"
+
+[keys.neck]
+categories = ["Shirts"]
+values = ["Round", "V"]
+retired = ["Unknown"]
+
+[keys.neck.aliases]
+crew = "Round"
+
+[keys.neck.titles]
+Round = "Round neck"
+
+[keys.neck.titles.de]
+Round = "Rundhals"
+
+[keys.neck.titles.fr]
+Round = "Col rond"
+V = "Col en V"
+"""
+
+
+def loaded(tmp_path: Path, text: str = TRANSLATED) -> Taxonomy:
+    (tmp_path / "taxonomy.toml").write_text(text, encoding="utf-8")
+    return Taxonomy.load(tmp_path / "taxonomy.toml")
+
+
+def test_titles_in_all_languages_are_spellings(tmp_path: Path) -> None:
+    taxonomy = loaded(tmp_path)
+    for text in ("Rundhals", "col rond", "round neck", "Crew"):
+        assert taxonomy.value("neck", text) == "Round"
+    assert taxonomy.category("HEMDEN") == "Shirts"
+    assert [taxonomy.key_named(name) for name in ("neck", "Neckline", "gola", "Neck", "mood")] == [
+        "neck", "neck", "neck", None, None,
+    ]  # fmt: skip
+    assert taxonomy.languages == ("de", "fr", "pt-BR")
+    assert taxonomy.titles("neck", "fr") == {"Round": "Col rond", "V": "Col en V"}
+    assert taxonomy.titles("@category", "de") == {"Shirts": "Hemden"}
+    assert taxonomy.titles("neck", "pt-BR") == {}
+
+
+def test_retired_words_are_no_words(tmp_path: Path) -> None:
+    taxonomy = loaded(tmp_path)
+    assert taxonomy.is_retired("neck", "UNKNOWN")
+    assert taxonomy.is_retired("@category", "free gifts")
+    assert not taxonomy.is_retired("neck", "Round")
+    with pytest.raises(TaxonomyError, match="neck='Unknown' is not one of 2 values"):
+        taxonomy.value("neck", "Unknown")
+
+
+def test_a_translated_taxonomy_is_written_and_read_as_the_same(tmp_path: Path) -> None:
+    taxonomy = loaded(tmp_path)
+    assert loaded(tmp_path, taxonomy.to_toml()) == taxonomy
+    assert Taxonomy.model_validate_json(taxonomy.model_dump_json()) == taxonomy
+
+
+def test_a_taxonomy_without_new_fields_keeps_its_digest() -> None:
+    """The digest of this taxonomy as attire wrote it before there were languages and retired words."""
+    key = Key(categories=("A",), values=("x", "y"), title="K", titles={"x": "X!"}, aliases={"ex": "x"})
+    taxonomy = Taxonomy(categories=("A",), category_aliases={"a2": "A"}, keys={"k": key})
+    assert "retired" not in taxonomy.model_dump_json()
+    assert taxonomy.digest == "cc762448a8f12c72655eab9e8659a5d949e5b54e98f46566ed647d7ce00e753d"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("titles.fr", "titles.French", "keys.neck.titles: 'French' is not a language; expected a tag such as de or"),
+        ('V = "Col en V"', 'W = "Col"', "keys.neck.titles: 'W' is not a value"),
+        ('V = "Col en V"', 'V = "Rundhals"', "keys.neck: alias 'Rundhals' of 'V' is also a spelling of 'Round'"),
+        ('Shirts = "Hemden"', 'Hats = "Hut"', "category_titles: 'Hats' is not a category"),
+        ('neck = "Gola"', 'nekc = "Gola"', "key_titles: 'nekc' is not a key"),
+        ('neckline = "neck"', 'neckline = "nekc"', "keys: alias 'neckline' refers to 'nekc', which is not listed"),
+        ('["Unknown"]', '["CREW"]', "keys.neck: retired 'CREW' is also a spelling of 'Round'; keep one"),
+        ('["mood"]', '["neckline"]', "keys: retired 'neckline' is also a key or an alias; keep one"),
+        ('["Free Gifts"]', '["hemden"]', "categories: retired 'hemden' is also a spelling of 'Shirts'; keep one"),
+    ],
+)  # fmt: skip
+def test_faults_of_titles_and_retired_words(tmp_path: Path, old: str, new: str, fault: str) -> None:
+    assert old in TRANSLATED
+    with pytest.raises(TaxonomyError) as caught:
+        loaded(tmp_path, TRANSLATED.replace(old, new))
+    assert fault in str(caught.value)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import random
+import re
 import shutil
 import tarfile
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 from helpers.killing import DECIDED_AT, KilledError, killed_at
-from PIL import Image
+from helpers.shop import PHOTOS, Shop, draw_photos, row
 
 from attire.catalog import photo_facts
 from attire.catalog.ingest import ingest
@@ -25,54 +23,12 @@ from attire.cli import app
 from attire.errors import CatalogError, ConfigError, FeedError
 from attire.files import file_sha256
 
-Cells = Mapping[str, str]
-COLUMNS = ("id", "category", "title", "group", "image", "colour", "tags", "fit")
-PHOTOS = 40
 FORMATS = Path(__file__).parents[1] / "formats"
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos 0.png to 39.png; 30.png to 33.png equal 0.png to 3.png."""
-    folder = tmp_path_factory.mktemp("photos")
-    for number in range(PHOTOS):
-        image = Image.effect_noise((40, 40), 20).convert("RGB")
-        image.paste((6 * number, 255 - 6 * number, 128), (0, 0, 40, 1 + number))
-        image.save(folder / f"{number}.png")
-    for number in range(4):
-        shutil.copy(folder / f"{number}.png", folder / f"{30 + number}.png")
-    return folder
-
-
-class Shop:
-    """A catalog, and feeds for it."""
-
-    def __init__(self, folder: Path, photos: Path) -> None:
-        self.folder, self.photos, self.out = folder, photos, folder / "catalog"
-
-    def feed(self, rows: Mapping[str, Cells], name: str) -> Path:
-        with (self.folder / name).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows({"id": id, **cells} for id, cells in rows.items())
-        return self.folder / name
-
-    def ingest(self, rows: Mapping[str, Cells], name: str = "first.csv", **options: Any) -> Catalog:
-        return ingest(self.feed(rows, name), options.pop("images", self.photos), self.out, **options)
-
-    def update(self, rows: Mapping[str, Cells], name: str = "week.csv", **options: Any) -> Catalog:
-        return self.ingest(rows, name, update=True, **options)
-
-    def edit(self, old: str = "[keys.colour]", new: str = "[keys.colour]\ntitle = 'C'") -> None:
-        """Edit the taxonomy, without arguments only a title."""
-        file = self.out / TAXONOMY
-        text = file.read_text()
-        assert old in text
-        file.write_text(text.replace(old, new))
-
-
-def row(photo: int | str, category: str = "Shirts", **cells: str) -> Cells:
-    return {"category": category, "image": f"{photo}.png" if isinstance(photo, int) else photo, **cells}
+    return draw_photos(tmp_path_factory.mktemp("photos"))
 
 
 FIRST = {
@@ -92,6 +48,11 @@ def shop(tmp_path: Path, photos: Path) -> Shop:
 
 def labels_of(catalog: Catalog, id: str) -> dict[str, tuple[str, ...]]:
     return catalog[id].labels
+
+
+def without_counts(taxonomy: Path) -> str:
+    """The text of a drafted taxonomy without the numbers of products, so that its lines can be edited."""
+    return re.sub(r" # [\d,]+$", "", taxonomy.read_text(), flags=re.MULTILINE)
 
 
 def weeks_of(draw: random.Random) -> list[dict[str, dict[str, str]]]:
@@ -306,13 +267,16 @@ def test_an_edited_taxonomy_renames_labels_of_products_that_the_feed_lacks(shop:
     assert labels_of(shop.update({"d": row(5)}), "c") == {"colour": ("crimson",)}
 
 
-def test_an_edit_that_products_of_the_catalog_contradict_is_refused(shop: Shop) -> None:
-    before = Catalog.load(shop.out).digest
+def test_a_key_that_takes_one_value_by_now_costs_the_label_and_not_the_words(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = labels_of(Catalog.load(shop.out), "a")
     shop.edit('"many"', '"one"')
-    with pytest.raises(FeedError, match=r"nothing was written\.\n  product 'a': tags takes one"):
-        shop.update({"d": row(5)})
+    catalog = shop.update({"d": row(5)})
+    assert labels_of(catalog, "a") == {"colour": ("red",)}
+    assert "tags takes one value, and 1 product in the catalog has several: no label until a feed" in caplog.text
     shop.edit('"one"\ncategories = ["Shirts"]\nvalues', '"many"\ncategories = ["Shirts"]\nvalues')
-    assert Catalog.load(shop.out).digest == before
+    assert labels_of(shop.update({"d": row(5)}), "a") == before
 
 
 def test_bad_rows_of_an_update_leave_their_product_as_it_is(shop: Shop) -> None:
@@ -378,7 +342,7 @@ def test_labels_know_where_they_are_from(shop: Shop) -> None:
     catalog = shop.update({"d": row(5, colour="red")}, "week3.csv")
     origins = catalog.origins()
     assert origins.select("id", "key", "value").rows() == catalog.labels.rows()
-    since = {(id, value): (number, Path(feed).name) for id, _, value, number, _, feed in origins.iter_rows()}
+    since = {(id, value): (number, Path(feed).name) for id, _, value, number, _, feed, _ in origins.iter_rows()}
     assert since[("a", "blue")] == (2, "week2.csv")
     assert since[("a", "logo")] == since[("c", "red")] == (1, "first.csv"), "stated again is not new"
     assert since[("d", "red")] == (3, "week3.csv")
@@ -445,3 +409,57 @@ def test_a_lost_version_costs_only_the_history(shop: Shop) -> None:
     catalog = shop.update({"d": row(5, "Belts", colour="blue")})
     assert catalog.ids == ["a", "b", "c", "d"]
     assert labels_of(catalog, "a") == {"colour": ("red",), "tags": ("logo", "zip")}
+
+
+def test_words_of_a_changed_taxonomy_apply_to_all_products_and_come_back(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    tags_before = labels_of(Catalog.load(shop.out), "a")["tags"]
+    drafted = without_counts(shop.out / TAXONOMY)
+    text = drafted.replace('    "zip",\n', "").replace('    "blue",\n', "").replace("[keys.colour]", "[keys.paint]")
+    text = text.replace("[keys.tags]", '[keys.paint.aliases]\nblue = "red"\n\n[keys.tags]\nretired = ["zip"]')
+    text = text.replace("[keys.paint]", '[key_aliases]\ncolour = "paint"\n\n[keys.paint]', 1)
+    (shop.out / TAXONOMY).write_text(text)
+    week = {"d": row(5, colour="blue", tags="zip")}
+    changed = shop.update(week)
+    assert labels_of(changed, "a") == {"paint": ("red",), "tags": ("logo",)}
+    assert labels_of(changed, "b") == {"paint": ("red",)}
+    assert labels_of(changed, "d") == {"paint": ("red",)}
+    assert "retired words are no labels, 2 products: tags 'zip' (2)" in caplog.text
+    assert not (shop.out / NEW_WORDS).exists()
+    since = changed.origins().filter(pl.col("id") != "d")["since"].to_list()
+    assert since == [1] * len(since), "a renamed label is the label that it was"
+    (shop.out / TAXONOMY).write_text(text.replace('retired = ["zip"]', "").replace('"logo",', '"logo",\n"zip",'))
+    assert labels_of(shop.update(week), "a")["tags"] == tags_before
+    assert labels_of(Catalog.load(shop.out), "d") == {"paint": ("red",), "tags": ("zip",)}
+
+
+def test_a_removed_key_and_category_come_back_with_their_words(shop: Shop) -> None:
+    before = list(Catalog.load(shop.out))
+    drafted = without_counts(shop.out / TAXONOMY)
+    text = drafted.replace('    "Belts",\n', "").replace(', "Belts"', "").replace('"Belts", ', "")
+    (shop.out / TAXONOMY).write_text(text[: text.index("[keys.tags]")])
+    without = shop.update({"d": row(5)})
+    assert (without["b"].category, list(without.taxonomy.keys)) == (None, ["colour"])
+    assert labels_of(without, "a") == {"colour": ("red",)}
+    assert "tags" in (shop.out / NEW_WORDS).read_text()
+    (shop.out / TAXONOMY).write_text(drafted)
+    again = shop.update({"d": row(5)})
+    assert [again[product.id] for product in before] == before
+
+
+def test_a_retired_word_of_a_feed_replaces_the_label_that_the_catalog_knows(shop: Shop) -> None:
+    shop.edit("[keys.colour]", '[keys.colour]\nretired = ["n.a."]')
+    catalog = shop.update({"a": {"colour": "N.A."}})
+    assert labels_of(catalog, "a") == {"tags": ("logo", "zip")}
+    assert labels_of(shop.update({"d": row(5)}), "a") == {"tags": ("logo", "zip")}
+
+
+def test_the_draft_warns_of_words_to_look_at_once(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    week = {"d": row(5, colour="Unknown"), "e": row(6, colour="reddish"), "f": row(7, colour="redish")}
+    shop.update(week)
+    assert "the drafted taxonomy has words that say nothing: 1, such as colour 'Unknown'" in caplog.text
+    assert "pairs of nearly the same words: 1, such as colour 'reddish' and 'redish'" in caplog.text
+    caplog.clear()
+    shop.update(week)
+    assert "the drafted taxonomy has" not in caplog.text, "it is the same taxonomy"

@@ -10,14 +10,39 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from attire.errors import CatalogError
 from attire.files import LockedError, locked
 
 MANIFEST = "manifest.json"  # moved last: until then it does not match the tables, and nobody opens a mixture
+PURGE = "purge.json"  # what an interrupted purge has left to do
 LOCK, STAGED, DECIDED = ".lock", ".staged", ".decided"
 TRIES, PAUSE_S = 200, 0.01  # moving files into place takes milliseconds, so another process is waited for
+
+
+@contextmanager
+def writing(out: Path, *, purging: bool = False) -> Iterator[None]:
+    """Hold the lock of the catalog, and finish what a killed process left. An empty new folder is removed again.
+
+    Raises `CatalogError` if another process holds the lock, or if a purge was interrupted, unless `purging`.
+    """
+    is_new = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        busy = CatalogError(f"another attire command is writing {out}: wait until it has finished.")
+        with locked(out / LOCK, busy):
+            finish(out)
+            if not purging and (out / PURGE).exists():
+                raise CatalogError(
+                    f"{out}: a purge of products was interrupted. Finish it first: attire remove {out} --purge"
+                )
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # it is no longer empty
+                out.rmdir()
 
 
 @contextmanager

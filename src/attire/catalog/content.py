@@ -1,10 +1,12 @@
-"""The content of a catalog as the feeds state it, and what changes from one content to another."""
+"""The content of a catalog: what the feeds state, what reviewers decided, and what changes from one to another."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 import polars as pl
+
+from attire.taxonomy import CATEGORY, Taxonomy
 
 PRODUCTS: dict[str, Any] = {
     "id": pl.String,
@@ -16,29 +18,75 @@ PRODUCTS: dict[str, Any] = {
 }
 COMPARED = ("category", "title", "group", "images")
 LABELS: dict[str, Any] = {"id": pl.String, "key": pl.String, "value": pl.String, "since": pl.Int64}
+FIELD = ["id", "key"]
+REVIEWED: dict[str, Any] = {
+    "id": pl.String,
+    "key": pl.String,
+    "state": pl.String,
+    "values": pl.List(pl.String),
+    "reviewer": pl.String,
+    "at": pl.Datetime("us", "UTC"),
+    "sampled": pl.Boolean,
+    "status": pl.String,
+    "since": pl.Int64,
+}
+IN_FORCE, WAITING, OVERRULED = "in force", "waiting", "overruled"
 
 
 class Content(NamedTuple):
-    """Products and labels in the words of a taxonomy, sorted by id.
+    """Products and labels as the feeds state them, in the words of a taxonomy and sorted by id, and the reviews.
 
     products: id, category (null if unknown), title, group (as stated, not the group of products that share photos; no
-    such column if it is not known what was stated), images (as stated, also unreadable ones), unknown (words of fields
-    without a label because the taxonomy lacks one of them, so that they count as soon as it is added).
+    such column if it is not known what was stated), images (as stated, also unreadable ones), unknown (words that are
+    no labels because the taxonomy lacks or retired one of the field, so that they count as soon as it has it).
     labels: id, key, value, since (the number of the version that first stated the label; null if it is older than the
     first version).
+    reviewed: a row per field (key, or `CATEGORY`) that a reviewer decided: state (known, unknown or not applicable),
+    values, reviewer, at, sampled (the field is in the random sample on which precision is measured), status
+    (`IN_FORCE`; `WAITING`: the taxonomy lacks one of the values, so there is no label; `OVERRULED`: a feed stated
+    another value with --feed-wins) and since (the number of the version that first had it).
     """
 
     products: pl.DataFrame
     labels: pl.DataFrame
+    reviewed: pl.DataFrame = pl.DataFrame(schema=REVIEWED)
+
+    def in_force(self) -> Content:
+        """What the catalog says: the values of reviewers in place of those of the feeds."""
+        decided = self.reviewed.filter(pl.col("status") != OVERRULED)
+        if decided.is_empty():
+            return Content(self.products, self.labels)
+        known = decided.filter(pl.col("status") == IN_FORCE, pl.col("state") == "known")
+        values = known.filter(pl.col("key") != CATEGORY).select("id", "key", "since", value="values").explode("value")
+        others = self.labels.join(decided.select(FIELD), on=FIELD, how="anti", maintain_order="left")
+        labels = pl.concat([others, values.select([*LABELS])]).sort("id", maintain_order=True)
+        categories = decided.filter(pl.col("key") == CATEGORY).select("id", is_decided=pl.lit(True))
+        own = known.filter(pl.col("key") == CATEGORY).select("id", decided=pl.col("values").list.first())
+        products = self.products.join(categories, on="id", how="left", maintain_order="left")
+        products = products.join(own, on="id", how="left", maintain_order="left")
+        category = pl.when("is_decided").then("decided").otherwise("category").alias("category")
+        return Content(products.with_columns(category).drop("is_decided", "decided"), labels)
 
     def with_origins(self, before: Content | None, number: int) -> Content:
         """The same content with the column `since`: that of the same label in `before`, else `number`."""
         if before is None:
-            return Content(self.products, self.labels.with_columns(since=pl.lit(number, pl.Int64)))
+            return self._replace(labels=self.labels.with_columns(since=pl.lit(number, pl.Int64)))
         known = before.labels.select("id", "key", "value", "since", known=pl.lit(True))
         joined = self.labels.join(known, on=["id", "key", "value"], how="left", maintain_order="left")
         first = pl.when(pl.col("known").is_null()).then(pl.lit(number, pl.Int64)).otherwise("since")
-        return Content(self.products, joined.select("id", "key", "value", since=first))
+        return self._replace(labels=joined.select("id", "key", "value", since=first))
+
+    def in_words_of(self, taxonomy: Taxonomy) -> Content:
+        """The same content with the labels in the words of another taxonomy, as far as that has them."""
+        pairs = self.labels.select("key", "value").unique()
+        words = [taxonomy.label_named(key, value) or (key, value) for key, value in pairs.iter_rows()]
+        renamed = pairs.with_columns(
+            pl.Series("new_key", [key for key, _ in words], pl.String),
+            pl.Series("new_value", [value for _, value in words], pl.String),
+        )
+        labels = self.labels.join(renamed, on=["key", "value"], maintain_order="left")
+        merged = labels.group_by("id", key="new_key", value="new_value", maintain_order=True).agg(pl.col("since").min())
+        return self._replace(labels=merged)
 
 
 class Changes(NamedTuple):

@@ -1,4 +1,4 @@
-"""The existing catalog that an ingest changes, and checks against losing or mixing up its products."""
+"""The existing catalog that is changed: its content, and checks against losing or mixing up its products."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
-from attire.catalog.content import PRODUCTS, Changes, Content
+from attire.catalog.content import PRODUCTS, REVIEWED, Changes, Content
 from attire.catalog.feed_row import Row
-from attire.catalog.store import TABLES, read_manifest
+from attire.catalog.store import REVIEWS, TABLES, Manifest, read_manifest
 from attire.catalog.versions import history, read_content
 from attire.errors import CatalogError
 from attire.files import file_sha256, read_parquet
@@ -27,12 +27,17 @@ REPLACE = (
 
 @dataclass(frozen=True, eq=False)  # the comparison of tables has no single truth value
 class Earlier:
-    """The existing catalog at `path`: its `tables`, the feed it was made from, and its content."""
+    """The existing catalog at `path`: its manifest, tables and content."""
 
     path: Path
-    feed: Path
+    manifest: Manifest
     tables: Mapping[str, pl.DataFrame]
     content: Content
+
+    @property
+    def feed(self) -> Path:
+        """The feed of the last ingest."""
+        return Path(str(self.manifest.source.get("feed", ""))).absolute()
 
     @classmethod
     def read(cls, path: Path) -> Earlier | None:
@@ -44,14 +49,15 @@ class Earlier:
             tables = {
                 name: read_parquet(path / f"{name}.parquet").select([*columns]) for name, columns in TABLES.items()
             }
+            reviewed = _reviewed(path, manifest)
         except (OSError, pl.exceptions.PolarsError):
             return None
-        feed = Path(str(manifest.source.get("feed", ""))).absolute()
         last = next((entry for entry in reversed(history(path)) if entry.digest == manifest.digest), None)
         try:
-            return cls(path, feed, tables, _content(tables) if last is None else read_content(path, last))
+            content = None if last is None else read_content(path, last)
         except CatalogError:  # the tables are what counts
-            return cls(path, feed, tables, _content(tables))
+            content = None
+        return cls(path, manifest, tables, (content or _content(tables))._replace(reviewed=reviewed))
 
     @classmethod
     def read_whole(cls, path: Path) -> Earlier | None:
@@ -59,7 +65,7 @@ class Earlier:
         manifest = read_manifest(path)
         if manifest is None:
             return None
-        for name in TABLES:
+        for name in {*TABLES, *manifest.tables}:
             file = path / f"{name}.parquet"
             if not file.is_file() or file_sha256(file) != manifest.tables.get(name):
                 raise CatalogError(
@@ -123,6 +129,11 @@ class Earlier:
                 f"and {feed} is not the feed of the catalog ({self.feed}): does it use the same ids for other "
                 f"products? {REPLACE}"
             )
+
+
+def _reviewed(path: Path, manifest: Manifest) -> pl.DataFrame:
+    empty = pl.DataFrame(schema=REVIEWED)
+    return read_parquet(path / f"{REVIEWS}.parquet").select([*REVIEWED]) if REVIEWS in manifest.tables else empty
 
 
 def _content(tables: Mapping[str, pl.DataFrame]) -> Content:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -12,41 +11,54 @@ from typing import Literal
 
 import polars as pl
 
-from attire.catalog.check import CheckedProduct, Problem, UnknownWord, check, stray_labels, summarise
-from attire.catalog.commit import LOCK, finish
+from attire.catalog.check import Problem, check, check_known, stray_labels, summarise
+from attire.catalog.commit import writing
 from attire.catalog.content import changes
 from attire.catalog.downloads import Downloads
+from attire.catalog.drafting_warnings import drafting_warnings, usage_of
+from attire.catalog.drafting_warnings import summary as drafting_summary
 from attire.catalog.earlier import Earlier
 from attire.catalog.feed_row import Row
+from attire.catalog.lost_labels import of_retired_words, of_several_values
 from attire.catalog.new_words import NEW_WORDS, proposal, summary, to_toml
 from attire.catalog.photo_facts import PhotoFacts
+from attire.catalog.reviewed import with_reviews
+from attire.catalog.row_words import CheckedProduct, UnknownWord
 from attire.catalog.sources import SOURCES, SourceOptions
-from attire.catalog.store import TABLES, TAXONOMY, Catalog
+from attire.catalog.store import TABLES, TAXONOMY, Catalog, read_manifest
 from attire.catalog.tables import KeptPhotos, make_tables, stated
 from attire.catalog.taxonomy_choice import TaxonomyChoice, load_or_draft, load_or_extend
 from attire.catalog.update import remaining, updated
-from attire.catalog.versions import Origin, history, write_version
-from attire.catalog.writing import write_catalog
-from attire.errors import CatalogError, ConfigError, FeedError, did_you_mean, listed, shown
-from attire.files import file_sha256, locked, read_parquet, replace_text
+from attire.catalog.versions import Origin, history, removed_before, write_version
+from attire.catalog.writing import in_tables, write_catalog
+from attire.errors import CatalogError, ConfigError, FeedError, did_you_mean, shown
+from attire.files import file_sha256, read_parquet, replace_text
 from attire.photos.index import remove_unlisted
 from attire.photos.lookup import PhotoLookup, no_images
 from attire.photos.remote import Remote, is_url
 from attire.storage import not_written
+from attire.taxonomy import Taxonomy
 
 PHOTOS, WORK = "photos", ".work"
+SHOWN = 5  # ids in a message
 BadRows = Literal["refuse", "quarantine"]
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What will be in the catalog, sorted by id; which rows will not; and words and photos to treat specially."""
+    """What will be in the catalog, sorted by id; which rows will not; and words and photos to treat specially.
+
+    `fed` are the products as this feed alone states them. `several` has the fields (key and id) whose values are no
+    label, because the key takes one value by now.
+    """
 
     choice: TaxonomyChoice
     products: list[CheckedProduct]
     problems: list[Problem]
+    fed: list[CheckedProduct]
     unknown: set[UnknownWord] = field(default_factory=set)
+    several: list[tuple[str, str]] = field(default_factory=list)
     kept: KeptPhotos = field(default_factory=KeptPhotos)
 
 
@@ -56,12 +68,13 @@ def ingest(
     out: str | Path,
     *,
     source: str = "table",
-    taxonomy: str | Path | None = None,
+    taxonomy: str | Path | Sequence[str | Path] | None = None,
     options: SourceOptions | None = None,
     bad_rows: BadRows = "refuse",
     replace: bool = False,
     update: bool = False,
     refetch: bool = False,
+    feed_wins: bool = False,
 ) -> Catalog:
     """Read `feed`, open its photos and write a catalog to `out`.
 
@@ -69,6 +82,8 @@ def ingest(
     at a URL is downloaded once, into the catalog. Every call tries those again that failed; `refetch` asks the servers
     for newer versions of all others that the feed names.
 
+    `taxonomy` is a taxonomy.toml, or files of Shopify's published taxonomy: then the part that the feed needs is
+    written to `out`/taxonomy.toml, and words that it does not have are left out and listed in `out`/new-words.toml.
     Without `taxonomy`, one is drafted from the feed into `out`/taxonomy.toml; if you edit that file, later calls use
     your version. Photos that cannot be used are listed in the quarantine with the reason, and never replaced.
 
@@ -80,6 +95,9 @@ def ingest(
     With `update`, the feed has only what is new: products that it does not name stay as they are, and so does every
     field, category, title, group and list of photos that is blank in the feed. A word that the taxonomy does not have
     is left out and listed in `out`/new-words.toml; a drafted taxonomy that nobody has edited is extended instead.
+
+    Fields that reviewers decided (`apply_reviews`) keep the reviewer's value where the feed states another one, unless
+    `feed_wins`; the number of these fields is logged.
 
     Every call adds a version: see `Catalog.history`. After a kill at any moment the catalog is the old or the new one.
 
@@ -97,36 +115,47 @@ def ingest(
     if is_url(feed):
         raise ConfigError(f"{feed} is a URL, and ingest reads feeds on this machine: download it first.")
     options = options or SourceOptions()
+    given = [taxonomy] if isinstance(taxonomy, str | Path) else [*(taxonomy or ())]
     rows = list(SOURCES[source](Path(feed), options))
     if not folders and not update and not any(is_url(name) for row in rows for name in row.images):
         raise no_images(feed)
     try:
-        with _writing(out):
+        with writing(out):
             earlier = Earlier.read_whole(out) if update else Earlier.read(out)
-            intake = _merged(rows, earlier, taxonomy, out, feed) if update else _whole(rows, taxonomy, out, feed)
+            intake = _merged(rows, earlier, given, out, feed) if update else _whole(rows, given, out, feed)
             if intake.problems and bad_rows == "refuse":
                 raise _refusal(feed, intake.problems)
-            before, content = None if earlier is None else earlier.content, stated(intake.products)
-            changed = changes(before, content)
+            words, versions = intake.choice.taxonomy, history(out)
+            number = 1 + max((entry.number for entry in versions), default=0)
+            before, waiting = None if earlier is None else earlier.content, set[UnknownWord]()
+            content = stated(intake.products).with_origins(before and before.in_words_of(words), number)
+            if before is not None:
+                content, waiting = with_reviews(content, before.reviewed, words, intake.fed, feed, feed_wins=feed_wins)
+            changed = changes(None if before is None else before.in_force(), content.in_force())
             guarded = None if update or replace else earlier
             if guarded is not None:
                 guarded.refuse_lost(feed, changed, {row.id for row in rows})
             find = PhotoLookup(folders, out / PHOTOS, out / WORK / "archives", Remote(options.schemes))
             downloads = Downloads(out, out / PHOTOS, out / WORK, refetch=refetch)
             opener = PhotoFacts(out / WORK, _known(out / "photos.parquet"))
-            tables = make_tables(intake.products, intake.problems, find, downloads, opener, out, intake.kept)
-            tables["labels"] = content.labels
+            made = make_tables(intake.products, intake.problems, find, downloads, opener, out, intake.kept)
+            tables = in_tables(content, made)
             if guarded is not None:
                 guarded.refuse_mistaken(feed, tables)
             if earlier is not None:
                 logger.info("%s: products %s", out, changed)
-            new_words = proposal(intake.unknown, intake.choice.taxonomy)
-            number = 1 + max((entry.number for entry in history(out)), default=0)
-            version = content.with_origins(before, number)
+            if returning := removed_before(versions, changed.added):
+                logger.warning("%s: %s, which had been removed, %s", out, *_coming_back(returning))
+            for lost in filter(None, (of_retired_words(intake.products, words), of_several_values(intake.several))):
+                logger.warning("%s: %s", out, lost)
+            if intake.choice.drafted and not _has_taxonomy(out, words):
+                for line in drafting_summary(drafting_warnings(words, usage_of(intake.products))):
+                    logger.warning("%s: the drafted taxonomy has %s", out, line)
+            new_words = proposal(intake.unknown | waiting, words)
             origin = Origin(str(Path(feed).absolute()), _sha256(Path(feed)), "update" if update else "replace")
 
             def record(staged: Path, digest: str) -> None:
-                write_version(staged, number, version, changed, origin, digest)
+                write_version(staged, number, content, changed, origin, digest)
                 replace_text(staged / NEW_WORDS, to_toml(new_words))
                 downloads.write(staged, tables["photos"]["path"])
 
@@ -135,11 +164,11 @@ def ingest(
                 "feed": origin.feed,
                 "source": source,
                 "images": [str(folder) for folder in folders],
-                "drafted_taxonomy": intake.choice.taxonomy.digest if intake.choice.drafted else None,
+                "drafted_taxonomy": words.digest if intake.choice.drafted else None,
                 "unused_photos": len({file for _, file in find.files}.difference(used)),
-                "stray_labels": dict(stray_labels(intake.products, intake.choice.taxonomy)),
+                "stray_labels": dict(stray_labels(intake.products, words)),
             }
-            catalog = write_catalog(out, intake.choice.taxonomy, intake.choice.toml, tables, provenance, record)
+            catalog = write_catalog(out, words, intake.choice.toml, tables, provenance, record)
             opener.forget()
             remove_unlisted(out / PHOTOS, chain((file for _, file in find.files), used))
     except OSError as error:
@@ -151,52 +180,31 @@ def ingest(
             out,
             "1 word is" if len(new_words) == 1 else f"{len(new_words):,} words are",
             summary(new_words),
-            taxonomy or out / TAXONOMY,
+            out / TAXONOMY if intake.choice.published or not given else given[0],
             out / NEW_WORDS,
         )
     return catalog
 
 
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    """Hold the lock of the catalog, and finish what a killed ingest left. An empty new folder is removed again."""
-    is_new = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        busy = CatalogError(f"another attire ingest is writing {out}: wait until it has finished.")
-        with locked(out / LOCK, busy):
-            finish(out)
-            yield
-    finally:
-        if is_new:
-            with suppress(OSError):  # it is no longer empty
-                out.rmdir()
-
-
-def _whole(rows: Sequence[Row], taxonomy: str | Path | None, out: Path, feed: str | Path) -> Intake:
+def _whole(rows: Sequence[Row], taxonomy: Sequence[str | Path], out: Path, feed: str | Path) -> Intake:
     """The feed is the whole truth."""
     choice = load_or_draft(rows, taxonomy, out, feed)
-    checked = check(rows, choice.taxonomy)
-    return Intake(choice, sorted(checked.products, key=lambda product: product.id), checked.problems)
+    checked = check(rows, choice.taxonomy, leave_out=choice.published)
+    products = sorted(checked.products, key=lambda product: product.id)
+    return Intake(choice, products, checked.problems, checked.products, checked.unknown)
 
 
 def _merged(
-    rows: Sequence[Row], earlier: Earlier | None, taxonomy: str | Path | None, out: Path, feed: str | Path
+    rows: Sequence[Row], earlier: Earlier | None, taxonomy: Sequence[str | Path], out: Path, feed: str | Path
 ) -> Intake:
     """The products of the earlier catalog, updated by the feed."""
     if earlier is None:
         choice = load_or_draft(rows, taxonomy, out, feed)
         checked = check(rows, choice.taxonomy, leave_out=True)
-        return Intake(choice, updated([], checked.products), checked.problems, checked.unknown)
+        return Intake(choice, updated([], checked.products), checked.problems, checked.products, checked.unknown)
     known_rows = earlier.rows()
     choice = load_or_extend(rows, known_rows, taxonomy, out, feed)
-    known = check(known_rows, choice.taxonomy, leave_out=True, known={row.id for row in known_rows})
-    if known.problems:
-        faults = [f"product '{shown(known_rows[fault.row - 1].id)}': {fault.message}" for fault in known.problems]
-        raise FeedError(
-            f"{out}: the taxonomy does not fit these products; nothing was written.\n  {listed(faults)}",
-            faults,
-        )
+    known = check_known(known_rows, choice.taxonomy)
     images = {product.id: product.images for product in known.products}
     checked = check(rows, choice.taxonomy, leave_out=True, known=images)
     products = updated(known.products, checked.products)
@@ -207,7 +215,20 @@ def _merged(
         frozenset(images.keys() - {product.id for product in checked.products if product.images}),
     )
     unknown = remaining(known.unknown | checked.unknown, products)
-    return Intake(choice.counting(products, feed), products, checked.problems, unknown, kept)
+    resolved = {(key, product.id) for product in products for key in product.labels}
+    several = [field for field in known.several if field not in resolved]
+    choice = choice.counting(products, feed)
+    return Intake(choice, products, checked.problems, checked.products, unknown, several, kept)
+
+
+def _has_taxonomy(out: Path, taxonomy: Taxonomy) -> bool:
+    manifest = read_manifest(out)
+    return manifest is not None and manifest.taxonomy == taxonomy.digest
+
+
+def _coming_back(ids: Sequence[str]) -> tuple[str, str]:
+    first = ", ".join(f"'{shown(id)}'" for id in ids[:SHOWN]) + (", ..." if len(ids) > SHOWN else "")
+    return (f"{len(ids):,} products ({first})", "come back") if len(ids) > 1 else (f"product {first}", "comes back")
 
 
 def _refusal(feed: str | Path, problems: Sequence[Problem]) -> FeedError:

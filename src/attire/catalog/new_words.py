@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from attire.catalog.check import COMPARISONS, KEY, UnknownWord
+from attire.catalog.row_words import COMPARISONS, KEY, UnknownWord
 from attire.errors import closest, shown
-from attire.taxonomy import CATEGORY, Taxonomy, key_label, quoted
+from attire.taxonomy import CATEGORY, Taxonomy, key_label
+from attire.toml_text import quoted
 
 NEW_WORDS = "new-words.toml"
 LISTED = 10  # words in a message
@@ -69,11 +70,8 @@ def _spellings(key: str, taxonomy: Taxonomy) -> dict[str, str]:
     """Every spelling that is known, with its word."""
     if key == KEY:
         return {name: name for name in taxonomy.keys}
-    if key == CATEGORY:
-        return {**taxonomy.category_aliases, **{name: name for name in taxonomy.categories}}
-    known = taxonomy.keys[key]
-    titles = {title: value for value, title in known.titles.items() if title}
-    return {**titles, **known.aliases, **{value: value for value in known.values}}
+    words = taxonomy.categories if key == CATEGORY else taxonomy.keys[key].values
+    return {**dict(taxonomy.other_spellings(key)), **{word: word for word in words}}
 
 
 def _array(name: str, words: Sequence[NewWord]) -> list[str]:

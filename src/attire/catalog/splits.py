@@ -17,7 +17,7 @@ The result depends on the saved splits, the catalog, the shares and the seed, an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -150,6 +150,26 @@ def split(
     if saved is None:
         return splits
     return replace(splits, changes=changes_between(catalog.ids, before, after, len(split_of)))
+
+
+def write_splits_of_rest(catalog: Catalog, gone: Collection[str], digest: str, folder: Path) -> None:
+    """Write the saved splits of `catalog`, if there are any, without the products `gone` to `folder`.
+
+    The others keep their split. `digest` is that of the catalog without these products. Splits that were not valid
+    before stay invalid.
+    """
+    saved = _read(catalog)
+    if saved is None:
+        return
+    manifest, split_of = saved
+    rest = {id: name for id, name in split_of.items() if id not in gone}
+    now = {}
+    if manifest.digest == _digest([*split_of], [*split_of.values()]):
+        now["digest"] = _digest([*rest], [*rest.values()])
+    if manifest.catalog == catalog.digest:
+        now["catalog"] = digest
+    replace_parquet(folder / TABLE, pl.DataFrame({"id": [*rest], "split": [*rest.values()]}))
+    replace_text(folder / MANIFEST, manifest.model_copy(update=now).model_dump_json(indent=2))
 
 
 def _read(catalog: Catalog) -> tuple[_Manifest, dict[str, str]] | None:

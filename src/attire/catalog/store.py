@@ -6,14 +6,17 @@ products.parquet     id, group, category, title, images
 labels.parquet       id, key, value: one row for each stated value
 photos.parquet       name, path, sha256, width, height, ...: the readable photos
 quarantine.parquet   kind (row, photo, product), id, name, row, reason: unusable rows, photos and products
+reviewed.parquet     fields that reviewers decided, after `attire review apply` (content.py)
 photos/              photos unpacked from archives
-versions/            what each finished ingest changed (versions.py)
+versions/            what each finished ingest, review and removal changed (versions.py)
+purge.json           what an interrupted `attire remove --purge` still has to remove (removal.py)
 new-words.toml       words that the last update left out (new_words.py)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,16 +30,17 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from attire.catalog.commit import MANIFEST as MANIFEST
-from attire.catalog.commit import settle
+from attire.catalog.commit import PURGE, settle
+from attire.catalog.content import FIELD, REVIEWED
 from attire.catalog.version_diff import Difference, difference
-from attire.catalog.versions import Version, history, origins
+from attire.catalog.versions import Version, history, origins, read_content, removed_before
 from attire.errors import CatalogError, did_you_mean
 from attire.files import file_sha256, read_json, read_parquet
 from attire.labels import Targets, encode
 from attire.records import checked
 from attire.taxonomy import Taxonomy
 
-TAXONOMY = "taxonomy.toml"
+TAXONOMY, REVIEWS = "taxonomy.toml", "reviewed"
 TABLES: dict[str, dict[str, Any]] = {
     "products": {
         "id": pl.String,
@@ -60,6 +64,9 @@ TABLES: dict[str, dict[str, Any]] = {
     },
     "quarantine": {"kind": pl.String, "id": pl.String, "name": pl.String, "row": pl.Int64, "reason": pl.String},
 }
+
+
+logger = logging.getLogger(__name__)
 
 
 class Manifest(BaseModel):
@@ -94,9 +101,11 @@ class Catalog:
     Tables are read on first use, which raises `CatalogError` if ingest has changed them since the catalog was opened.
     """
 
-    def __init__(self, path: Path, taxonomy: Taxonomy, digest: str) -> None:
+    def __init__(self, path: Path, taxonomy: Taxonomy, digest: str, *, has_reviews: bool = False) -> None:
         self.path, self.taxonomy, self.digest = path, taxonomy, digest
         self._stamps = {name: _stamp(path / f"{name}.parquet") for name in TABLES}
+        if has_reviews:
+            self._stamps[REVIEWS] = _stamp(path / f"{REVIEWS}.parquet")
 
     @classmethod
     def of(cls, catalog: Catalog | str | Path) -> Catalog:
@@ -106,6 +115,19 @@ class Catalog:
     @classmethod
     def load(cls, path: str | Path) -> Catalog:
         """Read and verify the catalog at `path`; raises `CatalogError` if it is missing, unfinished or changed."""
+        catalog = cls.verified(path)
+        if (catalog.path / PURGE).exists():
+            logger.warning(
+                "%s: products were purged, but the purge was interrupted, so that traces of them are left. Finish it "
+                "with 'attire remove %s --purge'.",
+                path,
+                path,
+            )
+        return catalog
+
+    @classmethod
+    def verified(cls, path: str | Path) -> Catalog:
+        """`load`, without a warning of an interrupted purge, for the process that is at it."""
         path = Path(path)
         with suppress(OSError):  # on a read-only disk, an unfinished catalog is reported below
             settle(path)
@@ -117,11 +139,11 @@ class Catalog:
         taxonomy = Taxonomy.load(path / TAXONOMY)
         if taxonomy.digest != manifest.taxonomy:
             raise CatalogError(f"{path / TAXONOMY} was edited after ingest: {again} to apply it.")
-        for name in TABLES:
+        for name in {*TABLES, *manifest.tables}:
             file = path / f"{name}.parquet"
             if not file.is_file() or file_sha256(file) != manifest.tables.get(name):
                 raise CatalogError(f"{file} is missing or was changed after ingest: {again}.")
-        return cls(path, taxonomy, manifest.digest)
+        return cls(path, taxonomy, manifest.digest, has_reviews=REVIEWS in manifest.tables)
 
     @cached_property
     def products(self) -> pl.DataFrame:
@@ -142,6 +164,37 @@ class Catalog:
     def quarantine(self) -> pl.DataFrame:
         """Unusable rows, photos and products: `kind` (row, photo, product), `id`, `name`, `row`, `reason`."""
         return self._read("quarantine")
+
+    @cached_property
+    def reviewed(self) -> pl.DataFrame:
+        """A row per field that a reviewer decided (`attire review apply`), with the columns of `Content.reviewed`."""
+        return self._read(REVIEWS) if REVIEWS in self._stamps else pl.DataFrame(schema=REVIEWED)
+
+    @cached_property
+    def audited(self) -> frozenset[str]:
+        """Ids of products that nothing is trained on: a field of the random sample was judged in their group."""
+        judged = self.reviewed.filter("sampled").select("id")
+        groups = self.products.join(judged, on="id", how="semi").select("group")
+        return frozenset(self.products.join(groups, on="group", how="semi")["id"])
+
+    def had(self, ids: Collection[str]) -> set[str]:
+        """Those of `ids` that are of products of an earlier version, or of removed products."""
+        versions = self.history()
+        earlier = {id for entry in versions for id in read_content(self.path, entry).products["id"]}
+        return earlier.intersection(ids).union(removed_before(versions, ids))
+
+    def before_review(self, fields: Collection[tuple[str, str]]) -> Catalog:
+        """The catalog with what the feeds state in these fields (product id, key), whatever reviewers decided."""
+        chosen = pl.DataFrame(list(fields), dict.fromkeys(FIELD, pl.String), orient="row")
+        others = self.reviewed.join(chosen, on=FIELD, how="anti")
+        last = next((entry for entry in reversed(self.history()) if entry.digest == self.digest), None)
+        if len(others) == len(self.reviewed) or last is None:
+            return self
+        stated = read_content(self.path, last)._replace(reviewed=others).in_force()
+        copy = Catalog(self.path, self.taxonomy, self.digest, has_reviews=True)
+        copy.products = self.products.with_columns(stated.products["category"])
+        copy.labels = stated.labels.select([*TABLES["labels"]])
+        return copy
 
     @cached_property
     def _files(self) -> pl.DataFrame:
@@ -201,7 +254,7 @@ class Catalog:
         return (tuple(islice(values, count)) for count in images.list.len().to_list())
 
     def history(self) -> list[Version]:
-        """What each finished ingest changed, the oldest first. Catalogs of earlier versions of attire have none."""
+        """What each ingest, review and removal changed, the oldest first. Catalogs of an earlier attire have none."""
         return history(self.path)
 
     def diff(self, before: int, after: int) -> Difference:
@@ -209,10 +262,11 @@ class Catalog:
         return difference(self.path, before, after)
 
     def origins(self) -> pl.DataFrame:
-        """Where each label is from: `id`, `key`, `value`, and the version that first had it (`since`, `when`, `feed`).
+        """Where each label is from: `id`, `key`, `value`, the version that first had it, and its `reviewer`.
 
-        A label that is withdrawn and stated again later counts from then. The last three columns are null for labels
-        that are older than the first version.
+        The columns `since`, `when` and `feed` are those of the version; they are null for labels that are older than
+        the first one. `reviewer` is null for labels of feeds. A label that is withdrawn and stated again later counts
+        from then.
         """
         return origins(self.path)
 

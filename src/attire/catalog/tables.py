@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from attire.catalog.check import CheckedProduct, Problem
+from attire.catalog.check import Problem
 from attire.catalog.content import PRODUCTS, Content
 from attire.catalog.downloads import Downloads
 from attire.catalog.duplicates import near_duplicates, tie
 from attire.catalog.photo_facts import Facts, PhotoFacts
+from attire.catalog.row_words import CheckedProduct
 from attire.catalog.store import TABLES
 from attire.errors import PhotoError, PhotoMissingError
 from attire.photos.lookup import PhotoLookup
@@ -80,14 +82,16 @@ def make_tables(
 def stated(products: Sequence[CheckedProduct]) -> Content:
     """The content of the products, without the origins of labels."""
     labels = ((p.id, key, value) for p in products for key, values in p.labels.items() for value in values)
-    cells = [(p.id, p.category, p.title, p.group, list(p.images), [*_pairs(p.unresolved)]) for p in products]
+    cells = [(p.id, p.category, p.title, p.group, list(p.images), [*_pairs(p)]) for p in products]
     return Content(
         pl.DataFrame(cells, PRODUCTS, orient="row"), pl.DataFrame(list(labels), TABLES["labels"], orient="row")
     )
 
 
-def _pairs(unresolved: Mapping[str, tuple[str, ...]]) -> Iterator[dict[str, str]]:
-    return ({"key": key, "word": word} for key, words in unresolved.items() for word in words)
+def _pairs(product: CheckedProduct) -> Iterator[dict[str, str]]:
+    """The words that are no labels, so that they count as soon as the taxonomy has them."""
+    fields = chain(product.unresolved.items(), product.retired.items())
+    return ({"key": key, "word": word} for key, words in fields for word in words)
 
 
 def _gather(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from attire.catalog.feed_row import Row
 from attire.errors import FeedError
-from attire.taxonomy import Key, Taxonomy, fold
+from attire.spellings import fold
+from attire.taxonomy import Key, Taxonomy
 
 
 @dataclass(frozen=True, slots=True)

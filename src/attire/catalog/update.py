@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from attire.catalog.check import KEY, CheckedProduct, UnknownWord
+from attire.catalog.row_words import KEY, CheckedProduct, UnknownWord
 from attire.taxonomy import CATEGORY
 
 
 def updated(known: Sequence[CheckedProduct], feed: Sequence[CheckedProduct]) -> list[CheckedProduct]:
     """All products, sorted by id: what the feed states replaces what is `known`, and a blank cell leaves it.
 
-    A word that cannot be resolved is no blank: the feed states something else than is known, so there is no label.
+    A word that cannot be resolved, or is retired, is no blank: the feed states something else than is known, so there
+    is no label.
     """
     products = {product.id: replace(product, row=None) for product in known}
     for product in feed:
@@ -28,7 +29,7 @@ def remaining(unknown: Iterable[UnknownWord], products: Iterable[CheckedProduct]
 
 
 def _overlaid(before: CheckedProduct, product: CheckedProduct) -> CheckedProduct:
-    stated = {*product.labels, *product.unresolved, *([CATEGORY] if product.category else [])}
+    stated = {*product.labels, *product.unresolved, *product.retired, *([CATEGORY] if product.category else [])}
     return replace(
         product,
         group=product.group or before.group,
@@ -37,4 +38,5 @@ def _overlaid(before: CheckedProduct, product: CheckedProduct) -> CheckedProduct
         images=product.images or before.images,
         title=product.title or before.title,
         unresolved={key: words for key, words in before.unresolved.items() if key not in stated} | product.unresolved,
+        retired={key: words for key, words in before.retired.items() if key not in stated} | product.retired,
     )

@@ -42,7 +42,7 @@ class Difference:
 
 def difference(catalog: str | Path, before: int, after: int) -> Difference:
     """Compare two versions of the catalog at that path; raises `CatalogError` if one is missing or damaged."""
-    old, new = (read_content(catalog, version_of(catalog, number)) for number in (before, after))
+    old, new = (read_content(catalog, version_of(catalog, number)).in_force() for number in (before, after))
     ids, old_ids = new.products.select("id"), old.products.select("id")
     both = ids.join(old_ids, on="id", how="semi")
     fields = _fields(old).join(_fields(new), on=["key", "id"], how="full", suffix="_after", coalesce=True)

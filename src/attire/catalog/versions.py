@@ -1,11 +1,13 @@
-"""The versions of a catalog: what each finished ingest changed, and what the catalog then contained.
+"""The versions of a catalog: what each ingest, review and removal changed, and what the catalog then contained.
 
 versions/0001.json      a `Version`: when, from which feed, how many products were added, changed, unchanged and gone
-versions/0001.parquet   its `Content`: a row per product as the feeds state it, with its labels, compressed (zstd)
+versions/0001.parquet   its `Content`: a row per product as the feeds state it, with its labels and reviews (zstd)
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,20 +18,22 @@ import polars as pl
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from attire.catalog.commit import settle
-from attire.catalog.content import LABELS, Changes, Content
+from attire.catalog.content import FIELD, IN_FORCE, LABELS, REVIEWED, Changes, Content
 from attire.errors import CatalogError
 from attire.files import file_sha256, read_parquet, replace_parquet, replace_text
 from attire.records import read_as
 
 VERSIONS = "versions"
 ORIGINS: dict[str, Any] = {"since": pl.Int64, "when": pl.Datetime("us", "UTC"), "feed": pl.String}
-Mode = Literal["replace", "update"]
+Mode = Literal["replace", "update", "review", "remove"]
 
 
 class Version(BaseModel):
-    """One finished ingest: `mode` says whether the feed was the whole truth (replace) or an update.
+    """A version: the feed was the whole truth (`mode` replace) or an update, or it is from a review or a removal.
 
     `digest` is that of the catalog, `content` that of the Parquet file. `feed_sha256` is None if the feed is a folder.
+    Of a review, `feed` is the store; of a removal it is empty. `reviewed` is the number of fields whose reviewed value
+    is new, other or withdrawn. `removed` are `id_digest`s of the products that a removal took out.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,16 +49,20 @@ class Version(BaseModel):
     changed: int
     unchanged: int
     gone: int
+    reviewed: int = 0
+    removed: tuple[str, ...] = ()
     digest: str
     content: str
 
 
 class Origin(NamedTuple):
-    """Where a version is from: the path of the feed, its SHA-256 (None for a folder), and the mode."""
+    """Where a version is from; the fields are those of `Version`."""
 
     feed: str
     feed_sha256: str | None
     mode: Mode
+    reviewed: int = 0
+    removed: tuple[str, ...] = ()
 
 
 def history(catalog: str | Path) -> list[Version]:
@@ -86,16 +94,21 @@ def read_content(catalog: str | Path, version: Version) -> Content:
         raise CatalogError(
             f"{file} cannot be read ({error}), so version {version.number} cannot be compared."
         ) from None
-    labels = table.select("id", "labels").drop_nulls().explode("labels").unnest("labels")
-    return Content(table.drop("labels"), labels.select(pl.col(name).cast(kind) for name, kind in LABELS.items()))
+    return Content(
+        table.drop("labels", "reviewed", strict=False),
+        _nested(table, "labels", LABELS),
+        _nested(table, "reviewed", REVIEWED) if "reviewed" in table.columns else pl.DataFrame(schema=REVIEWED),
+    )
+
+
+def _nested(table: pl.DataFrame, column: str, schema: dict[str, Any]) -> pl.DataFrame:
+    rows = table.select("id", column).drop_nulls().explode(column).unnest(column)
+    return rows.select(pl.col(name).cast(kind) for name, kind in schema.items())
 
 
 def write_version(folder: Path, number: int, content: Content, changes: Changes, origin: Origin, digest: str) -> None:
     """Write a version to `folder`/versions; `digest` is that of the catalog."""
-    (folder / VERSIONS).mkdir(exist_ok=True)
-    file = _file(folder, number)
-    labels = content.labels.group_by("id", maintain_order=True).agg(labels=pl.struct("key", "value", "since"))
-    replace_parquet(file, content.products.join(labels, on="id", how="left", maintain_order="left"))
+    file = _write_content(folder, number, content)
     record = Version(
         number=number,
         when=datetime.now(UTC).replace(microsecond=0),
@@ -111,17 +124,48 @@ def write_version(folder: Path, number: int, content: Content, changes: Changes,
     replace_text(file.with_suffix(".json"), record.model_dump_json(indent=1))
 
 
-def origins(catalog: str | Path) -> pl.DataFrame:
-    """Where the labels of a catalog are from: id, key, value, since (a version), when, feed.
+def rewrite_version(folder: Path, version: Version, content: Content) -> None:
+    """Write a version again to `folder`/versions, with other content."""
+    file = _write_content(folder, version.number, content)
+    changed = version.model_copy(update={"content": file_sha256(file)})
+    replace_text(file.with_suffix(".json"), changed.model_dump_json(indent=1))
 
-    The last three are null for labels that are older than the first version.
+
+def id_digest(id: str) -> str:
+    """A digest that stands for the id of a removed product, so that it is recognised when it comes back."""
+    return hashlib.sha256(id.encode()).hexdigest()[:16]
+
+
+def removed_before(versions: Iterable[Version], ids: Iterable[str]) -> list[str]:
+    """Those of `ids` that a removal took out."""
+    removed = {digest for version in versions for digest in version.removed}
+    return [id for id in ids if id_digest(id) in removed] if removed else []
+
+
+def _write_content(folder: Path, number: int, content: Content) -> Path:
+    (folder / VERSIONS).mkdir(exist_ok=True)
+    table = content.products
+    for column, rows, schema in (("labels", content.labels, LABELS), ("reviewed", content.reviewed, REVIEWED)):
+        cells = pl.struct(name for name in schema if name != "id").alias(column)
+        of_product = rows.group_by("id", maintain_order=True).agg(cells)
+        table = table.join(of_product, on="id", how="left", maintain_order="left")
+    replace_parquet(file := _file(folder, number), table)
+    return file
+
+
+def origins(catalog: str | Path) -> pl.DataFrame:
+    """Where the labels of a catalog are from: id, key, value, since (a version), when, feed, reviewer.
+
+    The last four are null where they do not apply: labels that are older than the first version, labels of feeds.
     """
     versions = history(catalog)
     if not versions:
         raise CatalogError(f"{catalog} has no versions yet: ingest a feed into it with this version of attire.")
     known = pl.DataFrame([(entry.number, entry.when, entry.feed) for entry in versions], ORIGINS, orient="row")
-    labels = read_content(catalog, versions[-1]).labels
-    return labels.join(known, on="since", how="left", maintain_order="left")
+    content = read_content(catalog, versions[-1])
+    labels = content.in_force().labels.join(known, on="since", how="left", maintain_order="left")
+    reviewers = content.reviewed.filter(pl.col("status") == IN_FORCE).select(*FIELD, "reviewer")
+    return labels.join(reviewers, on=FIELD, how="left", maintain_order="left")
 
 
 def _file(folder: Path, number: int) -> Path:

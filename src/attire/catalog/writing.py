@@ -10,8 +10,10 @@ from typing import Any
 
 import polars as pl
 
+from attire.catalog.applied_taxonomy import keep_taxonomy
 from attire.catalog.commit import MANIFEST, replacing_all
-from attire.catalog.store import TABLES, TAXONOMY, Catalog, Manifest
+from attire.catalog.content import Content
+from attire.catalog.store import REVIEWS, TABLES, TAXONOMY, Catalog, Manifest
 from attire.files import file_sha256, replace_parquet, replace_text
 from attire.taxonomy import Taxonomy
 
@@ -35,7 +37,10 @@ def write_catalog(
         files = {name: staged / f"{name}.parquet" for name in tables}
         for name, table in tables.items():
             replace_parquet(files[name], table)
+        if REVIEWS not in tables:
+            (staged / f"{REVIEWS}.parquet").touch()  # removes that of the catalog
         replace_text(staged / TAXONOMY, taxonomy_toml)
+        keep_taxonomy(staged, taxonomy)
         if record is not None:
             record(staged, digest)
         manifest = Manifest(
@@ -48,7 +53,20 @@ def write_catalog(
             source=dict(source),
         )
         replace_text(staged / MANIFEST, manifest.model_dump_json(indent=1))
-    return Catalog.load(path)
+    return Catalog.verified(path)
+
+
+def in_tables(content: Content, tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """`tables` with the categories, labels and reviews of `content`, which has the same products in the same order."""
+    in_force = content.in_force()
+    reviewed = {} if content.reviewed.is_empty() else {REVIEWS: content.reviewed}
+    return {
+        "products": tables["products"].with_columns(in_force.products["category"]),
+        "labels": in_force.labels.select([*TABLES["labels"]]),
+        "photos": tables["photos"],
+        "quarantine": tables["quarantine"],
+        **reviewed,
+    }
 
 
 def _digest(taxonomy: Taxonomy, tables: Mapping[str, pl.DataFrame]) -> str:
@@ -60,4 +78,6 @@ def _digest(taxonomy: Taxonomy, tables: Mapping[str, pl.DataFrame]) -> str:
         ("photos", ["name", "sha256"]),
     ):
         content.update(tables[name].select(columns).write_json().encode())
+    if REVIEWS in tables:  # these decide what is trained on
+        content.update("\n".join(tables[REVIEWS].filter("sampled")["id"].unique().sort()).encode())
     return content.hexdigest()

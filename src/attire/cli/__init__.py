@@ -4,7 +4,17 @@ from attire.memory import keep_freed_memory
 
 keep_freed_memory()  # before the imports below start threads
 
-from attire.cli import data, exporting, filling, predicting, reviewing, serving, training  # noqa: E402, F401
+from attire.cli import (  # noqa: E402
+    data,  # noqa: F401
+    exporting,  # noqa: F401
+    filling,  # noqa: F401
+    predicting,  # noqa: F401
+    removing,  # noqa: F401
+    reviewing,  # noqa: F401
+    serving,  # noqa: F401
+    taxonomies,  # noqa: F401
+    training,  # noqa: F401
+)
 from attire.cli.app import app, main  # noqa: E402
 
 __all__ = ["app", "main"]

@@ -24,11 +24,12 @@ def ingest(
     out: Path,
     images: list[str] = [],  # noqa: B006
     source: str = "table",
-    taxonomy: Path | None = None,
+    taxonomy: list[Path] = [],  # noqa: B006
     bad_rows: Literal["refuse", "quarantine"] = "refuse",
     replace: Annotated[bool, Parameter(negative="")] = False,
     update: Annotated[bool, Parameter(negative="")] = False,
     refetch: Annotated[bool, Parameter(negative="")] = False,
+    feed_wins: Annotated[bool, Parameter(negative="")] = False,
     cache_px: int | None = None,
     options: Options = DEFAULTS,
 ) -> None:
@@ -44,9 +45,10 @@ def ingest(
     out
         The catalog's directory. Run again to apply a changed taxonomy.toml or feed; only new photos are opened.
     source
-        table, flipkart, myntra or imagefolder.
+        table, shopify, flipkart, myntra or imagefolder.
     taxonomy
-        taxonomy.toml with the allowed categories, keys and values.
+        taxonomy.toml with the allowed categories, keys and values; or the files of Shopify's taxonomy (taxonomy.json,
+        or categories.json and attributes.json), of which the feed's part is taken.
     bad_rows
         Whether rows with a problem make ingest fail, or are left out and listed.
     replace
@@ -56,6 +58,8 @@ def ingest(
         that the taxonomy lacks are left out and listed in new-words.toml.
     refetch
         Ask for newer versions of photos at URLs that were downloaded before.
+    feed_wins
+        Values of the feed replace those that reviewers decided (attire review apply).
     cache_px
         Also cache decoded photos for training, with this length of the shorter side in px (256 for 224 x 224).
     """
@@ -72,6 +76,7 @@ def ingest(
         replace=replace,
         update=update,
         refetch=refetch,
+        feed_wins=feed_wins,
     )
     if cache_px is not None:
         from attire.pixels.photo_cache import cache_photos
@@ -104,7 +109,7 @@ def ingest(
 
 @app.command
 def history(catalog: Path, /, *, diff: tuple[int, int] | None = None) -> None:
-    """List the versions of a catalog, one for each finished ingest, or show what changed between two of them.
+    """List the versions of a catalog, one for each ingest, review and removal, or compare two of them.
 
     Parameters
     ----------
@@ -124,7 +129,7 @@ def history(catalog: Path, /, *, diff: tuple[int, int] | None = None) -> None:
                 "when (UTC)": f"{entry.when:%Y-%m-%d %H:%M}",
                 "mode": entry.mode,
                 "feed": Path(entry.feed).name,
-                **entry.model_dump(include={"added", "changed", "unchanged", "gone"}),
+                **entry.model_dump(include={"added", "changed", "unchanged", "gone", "reviewed"}),
             }
             for entry in versions_of(catalog)
         ]

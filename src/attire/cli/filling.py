@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import polars as pl
 from cyclopts import Parameter
 
 from attire.cli.app import DEFAULTS, Options, app, console, table
+
+SHOWN = 10  # reasons that are listed
 
 
 @app.command
@@ -20,11 +23,16 @@ def fill(
     out: Path,
     images: list[str] = [],  # noqa: B006
     precision: float = 0.95,
+    language: str = "",
+    taxonomy: Path | None = None,
     engine: str = "auto",
     batch_size: int = 32,
     overwrite_suspects: Annotated[bool, Parameter(negative="")] = False,
     thumbnails: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    source: str = "table",
+    shop: Annotated[Literal["shopify", "google"] | None, Parameter(name="--as")] = None,
+    mapping: Path | None = None,
     options: Options = DEFAULTS,
 ) -> None:
     """Fill the blank cells of a feed with answers that are sure enough, and leave all other cells as they are.
@@ -42,6 +50,10 @@ def fill(
         Folders, archives and URLs (s3://bucket/photos) with the feed's photos.
     precision
         Required precision of filled fields: 0.9, 0.95 or 0.99. Less certain fields are left open.
+    language
+        Write values with their titles in this language, such as de, where the taxonomy has them.
+    taxonomy
+        taxonomy.toml or catalog with titles and aliases that the bundle lacks.
     engine
         torch, or an exported engine: onnx, onnx-int8, openvino, openvino-int8. auto takes the fastest of them.
     overwrite_suspects
@@ -50,6 +62,13 @@ def fill(
         Show the photo of each product in the sheet 'attire' of an .xlsx, up to 5,000 products.
     overwrite
         Replace an existing output.
+    source
+        Format of the feed: table, or shopify for Shopify's product export.
+    shop
+        Write a file that a shop imports instead of the feed: shopify (CSV) or google (TSV for Merchant Center), with
+        what the feed states and what is sure enough.
+    mapping
+        For --as, the mapping.toml that attire taxonomy map has drafted.
     """
     from attire.filling.fill import fill as run
 
@@ -60,11 +79,16 @@ def fill(
         images=images,
         options=options,
         precision=precision,
+        language=language,
+        taxonomy=taxonomy,
         engine=engine,
         batch_size=batch_size,
         overwrite_suspects=overwrite_suspects,
         thumbnails=thumbnails,
         overwrite=overwrite,
+        source=source,
+        shop=shop,
+        mapping=mapping,
     )
     counts = pl.DataFrame(summary.keys)
     counts = counts if overwrite_suspects else counts.drop("replaced")
@@ -74,4 +98,14 @@ def fill(
     if summary.unread:
         reasons = "; ".join(f"{count:,} {reason}" for reason, count in [*summary.unread.items()][:5])
         console.print(f"{sum(summary.unread.values()):,} rows without a readable photo are unchanged: {reasons}")
+    _print_counts("Not mapped", summary.unmapped)
+    _print_counts("Not written", summary.left_out)
     console.print(f"{summary.out}  (report: {summary.report})")
+
+
+def _print_counts(what: str, counts: Mapping[str, int]) -> None:
+    """The most frequent reasons, with the number of products."""
+    if counts:
+        first = "; ".join(f"{reason} ({count:,})" for reason, count in [*counts.items()][:SHOWN])
+        others = f"; and {len(counts) - SHOWN:,} more" if len(counts) > SHOWN else ""
+        console.print(f"{what} (products): {first}{others}")

@@ -1,4 +1,4 @@
-"""Verbs for review: the review page, and the export of decisions."""
+"""Verbs for review: the review page, and what becomes of the decisions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from attire.cli.app import app, console, facts
-from attire.errors import ConfigError, MissingExtraError
+from attire.errors import MissingExtraError
 from attire.hosts import is_local
 from attire.review.options import Options
 
@@ -30,7 +30,7 @@ def page(
 ) -> None:
     """Serve a page on which people check and correct predictions. Decisions are stored in CATALOG/review.sqlite.
 
-    `attire review export CATALOG --out DIR` writes a corrected feed.
+    `attire review apply CATALOG` writes them into the catalog, `attire review export CATALOG --out DIR` into a feed.
 
     Parameters
     ----------
@@ -67,19 +67,49 @@ def export(catalog: Path, /, *, out: Path, store: str | None = None) -> None:
         The --store that the page was started with.
     """
     try:
-        from attire.review.app import STORE
+        from attire.review.decisions import open_store
         from attire.review.export import export as run
-        from attire.review.store.events import Store
     except ImportError:
         raise MissingExtraError("reviewing", "review") from None
     from attire.catalog.store import Catalog
 
-    opened = Catalog.load(catalog)
-    if store is None and not (catalog / STORE).is_file():
-        raise ConfigError(
-            f"{catalog} was not reviewed yet: it has no {STORE}. If the page used another store, name it with --store."
-        )
-    exported = run(opened, Store(store or catalog / STORE, create=False), out)
+    exported = run(Catalog.load(catalog), open_store(catalog, store), out)
     console.print(f"{exported.decided:,} decisions, {exported.changed:,} of them changes")
     for line in (str(exported.diff), exported.command):
         console.print(line, soft_wrap=True, highlight=False)
+
+
+@review.command
+def apply(catalog: Path, /, *, store: str | None = None) -> None:
+    """Write the decisions into the catalog, as a version; run it again for later decisions.
+
+    They outrank what later feeds state. Products with a judged field of the random sample are not trained on.
+
+    Parameters
+    ----------
+    store
+        The --store that the page was started with.
+    """
+    try:
+        from attire.review.apply import apply_reviews
+    except ImportError:
+        raise MissingExtraError("reviewing", "review") from None
+    applied = apply_reviews(catalog, store)
+    counts = {"decisions": f"{applied.decided:,}"}
+    if applied.gone:
+        counts["of products that are gone"] = f"{applied.gone:,}"
+    if applied.waiting:
+        counts["waiting for words"] = f"{applied.waiting:,} (add the words to {catalog / 'taxonomy.toml'})"
+    if applied.audited:
+        counts["never trained on"] = f"{applied.audited:,} products of the random sample and their groups"
+    if applied.version is not None:
+        counts |= {
+            "new, other or undone": f"{applied.fields:,} fields",
+            "changed products": f"{len(applied.changes.changed):,}",
+            "version": f"{applied.version}",
+        }
+    console.print(facts(counts))
+    if applied.version is None:
+        console.print(f"Nothing new: {catalog} has all decisions.")
+    else:
+        console.print(f"{catalog} has changed: run attire split {catalog} before you train.", soft_wrap=True)

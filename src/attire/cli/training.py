@@ -25,7 +25,7 @@ def train(
     /,
     *,
     out: Path,
-    recipe: str = "base",
+    recipe: str = "tuned",
     stage: Literal["category", "attributes", "both"] = "both",
     weights: str | None = None,
     init_from: Path | None = None,

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from attire.errors import CatalogError
 from attire.score.decisions import Decisions
-from attire.taxonomy import Taxonomy, fold
+from attire.spellings import fold
+from attire.taxonomy import Taxonomy
 
 SHOWN = 5  # words in a message
 Number = TypeVar("Number", np.bool_, np.float32)

@@ -63,10 +63,10 @@ class _Scored(nn.Module):
         separate = network.category_backbone if category else None  # has no test-time flip and no trunk
         self.backbone = separate or network.backbone
         self.mirrored = network.flip and separate is None
-        self.logits: Callable[[Tensor], Tensor] = (
-            (lambda features: network.heads.category(pooled(features)))
+        self.logits: Callable[[Tensor, Tensor], Tensor] = (
+            (lambda features, _pixels: network.heads.category(pooled(features)))
             if separate
-            else lambda features: network.heads(features)[0 if category else 1]
+            else lambda features, pixels: network.heads(network.with_colours(features, pixels))[0 if category else 1]
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class _Scored(nn.Module):
         with torch.no_grad():
             maps = _maps(self.backbone, views)
         features = _pool(self.backbone, [*maps[:-1], self.tap(maps[-1].requires_grad_())])
-        logits = self.logits(_average_views(features) if self.mirrored else features).float()
+        logits = self.logits(_average_views(features) if self.mirrored else features, pixels).float()
         odds = [
             row[column] - (row[list(others)].logsumexp(0) if others else 0)
             for row, column, others in zip(logits, self.columns, self.rivals, strict=True)

@@ -12,18 +12,23 @@ from pathlib import Path
 import polars as pl
 
 from attire.bundle import ModelBundle
-from attire.catalog.sources import SourceOptions, table
+from attire.catalog.applied_taxonomy import taxonomy_of
+from attire.catalog.sources import SourceOptions
 from attire.catalog.sources.reading import read_table
 from attire.engines.engine import AUTO, Engine
-from attire.errors import ConfigError, FeedError, did_you_mean
+from attire.errors import ConfigError, FeedError
 from attire.files import file_sha256, locked, replace_parquet, replacing
+from attire.filling.checks import check_existing, check_language, check_paths, check_promise, mapping_for
 from attire.filling.delimited_text import DelimitedText
 from attire.filling.feed_editor import FeedEditor
 from attire.filling.json_column import JsonColumn
 from attire.filling.json_lines import JsonLines
+from attire.filling.layout import every_field, layout_of
+from attire.filling.more_spellings import with_spellings_of
 from attire.filling.outcomes import Filler
 from attire.filling.parquet_file import ParquetFile
 from attire.filling.predictions import Predictions
+from attire.filling.shop_file import ShopFile
 from attire.filling.summary import FillSummary, Tally
 from attire.filling.survey import Survey, survey
 from attire.filling.thumbnails import Thumbnail
@@ -33,9 +38,9 @@ from attire.inference.bulk import predict
 from attire.inference.logits import BATCH
 from attire.photos.lookup import PhotoLookup, no_images
 from attire.photos.remote import Remote, is_url
+from attire.references.reference import Shop
 from attire.score.calibration import PRECISION
 from attire.storage import not_written
-from attire.taxonomy import CATEGORY, Taxonomy
 
 EDITORS: dict[str, Callable[[Path, SourceOptions], FeedEditor]] = {
     ".csv": DelimitedText,
@@ -55,11 +60,16 @@ def fill(
     images: str | Path | Sequence[str | Path] = (),
     options: SourceOptions | None = None,
     precision: float = PRECISION,
+    language: str = "",
+    taxonomy: str | Path | None = None,
     engine: str | Engine = AUTO,
     batch_size: int = BATCH,
     overwrite_suspects: bool = False,
     thumbnails: bool = False,
     overwrite: bool = False,
+    source: str = "table",
+    shop: Shop | None = None,
+    mapping: str | Path | None = None,
 ) -> FillSummary:
     """Write the feed to `out` with the blank cells of keys filled by answers that are sure enough for `precision`.
 
@@ -67,12 +77,18 @@ def fill(
     same suffix. All other cells stay as they are, and stated values are never replaced, except by
     `overwrite_suspects`: then a sure answer replaces the stated values that it contradicts. A category that the feed
     states, and that the bundle knows, decides which keys apply. A blank category is filled at a confidence of 0.9.
-    Values are written as the feed spells them most often. The report of all blank and suspected fields is written to
+    Values are written with their title in `language`, if the taxonomy has one, and otherwise as the feed spells them
+    most often. Titles and aliases are those of the bundle, and of `taxonomy` (a taxonomy.toml or a catalog), which may
+    have been translated since the bundle was trained. The report of all blank and suspected fields is written to
     `out` with the suffix `.fill.csv`, and as a sheet of an .xlsx, with `thumbnails` of the products if asked for.
 
+    `source` is the format of the feed, `table` or `shopify`. With `shop`, `out` is not the feed, but a file that the
+    shop imports: Shopify's product CSV, or a TSV for Google Merchant Center. It has a row per product with what the
+    feed states and what is sure enough, in the words of the shop; `mapping` is the mapping.toml for it.
+
     A killed run resumes when it is called again. Raises `ConfigError`, before anything is computed, if `out` exists
-    (unless `overwrite`), is the feed or cannot be written, or if the bundle was not calibrated, and `FeedError` if the
-    feed cannot be read.
+    (unless `overwrite`), is the feed or cannot be written, if the bundle was not calibrated, or if no title is in
+    `language`; and `FeedError` if the feed cannot be read.
     """
     if is_url(str(feed)):
         raise ConfigError(f"{feed} is a URL. Expected a file: download the feed first.")
@@ -80,20 +96,28 @@ def fill(
     options = options or SourceOptions()
     images = [images] if isinstance(images, str | Path) else images
     report, folder = out.with_name(f"{out.stem}.fill.csv"), out.with_name(f"{out.name}.filling")
-    _check_paths(feed, (out, report), images)
-    if thumbnails and feed.suffix.lower() != ".xlsx":
-        raise ConfigError(f"{feed}: thumbnails can only be put into an .xlsx.")
-    _check_promise(bundle, precision)
-    columns = _columns(feed, options, bundle.taxonomy)
+    check_paths(feed, (out, report), images, shop, EDITORS)
+    if thumbnails and out.suffix.lower() != ".xlsx":
+        raise ConfigError(f"{out}: thumbnails can only be put into an .xlsx.")
+    check_promise(bundle, precision)
+    shop_mapping = mapping_for(shop, mapping)
+    words = bundle.taxonomy if taxonomy is None else with_spellings_of(bundle.taxonomy, taxonomy_of(taxonomy))
+    check_language(words, language)
+    layout = (layout_of if shop_mapping is None else every_field)(source, feed, options, words)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         busy = f"another attire fill is writing {out}: wait until it is done, or choose another --out."
         with locked(out.with_name(f".{out.name}.lock"), ConfigError(busy)):
             if not overwrite:
-                _check_existing(out, report, folder)
+                check_existing(out, report, folder)
             before = file_sha256(feed)
-            editor = _editor(feed, options)  # first, because it refuses what cannot be edited
-            found = survey(lambda: table.read(feed, options), list(columns), bundle.taxonomy)
+            # The editor comes first, because it refuses what cannot be edited.
+            editor = (
+                _editor(feed, options.model_copy(update={"separator": layout.separator}))
+                if shop_mapping is None
+                else ShopFile(layout.rows, words, shop_mapping)
+            )
+            found = survey(layout.rows, layout.labels, words)
             products = _products(feed, found, images, folder)
             predicted = folder / f"predictions-{_digest(bundle, precision, engine)}.parquet"
             predict(
@@ -112,25 +136,34 @@ def fill(
             if file_sha256(feed) != before:
                 raise ConfigError(f"{feed} was changed while it was filled. Run the command again.")
             filler = Filler(
-                bundle.taxonomy,
-                columns,
+                words,
+                layout,
                 found,
                 # A product without any of the columns' keys is still to be found, by any key.
-                Predictions(predicted, {*columns, next(iter(bundle.taxonomy.keys))}, found.rows),
+                Predictions(predicted, {*layout.columns, next(iter(bundle.taxonomy.keys))}, found.rows),
                 editor,
                 options,
+                language=language,
                 overwrite_suspects=overwrite_suspects,
             )
             with replacing(out) as filled, replacing(report) as reported:  # the report is finished first
-                tally = Tally(filler.outcomes(table.read(feed, options)), columns, reported)
+                tally = Tally(filler.outcomes(layout.rows()), layout.columns, reported)
                 pictures = _pictures(found, images, folder, options) if thumbnails else None
                 editor.write(tally.edits(), tally.report()._replace(thumbnails=pictures), filled)
             shutil.rmtree(folder)
     except OSError as error:
         raise ConfigError(not_written(str(out), error)) from error
-    without = tuple(key for key in bundle.taxonomy.keys if key not in columns)
-    count = found.products["id"].n_unique()
-    return FillSummary(out, report, count, dict(tally.unread.most_common()), tuple(tally.keys()), without)
+    shop_file = editor if isinstance(editor, ShopFile) else None
+    return FillSummary(
+        out,
+        report,
+        products=found.products["id"].n_unique(),
+        unread=dict(tally.unread.most_common()),
+        keys=tuple(tally.keys()),
+        without_column=tuple(key for key in words.keys if key not in layout.columns),
+        unmapped=dict(shop_file.unmapped.most_common()) if shop_file else {},
+        left_out=dict(shop_file.left_out.most_common()) if shop_file else {},
+    )
 
 
 def _editor(feed: Path, options: SourceOptions) -> FeedEditor:
@@ -171,57 +204,3 @@ def _digest(bundle: ModelBundle, precision: float, engine: str | Engine) -> str:
     name = engine if isinstance(engine, str) else engine.name
     settings = [version("attire"), bundle.digest, precision, name]
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
-
-
-def _check_paths(feed: Path, outputs: Sequence[Path], images: Sequence[str | Path]) -> None:
-    """Raise `ConfigError` if the filled feed and the report (`outputs`) could not be written."""
-    if feed.suffix.lower() not in EDITORS:
-        raise ConfigError(
-            f"{feed}: '{feed.suffix}' is not a feed format that can be filled{did_you_mean(feed.suffix, EDITORS)} "
-            f"Expected one of {', '.join(EDITORS)}."
-        )
-    if outputs[0].suffix.lower() != feed.suffix.lower():
-        raise ConfigError(
-            f"{outputs[0]}: a filled feed has the format of the feed. Expected a name that ends in {feed.suffix}."
-        )
-    inputs = [source for source in (feed, *images) if Path(source).exists()]
-    for path in outputs:
-        if path.is_dir():
-            raise ConfigError(f"{path} is a directory. Expected a file to write.")
-        if path.exists() and any(path.samefile(source) for source in inputs):
-            raise ConfigError(f"{path} is also an input, which is never changed: choose another --out.")
-
-
-def _check_existing(out: Path, report: Path, folder: Path) -> None:
-    """Raise `ConfigError` if an output exists; `folder` shows that an interrupted run may have left the report."""
-    for path in (out, report):
-        if path.exists() and (path == out or not folder.exists()):
-            raise ConfigError(f"{path} exists. Replace it with --overwrite, or choose another --out.")
-
-
-def _check_promise(bundle: ModelBundle, precision: float) -> None:
-    """Raise `ConfigError` for a bundle that cannot tell sure answers from others."""
-    if not bundle.taxonomy.keys:
-        raise ConfigError(f"{bundle.path} answers no attribute keys, so there is nothing to fill.")
-    if bundle.calibration is None:
-        raise ConfigError(
-            f"{bundle.path} was not calibrated, so it cannot promise a precision, and no answer is sure enough to be "
-            "filled. Train with a calibration set (calibration = 0.1 in the recipe)."
-        )
-    bundle.shortfall(precision)  # raises an error for another precision
-
-
-def _columns(feed: Path, options: SourceOptions, taxonomy: Taxonomy) -> dict[str, str]:
-    """The column of each key of the taxonomy, and of `CATEGORY`, that the feed has."""
-    read = read_table(feed, options)
-    named = table.key_columns(read, options)
-    if options.attributes:  # a key that an object lacks is a blank
-        named = [key for key in options.keys or taxonomy.keys if key not in (*options.ignore, options.category)]
-    keys = [key for key in named if key in taxonomy.keys]
-    category = {CATEGORY: options.category} if options.category in read.columns else {}
-    if not keys and not category:
-        raise FeedError(
-            f"{feed} has no column for the category or for any key of the bundle. Expected one of "
-            f"{', '.join(taxonomy.keys)}."
-        )
-    return {**category, **{key: key for key in keys}}

@@ -52,7 +52,8 @@ class FillSummary:
 
     out, report: the filled feed, and the table with a row per blank or suspected field. products: number of products.
     unread: rows of products without a readable photo, which are left as they are, by reason. keys: counts by key.
-    without_column: keys of the bundle that the feed has no column for.
+    without_column: keys of the bundle that the feed has no column for. unmapped, left_out: of a file for a shop, the
+    number of products by own word that the mapping lacks, and by what is not written because of the shop's limits.
     """
 
     out: Path
@@ -61,6 +62,8 @@ class FillSummary:
     unread: Mapping[str, int]
     keys: tuple[KeyCounts, ...]
     without_column: tuple[str, ...]
+    unmapped: Mapping[str, int]
+    left_out: Mapping[str, int]
 
 
 class Tally:

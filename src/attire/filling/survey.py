@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 
 from attire.catalog.feed_row import Row
-from attire.taxonomy import CATEGORY, Taxonomy, fold
+from attire.spellings import fold
+from attire.taxonomy import CATEGORY, Taxonomy
 
 BLOCK = 10_000  # rows held as Python objects at once
 PRODUCTS: dict[str, Any] = {
@@ -36,15 +37,15 @@ class Survey:
     repeated: frozenset[tuple[str, str]]
 
 
-def survey(rows: Callable[[], Iterator[Row]], keys: Sequence[str], taxonomy: Taxonomy) -> Survey:
-    """Read `rows()`, twice if ids are repeated. `keys` are the keys, and `CATEGORY`, that have a column."""
+def survey(rows: Callable[[], Iterator[Row]], labels: Mapping[str, str], taxonomy: Taxonomy) -> Survey:
+    """Read `rows()`, twice if ids are repeated. `labels` maps keys, and `CATEGORY`, to their names there."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     blocks = [pl.DataFrame(schema=PRODUCTS)]
     remaining = rows()
     while block := list(islice(remaining, BLOCK)):
         for row in block:
-            for key in keys:
-                counts[key].update(stated_words(row, key))
+            for key, label in labels.items():
+                counts[key].update(stated_words(row, key, label))
         products = [
             (row.id, known(taxonomy, CATEGORY, row.category) or "", row.title, list(row.images))
             for row in block
@@ -54,20 +55,26 @@ def survey(rows: Callable[[], Iterator[Row]], keys: Sequence[str], taxonomy: Tax
     table = pl.concat(blocks)
     several = dict(table.group_by("id").len().filter(pl.col("len") > 1).iter_rows())
     repeated = (
-        frozenset((row.id, key) for row in rows() if row.id in several for key in keys if stated_words(row, key))
+        frozenset(
+            (row.id, key)
+            for row in rows()
+            if row.id in several
+            for key, label in labels.items()
+            if stated_words(row, key, label)
+        )
         if several
         else frozenset()
     )
     category = pl.col("category").filter(pl.col("category") != "").first().over("id").fill_null("")
-    spellings = {key: _most_frequent(taxonomy, key, counts[key]) for key in keys}
+    spellings = {key: _most_frequent(taxonomy, key, counts[key]) for key in labels}
     return Survey(table.with_columns(category), several, spellings, repeated)
 
 
-def stated_words(row: Row, key: str) -> tuple[str, ...]:
-    """The words of the row for a key, or for `CATEGORY`; empty for a blank."""
+def stated_words(row: Row, key: str, label: str) -> tuple[str, ...]:
+    """The words of the row for a key, or for `CATEGORY`, which has the name `label` there; empty for a blank."""
     if key == CATEGORY:
         return (row.category,) if row.category else ()
-    return row.labels.get(key, ())
+    return row.labels.get(label, ())
 
 
 def known(taxonomy: Taxonomy, key: str, word: str) -> str | None:

@@ -8,11 +8,12 @@ import polars as pl
 
 from attire.catalog.check import Problem, summarise
 from attire.errors import FeedError, TaxonomyError
-from attire.taxonomy import Taxonomy
+from attire.taxonomy import CATEGORY, Taxonomy
 
 
 def known_categories(source: str | Path, rows: pl.DataFrame, taxonomy: Taxonomy | None) -> pl.Series:
-    """The category of each row's product in the taxonomy's spelling, null if unknown or without a taxonomy.
+    """The category of each row's product in the taxonomy's spelling, null if unknown, retired or without a
+    taxonomy.
 
     `rows` has the columns number, id and category. Raises `FeedError` naming every row whose category is not in the
     taxonomy or differs from an earlier row of the same product.
@@ -22,6 +23,8 @@ def known_categories(source: str | Path, rows: pl.DataFrame, taxonomy: Taxonomy 
     words: dict[str, str] = {}
     faults: dict[str, str] = {}
     for word in filter(None, rows["category"].unique()):
+        if taxonomy.is_retired(CATEGORY, word):
+            continue
         try:
             words[word] = taxonomy.category(word)
         except TaxonomyError as error:

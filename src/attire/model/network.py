@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from attire.config import Architecture
-from attire.model.backbone import SCRATCH, MultiScale, create_backbone, feature_width, without_pooling
+from attire.model.backbone import SCRATCH, MultiScale, create_backbone, data_config, feature_width, without_pooling
+from attire.model.colour import COLOURS, ColourHead, Colours
 from attire.model.heads import HEADS, pooled
 from attire.model.text import Title, drop_inputs
 from attire.taxonomy import Taxonomy
@@ -27,7 +28,8 @@ class Heads(nn.Module):
 
     Input: features float32[B, F], or float32[B, F, h, w] for a `spatial` architecture, and a title int[B, T] if the
     architecture reads titles. The title is added to the trunk's output before its activation; a missing photo or
-    title simply adds nothing to that sum.
+    title simply adds nothing to that sum. With a colour branch, the last `COLOURS` features are for it alone; it adds
+    to the attribute logits.
     """
 
     def __init__(
@@ -45,24 +47,26 @@ class Heads(nn.Module):
         self.text = Title(architecture, width, dropout) if architecture.text == "title" else None
         self.category = nn.Linear(width, len(taxonomy.categories))
         self.attributes = HEADS[architecture.head](width, taxonomy, architecture, dropout)
+        self.colour = ColourHead(taxonomy, architecture, dropout) if architecture.colour else None
         self.text_dropout = text_dropout
 
     def forward(self, features: Tensor | None, text: Tensor | None = None) -> Logits:
         """`features=None` answers from the title alone, `text=None` from the photo alone."""
-        joined = self.trunk(features) if text is None else self._with_title(features, text)
-        joined = self.activation(joined)
-        return Logits(self.category(pooled(joined)), self.attributes(joined))
-
-    def _with_title(self, features: Tensor | None, text: Tensor) -> Tensor:
-        assert self.text is not None, "this architecture reads no title"
-        title: Tensor = self.text(text)
-        if features is None:
-            return title
-        photo: Tensor = self.trunk(features)
-        if not self.training:
-            return photo + title
-        kept = drop_inputs(text, self.text_dropout)
-        return photo * kept.photo + title * kept.title
+        colours = None
+        if self.colour is not None and features is not None:
+            features, colours = features[:, :-COLOURS], self.colour(features[:, -COLOURS:])
+        photo = None if features is None else self.trunk(features)
+        if text is not None:
+            assert self.text is not None, "this architecture reads no title"
+            title: Tensor = self.text(text)
+            if photo is not None and self.training:
+                kept = drop_inputs(text, self.text_dropout)
+                photo, title = photo * kept.photo, title * kept.title
+                colours = None if colours is None else colours * kept.photo
+            photo = title if photo is None else photo + title
+        joined = self.activation(photo)
+        attributes = self.attributes(joined)
+        return Logits(self.category(pooled(joined)), attributes if colours is None else attributes + colours)
 
 
 class Network(nn.Module):
@@ -70,17 +74,32 @@ class Network(nn.Module):
 
     One backbone computes everything in one pass. With a `category_backbone`, the category is computed by a separate
     network, as in the original method. `flip` averages the features of each photo and its mirror image (test-time
-    flip).
+    flip). `colours` adds features of the photo's colours.
     """
 
     def __init__(
-        self, backbone: nn.Module, heads: Heads, category_backbone: nn.Module | None = None, *, flip: bool = False
+        self,
+        backbone: nn.Module,
+        heads: Heads,
+        category_backbone: nn.Module | None = None,
+        *,
+        flip: bool = False,
+        colours: Colours | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.heads, self.category_backbone, self.flip = backbone, heads, category_backbone, flip
+        self.colours = colours
 
     def features(self, pixels: Tensor) -> Tensor:
-        """Input of the heads. Training uses one view: its photos are already mirrored at random."""
+        """Input of the heads: features of the backbone, then those of the colours if there is a colour branch."""
+        return self.with_colours(self._backbone_features(pixels), pixels)
+
+    def with_colours(self, features: Tensor, pixels: Tensor) -> Tensor:
+        """`features` of the backbone, followed by those of the colours if there is a colour branch."""
+        return features if self.colours is None else torch.cat([features, self.colours(pixels)], dim=1)
+
+    def _backbone_features(self, pixels: Tensor) -> Tensor:
+        """Training uses one view: its photos are already mirrored at random."""
         if not self.flip or self.backbone.training:
             features: Tensor = self.backbone(pixels)
             return features
@@ -107,7 +126,9 @@ def build_network(
     """A network with one backbone, its `weights` (see `create_backbone`), and randomly initialised heads."""
     backbone = build_backbone(architecture, weights)
     heads = Heads(feature_width(backbone), taxonomy, architecture, dropout, text_dropout)
-    return Network(backbone, heads, flip=architecture.flip)
+    config = data_config(backbone)
+    colours = Colours(config["mean"], config["std"]) if architecture.colour else None
+    return Network(backbone, heads, flip=architecture.flip, colours=colours)
 
 
 def build_backbone(architecture: Architecture, weights: str | Path | None = SCRATCH) -> nn.Module:

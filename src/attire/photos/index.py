@@ -130,12 +130,19 @@ def find_photos(sources: Sequence[str | Path], unpack_to: Path) -> PhotoIndex:
     return PhotoIndex(listed)
 
 
-def remove_unlisted(folder: Path, files: Iterable[Path]) -> None:
-    """Remove photos that `keep_photo` wrote to `folder` and that are not among `files`."""
-    listed = {file.name for file in files if file.is_relative_to(folder)}
+def remove_unlisted(folder: Path, files: Iterable[Path]) -> int:
+    """Remove photos that `keep_photo` wrote to `folder` and that are not among `files`.
+
+    Returns their number. Files that killed calls left unfinished are removed, too.
+    """
+    for unfinished in folder.glob("??/.*.tmp"):
+        unfinished.unlink()
+    count, listed = 0, {file.name for file in files if file.is_relative_to(folder)}
     for file in folder.glob("??/*"):
         if BY_CONTENT.fullmatch(file.stem) and file.name not in listed:
             file.unlink()
+            count += 1
+    return count
 
 
 def _as_listed(name: str, file: Path) -> Listed:

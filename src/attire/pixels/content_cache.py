@@ -4,7 +4,8 @@ FOLDER/DATA           the data of all photos, end to end
 FOLDER/index.bin      an entry per photo, in the order of the data; its field `sha256` is the photo's SHA-256
 FOLDER/manifest.json  the valid length of both files, written last; data beyond it comes from a killed run
 
-Entries are never removed, because other catalogs may use them.
+Entries stay, because other catalogs may use them, unless `forget` erases them: then their data and their SHA-256 are
+zeros, and all others keep their place, which running processes may have mapped.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attire.catalog.store import Catalog
-from attire.files import replace_text
+from attire.files import read_json, remove_temporary, replace_bytes, replace_text
 
 INDEX, MANIFEST = "index.bin", "manifest.json"
 CHUNK = 256  # photos between two manifests, the most that a killed run loses
@@ -65,6 +66,44 @@ def make_empty(folder: Path, data: str) -> None:
         (folder / name).unlink(missing_ok=True)
     for name in (INDEX, data):
         (folder / name).touch()
+
+
+def forget(
+    folder: Path,
+    data: str,
+    entry: np.dtype[np.void],
+    sha256: Sequence[str],
+    spans: Callable[[Entries, Mapping[str, Any]], NDArray[np.int64]],
+) -> int:
+    """Erase photos from a cache, and what killed runs left in it; returns the number of erased entries.
+
+    spans: int64[N, 2], where the data of each entry begins and ends. A damaged cache is emptied. The index is written
+    before the data is erased, so that after a kill nobody reads erased data, and the next call erases the rest.
+    """
+    for name in (MANIFEST, INDEX):
+        remove_temporary(folder / name)
+    try:
+        manifest = read_json(folder / MANIFEST)
+        entries = read_entries(folder, data, entry, manifest).copy()
+        places = spans(entries, manifest)
+    except (OSError, ValueError, KeyError, TypeError):
+        make_empty(folder, data)
+        return 0
+    found = rows_of(entries, sorted(set(sha256)))
+    found = found[found >= 0]
+    if len(found):
+        entries["sha256"][found] = b""
+        content = entries.tobytes()
+        (folder / MANIFEST).unlink()  # until it is written again, the cache counts as missing
+        replace_bytes(folder / INDEX, content)
+        replace_text(folder / MANIFEST, json.dumps({**manifest, "index_crc32": zlib.crc32(content)}, indent=1))
+    with (folder / data).open("r+b") as file:
+        for start, end in places[entries["sha256"] == b""].tolist():
+            file.seek(start)
+            file.write(bytes(end - start))
+        file.truncate(manifest["bytes"])
+        _sync(file)
+    return len(found)
 
 
 class Appender:

@@ -21,6 +21,7 @@ from attire.errors import PhotoError
 from attire.labels import Targets
 from attire.photos.image import open_photo
 from attire.pixels.augment import Augment
+from attire.pixels.embedding_cache import EmbeddingCache
 from attire.pixels.photo_cache import CachedPhotos, open_ingested
 from attire.pixels.preprocess import Preprocess
 
@@ -167,6 +168,35 @@ class PhotoDataset(_Products):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(draw.seed)
             return self._example(torch.from_numpy(self.augment(photo)), draw.product)
+
+
+class CachedViews(_Products):
+    """Examples from cached views of the photos: one of them as floats [R], and the `Targets` (and title) of a product.
+
+    views: the caches of the photos as they are, of their mirror images, and of augmented ones. An example that is not
+    drawn at random has the first two: floats [2, R].
+    """
+
+    def __init__(
+        self,
+        views: Sequence[EmbeddingCache],
+        sha256: Sequence[str],
+        counts: Sequence[int],
+        targets: Targets,
+        text: NDArray[np.int32] | None = None,
+    ) -> None:
+        """`sha256` are the photos of all products end to end, `counts` the number per product."""
+        super().__init__(counts, targets, text)
+        self.views = [(view.embeddings, view.rows(sha256)) for view in views]
+
+    def __getitem__(self, draw: Draw) -> Example:
+        photo = self._view(draw)
+        if draw.seed is None:
+            both = np.stack([embeddings[rows[photo]] for embeddings, rows in self.views[:2]])
+            return self._example(torch.from_numpy(both), draw.product)
+        count = int(self.counts[draw.product])
+        embeddings, rows = self.views[draw.seed // count % len(self.views)]
+        return self._example(torch.from_numpy(embeddings[rows[photo]].copy()), draw.product)
 
 
 class EmbeddingDataset(_Products):

@@ -60,7 +60,9 @@ class PhotoCache:
             manifest = read_json(folder / MANIFEST)
             entries = read_entries(folder, PIXELS, ENTRY, manifest)
             cache = cls(folder, manifest["px"], entries)
-            cache._verify(np.unique(np.linspace(0, len(cache) - 1, SAMPLE).astype(int)) if len(cache) else ())
+            present = np.flatnonzero(entries["sha256"] != b"")  # the others are erased
+            sample = np.linspace(0, max(0, len(present) - 1), min(SAMPLE, len(present))).astype(int)
+            cache._verify(present[np.unique(sample)])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CatalogError(
                 f"the photo cache {folder} is damaged ({error}): rebuild it with attire train --cache (or ingest "

@@ -103,18 +103,18 @@ class ReviewContext:
         """Return the values of every key with their titles and aliases as JSON, for the search."""
         catalog = self.data.catalog
         taxonomy = catalog.taxonomy
-        aliases = {CATEGORY: taxonomy.category_aliases} | {name: key.aliases for name, key in taxonomy.keys.items()}
+        spellings = {key: [*taxonomy.other_spellings(key)] for key in (CATEGORY, *taxonomy.keys)}
         return json.dumps(
             {
                 key: [
                     [
                         value,
                         value_title(catalog, key, value),
-                        *(alias for alias, target in key_aliases.items() if target == value),
+                        *(spelling for spelling, word in others if word == value),
                     ]
                     for value in values_of(catalog, key)
                 ]
-                for key, key_aliases in aliases.items()
+                for key, others in spellings.items()
             }
         )
 

@@ -14,6 +14,7 @@ from attire.catalog.store import TAXONOMY, Catalog, Product
 from attire.errors import ConfigError, TaxonomyError
 from attire.files import replacing
 from attire.review.data import joined, ordered
+from attire.review.decisions import HINT, decisions_on
 from attire.review.store.events import Decision, Store
 from attire.spreadsheets import safe_text
 from attire.taxonomy import CATEGORY, SEPARATOR
@@ -37,10 +38,11 @@ def export(catalog: Catalog, store: Store, out: Path) -> Exported:
     """Write the table of changes, the feed and the taxonomy to `out`.
 
     In the feed, reviewed values replace labels, fields without a decision keep their label, and labels that were
-    cleared or marked not applicable are removed. Raises `ConfigError` if `out` cannot be written, or if the decisions
-    do not fit the catalog.
+    cleared or marked not applicable are removed. The result is the same before and after the decisions are applied to
+    the catalog. Raises `ConfigError` if `out` cannot be written, or if the decisions do not fit the catalog.
     """
-    decisions = {field: decision for field, decision in store.held().items() if decision.decided}
+    decisions = decisions_on(catalog, store).decided
+    catalog = catalog.before_review(store.held())
     by_product: dict[str, dict[str, Decision]] = {}
     for (product, key), decision in decisions.items():
         by_product.setdefault(product, {})[key] = decision
@@ -66,20 +68,14 @@ def export(catalog: Catalog, store: Store, out: Path) -> Exported:
 
 
 def _check(catalog: Catalog, decisions: Mapping[tuple[str, str], Decision]) -> None:
-    """Raise `ConfigError` for decisions with products, keys or values that the catalog does not have."""
-    hint = "If it is the store of another catalog, name the right one with --store."
-    if unknown := {product for product, _ in decisions} - set(catalog.ids):
-        raise ConfigError(
-            f"the store has decisions on {len(unknown):,} products that are not in {catalog.path} "
-            f"('{min(unknown)}'). {hint}"
-        )
+    """Raise `ConfigError` for decisions with keys or values that the catalog does not have."""
     for (product, key), decision in decisions.items():
         try:
             ordered(catalog, key, decision.values)
         except TaxonomyError as error:
             raise ConfigError(
                 f"the store has a decision on product '{product}' that does not fit the taxonomy of {catalog.path}: "
-                f"{error} Add the word to the taxonomy again. {hint}"
+                f"{error} Add the word to the taxonomy again. {HINT}"
             ) from None
 
 

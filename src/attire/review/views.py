@@ -186,7 +186,7 @@ def title_of(catalog: Catalog, key: str) -> str:
 
 def value_title(catalog: Catalog, key: str, value: str) -> str:
     """Return the display title of a value."""
-    return value if key == CATEGORY else catalog.taxonomy.keys[key].titles.get(value, value)
+    return value if key == CATEGORY else catalog.taxonomy.keys[key].own_titles.get(value, value)
 
 
 def _stated(catalog: Catalog, product: Product, key: str) -> tuple[str, ...]:

@@ -22,16 +22,16 @@ from attire.model.losses import balanced_weight
 from attire.model.network import Network
 from attire.pixels import torchvision_ops  # noqa: F401
 from attire.pixels.augment import AUGMENTS
-from attire.pixels.dataset import DrawSampler, EmbeddingDataset, PhotoDataset, PhotoFiles
+from attire.pixels.dataset import CachedViews, DrawSampler, EmbeddingDataset, PhotoDataset, PhotoFiles
 from attire.pixels.embedding_cache import EmbeddingCache
 from attire.pixels.photo_cache import CachedPhotos, PhotoCache, cache_photos, cached_px, caches
 from attire.pixels.preprocess import Preprocess
 from attire.titles import TitleReader
-from attire.training.embeddings import catalog_embeddings
+from attire.training.embeddings import catalog_embeddings, catalog_views
 
 import lightning as L  # isort: skip  (after ops)
 
-Examples = PhotoDataset | EmbeddingDataset
+Examples = PhotoDataset | CachedViews | EmbeddingDataset
 Batch = tuple[torch.Tensor, Targets] | tuple[torch.Tensor, Targets, torch.Tensor]  # inputs, targets, titles if read
 
 
@@ -71,6 +71,10 @@ class Subset:
         counts = [len(views) for views in self.photos]
         return EmbeddingDataset(cache[self._all_digests()], counts, self.targets, self.text)
 
+    def view_examples(self, views: Sequence[EmbeddingCache]) -> CachedViews:
+        """Examples from cached views of the photos (`catalog_views`)."""
+        return CachedViews(views, self._all_digests(), [len(photos) for photos in self.photos], self.targets, self.text)
+
     def _all_digests(self) -> list[str]:
         return [digest for views in self.digests for digest in views]
 
@@ -103,7 +107,7 @@ class StageData(L.LightningDataModule):
     ) -> DataLoader[Batch]:
         world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         workers = (
-            0 if isinstance(examples, EmbeddingDataset) else self.workers
+            self.workers if isinstance(examples, PhotoDataset) else 0
         )  # a lookup is cheaper than a message between processes
         sampler = DrawSampler(len(examples), seed, rank, world, expected)
         batch_size = max(1, self.recipe.batch_size // world)
@@ -138,7 +142,9 @@ class RunData:
     def of(cls, catalog: Catalog, splits: Splits, recipe: Recipe, cache: bool | None, workers: int) -> RunData:
         """Raises `CatalogError` if a split has no product with a readable photo, or too few to calibrate on."""
         # The split's seed, not the recipe's, so that a run that starts from another one has the same calibration set.
-        train, calibration = hold_out(catalog, splits.train, recipe.calibration, splits.seed)
+        train, calibration = (
+            without_audited(catalog, ids) for ids in hold_out(catalog, splits.train, recipe.calibration, splits.seed)
+        )
         reader = TitleReader.of(recipe)
         return cls(
             catalog,
@@ -146,7 +152,7 @@ class RunData:
             Subset(catalog, train, "train", reader),
             Subset(catalog, splits.val, "val", reader),
             Subset(catalog, calibration, "calibration", reader) if calibration else None,
-            cache_px(catalog, recipe.size_px, cache) if recipe.train_backbone else None,
+            cache_px(catalog, recipe.size_px, cache) if recipe.trained_stages == "all" else None,
             workers,
         )
 
@@ -157,19 +163,19 @@ class RunData:
         return Learned.of(digest for subset in subsets for views in subset.digests for digest in views)
 
     def examples(self, network: Network, preprocess: Preprocess) -> StageData:
-        """The data of both stages: photos, or cached embeddings of a frozen backbone."""
-        recipe = self.recipe
-        photos = cache_photos(self.catalog, self.photos_px) if self.photos_px else None
-        embeddings = (
-            None
-            if recipe.train_backbone
-            else catalog_embeddings(self.catalog, network, recipe.backbone, preprocess, self.workers)
-        )
+        """The data of both stages: photos, or what is cached of them for a backbone that is wholly or partly frozen."""
+        recipe, catalog, workers = self.recipe, self.catalog, self.workers
+        if recipe.trained_stages == "all":
+            photos = cache_photos(catalog, self.photos_px) if self.photos_px else None
+        elif recipe.trained_stages == 0:
+            embeddings = catalog_embeddings(catalog, network, recipe.backbone, preprocess, workers)
+        else:
+            views = catalog_views(catalog, network, recipe, preprocess, workers)
 
         def examples_of(subset: Subset, augment: str) -> Examples:
-            if embeddings is not None:
-                return subset.embedding_examples(embeddings)
-            return subset.photo_examples(preprocess, augment, photos)
+            if recipe.trained_stages == "all":
+                return subset.photo_examples(preprocess, augment, photos)
+            return subset.embedding_examples(embeddings) if recipe.trained_stages == 0 else subset.view_examples(views)
 
         calibration = None if self.calibration is None else examples_of(self.calibration, "none")
         train, val = examples_of(self.train, recipe.augment), examples_of(self.val, "none")
@@ -208,6 +214,17 @@ def hold_out(catalog: Catalog, ids: Sequence[str], share: float, seed: int) -> t
         )
     held_out = set(groups[: min(max(1, round(share * len(groups))), len(groups) - 1)].tolist())
     return [id for id in ids if group[id] not in held_out], [id for id in ids if group[id] in held_out]
+
+
+def without_audited(catalog: Catalog, ids: Sequence[str]) -> list[str]:
+    """Those of `ids` that may be trained on: the others measure the precision of filled values (`Catalog.audited`)."""
+    kept = [id for id in ids if id not in catalog.audited]
+    if ids and not kept:
+        raise CatalogError(
+            f"{catalog.path}: every product that could be trained on, or calibrated on, is in the random sample of "
+            "attire review. Use a smaller sample (--audit) with a new store, or ingest more products."
+        )
+    return kept
 
 
 def default_workers() -> int:

@@ -77,9 +77,23 @@ class StageModule(L.LightningModule):
         inputs, targets, *text = batch
         # Dropout uses the global generator. Seeding it per step makes a resumed run equal an uninterrupted one.
         torch.manual_seed(hash((self.recipe.seed, self.global_step, self.global_rank)))
-        loss = self.loss(self.model(inputs, *text), targets)
+        mixed = self.recipe.mixup > 0
+        loss = self._mixed_loss(inputs, targets) if mixed else self.loss(self.model(inputs, *text), targets)
         self.log("loss", loss.detach())
         return loss
+
+    def _mixed_loss(self, inputs: Tensor, targets: Targets) -> Tensor:
+        """The loss of inputs that are each mixed with another one, as are their losses.
+
+        Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018; on maps of a hidden layer, Verma et al.,
+        "Manifold Mixup", ICML 2019.
+        """
+        alpha = torch.tensor(self.recipe.mixup)
+        share = torch.distributions.Beta(alpha, alpha).sample().item()
+        other = torch.randperm(len(inputs), device=inputs.device)
+        logits = self.model(torch.lerp(inputs[other].float(), inputs.float(), share))
+        others = Targets(*(column[other] for column in targets))
+        return share * self.loss(logits, targets) + (1 - share) * self.loss(logits, others)
 
     def validation_step(self, batch: Batch, _index: int) -> None:
         inputs, targets, *text = batch

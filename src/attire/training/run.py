@@ -28,6 +28,7 @@ from attire.errors import ConfigError
 from attire.files import locked
 from attire.learned import Learned
 from attire.model.backbone import data_config, weights_digest
+from attire.model.last_stages import LastStages
 from attire.model.network import Network, build_backbone, build_network
 from attire.pixels.normalise import FromBytes
 from attire.pixels.preprocess import Preprocess
@@ -49,7 +50,7 @@ def train(
     catalog: Catalog | str | Path,
     splits: Splits | str | Path | None = None,
     *,
-    recipe: str | Path | Recipe = "base",
+    recipe: str | Path | Recipe = "tuned",
     out: str | Path,
     stage: Literal["category", "attributes", "both"] = "both",
     weights: str | Path | None = None,
@@ -163,8 +164,8 @@ class _Run:
             return ModelBundle.load(path)
         if stage != "category" and first_process() and (remark := taught.remark(catalog.taxonomy)):
             logger.warning(remark)
+        model = _trained_module(network, recipe, self.preprocess)
         examples = self.data.examples(network, self.preprocess)
-        model = FromBytes(network, self.preprocess) if recipe.train_backbone else network.heads
         scores: dict[str, float] = {}
         for name in STAGES:
             folder = StageFolder(out, name)
@@ -214,6 +215,7 @@ class _Run:
         """
         recipe = self.recipe
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.train()
         module = StageModule(model, self.network.heads, self.data.catalog.taxonomy, recipe, name, data.train.targets)
         trainer = create_trainer(recipe, name, module.schedule.epochs, folder.path, freeze_batch_norm=freeze_batch_norm)
         trainer.fit(module, datamodule=data, ckpt_path=folder.checkpoint(), weights_only=True)
@@ -227,6 +229,13 @@ class _Run:
     def _scored_on(self) -> str:
         inputs = "one photo each" if self.recipe.text == "none" else f"one photo and the {self.recipe.text} each"
         return f"{len(self.splits.val):,} products of the val split, {inputs}"
+
+
+def _trained_module(network: Network, recipe: Recipe, preprocess: Preprocess) -> nn.Module:
+    """What is trained of the network; it takes the inputs of the examples, see `RunData.examples`."""
+    if recipe.trained_stages == "all":
+        return FromBytes(network, preprocess)
+    return LastStages(network, recipe.trained_stages, recipe.size_px) if recipe.trained_stages else network.heads
 
 
 def _tell_learned(start: ModelBundle, catalog: Catalog, splits: Splits) -> None:

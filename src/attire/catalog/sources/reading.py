@@ -20,7 +20,7 @@ from attire.catalog.sources.workbook import read_sheet
 from attire.errors import FeedError, did_you_mean, listed, shown
 from attire.files import regular, scan_parquet
 from attire.progress import track
-from attire.taxonomy import stray, unfit
+from attire.spellings import stray, unfit
 
 Cells = dict[str, Any]
 BATCH = 10_000  # rows of a Parquet file in memory at once

@@ -38,7 +38,7 @@ def connect(store: str | Path, *, create: bool = True) -> Engine:
         migrate(engine)
     except CommandError as error:
         raise ReviewStoreError(
-            f"the store {_display_name(url)} was written by a newer attire ({error}). Update attire, or name another "
+            f"the store {display_name(url)} was written by a newer attire ({error}). Update attire, or name another "
             "store with --store."
         ) from None
     return engine
@@ -60,7 +60,7 @@ def _address(store: str) -> URL:
 def _raise_store_error(context: ExceptionContext) -> None:
     if context.is_pre_ping:
         return  # SQLAlchemy replaces a closed connection
-    name = "" if context.engine is None else f" {_display_name(context.engine.url)}"
+    name = "" if context.engine is None else f" {display_name(context.engine.url)}"
     reason = str(context.original_exception).strip().split("\n", 1)[0]
     raise ReviewStoreError(
         f"the store{name} cannot be used: {reason}. Check that it exists, is writable, and has free space. "
@@ -68,7 +68,7 @@ def _raise_store_error(context: ExceptionContext) -> None:
     ) from context.original_exception
 
 
-def _display_name(url: URL) -> str:
+def display_name(url: URL) -> str:
     """Return the path of a file, or a URL without its password."""
     return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string()
 
@@ -80,7 +80,7 @@ def _prepare_sqlite(engine: Engine, create: bool) -> None:
     writes a decision to disk before it is acknowledged. A new file gets mode 0600, which SQLite also uses for its two
     extra files; an existing file keeps its mode.
     """
-    path = Path(_display_name(engine.url))
+    path = Path(display_name(engine.url))
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), OWNER_ONLY))
     except OSError as error:

@@ -15,14 +15,17 @@ from sqlalchemy import Connection, and_, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
-from attire.review.store.database import connect
+from attire.review.store.database import connect, display_name
 from attire.review.store.models import Event
 
 Action = Literal["accept", "set", "clear", "not applicable"]
 STATES: dict[Action, str] = {"accept": "known", "set": "known", "clear": "unknown", "not applicable": "not applicable"}
+STORE = "review.sqlite"  # in the catalog
 OPEN, UNDO = "open", "undo"
+REDACTED = "redacted"  # the state of events on purged products
 MARGIN = 1000  # events that `decided` reads again
 CHUNK = 500  # products per query, because databases limit parameters
+STORE = "review.sqlite"  # in the catalog
 FIELD = {"product": pl.String, "key": pl.String}
 INSERTS: dict[str, Callable[[Any], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -40,7 +43,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The current decision on a field. `state` is known, unknown, not applicable, or open (after an undo)."""
+    """The current decision on a field. `state` is known, unknown, not applicable, open (after an undo) or redacted."""
 
     product: str
     key: str
@@ -54,7 +57,7 @@ class Decision:
 
     @property
     def decided(self) -> bool:
-        return self.state != OPEN
+        return self.state not in (OPEN, REDACTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,11 @@ class Store:
         self._reading, self._last = threading.Lock(), 0
         self._known: dict[tuple[str, str], tuple[int, str]] = {}  # field -> last version and state
         self._decided = pl.DataFrame(schema=FIELD)
+
+    @property
+    def name(self) -> str:
+        """The path, or the URL without its password."""
+        return display_name(self.engine.url)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -164,7 +172,7 @@ class Store:
                 self._last = max(self._last, id)
                 if version > self._known.get((product, key), (0, ""))[0]:
                     self._known[product, key] = (version, state)
-                    changed[product, key] = state != OPEN
+                    changed[product, key] = state not in (OPEN, REDACTED)
             if changed:
                 decided_fields = [field for field, decided in changed.items() if decided]
                 others = self._decided.join(_frame(list(changed)), on=list(FIELD), how="anti", maintain_order="left")
@@ -228,7 +236,7 @@ def _last_batch(connection: Connection, reviewer: str) -> list[tuple[Any, int]]:
     in_force = (
         select(*Event.__table__.columns, latest.version.label("latest"))
         .join_from(Event, latest, and_(same, or_(latest.id == Event.id, latest.restores == Event.id)))
-        .where(Event.reviewer == reviewer, Event.action != UNDO, ~superseded.exists())
+        .where(Event.reviewer == reviewer, Event.action != UNDO, Event.state != REDACTED, ~superseded.exists())
         .order_by(Event.id.desc())
     )
     last = connection.execute(in_force.limit(1)).first()

@@ -66,3 +66,12 @@ class Claim(Base):
     reviewer: Mapped[str]
     page: Mapped[str]
     until: Mapped[datetime] = mapped_column(Utc)
+
+
+class Sampled(Base):
+    """A field of a random sample on which precision is measured; fields stay when a sample grows or is drawn again."""
+
+    __tablename__ = "sampled"
+
+    product: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)

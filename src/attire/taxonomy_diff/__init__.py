@@ -1,0 +1,1 @@
+"""What a change of a taxonomy does to labels, bundles and reviews, before it is done."""
