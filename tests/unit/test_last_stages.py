@@ -129,11 +129,11 @@ def test_a_view_costs_new_photos_only_and_is_always_the_same(catalog: Catalog, t
 def test_a_full_disk_is_noticed_before_anything_is_computed(
     catalog: Catalog, splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = Catalog.load(shutil.copytree(catalog.path, tmp_path / "catalog"))
+    monkeypatch.setenv("ATTIRE_CACHE", str(tmp_path / "cache"))
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 9, 1))
     with pytest.raises(StorageError, match=r"need .* GB more, and 0.0 GB are free\. Set ATTIRE_CACHE"):
-        train(copy, splits, recipe=tiny(), out=tmp_path / "run", weights="none", workers=0)
+        train(catalog, splits, recipe=tiny(), out=tmp_path / "run", weights="none", workers=0)
 
 
 @pytest.mark.parametrize(
