@@ -137,12 +137,7 @@ class Shop:
         return feed
 
     def _without(self, removed: list[str], catalog: attire.Catalog) -> attire.Catalog:
-        """Remove products: ingest the whole feed without them."""
-        if not removed or self.state is None:
-            return catalog
-        whole = self.folder / "whole.csv"
-        self.state.write_csv(whole)
-        return attire.ingest(whole, self.photos, self.catalog, options=OPTIONS, replace=True)
+        return attire.remove(catalog, removed).catalog if removed else catalog
 
     def _moves(self, splits: Splits, catalog: attire.Catalog) -> dict[str, int]:
         """Products that changed their split, and those of them whose group has products of another split joined."""

@@ -194,6 +194,21 @@ def test_reviews_follow_the_words_of_the_taxonomy(shop: ReviewedShop, caplog: py
     assert shop.catalog["a"].labels["colour"] == ("blue",)
 
 
+def test_reviews_follow_a_key_that_is_renamed(shop: ReviewedShop) -> None:
+    shop.decide("a", "colour", "set", "blue")
+    shop.apply()
+    text = (shop.out / TAXONOMY).read_text()
+    (shop.out / TAXONOMY).write_text(
+        'key_aliases = {"colour" = "shade"}\n' + text.replace("[keys.colour", "[keys.shade")
+    )
+    shop.update({"c": {"title": "C"}})
+    assert shop.catalog["a"].labels["shade"] == ("blue",)
+    assert shop.apply().version is None, "it is the same decision of a key with another name"
+    shop.decide("b", "colour", "set", "blue")
+    shop.apply()
+    assert shop.catalog["b"].labels["shade"] == ("blue",)
+
+
 def test_decisions_that_do_not_fit_the_taxonomy_change_nothing(shop: ReviewedShop) -> None:
     shop.decide("a", "colour", "set", "blue", "red")
     before = shop.catalog.digest

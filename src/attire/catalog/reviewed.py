@@ -45,15 +45,17 @@ def with_reviews(
 
 
 def in_words_of(taxonomy: Taxonomy, reviewed: pl.DataFrame) -> tuple[pl.DataFrame, set[UnknownWord]]:
-    """`reviewed` with its values in the words of `taxonomy`, and the words that it lacks.
+    """`reviewed` with its keys and values in the words of `taxonomy`, and the words that it lacks.
 
     A field with such a word waits, with all its values, until the taxonomy has them. Raises `CatalogError` for several
     values of a key that takes one.
     """
     find = cache(lambda key, word: _find(taxonomy, key, word))
     unknown: set[UnknownWord] = set()
-    faults, values, waiting = [], [], []
-    for id, key, words in reviewed.select("id", "key", "values").iter_rows():
+    faults, keys, values, waiting = [], [], [], []
+    for id, old_key, words in reviewed.select("id", "key", "values").iter_rows():
+        key = taxonomy.key_named(old_key) or old_key
+        keys.append(key)
         found = [find(key, word) for word in words]
         missing = [word for word, value in zip(words, found, strict=True) if value is None]
         if missing and key not in taxonomy.keys and key != CATEGORY:
@@ -73,9 +75,14 @@ def in_words_of(taxonomy: Taxonomy, reviewed: pl.DataFrame) -> tuple[pl.DataFram
         )
     is_waiting = pl.Series(waiting, dtype=pl.Boolean)
     status = pl.when(pl.col("status") == OVERRULED).then("status").when(is_waiting).then(pl.lit(WAITING))
-    return reviewed.with_columns(
-        values=pl.Series(values, dtype=REVIEWED["values"]), status=status.otherwise(pl.lit(IN_FORCE))
-    ), unknown
+    renamed = reviewed.with_columns(
+        key=pl.Series(keys, dtype=pl.String),
+        values=pl.Series(values, dtype=REVIEWED["values"]),
+        status=status.otherwise(pl.lit(IN_FORCE)),
+    )
+    return renamed.sort("at").unique(FIELD, keep="last").sort(
+        FIELD
+    ), unknown  # of keys that became one, the last counts
 
 
 def contested(reviewed: pl.DataFrame, fed: Iterable[CheckedProduct]) -> list[Field]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from attire.catalog.store import Catalog
 from attire.errors import ConfigError
 from attire.review.store.events import REDACTED, STORE, Decision, Store
+from attire.spellings import fold
+from attire.taxonomy import CATEGORY, Taxonomy
 
 HINT = "If it is the store of another catalog, name the right one with --store."
 
@@ -33,7 +36,10 @@ def open_store(catalog: Path, store: str | Path | None) -> Store:
 
 
 def decisions_on(catalog: Catalog, store: Store) -> Decisions:
-    """The decisions of `store`; raises `ConfigError` for products that were never in the catalog."""
+    """The decisions of `store`, in the words of today's taxonomy as far as it has them.
+
+    Raises `ConfigError` for products that were never in the catalog.
+    """
     held = {field: decision for field, decision in store.held().items() if decision.state != REDACTED}
     missing = {product for product, _ in held} - set(catalog.ids)
     if missing and (unknown := missing - catalog.had(missing)):
@@ -41,9 +47,21 @@ def decisions_on(catalog: Catalog, store: Store) -> Decisions:
             f"the store has decisions on {len(unknown):,} products that are not in {catalog.path} "
             f"('{min(unknown)}'). {HINT}"
         )
-    here = {field: decision for field, decision in held.items() if field[0] not in missing}
+    by_time = sorted(held.values(), key=lambda decision: decision.at)  # the last one counts of keys that became one
+    renamed = (_renamed(catalog.taxonomy, decision) for decision in by_time if decision.product not in missing)
+    here = {(decision.product, decision.key): decision for decision in renamed}
     return Decisions(
         {field: decision for field, decision in here.items() if decision.decided},
         {field for field, decision in here.items() if not decision.decided},
         sum(decision.decided for (product, _), decision in held.items() if product in missing),
     )
+
+
+def _renamed(taxonomy: Taxonomy, decision: Decision) -> Decision:
+    """The decision with the names that the taxonomy has for its key and values by now; words that it lacks stay."""
+    if decision.key == CATEGORY:
+        words = taxonomy.category_spellings.words
+        return replace(decision, values=tuple(words.get(fold(value), value) for value in decision.values))
+    key = taxonomy.key_named(decision.key) or decision.key
+    found = ((taxonomy.label_named(key, value) or (key, value)) for value in decision.values)
+    return replace(decision, key=key, values=tuple(value for _, value in found))
