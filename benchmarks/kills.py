@@ -46,7 +46,6 @@ from attire.catalog.splits import Splits, split
 from attire.catalog.store import Catalog, read_manifest
 from attire.config import load_recipe
 from attire.demo.draw import draw_catalog
-from attire.demo.run import SETTINGS
 from attire.engines.exported import RECORD, engine_folder
 from attire.errors import AttireError
 from attire.evaluation.evaluate import evaluate
@@ -65,6 +64,17 @@ from attire.review.options import Options
 from attire.review.store.events import STORE, Store, Verdict
 from attire.training.run import train
 
+SMALL = {
+    "backbone": "resnet10t",
+    "pooling": "last",
+    "flip": False,
+    "trunk": 0,
+    "colour": 0,
+    "head": "mlp",
+    "hidden": 64,
+    "size_px": (64, 48),
+    "batch_size": 16,
+}
 SAVE = 20  # photos or products per chunk, so that a small run has several
 TRIES = 5  # attempts to kill a run before it ends, if it is faster than the measured run
 DECISIONS = 100
@@ -162,7 +172,7 @@ def _report(out: Path) -> Result:
 def _train(shop: Shop, out: Path) -> None:
     catalog = Catalog.load(shop.catalog)
     stages = {"category": {"epochs": 1, "lr": 2e-3}, "attributes": {"epochs": 2, "lr": 2e-3}}
-    recipe = load_recipe("base", {**SETTINGS, "size_px": (64, 48), **stages})
+    recipe = load_recipe("base", {**SMALL, **stages})
     train(catalog, Splits.load(catalog), recipe=recipe, out=out / "run", weights="none", resume=True, workers=0)
 
 

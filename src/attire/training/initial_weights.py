@@ -11,6 +11,7 @@ from attire.config import Architecture, Recipe
 from attire.errors import ConfigError
 from attire.model.backbone import SCRATCH
 from attire.model.network import Network, build_network
+from attire.model.packaged_weights import packaged_weights
 from attire.taxonomy import Taxonomy
 
 MAY_DIFFER = {"flip"}  # has no weights
@@ -31,9 +32,10 @@ def initial_network(
     network = build_network(
         recipe, taxonomy, SCRATCH if init_from else weights, dropout=recipe.dropout, text_dropout=recipe.text_dropout
     )
-    _check_size(network, recipe)
+    _try_photo(network, recipe)
     if init_from is None:
-        return network, "timm's pretrained" if weights is None else Path(weights).name
+        pretrained = packaged_weights(recipe.backbone) or "timm's pretrained"
+        return network, pretrained if weights is None else Path(weights).name
     if init_from.taxonomy != taxonomy:
         raise ConfigError(
             f"{init_from.path} was trained with another taxonomy than the catalog's taxonomy.toml. "
@@ -58,16 +60,23 @@ def initial_network(
     return network, f"bundle {init_from.digest}"
 
 
-def _check_size(network: Network, recipe: Recipe) -> None:
-    """Try a blank photo: transformers accept one size only, and deep networks reduce small photos to nothing."""
+def _try_photo(network: Network, recipe: Recipe) -> None:
+    """Try a blank photo: transformers accept one size only, and deep networks reduce small photos to nothing.
+
+    Parameters of the backbone that the features do not depend on (layers behind the last stage that is pooled) are
+    frozen, because training in several processes waits for the gradient of every other parameter.
+    """
     height, width = recipe.size_px
     try:
-        with torch.no_grad():
-            network.eval().features(torch.zeros(1, 3, height, width))
+        features = network.eval().features(torch.zeros(1, 3, height, width))
+        torch.autograd.backward(features.sum())
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(
             f"size_px=[{height}, {width}]: {recipe.backbone} does not accept photos of that size ({reason}). Use "
             "another --size-px or --backbone."
         ) from None
+    for parameter in network.backbone.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+    network.zero_grad()
     network.train()

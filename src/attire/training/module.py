@@ -47,7 +47,8 @@ class StageModule(L.LightningModule):
         self.learns_category = stage == "category" or recipe.shared
         self.learns_attributes = stage == "attributes"
         heads.category.requires_grad_(self.learns_category)
-        heads.attributes.requires_grad_(self.learns_attributes)
+        for head in filter(None, (heads.attributes, heads.colour)):
+            head.requires_grad_(self.learns_attributes)
         self.figures = ["category_accuracy", "category_f1"] if self.learns_category else []
         self.figures += ["attribute_iou", "macro_iou", "spurious_rate", "map"] if self.learns_attributes else []
         class_weight = balanced_weight(train.category, len(taxonomy.categories), recipe.balance)
