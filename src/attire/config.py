@@ -248,7 +248,7 @@ class Recipe(Architecture):
         if self.views and self.augment == "none":
             raise ValueError('views are augmented photos, so they need augment = "light". Use it, or views = 0')
         if self.mixup and self.text != "none":
-            raise ValueError('mixup mixes photos but not titles: use mixup = 0 or text = "none"')
+            raise ValueError('mixup mixes photos but not titles: use mixup = 0 (--set mixup=0) or text = "none"')
         if self.spatial and self.trained_stages != "all":
             raise ValueError(
                 'head = "csra" uses positions, which cached embeddings do not have: '
