@@ -160,8 +160,9 @@ def at_once(shop: Shop, final: pl.DataFrame) -> dict[str, bool]:
         feed, shop.photos, shop.folder / "once", options=OPTIONS, taxonomy=shop.folder / "taxonomy.toml"
     )
     weekly = attire.Catalog.load(shop.catalog)
+    labels = [catalog.labels.sort(pl.all()) for catalog in (weekly, once)]  # an update appends to a product's labels
     return {
-        "labels": weekly.labels.equals(once.labels),
+        "labels": labels[0].equals(labels[1]),
         "products": weekly.products.equals(once.products),
         "photos": weekly.photos.select("name", "sha256").equals(once.photos.select("name", "sha256")),
         "feeds": shop.state is not None and shop.state.sort("id").equals(final),
