@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import resource
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +28,8 @@ from attire.model.network import Network, build_network
 from attire.photos.image import open_photo
 from attire.pixels import embedding_cache
 from attire.pixels.content_cache import INDEX, MANIFEST
-from attire.pixels.embedding_cache import EMBEDDINGS, EmbeddingCache, cache_embeddings
+from attire.pixels.embedding_cache import EMBEDDINGS, FLOAT16, FLOAT32, EmbeddingCache, cache_embeddings
+from attire.pixels.forgetting import forget_photos
 from attire.pixels.normalise import Normalise
 from attire.pixels.preprocess import Preprocess
 from attire.training.embeddings import BATCH, catalog_embeddings
@@ -119,6 +121,20 @@ def test_leftovers_of_a_killed_run_are_ignored(tmp_path: Path) -> None:
     np.testing.assert_array_equal(cache_embeddings(tmp_path, IDENTITY, photos, fake)[photos], truth(photos))
     assert fake.seen == photos[9:]
     assert (folder / EMBEDDINGS).stat().st_size == 12 * WIDTH * 4
+
+
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT16])
+def test_only_the_embeddings_of_a_forgotten_photo_are_erased(catalog: Catalog, tmp_path: Path, dtype: str) -> None:
+    copy = Catalog.load(shutil.copytree(catalog.path, tmp_path / "catalog", ignore=shutil.ignore_patterns("cache")))
+    photos = digests(range(1, 9))
+    cache = cache_embeddings(copy.path / "cache", IDENTITY, photos, Fake(), dtype)
+    before = cache[photos].copy()
+    assert forget_photos(copy, photos[2:4]) == 2
+    after = EmbeddingCache.open(cache.folder)
+    assert after.missing(photos) == photos[2:4]
+    others = [*photos[:2], *photos[4:]]
+    np.testing.assert_array_equal(after[others], np.delete(before, (2, 3), axis=0))
+    assert not after.embeddings[2:4].any()
 
 
 def flipped(content: bytes) -> bytes:

@@ -113,6 +113,11 @@ def cache_embeddings(
             return cache
 
 
+def row_bytes(manifest: Mapping[str, Any]) -> int:
+    """Size of one embedding in the cache with that manifest."""
+    return int(manifest["width"] * np.dtype(manifest.get("dtype", FLOAT32)).itemsize)
+
+
 def embedding_folder(parent: Path, identity: Mapping[str, Any]) -> Path:
     """The folder of the cache for `identity`, which need not exist."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

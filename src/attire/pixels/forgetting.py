@@ -40,5 +40,6 @@ def _pixels(entries: Entries, _: Mapping[str, Any]) -> NDArray[np.int64]:
 
 
 def _embeddings(entries: Entries, manifest: Mapping[str, Any]) -> NDArray[np.int64]:
-    starts = np.arange(len(entries), dtype=np.int64) * manifest["width"] * 4
-    return np.stack([starts, starts + manifest["width"] * 4], axis=1)
+    size = embedding_cache.row_bytes(manifest)
+    starts = np.arange(len(entries), dtype=np.int64) * size
+    return np.stack([starts, starts + size], axis=1)
