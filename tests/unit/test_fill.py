@@ -13,8 +13,7 @@ from typing import Any
 import hypothesis.strategies as st
 import polars as pl
 import pytest
-import torch
-from helpers.bundles import save_bundle
+from helpers.bundles import accepting_bundle
 from helpers.fake_engines import Answers
 from helpers.photo_server import serving_photos
 from hypothesis import HealthCheck, given, settings
@@ -24,14 +23,11 @@ from attire.bundle import ModelBundle
 from attire.catalog.sources import SOURCES, SourceOptions
 from attire.catalog.sources.reading import read_table
 from attire.cli import app
-from attire.config import Architecture
 from attire.errors import ConfigError, FeedError
 from attire.filling.delimited_text import DelimitedText
 from attire.filling.fill import fill
 from attire.filling.outcomes import Filler
 from attire.filling.summary import FillSummary, KeyCounts
-from attire.model.network import build_network
-from attire.score.calibration import Calibration
 from attire.spreadsheets import read_csv
 from attire.taxonomy import Key, Taxonomy
 
@@ -54,16 +50,7 @@ PHOTOS = {  # photo -> its colour, and what the engine sees in it
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
-    """A calibrated bundle that accepts answers with a confidence of 0.9."""
-    torch.manual_seed(0)
-    architecture = Architecture(backbone="test_resnet", hidden=8, shared=True)
-    network = build_network(architecture, TAXONOMY)
-    saved = save_bundle(tmp_path_factory.mktemp("bundle") / "bundle", network, architecture, TAXONOMY)
-    thresholds = (0.9,) * TAXONOMY.width
-    calibration = Calibration(
-        category_temperature=1.0, temperature=(1.0, 1.0, 1.0), thresholds={"0.95": thresholds, "0.9": thresholds}
-    )
-    return replace(saved, spec=saved.spec.model_copy(update={"calibration": calibration}))
+    return accepting_bundle(tmp_path_factory.mktemp("bundle") / "bundle", TAXONOMY, "0.95", "0.9")
 
 
 @pytest.fixture

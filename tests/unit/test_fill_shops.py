@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from helpers.bundles import save_bundle
+from helpers.bundles import accepting_bundle
 from helpers.fake_engines import Answers
 from PIL import Image
 
 from attire.bundle import ModelBundle
 from attire.catalog.sources import SourceOptions
 from attire.cli import app
-from attire.config import Architecture
 from attire.errors import ConfigError, FeedError
 from attire.filling.fill import fill
 from attire.filling.listings import Listing
 from attire.filling.shop_tables import google_table, shopify_table
 from attire.filling.summary import FillSummary
-from attire.model.network import build_network
 from attire.references.mapping import Target
-from attire.score.calibration import Calibration
 from attire.spreadsheets import read_csv
 from attire.taxonomy import Key, Taxonomy
 
@@ -79,14 +74,7 @@ men = "adult"
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
-    torch.manual_seed(0)
-    architecture = Architecture(backbone="resnet10t", hidden=8, shared=True)
-    network = build_network(architecture, TAXONOMY)
-    saved = save_bundle(tmp_path_factory.mktemp("bundle") / "bundle", network, architecture, TAXONOMY)
-    calibration = Calibration(
-        category_temperature=1.0, temperature=(1.0, 1.0, 1.0), thresholds={"0.95": (0.9,) * TAXONOMY.width}
-    )
-    return replace(saved, spec=saved.spec.model_copy(update={"calibration": calibration}))
+    return accepting_bundle(tmp_path_factory.mktemp("bundle") / "bundle", TAXONOMY, "0.95")
 
 
 @pytest.fixture(autouse=True)

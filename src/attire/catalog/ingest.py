@@ -29,7 +29,7 @@ from attire.catalog.store import TABLES, TAXONOMY, Catalog, read_manifest
 from attire.catalog.tables import KeptPhotos, make_tables, stated
 from attire.catalog.taxonomy_choice import TaxonomyChoice, load_or_draft, load_or_extend
 from attire.catalog.update import remaining, updated
-from attire.catalog.versions import Origin, history, removed_before, write_version
+from attire.catalog.versions import Origin, history, next_number, removed_before, write_version
 from attire.catalog.writing import in_tables, write_catalog
 from attire.errors import CatalogError, ConfigError, FeedError, did_you_mean, shown
 from attire.files import file_sha256, read_parquet, replace_text
@@ -126,7 +126,7 @@ def ingest(
             if intake.problems and bad_rows == "refuse":
                 raise _refusal(feed, intake.problems)
             words, versions = intake.choice.taxonomy, history(out)
-            number = 1 + max((entry.number for entry in versions), default=0)
+            number = next_number(versions)
             before, waiting = None if earlier is None else earlier.content, set[UnknownWord]()
             content = stated(intake.products).with_origins(before and before.in_words_of(words), number)
             if before is not None:

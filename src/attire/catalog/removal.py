@@ -27,7 +27,15 @@ from attire.catalog.row_words import UnknownWord
 from attire.catalog.splits import write_splits_of_rest
 from attire.catalog.store import TAXONOMY, Catalog
 from attire.catalog.tables import KeptPhotos, make_tables
-from attire.catalog.versions import Origin, history, id_digest, read_content, rewrite_version, write_version
+from attire.catalog.versions import (
+    Origin,
+    history,
+    id_digest,
+    next_number,
+    read_content,
+    rewrite_version,
+    write_version,
+)
 from attire.catalog.writing import in_tables, write_catalog
 from attire.errors import CatalogError, did_you_mean, shown
 from attire.files import replace_text
@@ -76,7 +84,7 @@ class Purge(BaseModel):
 class Removal:
     """The catalog without the products, the number of its version, what changed, and the digests of earlier versions.
 
-    photos: the SHA-256 of the photos of the removed products; own_photos: those that no other product has.
+    photos: the SHA-256 of the photos of the removed products.
     """
 
     catalog: Catalog
@@ -84,7 +92,6 @@ class Removal:
     changes: Changes
     digests: frozenset[str]
     photos: frozenset[str]
-    own_photos: frozenset[str]
 
 
 def refuse_unknown(catalog: Catalog, ids: Collection[str]) -> None:
@@ -110,7 +117,7 @@ def without_products(catalog: Catalog, ids: Collection[str], purge: Purge | None
     downloads = Downloads(out, out / PHOTOS, out / WORK, refetch=False)
     tables, unknown = _tables(left, catalog, gone, downloads)
     versions = history(out)
-    number = 1 + max((entry.number for entry in versions), default=0)
+    number = next_number(versions)
     changed = changes(earlier.content.in_force(), left.content.in_force())
     origin = Origin("", None, "remove", removed=tuple(sorted(map(id_digest, gone))))
     photos, own = _photos(earlier.tables, gone)
@@ -130,7 +137,7 @@ def without_products(catalog: Catalog, ids: Collection[str], purge: Purge | None
     in_force = in_tables(left.content, tables)
     written = write_catalog(out, catalog.taxonomy, toml, in_force, earlier.manifest.source, record)
     digests = frozenset({*(entry.digest for entry in versions), catalog.digest})
-    return Removal(written, number, changed, digests, photos, own)
+    return Removal(written, number, changed, digests, photos)
 
 
 def _without(content: Content, gone: Collection[str]) -> Content:

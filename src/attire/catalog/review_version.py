@@ -14,7 +14,7 @@ from attire.catalog.earlier import Earlier
 from attire.catalog.reviewed import Field, decided_anew, in_words_of
 from attire.catalog.row_words import UnknownWord
 from attire.catalog.store import TAXONOMY, Catalog
-from attire.catalog.versions import Origin, history, write_version
+from attire.catalog.versions import Origin, history, next_number, write_version
 from attire.catalog.writing import in_tables, write_catalog
 from attire.errors import CatalogError
 from attire.storage import not_written
@@ -45,7 +45,7 @@ def write_reviews(out: Path, decisions: pl.DataFrame, undone: Collection[Field],
             catalog, earlier = Catalog.load(out), Earlier.read_whole(out)
             assert earlier is not None  # it has just been loaded
             before = earlier.content
-            number = 1 + max((entry.number for entry in history(out)), default=0)
+            number = next_number(history(out))
             in_words, unknown = in_words_of(catalog.taxonomy, decisions)
             content = before._replace(reviewed=decided_anew(before.reviewed, in_words, undone, number))
             changed = changes(before.in_force(), content.in_force())

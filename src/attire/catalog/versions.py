@@ -73,6 +73,11 @@ def history(catalog: str | Path) -> list[Version]:
     return sorted(map(_read, (path / VERSIONS).glob("*.json")), key=lambda entry: entry.number)
 
 
+def next_number(versions: Iterable[Version]) -> int:
+    """The number of the version that follows the `versions` of a catalog."""
+    return 1 + max((entry.number for entry in versions), default=0)
+
+
 def version_of(catalog: str | Path, number: int) -> Version:
     """One version of a catalog; raises `CatalogError` with the existing numbers if there is none."""
     versions = history(catalog)
