@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,22 +164,22 @@ class RunData:
 
     def examples(self, network: Network, preprocess: Preprocess) -> StageData:
         """The data of both stages: photos, or what is cached of them for a backbone that is wholly or partly frozen."""
+        examples_of = self._maker(network, preprocess)
+        calibration = None if self.calibration is None else examples_of(self.calibration, "none")
+        train, val = examples_of(self.train, self.recipe.augment), examples_of(self.val, "none")
+        return StageData(train, val, calibration, self.recipe, self.workers)
+
+    def _maker(self, network: Network, preprocess: Preprocess) -> Callable[[Subset, str], Examples]:
+        """A function from products and the name of an augmentation to examples; what is cached is not augmented."""
         recipe, catalog, workers = self.recipe, self.catalog, self.workers
         if recipe.trained_stages == "all":
             photos = cache_photos(catalog, self.photos_px) if self.photos_px else None
-        elif recipe.trained_stages == 0:
+            return lambda subset, augment: subset.photo_examples(preprocess, augment, photos)
+        if recipe.trained_stages == 0:
             embeddings = catalog_embeddings(catalog, network, recipe.backbone, preprocess, workers)
-        else:
-            views = catalog_views(catalog, network, recipe, preprocess, workers)
-
-        def examples_of(subset: Subset, augment: str) -> Examples:
-            if recipe.trained_stages == "all":
-                return subset.photo_examples(preprocess, augment, photos)
-            return subset.embedding_examples(embeddings) if recipe.trained_stages == 0 else subset.view_examples(views)
-
-        calibration = None if self.calibration is None else examples_of(self.calibration, "none")
-        train, val = examples_of(self.train, recipe.augment), examples_of(self.val, "none")
-        return StageData(train, val, calibration, recipe, self.workers)
+            return lambda subset, _: subset.embedding_examples(embeddings)
+        views = catalog_views(catalog, network, recipe, preprocess, workers)
+        return lambda subset, _: subset.view_examples(views)
 
 
 def cache_px(catalog: Catalog, size_px: tuple[int, int], wanted: bool | None) -> int | None:
