@@ -13,6 +13,7 @@ from attire.errors import ConfigError
 from attire.files import file_sha256, replace_text
 from attire.inference.output import Format
 from attire.records import read_as
+from attire.score.promise import Promise
 
 SHOWN = 12  # digits of a digest in a message
 
@@ -26,7 +27,7 @@ class RunSettings(BaseModel):
     bundle: str
     engine: str
     format: Format
-    precision: float | None
+    promise: Promise | None
 
     def differences(self, other: RunSettings) -> str:
         """Each setting that differs, with its value here and in `other`."""
