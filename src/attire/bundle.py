@@ -48,7 +48,7 @@ from attire.records import checked
 from attire.score.calibration import Calibration, Fitted, Floats
 from attire.score.calibration_record import CALIBRATION, CalibrationRecord
 from attire.score.decisions import Accepted, Decisions, abstain, decide, prediction
-from attire.score.promise import Promise
+from attire.score.promise import Promise, percent
 from attire.score.thresholds import Thresholds, fit_thresholds
 from attire.taxonomy import Taxonomy, key_label
 from attire.titles import TitleReader
@@ -436,7 +436,7 @@ def _promises(spec: BundleSpec, record: CalibrationRecord | None) -> list[str]:
         thresholds = fit_thresholds(spec.taxonomy, record, promise)
         filled = len(spec.taxonomy.keys) - len([key for key in thresholds.held_back if key in spec.taxonomy.keys])
         sentences.append(
-            f"At {promise} precision for each key, with {promise.confidence:.0%} confidence, it fills {filled} of "
+            f"At {promise} precision for each key, with {percent(promise.confidence)} confidence, it fills {filled} of "
             f"{len(spec.taxonomy.keys)} keys."
         )
     if spec.untaught:

@@ -16,7 +16,7 @@ from attire.bundle import WEIGHTS, ModelBundle
 from attire.engines.engine import Engine, TorchEngine, open_engine
 from attire.engines.exported import EngineRecord, check_files, cpu_name, engine_folder, engine_names, read_record
 from attire.errors import AttireError
-from attire.score.promise import Promise
+from attire.score.promise import Promise, percent
 from attire.taxonomy import CATEGORY, key_label
 
 BATCH, ROUNDS = 32, 4  # photos per batch; batches per engine, after one warm-up batch
@@ -123,7 +123,7 @@ def _promise(bundle: ModelBundle) -> dict[str, str]:
     held_back = bundle.thresholds(promise).held_back
     keys = [key for key in words.keys if key in held_back]
     facts = {
-        "promise": f"{promise} for each key, with {promise.confidence:.0%} confidence: fills "
+        "promise": f"{promise} for each key, with {percent(promise.confidence)} confidence: fills "
         f"{len(words.keys) - len(keys)} of {len(words.keys)} keys{'' if CATEGORY in held_back else ' and the category'}"
     }
     if held_back:

@@ -25,10 +25,10 @@ PRODUCT: dict[str, Any] = {
     "id": pl.String,
     "category": pl.String,  # null if it is left open
     "category_confidence": pl.Float32,
-    "category_alternatives": pl.String,  # JSON, as in `alternatives`
 }
 LONG: dict[str, Any] = {  # one row for each (product, key)
     **PRODUCT,
+    "category_alternatives": pl.String,  # JSON, as below
     "key": pl.String,
     "values": pl.String,
     "confidence": pl.Float32,
@@ -93,7 +93,6 @@ def to_table(outcomes: Outcomes, taxonomy: Taxonomy, format: Format) -> pl.DataF
                 decisions.category_probability[np.arange(len(answered)), decisions.category],
                 np.float32(np.nan),
             ),
-            "category_alternatives": _category_alternatives(outcomes, taxonomy),
         },
         schema={ROW: pl.Int64, **PRODUCT},
         nan_to_null=True,
@@ -137,6 +136,7 @@ def _wide(products: pl.DataFrame, outcomes: Outcomes, taxonomy: Taxonomy) -> pl.
 def _long(products: pl.DataFrame, outcomes: Outcomes, taxonomy: Taxonomy) -> pl.DataFrame:
     texts, confidences = _filled_values(outcomes, taxonomy)
     applies, accepted = outcomes.decisions.applies, outcomes.accepted.keys
+    products = products.with_columns(category_alternatives=pl.Series(_category_alternatives(outcomes, taxonomy)))
     tables = []
     for number, (key, text) in enumerate(zip(taxonomy.keys, texts, strict=True)):
         states = zip(applies[:, number].tolist(), accepted[:, number].tolist(), strict=True)
@@ -154,7 +154,11 @@ def _long(products: pl.DataFrame, outcomes: Outcomes, taxonomy: Taxonomy) -> pl.
         tables.append(products.with_columns(**columns))
     return pl.concat(
         tables
-        or [products.clear().with_columns(pl.lit(None, type).alias(n) for n, type in LONG.items() if n not in PRODUCT)]
+        or [
+            products.clear().with_columns(
+                pl.lit(None, type).alias(n) for n, type in LONG.items() if n not in products.columns
+            )
+        ]
     )
 
 

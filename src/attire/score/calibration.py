@@ -54,8 +54,8 @@ class Calibration(BaseModel):
         wanted = str(promise.precision)
         if wanted not in self.thresholds or promise.keys:
             raise ConfigError(
-                f"this bundle was calibrated by an earlier attire, so it can promise one precision for all keys only: "
-                f"{', '.join(self.thresholds)}. Train it again for other promises."
+                f"the bundle cannot promise {promise} precision: it was calibrated by an earlier attire, for "
+                f"{', '.join(self.thresholds)} of all keys together. Train it again for other promises."
             )
         threshold = np.array(self.thresholds[wanted])
         sure_category = np.full(len(taxonomy.categories), SURE_CATEGORY)

@@ -77,8 +77,17 @@ class Promise(BaseModel):
         return self
 
     def __str__(self) -> str:
-        others = "".join(f", {key} {precision:.1%}" for key, precision in self.keys.items())
-        return f"{self.precision:.1%}{others}{' on average' if self.scope == 'average' else ''}".replace(".0%", "%")
+        others = "".join(f", {key} {percent(precision)}" for key, precision in self.keys.items())
+        return f"{percent(self.precision)}{others}{' on average' if self.scope == 'average' else ''}"
+
+
+def percent(share: float) -> str:
+    """The share in percent, with a decimal only if it is needed.
+
+    >>> percent(0.95), percent(0.995)
+    ('95%', '99.5%')
+    """
+    return f"{share:.1%}".replace(".0%", "%")
 
 
 def _promise(fields: dict[str, object], where: str) -> Promise:
