@@ -64,6 +64,6 @@ def test_a_taxonomy_without_keys() -> None:
 def test_an_answer_contradicts_the_label_if_it_names_another_value(
     answer: list[str], stated: list[str], expected: bool
 ) -> None:
-    assert contradicts(answer, stated) is expected
+    assert contradicts(answer, stated, {}) is expected
     hot, chosen = (encode(TAXONOMY, [None], [{"details": values}]).hot for values in (stated, answer))
     assert contradicted(TAXONOMY, hot, chosen).tolist() == [[False, expected]]
