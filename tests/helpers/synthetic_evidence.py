@@ -22,7 +22,10 @@ TAXONOMY = Taxonomy(
 )
 WITH_PARENTS = Taxonomy(
     categories=TAXONOMY.categories,
-    keys={**TAXONOMY.keys, "colour": TAXONOMY.keys["colour"].model_copy(update={"parents": {"Red": "Green"}})},
+    keys={
+        **TAXONOMY.keys,
+        "colour": TAXONOMY.keys["colour"].model_copy(update={"parents": {"Red": "Blue", "Green": "Blue"}}),
+    },
 )
 PROVENANCE = Provenance(bundle="b" * 64, catalog="c" * 64, split="val", splits="5" * 64, seed=7, attire="0.1.0")
 N = 120
