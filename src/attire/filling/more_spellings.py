@@ -1,5 +1,4 @@
-"""Read and write the words of a bundle as a taxonomy does that was edited since its training: its aliases, titles and
-parents."""
+"""Read and write the words of a bundle with the aliases, titles and parents of a taxonomy that was edited since."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from attire.taxonomy import CATEGORY, Taxonomy, Titles
 
 
 def with_spellings_of(own: Taxonomy, other: Taxonomy) -> Taxonomy:
-    """The words of `own`, also with the names, aliases and titles that `other` has for them.
+    """The words of `own`, also with the names, aliases, titles and parents that `other` has for them.
 
     A spelling that `own` has already keeps its meaning there, and words that `other` merged get nothing from it. If
     `other` has parents for a key, they replace those of `own`. Raises `TaxonomyError` if a title would be ambiguous.
