@@ -199,6 +199,11 @@ class Taxonomy(BaseModel):
         pairs = ((name, value) for name, key in self.keys.items() for value in key.values)
         return {pair: i for i, pair in enumerate(pairs)}
 
+    def has_words_of(self, other: Taxonomy) -> bool:
+        """Whether categories, keys and values are those of `other`, in its order, so that arrays with a column for each
+        mean the same. Spellings, parents, and where keys apply, may differ."""
+        return (self.categories, [*self.column_index]) == (other.categories, [*other.column_index])
+
     @cached_property
     def ancestors(self) -> NDArray[np.int64]:
         """int64[P, 2]: the column of each value with a parent, and that of one of its ancestors, in all P pairs."""

@@ -313,6 +313,9 @@ def test_values_have_ancestors_and_roots() -> None:
     )
     assert "parents" not in without.model_dump_json() + without.to_toml()
     assert without != taxonomy
+    assert without.has_words_of(taxonomy), "so that a bundle's columns mean the same"
+    for change in ({"categories": ("Hats", "Shirts")}, {"keys": dict(reversed(taxonomy.model_dump()["keys"].items()))}):
+        assert not Taxonomy.model_validate(taxonomy.model_dump() | change).has_words_of(taxonomy)
 
 
 @given(st.data())

@@ -69,10 +69,6 @@ class Translation:
             tuple(_notes(bundle, catalog, categories, values)),
         )
 
-    def keeps_words(self, bundle: Taxonomy) -> bool:
-        """Whether all words are those of the bundle, in its order, so that only spellings and parents may differ."""
-        return (self.taxonomy.categories, [*self.taxonomy.column_index]) == (bundle.categories, [*bundle.column_index])
-
     def decisions(self, decisions: Decisions) -> Decisions:
         """The same answers in the words of `taxonomy`. The probabilities of words that became one are added."""
         return Decisions(
