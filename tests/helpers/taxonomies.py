@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 
-from attire.taxonomy import Key, Taxonomy
+from attire.taxonomy import Arity, Key, Taxonomy
 
 BLUES = ("Red", "Blue", "Navy Blue", "Light Navy", "Teal")
 PARENTS = {"Navy Blue": "Blue", "Light Navy": "Navy Blue", "Teal": "Blue"}
@@ -25,12 +25,12 @@ def many_keys(keys: int = 46) -> Taxonomy:
     )
 
 
-def blues(parents: dict[str, str] | None = None, arity: str = "one") -> Taxonomy:
+def blues(parents: dict[str, str] | None = None, arity: Arity = "one") -> Taxonomy:
     """Shirts with a colour, `BLUES`, and a neck; by default with `PARENTS`."""
-    key = {"arity": arity, "categories": ("Shirts",), "values": BLUES}
-    key |= {"parents": PARENTS if parents is None else parents}
-    neck = {"categories": ("Shirts",), "values": ("Round", "V")}
-    return Taxonomy.model_validate({"categories": ("Shirts", "Hats"), "keys": {"neck": neck, "colour": key}})
+    given = PARENTS if parents is None else parents
+    colour = Key(arity=arity, categories=("Shirts",), values=BLUES, parents=given)
+    neck = Key(categories=("Shirts",), values=("Round", "V"))
+    return Taxonomy(categories=("Shirts", "Hats"), keys={"neck": neck, "colour": colour})
 
 
 @st.composite

@@ -454,7 +454,8 @@ def test_a_coarser_answer_is_no_suspect(filled: Fill, tmp_path: Path) -> None:
     assert with_spellings_of(TAXONOMY, later).parents("colour") == {"blue": "red", "green": "red"}
     # The answers are red and blue.
     rows = ["1,red.png,blue", "2,red.png,green", "3,grey.png,scarlet"]
-    feed, options = "\n".join(["id,image,colour", *rows]), {"taxonomy": tmp_path / "later.toml"}
+    feed = "\n".join(["id,image,colour", *rows])
+    options: dict[str, Any] = {"taxonomy": tmp_path / "later.toml"}
     assert filled(feed, **options).splitlines()[1:] == rows
     assert [(row[1], row[3]) for row in report()] == [("3", "suspected wrong")], "a finer answer contradicts"
     options |= {"overwrite": True, "overwrite_suspects": True}

@@ -119,12 +119,9 @@ def test_values_roll_up_into_all_their_ancestors(data: st.DataObject) -> None:
     np.testing.assert_array_equal(rolled_up(taxonomy, hot), hot @ kind_of)
     is_root = kind_of.sum(axis=1) == 1
     np.testing.assert_array_equal(coarsened(taxonomy, hot), (hot @ kind_of) & is_root)
-    wrong = [
-        contradicts(
-            *([v for v, mark in zip(BLUES, row[2:], strict=True) if mark] for row in rows), taxonomy.parents("colour")
-        )
-        for rows in zip(chosen, hot, strict=True)
-    ]
+    parents = taxonomy.parents("colour")
+    answers, labels = ([np.array(BLUES)[row[2:]].tolist() for row in marks] for marks in (chosen, hot))
+    wrong = [contradicts(answer, stated, parents) for answer, stated in zip(answers, labels, strict=True)]
     np.testing.assert_array_equal(contradicted(taxonomy, hot, chosen)[:, 1], wrong)
 
 

@@ -30,7 +30,7 @@ from attire.review.export import export
 from attire.review.queues import Filters, Queues, after, waiting
 from attire.review.store.events import Store, Verdict
 from attire.review.views import FieldView, product_view
-from attire.taxonomy import CATEGORY, Taxonomy
+from attire.taxonomy import CATEGORY, Key, Taxonomy
 
 
 def alternatives(**alternative: object) -> pl.Expr:
@@ -208,9 +208,9 @@ def test_a_coarser_answer_is_right_and_takes_no_stated_value_away(store: Store, 
         (("pocket",), ("patch pocket",), "suspect", ("pocket", "patch pocket")),
         ((), ("pocket",), "sure", ("pocket",)),
     ]
-    details = {"arity": "many", "categories": ["Coats"], "values": ["hood", "pocket", "patch pocket"]}
-    details |= {"parents": {"patch pocket": "pocket"}}
-    taxonomy = Taxonomy.parse({"categories": ["Coats"], "keys": {"details": details}}, "it")
+    values, parents = ("hood", "pocket", "patch pocket"), {"patch pocket": "pocket"}
+    details = Key(arity="many", categories=("Coats",), values=values, parents=parents)
+    taxonomy = Taxonomy(categories=("Coats",), keys={"details": details})
     rows = [(f"p{n}", "", "|".join(stated)) for n, (stated, *_) in enumerate(cases)]
     catalog = coats(tmp_path, rows, taxonomy)
     data = answered(catalog, [answer for _, answer, *_ in cases], tmp_path / "p.parquet")
