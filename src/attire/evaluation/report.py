@@ -52,8 +52,8 @@ class KeyScores(_Frozen):
     known: int
     predicted: int
     iou: Figure
-    coarse_iou: Figure = Field(default_factory=lambda: math.nan, exclude_if=math.isnan)
     mode_iou: Figure
+    coarse_iou: Figure = Field(default_factory=lambda: math.nan, exclude_if=math.isnan)
     accuracy: Figure
     spurious_rate: Figure
     map: Figure

@@ -30,7 +30,7 @@ FIGURES = {
     "divided by the number of predicted keys",
     "spurious_rate": "share of predicted (product, key) pairs whose key does not apply to the product's category",
     "coverage_95": "share of known pairs that are filled at 95% precision",
-    "precision_95": "share of filled pairs whose values were all stated",
+    "precision_95": "share of filled pairs whose values, or kinds of them, were all stated",
     "ece": f"expected calibration error: mean distance between confidence and precision over {BINS} bins of answered "
     "pairs; resampling can only increase it, so with few products its interval may lie above it",
     "map": f"average precision of each value with at least {MIN_POSITIVES} products, averaged over values",
