@@ -20,6 +20,13 @@ TAXONOMY = Taxonomy(
         "style": Key(arity="many", categories=("Shirts",), values=("Casual", "Formal", "Sports")),
     },
 )
+WITH_PARENTS = Taxonomy(
+    categories=TAXONOMY.categories,
+    keys={
+        **TAXONOMY.keys,
+        "colour": TAXONOMY.keys["colour"].model_copy(update={"parents": {"Red": "Blue", "Green": "Blue"}}),
+    },
+)
 PROVENANCE = Provenance(bundle="b" * 64, catalog="c" * 64, split="val", splits="5" * 64, seed=7, attire="0.1.0")
 N = 120
 GROUPS = tuple(f"g{i // 2}" for i in range(N))
@@ -40,7 +47,9 @@ def labels(seed: int, n: int) -> Targets:
     return encode(TAXONOMY, [str(c) for c in rng.choice(TAXONOMY.categories[:2], n)], stated)
 
 
-def synthetic_evidence(seed: int = 2, skill: float = 3, calibrated: bool = True) -> Evidence:
+def synthetic_evidence(
+    seed: int = 2, skill: float = 3, calibrated: bool = True, taxonomy: Taxonomy = TAXONOMY
+) -> Evidence:
     """Noisy answers for the same `N` products; a larger `skill` gives better answers."""
     truth, rng = labels(1, N), np.random.default_rng(seed)
     decisions = decide(
@@ -51,4 +60,4 @@ def synthetic_evidence(seed: int = 2, skill: float = 3, calibrated: bool = True)
     )
     accepted = confidence(TAXONOMY, decisions) > 0.65
     ids = tuple(f"p{i:03d}" for i in range(N))
-    return Evidence(TAXONOMY, ids, GROUPS, truth, decisions, accepted if calibrated else None)
+    return Evidence(taxonomy, ids, GROUPS, truth, decisions, accepted if calibrated else None)

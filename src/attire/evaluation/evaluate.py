@@ -86,7 +86,7 @@ def evaluate(
     summary = division(catalog, splits) if splits and selection.name in SPLIT_NAMES else None
     report = score_report(evidence, rivals, provenance, summary, notes, selection.left_out)
     if out is not None:
-        explainer = bundle if inputs != "title" and words.taxonomy == bundle.taxonomy else None
+        explainer = bundle if inputs != "title" and words.taxonomy.has_words_of(bundle.taxonomy) else None
         with storing(Path(out)):
             write_report(report, evidence, catalog.photo_paths(rows), Path(out), explainer)
     return report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -42,13 +43,17 @@ class Score(_Frozen):
 
 
 class KeyScores(_Frozen):
-    """Figures of one key. `mode_iou` is the IoU of its most frequent value within the true category."""
+    """Figures of one key. `mode_iou` is the IoU of its most frequent value within the true category.
+
+    coarse_iou: IoU of the values' last ancestors; missing if no value has a parent.
+    """
 
     key: str
     known: int
     predicted: int
     iou: Figure
     mode_iou: Figure
+    coarse_iou: Figure = Field(default_factory=lambda: math.nan, exclude_if=math.isnan)
     accuracy: Figure
     spurious_rate: Figure
     map: Figure
@@ -170,6 +175,11 @@ class Report(_Frozen):
             raise ReportError(f"{file} cannot be read: {error.strerror}.") from None
         except ValueError as error:
             raise ReportError(f"{file} is damaged ({error}): run 'attire evaluate' again.") from None
+
+    @property
+    def key_fields(self) -> tuple[str, ...]:
+        """The fields of `keys`, without the coarse IoU if no value has a parent."""
+        return tuple(name for name in KeyScores.model_fields if name != "coarse_iou" or name in self.figures)
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{name} {score.value:.3f}" for name, score in self.figures.items())

@@ -18,6 +18,7 @@ FIGURE_TITLES = {
     "category_accuracy": "category accuracy",
     "category_f1": "category macro F1",
     "attribute_iou": "attribute IoU",
+    "coarse_iou": "coarse IoU",
     "macro_iou": "macro IoU",
     "original_iou": "original IoU",
     "spurious_rate": "spurious rate",
@@ -33,6 +34,7 @@ KEY_TITLES = {
     "predicted": "predicted",
     "iou": "IoU",
     "mode_iou": "mode IoU",
+    "coarse_iou": "coarse IoU",
     "accuracy": "accuracy",
     "spurious_rate": "spurious",
     "map": "mAP",
@@ -85,7 +87,9 @@ def sheets(report: Report) -> tuple[Sheet, Sheet, Sheet]:
                 for figure, score in report.figures.items()
             ),
         ),
-        Sheet("Per key", tuple(KEY_TITLES.values()), _cells(report.keys, KEY_TITLES)),
+        Sheet(
+            "Per key", tuple(KEY_TITLES[field] for field in report.key_fields), _cells(report.keys, report.key_fields)
+        ),
         Sheet("Per category", tuple(CATEGORY_TITLES.values()), _cells(report.categories, CATEGORY_TITLES)),
     )
 
