@@ -127,6 +127,19 @@ def key_iou(matches: Matches, weights: NDArray[np.floating]) -> Floats:
     return _ratio(matches.iou.T @ weights, matches.known.T @ weights)
 
 
+def key_filling(matches: Matches, weights: NDArray[np.floating]) -> tuple[Floats, Floats]:
+    """Coverage and precision of the filled fields of each key, float64[A, R] each, for R sets of product weights.
+
+    Both are nan without fitted thresholds.
+    """
+    m = matches
+    if m.filled is None:
+        undefined = np.full((m.known.shape[1], weights.shape[1]), np.nan)
+        return undefined, undefined
+    filled = m.filled.T @ weights
+    return _ratio(filled, m.known.T @ weights), _ratio((m.filled & m.right).T @ weights, filled)
+
+
 def per_key(taxonomy: Taxonomy, matches: Matches) -> dict[str, NDArray[Any]]:
     """Figures of each key, columns of length A: known and predicted pairs, IoU, accuracy, spurious rate, mAP.
 
