@@ -17,9 +17,10 @@ from rich.console import Console
 
 from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, baselines
 from attire.evaluation.evidence import Evidence
-from attire.evaluation.report import Balance, Deviation, Division, Report, Score, SplitSize, json_schema, score_report
+from attire.evaluation.report import Report, Score, json_schema, score_report
 from attire.evaluation.report_files import write_report
 from attire.evaluation.report_page import page
+from attire.evaluation.split_summary import Balance, Deviation, Division, SplitSize
 from attire.evaluation.tables import number, sheets, verdict
 from attire.labels import Targets
 from attire.score.curves import iou_by_category

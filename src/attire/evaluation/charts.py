@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from attire.evaluation.promise_tables import FilledRow
 from attire.evaluation.tables import number
 from attire.score.curves import Bins, Curve
 from attire.score.metrics import BINS
+from attire.score.promise import BROKEN, FEW, KEPT, NOT_SHOWN, Verdict
 
 if TYPE_CHECKING:
     import altair as alt
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 POINTS = 300  # maximum number of points of a curve
 PLOT_PX = (240, 200)  # width and height inside the axes: three charts fit side by side on a laptop
 CELL_PX = 24
+ROW_PX = 18
 CONFIG = {
     "background": "transparent",
     "font": "sans-serif",
@@ -41,6 +44,13 @@ CONFIG = {
     },
 }
 TARGET = 0.95  # precision of the dashed line
+# Verdicts differ in shape, so that nobody needs to tell their colours apart.
+MARKS: dict[Verdict, dict[str, Any]] = {
+    KEPT: {"shape": "circle", "filled": True, "color": "var(--accent)", "size": 60},
+    NOT_SHOWN: {"shape": "circle", "filled": False, "fill": "var(--paper)", "color": "var(--accent)", "size": 60},
+    BROKEN: {"shape": "diamond", "filled": True, "color": "var(--warm)", "size": 90},
+    FEW: {"shape": "square", "filled": False, "fill": "var(--paper)", "color": "var(--soft)", "size": 45},
+}
 _ROOT = re.compile(r'<svg (xmlns(:\w+)?="[^"]*" )*')  # SVG inside HTML needs no namespace
 _GROUP = re.compile(
     r' role="graphics-symbol" aria-roledescription="[^"]* container"'
@@ -145,6 +155,61 @@ def heat_map(cells: Iterable[Cell], rows: Sequence[str], columns: Sequence[str],
         base.mark_text(fontSize=11).encode(text="text:N", color=alt.value("var(--ink)")),
     )
     return _svg(chart.properties(width=alt.Step(CELL_PX), height=alt.Step(CELL_PX - 3)), description)
+
+
+def promises(rows: Sequence[FilledRow]) -> Chart:
+    """Precision of the filled fields of each key against what was promised, and beside it the coverage."""
+    import altair as alt
+
+    order = sorted(rows, key=lambda row: (np.isnan(row.precision), row.precision - np.nan_to_num(row.promised)))
+    low = min(
+        [0.9, *(row.precision for row in rows if row.filled), *(row.promised for row in rows if row.promised > 0)]
+    )
+    domain = [max(0.0, np.floor(10 * low - 0.5) / 10), 1]
+    table: list[dict[str, Any]] = [
+        {
+            "key": row.name,
+            "promised": row.promised if row.promised > 0 else None,
+            "precision": row.precision if row.filled else None,
+            "low": row.interval[0] if row.filled else None,
+            "high": row.interval[1] if row.filled else None,
+            "coverage": np.nan_to_num(row.coverage).item(),
+            "verdict": row.verdict,
+            "tooltip": f"{row.name}: {row.right:,} of {row.filled:,} filled fields are right, {row.verdict or '–'}",
+            "filled": f"{row.name}: {row.filled:,} of {row.known:,} fields are filled",
+        }
+        for row in order
+    ]
+    y = alt.Y("key:N", title=None, sort=None, scale=alt.Scale(domain=[row.name for row in order]))
+    scale = alt.Scale(domain=domain, clamp=True, nice=False)
+    x = alt.X("precision:Q", title="right, of filled fields", scale=scale, axis=alt.Axis(format=".0%", tickCount=4))
+    base = alt.Chart(_rows(table)).encode(y=y.axis(labelLimit=130, ticks=False))
+    marks = [
+        base.transform_filter(alt.datum.verdict == verdict)
+        .mark_point(aria=True, opacity=1, strokeWidth=1.5, **MARKS[verdict])
+        .encode(x=x, description="tooltip:N")
+        for verdict in MARKS
+    ]
+    left = alt.layer(
+        base.mark_rule(color="var(--soft)").encode(x=alt.X("low:Q", scale=scale), x2="high:Q"),
+        base.mark_tick(color="var(--ink)", thickness=1.5, size=ROW_PX - 3).encode(x=alt.X("promised:Q", scale=scale)),
+        *marks,
+    )
+    right = (
+        alt.Chart(_rows(table))
+        .mark_bar(color="var(--accent)", opacity=0.75, height=ROW_PX - 7, aria=True)
+        .encode(
+            x=alt.X("coverage:Q", title="filled, of all", scale=alt.Scale(domain=[0, 1])).axis(
+                format=".0%", values=[0, 0.5, 1]
+            ),
+            y=y.axis(labels=False, ticks=False),
+            description="filled:N",
+        )
+    )
+    step = alt.Step(ROW_PX)
+    chart = alt.hconcat(left.properties(width=170, height=step), right.properties(width=80, height=step), spacing=10)
+    title = "Right of filled fields by key. | promised, ● kept, ○ not shown to be kept, ◆ broken, □ too few to tell"
+    return Chart(title, _svg(chart, f"{title}. {'; '.join(row['tooltip'] for row in table)}"))
 
 
 def over_time(title: str, names: Sequence[str], points: Sequence[tuple[float, float, float]]) -> Chart:

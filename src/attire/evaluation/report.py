@@ -18,6 +18,7 @@ from attire.errors import ReportError
 from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, MODE_WITHIN_PREDICTED
 from attire.evaluation.evidence import Evidence
 from attire.evaluation.promise_scores import advantage, category_promises, key_promises
+from attire.evaluation.split_summary import Division
 from attire.records import read_as
 from attire.score.decisions import Decisions
 from attire.score.intervals import intervals
@@ -50,7 +51,8 @@ class KeyScores(_Frozen):
 
     filled: number of known pairs that are filled; None without fitted thresholds. right_filled: those that are right.
     promised: the precision that was promised for them; null for a key that is held back, for the reason `held_back`.
-    lookup_iou: as `mode_iou`, within the predicted category. beats_lookup: whether `iou` is above it beyond chance.
+    lookup_iou: as `mode_iou`, within the predicted category. beats_lookup: whether `iou` is above it beyond chance;
+    None without answers to compare.
     """
 
     key: str
@@ -116,47 +118,6 @@ class Provenance(_Frozen):
     attire: str
     inputs: Literal["photo", "title", "both"] = "photo"
     engine: str = "torch"
-
-
-class SplitSize(_Frozen):
-    """Size of one split. `share` is the requested share of the products."""
-
-    part: str
-    share: float
-    products: int
-    groups: int
-
-
-class Balance(_Frozen):
-    """Balance of one split: by how much its share of each of `count` categories or values deviates from its own share.
-
-    `mean` and `largest` are over the absolute deviations.
-    """
-
-    part: str
-    kind: Literal["categories", "values"]
-    count: int
-    mean: float
-    largest: float
-
-
-class Deviation(_Frozen):
-    """A split's share of the `count` products of a value or category (key "category"), minus the split's own share."""
-
-    part: str
-    key: str
-    value: str
-    count: int
-    share: float
-    deviation: float
-
-
-class Division(_Frozen):
-    """How the catalog was split. `balance` and `furthest` leave out rare categories and values."""
-
-    parts: tuple[SplitSize, ...]
-    balance: tuple[Balance, ...]
-    furthest: tuple[Deviation, ...]
 
 
 class Report(_Frozen):
@@ -237,7 +198,8 @@ def score_report(
     for name, rival in (("mode_iou", mode), ("lookup_iou", lookup)):
         keys[name] = per_key(taxonomy, rival)["iou"] if rival else unknown[: len(taxonomy.keys)]
     keys["beats_lookup"] = [
-        bool(interval[i].low > 0) if known and lookup else None for i, known in enumerate(keys["known"])
+        bool(interval[i].low > 0) if lookup and (matches.known & matches.predicted)[:, i].any() else None
+        for i in range(len(taxonomy.keys))
     ]
     categories["mode_iou"] = per_category(mode)["iou"] if mode else unknown[: len(taxonomy.categories)]
     return Report(

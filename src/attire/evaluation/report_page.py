@@ -15,6 +15,7 @@ from attire.evaluation import charts, gallery
 from attire.evaluation.charts import Cell, Chart
 from attire.evaluation.compare import Comparison
 from attire.evaluation.evidence import Evidence
+from attire.evaluation.promise_tables import MEANINGS, key_rows, promise_sentences, promise_sheets
 from attire.evaluation.report import Report
 from attire.evaluation.tables import (
     FIGURE_TITLES,
@@ -45,7 +46,8 @@ MORE_DEFINITIONS = {
     "or predicted not to apply",
     "mode": "baseline that sees no photo: the most frequent category and the most frequent value of each key in train",
     "mode in true category": "baseline that is given the true category: the most frequent value of each key within it",
-    "mode IoU": "IoU of the baseline 'mode in true category'",
+    "mode in predicted category": "the same, given the predicted category: a lookup of one value per category",
+    "mode IoU, lookup IoU": "IoU of the baselines 'mode in true category' and 'mode in predicted category'",
     "accuracy": "share of known pairs with exactly the stated values",
 }
 UNANSWERED, OPEN = "no photo", "left open"
@@ -59,6 +61,7 @@ def page(
     With the `bundle` that was evaluated, mistakes are shown with heat maps.
     """
     figures, keys, categories = sheets(report)
+    rows = key_rows(report)
 
     def cards(picks: list[gallery.Pick], explained: bool = False) -> list[gallery.Card]:
         plain = [gallery.card(evidence, pick, photos[pick.row]) for pick in picks]
@@ -76,6 +79,10 @@ def page(
         keys=keys,
         categories=categories,
         calibrated=evidence.accepted is not None,
+        promises=promise_sheets(report) if rows else (),
+        promise_chart=charts.promises(rows)._replace(svg=_svg(charts.promises(rows).svg)) if rows else None,
+        promise_sentences=promise_sentences(report),
+        promise_meanings=MEANINGS,
         charts=[(title, _svg(svg)) for title, svg in _confidence_charts(report, evidence)],
         percent=_percent,
         confusions=list(_confusions(evidence)),

@@ -9,9 +9,10 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY
+from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, MODE_WITHIN_PREDICTED
 from attire.evaluation.compare import Comparison, Difference, better
-from attire.evaluation.report import CategoryScores, Division, KeyScores, Report
+from attire.evaluation.report import CategoryScores, KeyScores, Report
+from attire.evaluation.split_summary import Division
 from attire.evaluation.trend import Trend, TrendPoint
 
 FIGURE_TITLES = {
@@ -26,13 +27,18 @@ FIGURE_TITLES = {
     "ece": "calibration error (ECE)",
     "map": "mAP",
 }
-BASELINE_TITLES = {MODE: "mode", MODE_WITHIN_CATEGORY: "mode in true category"}
+BASELINE_TITLES = {
+    MODE: "mode",
+    MODE_WITHIN_CATEGORY: "mode in true category",
+    MODE_WITHIN_PREDICTED: "mode in predicted category",
+}
 KEY_TITLES = {
     "key": "key",
     "known": "known",
     "predicted": "predicted",
     "iou": "IoU",
     "mode_iou": "mode IoU",
+    "lookup_iou": "lookup IoU",
     "accuracy": "accuracy",
     "spurious_rate": "spurious",
     "map": "mAP",
@@ -51,18 +57,20 @@ CATEGORY_TITLES = {
 
 
 class Sheet(NamedTuple):
-    """A table of text: the first column names the row, the others hold numbers."""
+    """A table of text: the first column names the row, the others hold numbers, except those named in `prose`."""
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    prose: tuple[str, ...] = ()
 
     def table(self) -> Table:
         """The sheet as a rich table for the terminal."""
         table = Table(title=self.title, title_justify="left", box=SIMPLE_HEAD, padding=0)
         for i, name in enumerate(self.header):
-            whole = bool(i) and not any("(" in row[i] for row in self.rows)  # a change and its interval may be broken
-            table.add_column(name, justify="right" if i else "left", overflow="fold", no_wrap=whole)
+            words = not i or name in self.prose
+            whole = not words and not any("(" in row[i] for row in self.rows)  # a change and its interval may be broken
+            table.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=whole)
         for row in self.rows:
             table.add_row(*row)
         return table
