@@ -55,7 +55,7 @@ class Outline(HTMLParser):
 
 EVIDENCE = synthetic_evidence()
 TRUTH, DECISIONS = EVIDENCE.truth, EVIDENCE.decisions
-RIVALS = baselines(TAXONOMY, labels(0, 200), TRUTH)
+RIVALS = baselines(TAXONOMY, labels(0, 200), TRUTH, DECISIONS.category)
 DIVISION = Division(
     parts=(
         SplitSize(part="train", share=0.75, products=360, groups=180),
@@ -145,7 +145,7 @@ def test_the_page_is_well_formed_and_accessible() -> None:
     assert parser.levels[0] == 1
     assert all(after <= before + 1 for before, after in zip(parser.levels, parser.levels[1:], strict=False))
     assert html.count("<table") == html.count("<caption")
-    assert html.count("<svg") == html.count('<svg role="img" aria-label=') == 5
+    assert html.count("<svg") == html.count('<svg role="img" aria-label=') == 7
     assert not re.search(r"<th(?! scope=)[ >]", html)
     assert not re.search(r"<img(?![^>]* alt=)", html)
 

@@ -39,12 +39,9 @@ def category_promises(matches: Matches, promises: Sequence[Promise]) -> dict[str
     }
 
 
-def advantage(matches: Matches, lookup: Matches | None, weights: NDArray[np.floating]) -> dict[int, Floats]:
-    """By how much the IoU of each key is above that of the `lookup` (`MODE_WITHIN_PREDICTED`), for R sets of weights.
-
-    Empty without a lookup.
-    """
-    return dict(enumerate(key_iou(matches, weights) - key_iou(lookup, weights))) if lookup else {}
+def advantage(matches: Matches, lookup: Matches, weights: NDArray[np.floating]) -> Floats:
+    """float64[A, R]: by how much the IoU of each key is above that of `lookup`, the baseline `MODE_WITHIN_PREDICTED`."""
+    return key_iou(matches, weights) - key_iou(lookup, weights)
 
 
 def _by_key(matches: Matches) -> tuple[list[Any], list[Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 from attire.evaluation.report import CategoryScores, KeyScores, Report
 from attire.evaluation.tables import Sheet, number
 from attire.score.intervals import wilson
-from attire.score.promise import BROKEN, FEW, KEPT, NOT_SHOWN, Verdict, chances, judge
+from attire.score.promise import Verdict, chances, judge
 
 HEADER = ("verdict", "right", "95% interval", "promised", "known", "filled", "coverage")
 HELD_BACK, NO_BETTER = "held back", "not shown to beat a lookup"
@@ -21,10 +21,10 @@ MEANINGS = {
     "coverage": "filled, divided by known",
     "right": "share of the filled fields whose values were all stated, with Wilson's 95% interval",
     "promised": "the precision that is promised for the filled fields; of a category, the mean over its filled fields",
-    KEPT: "right at least as often as promised",
-    NOT_SHOWN: "right less often than promised, but by no more than chance can do",
-    BROKEN: "right less often than promised beyond chance: the whole interval is below the promise",
-    FEW: "right at least as often as promised, but of so few fields that this says little",
+    Verdict.KEPT.value: "right at least as often as promised",
+    Verdict.NOT_SHOWN.value: "right less often than promised, but by no more than chance can do",
+    Verdict.BROKEN.value: "right less often than promised beyond chance: the whole interval is below the promise",
+    Verdict.FEW.value: "right at least as often as promised, but of so few fields that this says little",
     HELD_BACK: "nothing is promised for the key, so none of its fields is filled",
     NO_BETTER: "the key's IoU is not above that of the most frequent value of the predicted category, or not beyond "
     "chance. A list with one value per category would answer as well: the key follows from the category, cannot be "
@@ -92,18 +92,15 @@ def promise_sentences(report: Report) -> list[str]:
     judged = [row for row in rows if row.verdict]
     if not judged:
         return ["No field with a label is filled, so there is no promise to check."]
-    found = {
-        verdict: [row.name for row in judged if row.verdict == verdict] for verdict in (KEPT, NOT_SHOWN, BROKEN, FEW)
-    }
-    parts = [f"{KEPT} for {len(found[KEPT])}"]
-    parts += [
-        f"{verdict} for {len(found[verdict])} ({_some(found[verdict])})"
-        for verdict in (NOT_SHOWN, BROKEN, FEW)
-        if found[verdict]
+    found = {verdict: [row.name for row in judged if row.verdict == verdict] for verdict in Verdict}
+    parts = [
+        f"{verdict} for {len(names)}" + (f" ({_some(names)})" if verdict != Verdict.KEPT else "")
+        for verdict, names in found.items()
+        if names
     ]
     chance = [chances(row.filled, row.promised) for row in judged]
-    broken = sum(one["broken"] for one in chance)
-    below = broken + sum(one["not shown to be kept"] for one in chance)
+    broken = sum(one[Verdict.BROKEN] for one in chance)
+    below = broken + sum(one[Verdict.NOT_SHOWN] for one in chance)
     sentences = [
         f"Of {len(judged)} keys with filled fields, the promise is {', '.join(parts)}. If every key were right exactly "
         f"as often as promised, chance alone would call {broken:.1f} of them broken, and measure {below:.0f} below the "

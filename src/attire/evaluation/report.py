@@ -188,8 +188,10 @@ def score_report(
     rivals = {name: match(taxonomy, evidence.truth, rival) for name, rival in baselines.items()}
     mode, lookup = rivals.get(MODE_WITHIN_CATEGORY), rivals.get(MODE_WITHIN_PREDICTED)
 
-    def resampled(weights: NDArray[np.floating]) -> dict[str | int, Floats]:
-        return {**weighted(matches, weights), **advantage(matches, lookup, weights)}
+    def resampled(weights: NDArray[np.floating]) -> dict[tuple[str, str], Floats]:
+        figures = {("figure", name): values for name, values in weighted(matches, weights).items()}
+        margins = advantage(matches, lookup, weights) if lookup else ()
+        return figures | {("key", name): values for name, values in zip(taxonomy.keys, margins, strict=False)}
 
     interval = intervals(resampled, evidence.groups)
     unknown = np.full(max(taxonomy.applies.shape), np.nan)
@@ -198,15 +200,17 @@ def score_report(
     for name, rival in (("mode_iou", mode), ("lookup_iou", lookup)):
         keys[name] = per_key(taxonomy, rival)["iou"] if rival else unknown[: len(taxonomy.keys)]
     keys["beats_lookup"] = [
-        bool(interval[i].low > 0) if lookup and (matches.known & matches.predicted)[:, i].any() else None
-        for i in range(len(taxonomy.keys))
+        bool(interval["key", name].low > 0) if lookup and has_answers else None
+        for name, has_answers in zip(
+            taxonomy.keys, (matches.known & matches.predicted).any(axis=0).tolist(), strict=True
+        )
     ]
     categories["mode_iou"] = per_category(mode)["iou"] if mode else unknown[: len(taxonomy.categories)]
     return Report(
         provenance=provenance,
         counts=_counts(evidence, left_out),
         figures={
-            name: Score(value=value, low=interval[name].low, high=interval[name].high)
+            name: Score(value=value, low=interval["figure", name].low, high=interval["figure", name].high)
             for name, value in headline(matches).items()
         },
         baselines={name: _baseline_figures(name, headline(rival)) for name, rival in rivals.items()},

@@ -15,6 +15,7 @@ from attire.evaluation import charts, gallery
 from attire.evaluation.charts import Cell, Chart
 from attire.evaluation.compare import Comparison
 from attire.evaluation.evidence import Evidence
+from attire.evaluation.promise_chart import promise_chart
 from attire.evaluation.promise_tables import MEANINGS, key_rows, promise_sentences, promise_sheets
 from attire.evaluation.report import Report
 from attire.evaluation.tables import (
@@ -33,6 +34,7 @@ from attire.evaluation.trend import Trend
 from attire.score.curves import (
     category_confusion,
     category_reliability,
+    filled_reliability,
     iou_by_category,
     key_confusion,
     key_reliability,
@@ -80,7 +82,8 @@ def page(
         categories=categories,
         calibrated=evidence.accepted is not None,
         promises=promise_sheets(report) if rows else (),
-        promise_chart=charts.promises(rows)._replace(svg=_svg(charts.promises(rows).svg)) if rows else None,
+        promise_chart=[(title, _svg(svg)) for title, svg in ([promise_chart(rows)] if rows else [])],
+        filled_charts=[(title, _svg(svg)) for title, svg in _filled_charts(evidence)],
         promise_sentences=promise_sentences(report),
         promise_meanings=MEANINGS,
         charts=[(title, _svg(svg)) for title, svg in _confidence_charts(report, evidence)],
@@ -100,7 +103,7 @@ def page(
 
 def comparison_page(comparison: Comparison, a: str, b: str) -> str:
     """Render a comparison as a single HTML file. `a` and `b` are the names of the reports."""
-    figures, keys = comparison_sheets(comparison)
+    figures, *keys = comparison_sheets(comparison)
     return render(
         "compare.html",
         title=f"Comparison on {comparison.a.split}",
@@ -175,6 +178,12 @@ def _confidence_charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
         yield charts.precision_coverage(precision_coverage(evidence.matches), chosen)
         yield charts.reliability(key_reliability(evidence.matches), "the keys")
     yield charts.reliability(category_reliability(evidence.truth, evidence.decisions), "the category")
+
+
+def _filled_charts(evidence: Evidence) -> Iterator[Chart]:
+    for labels, bins in filled_reliability(evidence.matches):
+        extent = f"{labels[-1]:,} to {labels[0]:,}" if labels[0] > labels[-1] else f"{labels[0]:,}"
+        yield charts.reliability(bins, f"filled fields of {len(labels)} keys with {extent} labels")
 
 
 def _confusions(evidence: Evidence) -> Iterator[dict[str, Any]]:

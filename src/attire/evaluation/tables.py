@@ -122,19 +122,36 @@ def division_sheets(division: Division) -> tuple[Sheet, Sheet, Sheet]:
     )
 
 
-def comparison_sheets(comparison: Comparison) -> tuple[Sheet, Sheet]:
-    """Two sheets: all figures of A and B, and the IoU of all keys, the largest difference first."""
-    keys = sorted(comparison.keys.items(), key=lambda item: -abs(np.nan_to_num(item[1].value, nan=-1)))
+def comparison_sheets(comparison: Comparison) -> tuple[Sheet, ...]:
+    """Sheets of A and B: all figures, and by key the IoU and, if both fill fields, the coverage and the precision.
+
+    The largest difference is first.
+    """
+    header = ("A", "B", "B − A", "95% interval", "better")
+    of_keys = {
+        "IoU per key": comparison.keys,
+        "Coverage per key (share of fields that are filled)": comparison.coverage,
+        "Precision of filled fields per key": comparison.precision,
+    }
     return (
         Sheet(
             "Figures",
-            ("figure", "A", "B", "B − A", "95% interval", "better"),
+            ("figure", *header),
             tuple((FIGURE_TITLES[name], *_cells_of(name, figure)) for name, figure in comparison.figures.items()),
         ),
-        Sheet(
-            "IoU per key",
-            ("key", "known", "A", "B", "B − A", "95% interval", "better"),
-            tuple((name, number(comparison.known[name]), *_cells_of(name, iou)) for name, iou in keys),
+        *(
+            Sheet(
+                title,
+                ("key", "known", *header),
+                tuple(
+                    (name, number(comparison.known[name]), *_cells_of(name, difference))
+                    for name, difference in sorted(
+                        differences.items(), key=lambda item: -abs(np.nan_to_num(item[1].value, nan=-1))
+                    )
+                ),
+            )
+            for title, differences in of_keys.items()
+            if differences
         ),
     )
 

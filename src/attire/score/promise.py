@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attire.score.intervals import wilson
 
-KEPT, NOT_SHOWN, BROKEN, FEW = "kept", "not shown to be kept", "broken", "too few to tell"
-Verdict = Literal["kept", "not shown to be kept", "broken", "too few to tell"]
+
+class Verdict(StrEnum):
+    """What filled fields say about a promised precision.
+
+    KEPT: they are right at least as often as promised. NOT_SHOWN: less often, but by no more than chance can do.
+    BROKEN: the whole 95% interval of their precision (Wilson) is below the promise. FEW: at least as often as promised,
+    but they are so few that at the promised precision not even one wrong answer is expected.
+    """
+
+    KEPT = "kept"
+    NOT_SHOWN = "not shown to be kept"
+    BROKEN = "broken"
+    FEW = "too few to tell"
 
 
 class Promise(NamedTuple):
@@ -27,25 +39,21 @@ class Promise(NamedTuple):
 def judge(filled: int, right: int, promised: float) -> Verdict:
     """What `right` of `filled` fields say about a promised precision.
 
-    `BROKEN`: the whole 95% interval of the precision (Wilson) is below the promise. `NOT_SHOWN`: the precision is
-    below, but by no more than chance can do. `KEPT`: it is at or above the promise. `FEW`: so it is, but of so few
-    fields that at the promised precision not even one wrong answer is expected.
-
-    >>> judge(200, 192, 0.95), judge(200, 188, 0.95), judge(200, 176, 0.95), judge(12, 12, 0.95)
-    ('kept', 'not shown to be kept', 'broken', 'too few to tell')
+    >>> print(*(judge(200, right, 0.95) for right in (192, 188, 176)), judge(12, 12, 0.95), sep="; ")
+    kept; not shown to be kept; broken; too few to tell
     """
     _, high = wilson(right, filled)
     if high < promised:
-        return "broken"
+        return Verdict.BROKEN
     if right < promised * filled:
-        return "not shown to be kept"
-    return "kept" if filled * (1 - promised) >= 1 else "too few to tell"
+        return Verdict.NOT_SHOWN
+    return Verdict.KEPT if filled * (1 - promised) >= 1 else Verdict.FEW
 
 
 def chances(filled: int, promised: float) -> dict[Verdict, float]:
     """The probability of each verdict if each answer is right with exactly the promised probability (binomial)."""
     probability = _binomial(filled, promised)
-    chance: dict[Verdict, float] = {KEPT: 0.0, NOT_SHOWN: 0.0, BROKEN: 0.0, FEW: 0.0}
+    chance = dict.fromkeys(Verdict, 0.0)
     for right in np.flatnonzero(probability > 1e-12).tolist():
         chance[judge(filled, right, promised)] += float(probability[right])
     return chance
