@@ -66,7 +66,7 @@ def test_differences_are_those_of_the_figures_with_paired_intervals(write: Write
 
 
 def test_coverage_and_precision_are_compared_by_key(write: Write) -> None:
-    first, second = synthetic_evidence(skill=1.5), synthetic_evidence(skill=3)
+    first, second = synthetic_evidence(skill=0.5), synthetic_evidence(skill=4)
     comparison = compare(write("a", first), write("b", second))
     for a, name in enumerate(first.taxonomy.keys):
         for side, evidence in (("a", first), ("b", second)):
@@ -81,7 +81,7 @@ def test_coverage_and_precision_are_compared_by_key(write: Write) -> None:
     assert [sheet.title.split()[0] for sheet in sheets] == ["Figures", "IoU", "Coverage", "Precision"]
     page = comparison_page(comparison, "a", "b")
     assert all(sheet.title in page for sheet in sheets)
-    assert better("coverage", comparison.coverage["neck"]) == "B"
+    assert better("coverage", comparison.coverage["colour"]) == "B"
 
 
 def test_a_real_difference_is_beyond_chance(write: Write) -> None:

@@ -199,11 +199,10 @@ def score_report(
     categories: dict[str, Any] = per_category(matches) | category_promises(matches, promises)
     for name, rival in (("mode_iou", mode), ("lookup_iou", lookup)):
         keys[name] = per_key(taxonomy, rival)["iou"] if rival else unknown[: len(taxonomy.keys)]
+    answers = (matches.known & matches.predicted).sum(axis=0)
     keys["beats_lookup"] = [
-        bool(interval["key", name].low > 0) if lookup and has_answers else None
-        for name, has_answers in zip(
-            taxonomy.keys, (matches.known & matches.predicted).any(axis=0).tolist(), strict=True
-        )
+        bool(interval["key", name].low > 0) if lookup and count else None
+        for name, count in zip(taxonomy.keys, answers, strict=True)
     ]
     categories["mode_iou"] = per_category(mode)["iou"] if mode else unknown[: len(taxonomy.categories)]
     return Report(
