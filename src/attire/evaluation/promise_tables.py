@@ -13,7 +13,7 @@ from attire.score.intervals import wilson
 from attire.score.promise import Verdict, chances, judge
 
 HEADER = ("verdict", "right", "95% interval", "promised", "known", "filled", "coverage")
-HELD_BACK, NO_BETTER = "held back", "not shown to beat a lookup"
+HELD_BACK, LOOKUP = "held back", "≈ lookup"
 SHOWN = 8  # names in a sentence
 MEANINGS = {
     "filled": "fields with a label that are filled at the promised precision; fields without a label are filled too, "
@@ -26,7 +26,7 @@ MEANINGS = {
     Verdict.BROKEN.value: "right less often than promised beyond chance: the whole interval is below the promise",
     Verdict.FEW.value: "right at least as often as promised, but of so few fields that this says little",
     HELD_BACK: "nothing is promised for the key, so none of its fields is filled",
-    NO_BETTER: "the key's IoU is not above that of the most frequent value of the predicted category, or not beyond "
+    LOOKUP: "the key's IoU is not above that of the most frequent value of the predicted category, or not beyond "
     "chance. A list with one value per category would answer as well: the key follows from the category, cannot be "
     "seen in photos, or has too few labels to tell",
 }
@@ -108,7 +108,8 @@ def promise_sentences(report: Report) -> list[str]:
     ]
     if lookups := [scores.key for scores in report.keys if scores.beats_lookup is False]:
         sentences.append(
-            f"Not shown to be better than the most frequent value of the predicted category: {_some(lookups)}."
+            f"Marked {LOOKUP}, because not shown to be better than the most frequent value of the predicted category: "
+            f"{_some(lookups)}."
         )
     return sentences + correction(report)
 
@@ -135,7 +136,7 @@ def _notes(scores: KeyScores) -> Iterable[str]:
     if np.isnan(scores.promised):
         yield f"{HELD_BACK}: {scores.held_back}" if scores.held_back else HELD_BACK
     if scores.beats_lookup is False:
-        yield NO_BETTER
+        yield LOOKUP
 
 
 def _total(rows: Sequence[FilledRow]) -> FilledRow:

@@ -48,8 +48,8 @@ MORE_DEFINITIONS = {
     "or predicted not to apply",
     "mode": "baseline that sees no photo: the most frequent category and the most frequent value of each key in train",
     "mode in true category": "baseline that is given the true category: the most frequent value of each key within it",
-    "mode in predicted category": "the same, given the predicted category: a lookup of one value per category",
-    "mode IoU, lookup IoU": "IoU of the baselines 'mode in true category' and 'mode in predicted category'",
+    "lookup": "baseline that is given the predicted category: the most frequent value of each key within it",
+    "mode IoU, lookup IoU": "IoU of the baselines 'mode in true category' and 'lookup'",
     "accuracy": "share of known pairs with exactly the stated values",
 }
 UNANSWERED, OPEN = "no photo", "left open"

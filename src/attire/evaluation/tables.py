@@ -30,7 +30,7 @@ FIGURE_TITLES = {
 BASELINE_TITLES = {
     MODE: "mode",
     MODE_WITHIN_CATEGORY: "mode in true category",
-    MODE_WITHIN_PREDICTED: "mode in predicted category",
+    MODE_WITHIN_PREDICTED: "lookup",
 }
 KEY_TITLES = {
     "key": "key",
