@@ -40,7 +40,7 @@ def category_promises(matches: Matches, promises: Sequence[Promise]) -> dict[str
 
 
 def advantage(matches: Matches, lookup: Matches, weights: NDArray[np.floating]) -> Floats:
-    """float64[A, R]: by how much the IoU of each key is above that of `lookup`, the baseline `MODE_WITHIN_PREDICTED`."""
+    """float64[A, R]: by how much the IoU of each key is above that of `lookup` (`MODE_WITHIN_PREDICTED`)."""
     return key_iou(matches, weights) - key_iou(lookup, weights)
 
 
