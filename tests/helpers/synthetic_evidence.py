@@ -8,7 +8,7 @@ from attire.config import DecisionRule
 from attire.evaluation.evidence import Evidence
 from attire.evaluation.report import Provenance
 from attire.labels import Targets, encode
-from attire.score.decisions import confidence, decide
+from attire.score.decisions import Accepted, confidence, decide
 from attire.taxonomy import Key, Taxonomy
 
 TAXONOMY = Taxonomy(
@@ -59,5 +59,6 @@ def synthetic_evidence(
         (rng.normal(0, 1, truth.hot.shape) + skill * truth.hot).astype(np.float32),
     )
     accepted = confidence(TAXONOMY, decisions) > 0.65
+    sure_category = decisions.category_probability.max(axis=1) > 0.45
     ids = tuple(f"p{i:03d}" for i in range(N))
-    return Evidence(taxonomy, ids, GROUPS, truth, decisions, accepted if calibrated else None)
+    return Evidence(taxonomy, ids, GROUPS, truth, decisions, Accepted(sure_category, accepted) if calibrated else None)

@@ -65,6 +65,25 @@ def test_differences_are_those_of_the_figures_with_paired_intervals(write: Write
     assert difference.high - difference.low < 0.6 * unpaired
 
 
+def test_coverage_and_precision_are_compared_by_key(write: Write) -> None:
+    first, second = synthetic_evidence(skill=0.5), synthetic_evidence(skill=4)
+    comparison = compare(write("a", first), write("b", second))
+    for a, name in enumerate(first.taxonomy.keys):
+        for side, evidence in (("a", first), ("b", second)):
+            matches = evidence.matches
+            assert matches.filled is not None
+            known, filled = matches.known[:, a].sum(), matches.filled[:, a].sum()
+            right = (matches.filled & matches.right)[:, a].sum()
+            expected = (filled / known, right / filled) if filled else (np.nan, np.nan)
+            measured = [getattr(of_keys[name], side) for of_keys in (comparison.coverage, comparison.precision)]
+            assert measured == pytest.approx(expected, nan_ok=True)
+    sheets = comparison_sheets(comparison)
+    assert [sheet.title.split()[0] for sheet in sheets] == ["Figures", "IoU", "Coverage", "Precision"]
+    page = comparison_page(comparison, "a", "b")
+    assert all(sheet.title in page for sheet in sheets)
+    assert better("coverage", comparison.coverage["colour"]) == "B"
+
+
 def test_a_real_difference_is_beyond_chance(write: Write) -> None:
     comparison = compare(write("a", synthetic_evidence(skill=0.5)), write("b", synthetic_evidence(skill=4)))
     assert better("attribute_iou", comparison.figures["attribute_iou"]) == "B"
@@ -87,6 +106,8 @@ def test_a_bundle_without_thresholds_can_be_compared(write: Write) -> None:
     assert np.isnan([coverage.a, coverage.value, coverage.low]).all()
     assert coverage.b > 0
     assert comparison_sheets(comparison)[0].rows[6][-3:] == ("–", "–", "–")
+    assert comparison.precision == comparison.coverage == {}
+    assert len(comparison_sheets(comparison)) == 2
 
 
 def test_reports_on_different_data_cannot_be_compared(write: Write) -> None:

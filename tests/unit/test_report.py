@@ -11,15 +11,17 @@ import jsonschema
 import numpy as np
 import polars as pl
 import pytest
+from helpers.accepted import with_categories
 from helpers.synthetic_evidence import PROVENANCE, TAXONOMY, WITH_PARENTS, N, labels, synthetic_evidence
 from PIL import Image
 from rich.console import Console
 
 from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, baselines
 from attire.evaluation.evidence import Evidence
-from attire.evaluation.report import Balance, Deviation, Division, Report, Score, SplitSize, json_schema, score_report
+from attire.evaluation.report import Report, Score, json_schema, score_report
 from attire.evaluation.report_files import write_report
 from attire.evaluation.report_page import page
+from attire.evaluation.split_summary import Balance, Deviation, Division, SplitSize
 from attire.evaluation.tables import number, sheets, verdict
 from attire.labels import Targets
 from attire.score.curves import iou_by_category
@@ -54,7 +56,7 @@ class Outline(HTMLParser):
 
 EVIDENCE = synthetic_evidence()
 TRUTH, DECISIONS = EVIDENCE.truth, EVIDENCE.decisions
-RIVALS = baselines(TAXONOMY, labels(0, 200), TRUTH)
+RIVALS = baselines(TAXONOMY, labels(0, 200), TRUTH, DECISIONS.category)
 DIVISION = Division(
     parts=(
         SplitSize(part="train", share=0.75, products=360, groups=180),
@@ -144,7 +146,7 @@ def test_the_page_is_well_formed_and_accessible() -> None:
     assert parser.levels[0] == 1
     assert all(after <= before + 1 for before, after in zip(parser.levels, parser.levels[1:], strict=False))
     assert html.count("<table") == html.count("<caption")
-    assert html.count("<svg") == html.count('<svg role="img" aria-label=') == 5
+    assert html.count("<svg") == html.count('<svg role="img" aria-label=') == 7
     assert not re.search(r"<th(?! scope=)[ >]", html)
     assert not re.search(r"<img(?![^>]* alt=)", html)
 
@@ -184,7 +186,7 @@ def test_a_model_that_answers_only_the_category_has_a_page() -> None:
     truth = Targets(TRUTH.category, TRUTH.hot[:, :0], TRUTH.state[:, :0])
     empty = np.zeros((N, 0), dtype=bool)
     decisions = DECISIONS._replace(probability=empty.astype(np.float32), chosen=empty, applies=empty)
-    html = _page(Evidence(words, EVIDENCE.ids, EVIDENCE.groups, truth, decisions, empty))
+    html = _page(Evidence(words, EVIDENCE.ids, EVIDENCE.groups, truth, decisions, with_categories(empty)))
     assert "answers only the category" in html
     assert "Confidence of the category: ECE" in html
     for word in ("Per key", "operating point", "Keys within categories", "Left open"):

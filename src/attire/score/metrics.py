@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attire.labels import Targets, coarsened, contradicted, labelled
-from attire.score.decisions import Decisions, confidence
+from attire.score.decisions import Accepted, Decisions, confidence
 from attire.taxonomy import Taxonomy
 
 MIN_LABELS = 10  # known pairs a key needs to count in macro IoU
@@ -31,6 +31,8 @@ FIGURES = {
     "spurious_rate": "share of predicted (product, key) pairs whose key does not apply to the product's category",
     "coverage_95": "share of known pairs that are filled at 95% precision",
     "precision_95": "share of filled pairs whose values, or kinds of them, were all stated",
+    "category_coverage": "share of products whose category is filled",
+    "category_precision": "share of filled categories that are right",
     "ece": f"expected calibration error: mean distance between confidence and precision over {BINS} bins of answered "
     "pairs; resampling can only increase it, so with few products its interval may lie above it",
     "map": f"average precision of each value with at least {MIN_POSITIVES} products, averaged over values",
@@ -65,13 +67,14 @@ class Matches(NamedTuple):
     exact: Bools  # [N, A], known, and the chosen values are exactly the stated ones
     right: Bools  # [N, A], known, predicted, and not contradicted
     confidence: NDArray[np.float32]  # [N, A]
-    filled: Bools | None  # [N, A], known, and accepted at 95% precision; None without fitted thresholds
+    filled: Bools | None  # [N, A], known, and accepted; None without fitted thresholds
+    category_filled: Bools | None  # [N], the category is known and accepted; None without fitted thresholds
     spurious: Bools  # [N, A], predicted, but the true category rules the key out
     rankings: tuple[Ranking, ...]
 
 
-def match(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, accepted: Bools | None = None) -> Matches:
-    """Compare the decisions on N products with their labels. accepted: bool[N, A], the answers that are filled."""
+def match(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, accepted: Accepted | None = None) -> Matches:
+    """Compare the decisions on N products with their labels. accepted: the answers that are filled."""
     hot, chosen = np.asarray(truth.hot, dtype=bool), decisions.chosen
     known, predicted = labelled(taxonomy, hot), labelled(taxonomy, chosen)
     categories = np.arange(len(taxonomy.categories))
@@ -90,7 +93,8 @@ def match(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, accepted: Bo
         exact=known & ~labelled(taxonomy, hot ^ chosen),
         right=known & predicted & ~contradicted(taxonomy, hot, chosen),
         confidence=confidence(taxonomy, decisions),
-        filled=None if accepted is None else known & predicted & accepted,
+        filled=None if accepted is None else known & predicted & accepted.keys,
+        category_filled=None if accepted is None else has_category & accepted.category & (decisions.category >= 0),
         spurious=predicted & rules_out,
         rankings=tuple(
             _rank(column, np.flatnonzero(known[:, taxonomy.key_of_column[column]]), hot, decisions.probability)
@@ -132,6 +136,19 @@ def weighted(matches: Matches, weights: NDArray[np.floating]) -> dict[str, Float
 def key_iou(matches: Matches, weights: NDArray[np.floating]) -> Floats:
     """float64[A, R]: the IoU of each key, for R sets of product weights (float[N, R])."""
     return _ratio(matches.iou.T @ weights, matches.known.T @ weights)
+
+
+def key_filling(matches: Matches, weights: NDArray[np.floating]) -> tuple[Floats, Floats]:
+    """Coverage and precision of the filled fields of each key, float64[A, R] each, for R sets of product weights.
+
+    Both are nan without fitted thresholds.
+    """
+    m = matches
+    if m.filled is None:
+        undefined = np.full((m.known.shape[1], weights.shape[1]), np.nan)
+        return undefined, undefined
+    filled = m.filled.T @ weights
+    return _ratio(filled, m.known.T @ weights), _ratio((m.filled & m.right).T @ weights, filled)
 
 
 def per_key(taxonomy: Taxonomy, matches: Matches) -> dict[str, NDArray[Any]]:
@@ -179,7 +196,7 @@ def per_category(matches: Matches) -> dict[str, NDArray[Any]]:
 
 
 def _confidence_figures(m: Matches, weights: NDArray[np.floating]) -> dict[str, Floats]:
-    """coverage_95, precision_95 and ece (Guo et al., 2017) as float64[R]."""
+    """Figures of filled fields and categories, and ece (Guo et al., 2017), as float64[R]."""
     total, undefined = m.known.sum(axis=1) @ weights, np.full(weights.shape[1], np.nan)
     answered = m.known & m.predicted
     bin_of = np.minimum(m.confidence * BINS, BINS - 1).astype(np.int64)
@@ -187,9 +204,17 @@ def _confidence_figures(m: Matches, weights: NDArray[np.floating]) -> dict[str, 
         np.abs(np.where(answered & (bin_of == b), m.confidence - m.right, 0).sum(axis=1) @ weights) for b in range(BINS)
     )
     filled = undefined if m.filled is None else m.filled.sum(axis=1) @ weights
+    category = undefined if m.category_filled is None else m.category_filled @ weights
+    right_category = (m.true_category & m.category).any(axis=1)
     return {
         "coverage_95": undefined if m.filled is None else _ratio(filled, total),
         "precision_95": undefined if m.filled is None else _ratio((m.filled & m.right).sum(axis=1) @ weights, filled),
+        "category_coverage": (
+            undefined if m.category_filled is None else _ratio(category, m.true_category.sum(axis=1) @ weights)
+        ),
+        "category_precision": (
+            undefined if m.category_filled is None else _ratio((m.category_filled & right_category) @ weights, category)
+        ),
         "ece": _ratio(np.asarray(gap), answered.sum(axis=1) @ weights),
     }
 
