@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from attire.filling.fill import fill
     from attire.inference.bulk import predict
     from attire.inference.predictor import Predictor
+    from attire.score.promise import Promise
     from attire.pixels.photo_cache import cache_photos
     from attire.prediction import Abstained, Answer, Prediction
     from attire.removal.remove import remove
@@ -55,6 +56,7 @@ _HOMES = {
     "ModelBundle": "attire.bundle",
     "Prediction": "attire.prediction",
     "Predictor": "attire.inference.predictor",
+    "Promise": "attire.score.promise",
     "Recipe": "attire.config",
     "Report": "attire.evaluation.report",
     "Splits": "attire.catalog.splits",
@@ -87,6 +89,7 @@ __all__ = [
     "ModelBundle",
     "Prediction",
     "Predictor",
+    "Promise",
     "Recipe",
     "Report",
     "Splits",
