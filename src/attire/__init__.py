@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from attire.filling.fill import fill
     from attire.inference.bulk import predict
     from attire.inference.predictor import Predictor
-    from attire.score.promise import Promise
     from attire.pixels.photo_cache import cache_photos
     from attire.prediction import Abstained, Answer, Prediction
     from attire.removal.remove import remove
     from attire.review.apply import apply_reviews
+    from attire.score.promise import Promise
     from attire.taxonomy import Taxonomy
     from attire.taxonomy_diff.diff import diff_taxonomy
     from attire.training.run import train
