@@ -23,12 +23,12 @@ from support.common import Row, report
 
 from attire.bundle import ModelBundle
 from attire.config import Architecture, DecisionRule
+from attire.engines.conditions import cpu_name
 from attire.engines.engine import Engine, TorchEngine, open_engine
-from attire.engines.exported import cpu_name
 from attire.engines.runtimes import MODEL_FILES, ExportedEngine
+from attire.engines.speed import images_per_s
 from attire.errors import ExportError
 from attire.exporting.export import ATTEMPTS, MAKERS, export
-from attire.exporting.inspect import images_per_s
 from attire.exporting.onnx import write_onnx
 from attire.exporting.sample import Sample
 from attire.model.network import build_network

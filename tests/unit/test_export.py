@@ -28,10 +28,11 @@ from attire.config import Architecture
 from attire.engines.engine import ENGINES, Engine, TorchEngine, open_engine
 from attire.engines.exported import RECORD, EngineRecord, Runtime, engine_folder, engine_names, read_record
 from attire.engines.runtimes import ExportedEngine
+from attire.engines.speed import images_per_s
 from attire.errors import BundleError, ConfigError, ExportError, MissingExtraError, StorageError
 from attire.exporting import export as exporting
 from attire.exporting.export import ATTEMPTS, MAKERS, Attempt, Exported, export
-from attire.exporting.inspect import images_per_s, inspect, multiplications
+from attire.exporting.inspect import inspect, multiplications
 from attire.exporting.onnx import write_onnx
 from attire.exporting.openvino import make_openvino
 from attire.exporting.parity import Answers, compare, passes
