@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -42,13 +42,13 @@ def test_an_ingest_gives_a_silent_host_up(
     monkeypatch.setattr(downloads, "FETCHERS", 2)
     tries = 0
 
-    def counting(self: remote.RemotePhoto, known: str) -> object:
+    def counting(self: Remote, url: str, headers: Mapping[str, str]) -> object:
         nonlocal tries
-        tries += silent in self.url
-        return download(self, known)
+        tries += silent in url
+        return opening(self, url, headers)
 
-    download = remote.RemotePhoto._download
-    monkeypatch.setattr(remote.RemotePhoto, "_download", counting)
+    opening = Remote.open
+    monkeypatch.setattr(Remote, "open", counting)
     png = io.BytesIO()
     Image.effect_noise((40, 40), 60).save(png, "PNG")
     with serving_photos() as server:
@@ -58,7 +58,7 @@ def test_an_ingest_gives_a_silent_host_up(
         feed.write_text("id,category,image\n" + "".join(f"p{n},Shirts,{url}\n" for n, url in enumerate(urls)))
         catalog = ingest(feed, (), tmp_path / "catalog")
     reasons = catalog.quarantine.filter(kind="photo")["reason"].to_list()
-    given_up = f"not asked for: {silent} has not answered for any of {LIMIT} other photos"
+    given_up = f"given up: {silent} has not answered for any of {LIMIT} other photos"
     assert reasons.count(given_up) >= 40 - LIMIT - 1
     assert reasons.count("not found") == 1
     assert len(reasons) == 41
@@ -76,7 +76,7 @@ def test_hosts_without_a_server_are_given_up(url: str) -> None:
             at.photo(url).read()
         reasons.append(str(caught.value))
     assert all(reason.startswith("cannot be downloaded") for reason in reasons[:LIMIT])
-    assert all(reason.startswith("not asked for") for reason in reasons[LIMIT:])
+    assert all(reason.startswith("given up") for reason in reasons[LIMIT:])
     with pytest.raises(PhotoError, match="cannot be downloaded"):
         Remote().photo(url).read()
 

@@ -158,7 +158,6 @@ class RemotePhoto:
     def download(self, stamp: str = "") -> Download | None:
         """Download the photo, as `read` does; None if it is still the version with this `stamp`."""
         hosts = self.remote.hosts
-        hosts.check(self.url)
         try:
             return _retry(lambda: self._download(stamp))
         except FileNotFoundError:
@@ -171,6 +170,7 @@ class RemotePhoto:
             raise PhotoError(f"cannot be downloaded: {_reason(error)}") from None
 
     def _download(self, known: str) -> Download | None:
+        self.remote.hosts.check(self.url)  # before each attempt: other photos may have found out meanwhile
         content, end = bytearray(), time.monotonic() + PHOTO_S
         before = json.loads(known or "{}")
         headers = {CONDITIONS[name]: text for name, text in before.items() if name in CONDITIONS}

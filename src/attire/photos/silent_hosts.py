@@ -27,7 +27,7 @@ class SilentHosts:
         """Raise `PhotoError` if the URL's host is given up."""
         host = _host(url)
         if self._unanswered[host] >= LIMIT and host not in self._answered:
-            raise PhotoError(f"not asked for: {shown(host)} has not answered for any of {LIMIT} other photos")
+            raise PhotoError(f"given up: {shown(host)} has not answered for any of {LIMIT} other photos")
 
     def answered(self, url: str) -> None:
         """The URL's host has answered."""
