@@ -26,7 +26,8 @@ from torch import Tensor, nn
 import attire
 from attire.config import Recipe
 from attire.memory import keep_freed_memory
-from attire.model.backbone import data_config, fastest_precision
+from attire.model.backbone import fastest_precision
+from attire.model.input_size import data_config
 from attire.model.network import build_network
 from attire.pixels.normalise import FromBytes
 from attire.pixels.photo_cache import cache_photos

@@ -36,7 +36,7 @@ import attire
 from attire.catalog.splits import Splits
 from attire.evaluation.tables import trend_sheets, trend_verdict
 from attire.evaluation.trend import Trend
-from attire.model.backbone import data_config
+from attire.model.input_size import data_config
 from attire.pixels.preprocess import Preprocess
 from attire.training.embeddings import catalog_embeddings
 from attire.training.initial_weights import initial_network

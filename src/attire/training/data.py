@@ -152,7 +152,7 @@ class RunData:
             Subset(catalog, train, "train", reader),
             Subset(catalog, splits.val, "val", reader),
             Subset(catalog, calibration, "calibration", reader) if calibration else None,
-            cache_px(catalog, recipe.size_px, cache) if recipe.trained_stages == "all" else None,
+            cache_px(catalog, recipe.input_px, cache) if recipe.trained_stages == "all" else None,
             workers,
         )
 

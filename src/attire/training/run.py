@@ -27,7 +27,8 @@ from attire.config import Recipe, Stage, load_recipe
 from attire.errors import ConfigError
 from attire.files import locked
 from attire.learned import Learned
-from attire.model.backbone import data_config, weights_digest
+from attire.model.backbone import weights_digest
+from attire.model.input_size import data_config
 from attire.model.last_stages import LastStages
 from attire.model.network import Network, build_backbone, build_network
 from attire.pixels.normalise import FromBytes
@@ -35,6 +36,7 @@ from attire.pixels.preprocess import Preprocess
 from attire.score.calibration import PRECISION
 from attire.storage import storing
 from attire.taxonomy import Taxonomy
+from attire.training.backbone_defaults import with_backbone_defaults
 from attire.training.calibrate import calibrate
 from attire.training.data import RunData, StageData, default_workers
 from attire.training.initial_weights import initial_network
@@ -75,6 +77,7 @@ def train(
     init_from = None if init_from is None else ModelBundle.of(init_from)
     if init_from is not None:
         recipe = recipe.model_copy(update={"category": Stage()})
+    recipe = with_backbone_defaults(recipe, init_from)
     with storing(Path(out)), _explain_memory(recipe):
         run = _Run.prepare(
             catalog,
@@ -90,9 +93,10 @@ def train(
 
 @dataclass(slots=True)
 class _Run:
-    """A network and its training data. `learned` and `provenance` are recorded in the bundle.
+    """A network and its training data. `learned`, `licence` and `provenance` are recorded in the bundle.
 
-    learned: None if the run starts from a bundle that does not record what it learned from.
+    learned: None if the run starts from a bundle that does not record what it learned from. licence: that of the
+    pretrained weights, None if it is not known.
     """
 
     recipe: Recipe
@@ -101,6 +105,7 @@ class _Run:
     network: Network
     preprocess: Preprocess
     learned: Learned | None
+    licence: str | None
     provenance: dict[str, Any]
 
     @classmethod
@@ -132,8 +137,11 @@ class _Run:
                 provenance["start_splits"] = earlier
                 _tell_learned(init_from, catalog, splits)
             learned = None if init_from.learned is None else data.learned | init_from.learned
-        preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.size_px, recipe.fit)
-        return cls(recipe, splits, data, network, preprocess, learned, provenance)
+        preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.input_px, recipe.fit)
+        licence = weights_licence(recipe, weights, init_from)
+        if first_process() and (remark := terms(licence)):
+            logger.warning("The weights of %s have the licence %s: %s.", recipe.backbone, licence, remark)
+        return cls(recipe, splits, data, network, preprocess, learned, licence, provenance)
 
     def train(
         self,
@@ -178,7 +186,7 @@ class _Run:
         if only_category:
             network, taxonomy = _without_keys(network, taxonomy, recipe)
         elif not recipe.shared:
-            network.category_backbone = build_backbone(recipe)
+            network.category_backbone = build_backbone(recipe, size_px=recipe.input_px)
             StageFolder(out, "category").load_result(network.category_backbone, prefix="backbone.")
         if first_process():
             calibration = None
@@ -196,7 +204,7 @@ class _Run:
                 calibration=calibration,
                 untaught=() if only_category else taught.missing(taxonomy),
                 learned=self.learned,
-                provenance=self.provenance | {"scored_on": self._scored_on()},
+                provenance=self.provenance | {"scored_on": self._scored_on(), "weights_licence": self.licence},
                 scores=scores,
             )
         if torch.distributed.is_initialized():
@@ -235,7 +243,7 @@ def _trained_module(network: Network, recipe: Recipe, preprocess: Preprocess) ->
     """What is trained of the network; it takes the inputs of the examples, see `RunData.examples`."""
     if recipe.trained_stages == "all":
         return FromBytes(network, preprocess)
-    return LastStages(network, recipe.trained_stages, recipe.size_px) if recipe.trained_stages else network.heads
+    return LastStages(network, recipe.trained_stages, recipe.input_px) if recipe.trained_stages else network.heads
 
 
 def _tell_learned(start: ModelBundle, catalog: Catalog, splits: Splits) -> None:
@@ -290,9 +298,8 @@ def _explain_memory(recipe: Recipe) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        height, width = recipe.size_px
         raise ConfigError(
-            f"out of memory with batch_size={recipe.batch_size}, size_px=[{height}, {width}] and {recipe.backbone}: "
+            f"out of memory with batch_size={recipe.batch_size}, size_px={list(recipe.input_px)} and {recipe.backbone}: "
             "use a smaller --batch-size, --size-px or --backbone."
         ) from error
 
@@ -300,7 +307,7 @@ def _explain_memory(recipe: Recipe) -> Iterator[None]:
 def _without_keys(network: Network, taxonomy: Taxonomy, recipe: Recipe) -> tuple[Network, Taxonomy]:
     """The network and taxonomy of a run that was trained on categories only."""
     no_keys = Taxonomy(categories=taxonomy.categories, category_aliases=taxonomy.category_aliases, keys={})
-    bare = build_network(recipe, no_keys)
+    bare = build_network(recipe, no_keys, size_px=recipe.input_px)
     bare.backbone, bare.heads.trunk, bare.heads.category = network.backbone, network.heads.trunk, network.heads.category
     bare.heads.text = network.heads.text
     return bare, no_keys
