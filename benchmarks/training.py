@@ -128,7 +128,7 @@ def main(
 
 
 def _measure(recipe: Recipe, steps: int, workers: int, folder: Path, compile: bool) -> dict[str, list[float]]:
-    batch, size_px = recipe.batch_size, recipe.size_px
+    batch, size_px = recipe.batch_size, recipe.input_px
     feed = draw_shop(folder, steps * batch, PHOTO_PX, CATEGORIES)
     catalog = attire.ingest(feed, folder / "photos", folder / "catalog")
     network = build_network(recipe, catalog.taxonomy, dropout=recipe.dropout)

@@ -92,7 +92,7 @@ class Shop:
             splits = attire.split(catalog, VAL, TEST, seed=7)
         with costs.of("embed"):
             network, _ = initial_network(self.recipe, catalog.taxonomy, self.weights, None)
-            preprocess = Preprocess.for_backbone(data_config(network.backbone), self.recipe.size_px, self.recipe.fit)
+            preprocess = Preprocess.for_backbone(data_config(network.backbone), self.recipe.input_px, self.recipe.fit)
             catalog_embeddings(catalog, network, self.recipe.backbone, preprocess, workers=1)
         with costs.of("train"):
             bundle = attire.train(

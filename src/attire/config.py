@@ -142,7 +142,12 @@ UnlabelledPolicy = Ignore | Negative | Selective
 class Architecture(_Frozen):
     """The fields that are needed to build a network."""
 
-    backbone: str = Field("resnext50_32x4d", min_length=1, max_length=200, description="a name that attire backbones lists, or any timm model")
+    backbone: str = Field(
+        "resnext50_32x4d",
+        min_length=1,
+        max_length=200,
+        description="a name that attire backbones lists, or any timm model",
+    )
     pooling: Literal["auto", "last", "multiscale", "both"] = Field(
         "last",
         description="last: the backbone's own pooling; multiscale: mean and maximum of its last three stages; "

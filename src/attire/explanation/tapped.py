@@ -82,7 +82,7 @@ def _maps_and_features(backbone: nn.Module, model: Any, pixels: Tensor) -> tuple
 
 def _as_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
     """float32[B, h * w, C] -> float32[B, C, h, w]."""
-    return tokens.transpose(1, 2).unflatten(2, size)
+    return tokens.transpose(1, 2).reshape(len(tokens), tokens.shape[2], *size)
 
 
 def _with_last_block(model: Any, block: nn.Module) -> nn.Module:

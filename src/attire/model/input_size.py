@@ -63,15 +63,15 @@ def resize(backbone: nn.Module, name: str, size_px: tuple[int, int]) -> None:
         reason = ValueError(f"its patches are {height} x {width} px")
         raise refused_size(name, size_px, own_size(backbone), reason)
     current = get_model_input_config(backbone)
-    if not current["fixed_input_size"] or current["input_size"][1:] == size_px or not hasattr(backbone, "set_input_size"):
+    resizable = current["fixed_input_size"] and hasattr(backbone, "set_input_size")
+    if not resizable or current["input_size"][1:] == size_px or _takes(backbone, size_px):
         return
-    if _takes(backbone, size_px):
-        return
+    model: Any = backbone
     options: dict[str, Any] = {"img_size": size_px}
-    if hasattr(backbone, "layers") and "window_size" in inspect.signature(backbone.set_input_size).parameters:
-        options["window_size"] = tuple(tuple(stage.blocks[0].window_size) for stage in backbone.layers)
+    if hasattr(model, "layers") and "window_size" in inspect.signature(model.set_input_size).parameters:
+        options["window_size"] = tuple(tuple(stage.blocks[0].window_size) for stage in model.layers)
     try:
-        backbone.set_input_size(**options)
+        model.set_input_size(**options)
     except (AssertionError, RuntimeError, ValueError) as error:
         raise refused_size(name, size_px, own_size(backbone), error) from None
 

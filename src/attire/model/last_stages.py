@@ -69,7 +69,13 @@ class LastStages(nn.Module):
                 divided = self.eval().features(first(pixels)[:, None])
                 whole = network.with_colours(first.backbone(pixels), pixels)
             equal = torch.allclose(whole, divided, rtol=1e-3, atol=1e-4)
-        except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError):  # stages that pass on tokens, or channels last
+        except (
+            AssertionError,
+            AttributeError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ):  # stages that pass on tokens, or channels last
             equal = False
         if not equal:
             raise ConfigError(

@@ -126,7 +126,7 @@ def build_network(
     text_dropout: float = 0.0,
     size_px: tuple[int, int] | None = None,
 ) -> Network:
-    """A network with one backbone, its `weights` and `size_px` (see `create_backbone`), and randomly initialised heads."""
+    """A network with one backbone (`weights` and `size_px` as in `create_backbone`) and randomly initialised heads."""
     backbone = build_backbone(architecture, weights, size_px)
     heads = Heads(feature_width(backbone), taxonomy, architecture, dropout, text_dropout)
     config = data_config(backbone)

@@ -14,6 +14,7 @@ from attire.model.input_size import own_size, refused_size, resize
 from attire.model.multiscale import timm_model
 from attire.model.network import Network, build_network
 from attire.model.packaged_weights import packaged_weights
+from attire.model.presets import NO_WEIGHTS, UNKNOWN, licence
 from attire.taxonomy import Taxonomy
 
 MAY_DIFFER = {"flip"}  # has no weights
@@ -57,7 +58,7 @@ def weights_licence(recipe: Recipe, weights: str | Path | None, init_from: Model
     if init_from is not None:
         return str(init_from.provenance.get("weights_licence", UNKNOWN))
     if weights is None:
-        return licence(recipe.backbone) or UNKNOWN
+        return licence(recipe.backbone)
     return NO_WEIGHTS if str(weights) == SCRATCH else UNKNOWN
 
 

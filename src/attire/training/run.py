@@ -31,6 +31,7 @@ from attire.model.backbone import weights_digest
 from attire.model.input_size import data_config
 from attire.model.last_stages import LastStages
 from attire.model.network import Network, build_backbone, build_network
+from attire.model.presets import terms
 from attire.pixels.normalise import FromBytes
 from attire.pixels.preprocess import Preprocess
 from attire.score.calibration import PRECISION
@@ -39,7 +40,7 @@ from attire.taxonomy import Taxonomy
 from attire.training.backbone_defaults import with_backbone_defaults
 from attire.training.calibrate import calibrate
 from attire.training.data import RunData, StageData, default_workers
-from attire.training.initial_weights import initial_network
+from attire.training.initial_weights import initial_network, weights_licence
 from attire.training.module import StageModule, StageName
 from attire.training.stage_folder import StageFolder
 from attire.training.supervision import STAGES, Taught, stages_to_train, taught_by
@@ -96,7 +97,7 @@ class _Run:
     """A network and its training data. `learned`, `licence` and `provenance` are recorded in the bundle.
 
     learned: None if the run starts from a bundle that does not record what it learned from. licence: that of the
-    pretrained weights, None if it is not known.
+    pretrained weights.
     """
 
     recipe: Recipe
@@ -105,7 +106,7 @@ class _Run:
     network: Network
     preprocess: Preprocess
     learned: Learned | None
-    licence: str | None
+    licence: str
     provenance: dict[str, Any]
 
     @classmethod
@@ -299,8 +300,8 @@ def _explain_memory(recipe: Recipe) -> Iterator[None]:
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         raise ConfigError(
-            f"out of memory with batch_size={recipe.batch_size}, size_px={list(recipe.input_px)} and {recipe.backbone}: "
-            "use a smaller --batch-size, --size-px or --backbone."
+            f"out of memory with batch_size={recipe.batch_size}, size_px={list(recipe.input_px)} and "
+            f"{recipe.backbone}: use a smaller --batch-size, --size-px or --backbone."
         ) from error
 
 
