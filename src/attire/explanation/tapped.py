@@ -67,7 +67,8 @@ def _from_tokens(backbone: nn.Module, pixels: Tensor, tap: nn.Module) -> tuple[T
     last = model.norm(tokens)
     if not isinstance(backbone, MultiScale):
         return model.forward_head(last), expected
-    pooled = backbone.pool([*maps[:-1], _as_map(tokens[:, prefix:], size)])
+    # What enters the last block is pooled as the output of the block before.
+    pooled = backbone.pool([*maps[:-2], tapped, _as_map(tokens[:, prefix:], size)])
     return torch.cat([pooled, own_vector(model, last)], dim=1) if backbone.own else pooled, expected
 
 
