@@ -6,6 +6,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnxruntime
 import pytest
 import timm
 import torch
@@ -17,8 +19,13 @@ from attire.bundle import ModelBundle
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Architecture, Recipe, load_recipe
-from attire.errors import ConfigError
+from attire.engines.engine import TorchEngine
+from attire.errors import ConfigError, ExportError
 from attire.explanation.explain import explain
+from attire.exporting.export import export
+from attire.exporting.inspect import multiplications
+from attire.exporting.onnx import write_onnx
+from attire.exporting.sample import draw_sample
 from attire.model.backbone import create_backbone
 from attire.model.colour import COLOURS
 from attire.model.input_size import blueprint, data_config, nearest_size, own_size, patch_size
@@ -59,6 +66,7 @@ def test_a_family_is_trained_saved_and_explained_at_another_size_than_its_own(
     photo = next(path for views in catalog.photo_paths() for path in views)
     assert attire.Predictor(bundle)(photo).category in catalog.taxonomy.categories
     assert explain(bundle, photo).heat.max() == 1
+    assert multiplications(bundle) > 0
     again = ModelBundle.load(bundle.path)  # rebuilds the network, and compares its logits with those saved
     assert again.digest == bundle.digest
 
@@ -76,6 +84,27 @@ def test_last_stages_are_trained_where_a_backbone_can_be_divided(
     else:
         with pytest.raises(ConfigError, match=r"Transformer cannot be computed one after.*--recipe frozen or base"):
             train(catalog, splits, recipe=recipe, out=tmp_path, weights="none", workers=0)
+
+
+def test_a_hybrid_is_trained_as_a_whole(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+    recipe = tiny("base", backbone="tiny_mobileclip_s", category={"epochs": 0})
+    bundle = train(catalog, splits, recipe=recipe, out=tmp_path, weights="none", workers=0)
+    assert all(parameter.isfinite().all() for parameter in bundle.network.parameters())
+
+
+def test_a_transformer_is_exported_but_not_as_int8(catalog: Catalog, splits: Splits, tmp_path: Path) -> None:
+    recipe = tiny("frozen", backbone="tiny_clip")
+    bundle = train(catalog, splits, recipe=recipe, out=tmp_path, weights="none", workers=0)
+    with pytest.raises(
+        ExportError, match=r"tiny_clip is a transformer, which has hardly any\. Export it without --int8"
+    ):
+        export(bundle, "onnx", catalog.path, int8=True)
+    sample = draw_sample(bundle, catalog.path)
+    write_onnx(bundle, tmp_path / "graph.onnx")
+    engine = onnxruntime.InferenceSession(tmp_path / "graph.onnx")
+    expected = TorchEngine(bundle, "float32").logits(sample.pixels)
+    for actual, logits in zip(engine.run(None, {"pixels": sample.pixels}), expected, strict=True):
+        np.testing.assert_allclose(actual, logits, atol=1e-3)
 
 
 def test_a_run_that_starts_from_a_bundle_takes_its_size_or_resamples_its_positions(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from attire.engines.runtimes import PIXELS, TEXT
-from attire.errors import MissingExtraError
+from attire.errors import ExportError, MissingExtraError
 from attire.exporting.sample import Sample
 
 CONVOLUTIONS = frozenset({"Conv", "Convolution", "GroupConvolution"})  # names in ONNX and OpenVINO
@@ -45,9 +45,15 @@ def quantise(model: Any, sample: Sample, scheme: Scheme, layers: Sequence[tuple[
         {PIXELS: sample.pixels[i : i + 1], **({} if sample.text is None else {TEXT: sample.text[i : i + 1]})}
         for i in range(len(sample.pixels))
     ]
-    return nncf.quantize(
-        model,
-        nncf.Dataset(inputs),
-        subset_size=len(inputs),
-        ignored_scope=nncf.IgnoredScope(names=sorted(in_float), validate=False),
-    )
+    try:
+        return nncf.quantize(
+            model,
+            nncf.Dataset(inputs),
+            subset_size=len(inputs),
+            ignored_scope=nncf.IgnoredScope(names=sorted(in_float), validate=False),
+        )
+    except AttributeError as error:  # nncf 3 on ONNX graphs of ConvNeXt and Swin
+        raise ExportError(
+            f"nncf cannot quantise this network (AttributeError: {error}). Export it without --int8, or to the other "
+            "runtime."
+        ) from None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from attire.errors import ConfigError
 from attire.model.colour import COLOURS
-from attire.model.multiscale import MultiScale
+from attire.model.multiscale import MultiScale, training_format
 from attire.model.network import Logits, Network
 
 
@@ -61,6 +61,7 @@ class LastStages(nn.Module):
         self.heads, self.trained, self.colours = network.heads, trained, 0 if network.colours is None else COLOURS
         self.features_of = first.backbone.features_of
         timm_model = first.backbone.backbone
+        self.memory_format = training_format(timm_model)
         pixels = torch.rand(2, 3, *size_px, generator=torch.Generator().manual_seed(0))
         try:
             with torch.no_grad():
@@ -92,7 +93,7 @@ class LastStages(nn.Module):
         """Rows [B, V, R] of V views of each photo -> the mean of their features, as of `Network.features`."""
         colours, inputs = rows[:, 0, : self.colours].float(), rows[..., self.colours :].flatten(0, 1).float()
         pooled, last = inputs[:, : -self.shape.numel()], inputs[:, -self.shape.numel() :]
-        maps = last.reshape(-1, *self.shape).contiguous(memory_format=torch.channels_last)
+        maps = last.reshape(-1, *self.shape).contiguous(memory_format=self.memory_format)
         features = torch.cat([pooled, self.features_of(self.last, maps, self.trained)], dim=1)
         return torch.cat([features.reshape(*rows.shape[:2], -1).mean(1), colours], dim=1)
 

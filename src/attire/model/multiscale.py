@@ -71,6 +71,15 @@ def default_pooling(backbone: nn.Module) -> Literal["multiscale", "both"]:
     return "both" if has_tokens(backbone) or hasattr(backbone, "final_conv") else "multiscale"
 
 
+def training_format(backbone: nn.Module) -> torch.memory_format:
+    """The memory format to train a timm model in: channels-last, which is the fastest one for convolutions.
+
+    FastViT is an exception: on CPUs its backward pass in that format ends in a segmentation fault (torch 2.11, oneDNN).
+    """
+    crashes = type(backbone).__name__ == "FastVit" and not torch.cuda.is_available()
+    return torch.contiguous_format if crashes else torch.channels_last
+
+
 def own_vector(backbone: nn.Module, last: Tensor) -> Tensor:
     """What the backbone pools from its output `last` of `forward_features`: float32[B, `feature_width`].
 

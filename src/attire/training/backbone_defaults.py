@@ -7,7 +7,7 @@ import logging
 from attire.bundle import ModelBundle
 from attire.config import Recipe
 from attire.model.backbone import check_name
-from attire.model.input_size import blueprint, nearest_size, own_size
+from attire.model.input_size import blueprint, nearest_size, own_size, patch_size
 from attire.model.multiscale import default_pooling
 from attire.model.presets import timm_name
 from attire.training.trainer import first_process
@@ -30,11 +30,14 @@ def with_backbone_defaults(recipe: Recipe, init_from: ModelBundle | None = None)
         wanted = own_size(backbone) if init_from is None else init_from.preprocess.size_px
     size_px = nearest_size(backbone, wanted)
     if size_px != wanted and first_process():
+        height, width = patch_size(backbone)
         logger.warning(
-            "size_px=%s is rounded to %s: %s divides photos into patches. --size-px states another size.",
+            "%s divides photos into patches of %s x %s px, so size_px=%s is rounded to %s.",
+            recipe.backbone,
+            height,
+            width,
             list(wanted),
             list(size_px),
-            recipe.backbone,
         )
     pooling = default_pooling(backbone) if recipe.pooling == "auto" else recipe.pooling
     return recipe.model_copy(update={"backbone": name, "size_px": size_px, "pooling": pooling})

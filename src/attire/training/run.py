@@ -30,6 +30,7 @@ from attire.learned import Learned
 from attire.model.backbone import weights_digest
 from attire.model.input_size import data_config
 from attire.model.last_stages import LastStages
+from attire.model.multiscale import timm_model, training_format
 from attire.model.network import Network, build_backbone, build_network
 from attire.model.presets import terms
 from attire.pixels.normalise import FromBytes
@@ -223,7 +224,7 @@ class _Run:
         `model` takes the inputs of `data`: it is the network after normalisation, or only its heads.
         """
         recipe = self.recipe
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=training_format(timm_model(self.network.backbone)))  # type: ignore[call-overload]
         model.train()
         module = StageModule(model, self.network.heads, self.data.catalog.taxonomy, recipe, name, data.train.targets)
         trainer = create_trainer(recipe, name, module.schedule.epochs, folder.path, freeze_batch_norm=freeze_batch_norm)
@@ -243,7 +244,7 @@ class _Run:
 def _trained_module(network: Network, recipe: Recipe, preprocess: Preprocess) -> nn.Module:
     """What is trained of the network; it takes the inputs of the examples, see `RunData.examples`."""
     if recipe.trained_stages == "all":
-        return FromBytes(network, preprocess)
+        return FromBytes(network, preprocess, training_format(timm_model(network.backbone)))
     return LastStages(network, recipe.trained_stages, recipe.input_px) if recipe.trained_stages else network.heads
 
 
