@@ -27,14 +27,16 @@ VIT: dict[str, Any] = {"embed_dim": 32, "depth": 3, "num_heads": 2}
 def tiny_siglip(pretrained: bool = False, **options: Any) -> nn.Module:
     """As vit_base_patch32_siglip_256: attention pooling, no class token."""
     layout = {"patch_size": 32, "class_token": False, "global_pool": "map", "act_layer": "gelu_tanh"}
-    return _create_vision_transformer("tiny_siglip", pretrained, **{**VIT, **layout, **options})  # type: ignore[no-any-return]
+    model: nn.Module = _create_vision_transformer("tiny_siglip", pretrained, **{**VIT, **layout, **options})
+    return model
 
 
 @register_model
 def tiny_clip(pretrained: bool = False, **options: Any) -> nn.Module:
     """As vit_base_patch32_clip_quickgelu_224: a class token, and a norm before the blocks."""
     layout = {"patch_size": 32, "pre_norm": True, "act_layer": "quick_gelu"}
-    return _create_vision_transformer("tiny_clip", pretrained, **{**VIT, **layout, **options})  # type: ignore[no-any-return]
+    model: nn.Module = _create_vision_transformer("tiny_clip", pretrained, **{**VIT, **layout, **options})
+    return model
 
 
 @register_model
@@ -54,7 +56,8 @@ def tiny_dinov3(pretrained: bool = False, **options: Any) -> nn.Module:
         "use_fc_norm": False,
         "norm_layer": partial(LayerNorm, eps=1e-5),
     }
-    return _create_eva("tiny_dinov3", pretrained, **{**VIT, **layout, **options})  # type: ignore[no-any-return]
+    model: nn.Module = _create_eva("tiny_dinov3", pretrained, **{**VIT, **layout, **options})
+    return model
 
 
 @register_model
@@ -73,7 +76,8 @@ def tiny_pe_core(pretrained: bool = False, **options: Any) -> nn.Module:
         "attn_pool_mlp_ratio": 4.0,
         "norm_layer": partial(LayerNorm, eps=1e-5),
     }
-    return _create_eva("tiny_pe_core", pretrained, **{**VIT, **layout, **options})  # type: ignore[no-any-return]
+    model: nn.Module = _create_eva("tiny_pe_core", pretrained, **{**VIT, **layout, **options})
+    return model
 
 
 @register_model
@@ -83,7 +87,10 @@ def tiny_mobileclip_b(pretrained: bool = False, **options: Any) -> nn.Module:
         channels=(8, 8, 32), stride=(4, 2, 2), kernel_size=(4, 2, 2), padding=0, in_chans=3, act_layer=nn.GELU
     )
     layout = {"backbone": stem, "embed_args": {"proj": False}, "no_embed_class": True}
-    return _create_vision_transformer_hybrid("tiny_mobileclip_b", pretrained=pretrained, **{**VIT, **layout, **options})  # type: ignore[no-any-return]
+    model: nn.Module = _create_vision_transformer_hybrid(  # type: ignore[no-untyped-call]
+        "tiny_mobileclip_b", pretrained=pretrained, **{**VIT, **layout, **options}
+    )
+    return model
 
 
 @register_model
@@ -98,11 +105,15 @@ def tiny_mobileclip_s(pretrained: bool = False, **options: Any) -> nn.Module:
         "token_mixers": ("repmixer", "repmixer", "repmixer", "attention"),
         "lkc_use_act": True,
     }
-    return _create_fastvit("tiny_mobileclip_s", pretrained, **{**layout, **options})  # type: ignore[no-any-return]
+    model: nn.Module = _create_fastvit(  # type: ignore[no-untyped-call]
+        "tiny_mobileclip_s", pretrained, **{**layout, **options}
+    )
+    return model
 
 
 @register_model
 def tiny_swin(pretrained: bool = False, **options: Any) -> nn.Module:
     """As swin_tiny_patch4_window7_224: attention within windows."""
     layout = {"patch_size": 4, "window_size": 7, "embed_dim": 8, "depths": (1, 1, 2, 1), "num_heads": (1, 2, 2, 2)}
-    return _create_swin_transformer("tiny_swin", pretrained, **{**layout, **options})  # type: ignore[no-any-return]
+    model: nn.Module = _create_swin_transformer("tiny_swin", pretrained, **{**layout, **options})
+    return model

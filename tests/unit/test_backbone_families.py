@@ -29,7 +29,7 @@ from attire.exporting.sample import draw_sample
 from attire.model.backbone import create_backbone
 from attire.model.colour import COLOURS
 from attire.model.input_size import blueprint, data_config, nearest_size, own_size, patch_size
-from attire.model.multiscale import MultiScale, default_pooling, feature_width, has_tokens, own_vector
+from attire.model.multiscale import MultiScale, default_pooling, feature_width, has_tokens, own_vector, timm_model
 from attire.model.network import build_network
 from attire.model.presets import PRESETS, licence, terms
 from attire.pixels.preprocess import Preprocess
@@ -117,7 +117,8 @@ def test_a_run_that_starts_from_a_bundle_takes_its_size_or_resamples_its_positio
         recipe = tiny("base", size_px=wanted, **one)
         base = train(catalog, splits, recipe=recipe, out=tmp_path / str(size), init_from=frozen, workers=0)
         assert base.preprocess.size_px == size
-        assert base.network.backbone.backbone.pos_embed.shape[1] == size[0] * size[1] // 16**2 + 1  # type: ignore[union-attr]
+        positions = timm_model(base.network.backbone).get_parameter("pos_embed")
+        assert positions.shape[1] == size[0] * size[1] // 16**2 + 1
 
 
 @pytest.mark.parametrize("backbone", ["tiny_siglip", "tiny_pe_core", "tiny_swin"])
@@ -204,7 +205,7 @@ def test_embeddings_of_two_poolings_are_kept_apart(catalog: Catalog) -> None:
         network = build_network(recipe, catalog.taxonomy, size_px=recipe.input_px)
         preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.input_px, "pad")
         cache = catalog_embeddings(catalog, network, recipe.backbone, preprocess, 0)
-        assert cache[photos].shape[1] == network.backbone.num_features + COLOURS
+        assert cache[photos].shape[1] == feature_width(network.backbone) + COLOURS
 
 
 def test_licences_are_in_the_bundle_and_its_card(

@@ -74,7 +74,7 @@ def default_pooling(backbone: nn.Module) -> Literal["multiscale", "both"]:
 def training_format(backbone: nn.Module) -> torch.memory_format:
     """The memory format to train a timm model in: channels-last, which is the fastest one for convolutions.
 
-    FastViT is an exception: on CPUs its backward pass in that format ends in a segmentation fault (torch 2.11, oneDNN).
+    FastViT is an exception: on CPUs its backward pass in that format ends in a segmentation fault (torch 2.13).
     """
     crashes = type(backbone).__name__ == "FastVit" and not torch.cuda.is_available()
     return torch.contiguous_format if crashes else torch.channels_last
