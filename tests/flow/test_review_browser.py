@@ -11,7 +11,7 @@ import pytest
 from helpers.browser import chromium
 from helpers.review_context import write_predictions
 from helpers.serve_client import served, until
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
@@ -322,6 +322,22 @@ def test_many_products_at_once(ann: Person, ben: Person, context: ReviewContext)
     }
     assert bens
     assert not bens & taken
+
+
+def test_what_is_typed_before_the_values_are_there(ann: Person, context: ReviewContext) -> None:
+    """The search opens at once, so that no key pressed after it is taken for a shortcut (u would undo)."""
+    waiting: list[Route] = []
+    ann.page.route("**/words.json", lambda route: waiting.append(route))
+    page = ann.open("/grid?queue=all&key=colour")
+    ann.press("/")
+    page.keyboard.type("blu")
+    ann.press("Enter")
+    expect(page.locator("#search")).to_be_visible()
+    until(lambda: bool(waiting))
+    waiting[0].continue_()
+    expect(page.locator("#live")).to_have_text("1 saved.")
+    (decision,) = context.store.held().values()
+    assert (decision.action, decision.values) == ("set", ("blue",))
 
 
 def test_a_lost_connection_is_shown_and_retried(ann: Person, context: ReviewContext) -> None:

@@ -34,7 +34,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/hold": {**PAGE, "products": ["p001"]},
     "/api/release": PAGE,
     "/api/decide": {**PAGE, "batch": "12345678", "verdicts": [VERDICT], "card": "p001"},
-    "/api/undo": PAGE,
+    "/api/undo": {**PAGE, "batch": "12345678"},
 }
 QUERIES: dict[str, dict[str, str]] = {
     "/": {},

@@ -190,7 +190,7 @@ def test_a_category_rules_keys_out_and_undo_brings_them_back(context: ReviewCont
     shirt = next(p.id for p in context.data.catalog if p.category == "Shirts" and "tags" in p.labels)
     saved = decide(ann, product=shirt, key=CATEGORY, values=["Belts"])["saved"]
     assert {(one["key"], one["state"]) for one in saved} == {(CATEGORY, "known"), ("tags", "not applicable")}
-    undone = ann.post("/api/undo", json=PAGE).json()
+    undone = ann.post("/api/undo", json={**PAGE, "batch": "12345678"}).json()
     assert {decision["state"] for decision in undone["saved"]} == {"open"}
     assert undone["card"]["id"] == shirt
 

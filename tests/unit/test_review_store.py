@@ -109,6 +109,17 @@ def test_undo_goes_back_batch_by_batch_and_is_recorded(store: Store) -> None:
     assert values(store) is None, "undoing a later decision does not restore an undone one"
 
 
+def test_an_undo_that_is_sent_again_undoes_nothing_more(store: Store) -> None:
+    """The answer to the first request may have been lost."""
+    for product in ("p1", "p2"):
+        store.decide("Ann", [Verdict(product, "colour", "set", ("red",), 0)])
+    first = store.undo("Ann", "an undo")
+    assert [decision.product for decision in first.saved] == ["p2"]
+    assert store.undo("Ann", "an undo") == first
+    assert store.decided().rows() == [("p1", "colour")]
+    assert [decision.product for decision in store.undo("Ann", "another undo").saved] == ["p1"]
+
+
 def test_undo_leaves_what_others_have_decided_since(store: Store) -> None:
     store.decide("Ann", [verdict("red"), verdict("red", product="p2")])
     store.decide("Ben", [verdict("blue", version=1)])

@@ -22,8 +22,8 @@ from attire.evaluation.split_summary import division
 from attire.evaluation.translation import Translation
 from attire.inference.logits import Inputs, catalog_logits
 from attire.labels import Targets
-from attire.score.calibration import PRECISION
 from attire.score.decisions import Decisions
+from attire.score.promise import PRECISION, Promise
 from attire.storage import storing
 
 
@@ -34,6 +34,7 @@ def evaluate(
     *,
     inputs: Inputs | None = None,
     engine: str | Engine = AUTO,
+    precision: Promise | float = PRECISION,
     out: str | Path | None = None,
 ) -> Report:
     """Evaluate the bundle on a split of the catalog, on the whole catalog (`"all"`), or on a list of product ids.
@@ -49,7 +50,7 @@ def evaluate(
     Raises `CatalogError` if the catalog's taxonomy lacks words of the bundle, or if no product is left, `ConfigError`
     for `inputs` that the bundle does not read, and `BundleError` for an engine that it does not have.
     """
-    bundle, catalog = ModelBundle.of(bundle), Catalog.of(catalog)
+    bundle, catalog, promise = ModelBundle.of(bundle), Catalog.of(catalog), Promise.of(precision)
     inputs = inputs or ("both" if bundle.title_reader else "photo")
     words = Translation.between(bundle.taxonomy, catalog.taxonomy, str(catalog.path / TAXONOMY))
     selection = choose(catalog, split).unseen(bundle, catalog)
@@ -69,7 +70,7 @@ def evaluate(
         tuple(catalog.products["group"].gather(rows)),
         truth,
         words.decisions(decisions),
-        words.accepted(bundle.accepted(decisions, PRECISION)) if bundle.calibration else None,
+        words.accepted(bundle.accepted(decisions, promise).keys) if bundle.calibration else None,
     )
     provenance = Provenance(
         bundle=bundle.digest,
@@ -81,7 +82,7 @@ def evaluate(
         inputs=inputs,
         engine=runner.name,
     )
-    notes = tuple(filter(None, (selection.note, *words.notes, bundle.shortfall(PRECISION), _untaught_note(bundle))))
+    notes = tuple(filter(None, (selection.note, *words.notes, bundle.shortfall(promise), _untaught_note(bundle))))
     summary = division(catalog, splits) if splits and selection.name in SPLIT_NAMES else None
     report = score_report(evidence, rivals, provenance, summary, notes, selection.left_out)
     if out is not None:

@@ -96,6 +96,9 @@ class DecideRequest(_PageRequest):
 
 
 class UndoRequest(_PageRequest):
+    """Undoes the reviewer's last action. batch: as in `DecideRequest`, so that it is undone once."""
+
+    batch: ClientName
     filters: Filters = Filters()
 
 
@@ -171,7 +174,7 @@ def decide(context: Context, reviewer: Reviewer, body: DecideRequest) -> Decisio
 def undo(context: Context, reviewer: Reviewer, body: UndoRequest) -> Decisions:
     """Undo the reviewer's last action; the answer includes the product, if there is only one."""
     _check_answer(context, body.filters)
-    result = context.store.undo(reviewer, context.data.digest)
+    result = context.store.undo(reviewer, body.batch, context.data.digest)
     products = {decision.product for decision in result.saved}
     context.lease(reviewer, body.page, list(products), len(products))
     return _decisions(context, reviewer, body.filters, result, products.pop() if len(products) == 1 else None)

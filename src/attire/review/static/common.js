@@ -124,10 +124,10 @@ const fold = text => text.toLocaleLowerCase().normalize("NFKD").replace(/[\p{M}]
 // Asks for one of a key's values; resolves to null if the dialog is cancelled.
 const dialog = document.getElementById("search");
 export async function pick(key, title) {
-  const values = (await vocabulary())[key];
   const text = document.getElementById("search-text"), list = document.getElementById("search-list");
   document.getElementById("search-title").textContent = title;
-  let at = 0, chosen = null;
+  let values = [], at = 0, chosen = null;
+  const choose = value => { if (value !== undefined) { chosen = value; dialog.close(); } };
   const mark = () => {
     [...list.children].forEach((option, i) => option.setAttribute("aria-selected", i === at));
     const current = list.children[at];
@@ -144,21 +144,23 @@ export async function pick(key, title) {
       Object.assign(option, { id: `search-${i}`, textContent: title });
       option.dataset.value = value;
       option.setAttribute("role", "option");
-      option.onclick = () => { chosen = value; dialog.close(); };
+      option.onclick = () => choose(value);
       return option;
     }));
-    document.getElementById("search-none").hidden = matches.length > 0;
+    document.getElementById("search-none").hidden = !values.length || matches.length > 0;
     at = 0;
     mark();
   };
   text.value = "";
+  list.replaceChildren();
+  // The dialog opens before the values are there, so that what is typed meanwhile goes into it.
+  const ready = vocabulary().then(all => { values = all[key]; draw(); });
   text.oninput = draw;
   text.onkeydown = event => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step) { at = Math.max(0, Math.min(list.children.length - 1, at + step)); mark(); event.preventDefault(); }
-    if (event.key === "Enter") { chosen = list.children[at]?.dataset.value ?? null; if (chosen !== null) dialog.close(); event.preventDefault(); }
+    if (event.key === "Enter") { event.preventDefault(); ready.then(() => choose(list.children[at]?.dataset.value)); }
   };
-  draw();
   dialog.showModal();
   text.focus();
   await new Promise(done => dialog.addEventListener("close", done, { once: true }));

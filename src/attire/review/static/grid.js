@@ -110,7 +110,8 @@ const act = {
     say(document.getElementById("selected").textContent);
   },
   undo() {
-    save("/api/undo", () => ({ filters }), answer => {
+    const name = batch();
+    save("/api/undo", () => ({ batch: name, filters }), answer => {
       setLeft(answer.left);
       draw(answer.saved, "decided", decision => decision.reviewer);
       say(answer.saved.length ? `${answer.saved.length} undone.` : "Nothing to undo.");

@@ -191,7 +191,8 @@ const act = {
   mine() { if (conflict) { const mine = conflict; conflict = null; decide([mine]); } },
   theirs() { conflict = null; current()?.querySelector(".conflict")?.remove(); focusNextOpen(); },
   undo() {
-    save("/api/undo", () => ({ filters }), async answer => {
+    const name = batch();
+    save("/api/undo", () => ({ batch: name, filters }), async answer => {
       if (!answer.saved.length) { say("Nothing to undo."); return; }
       for (const decision of answer.saved) versions.set(`${decision.product}\n${decision.key}`, decision.version);
       setLeft(answer.left);

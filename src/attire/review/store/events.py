@@ -132,28 +132,36 @@ class Store:
                 (saved if agrees else conflicts).append(decision)
         return Result(tuple(saved), tuple(conflicts))
 
-    def undo(self, reviewer: str, shown: str = "") -> Result:
-        """Undo the reviewer's last batch that is still in force; repeated calls undo earlier batches."""
-        saved = []
+    def undo(self, reviewer: str, batch: str = "", shown: str = "") -> Result:
+        """Undo the reviewer's last batch that is still in force; repeated calls undo earlier batches.
+
+        `batch` names this undo: a call with a name that was used before changes nothing and returns what that call
+        undid, so a client can safely send it again.
+        """
+        batch = batch or uuid.uuid4().hex
         with self._writer.begin() as connection:
-            for event, latest in _last_batch(connection, reviewer):
-                before = _in_force_before(connection, event)
-                self._append(
-                    connection,
-                    product=event.product,
-                    key=event.key,
-                    version=latest + 1,
-                    action=UNDO,
-                    state=OPEN if before is None else before.state,
-                    values=[] if before is None else before.values,
-                    restores=None if before is None else before.id,
-                    batch=uuid.uuid4().hex,
-                    reviewer=reviewer,
-                    at=datetime.now(UTC),
-                    shown=shown,
-                )
-                saved.append(_read_decisions(connection, [event.product], event.key)[event.product, event.key])
-        return Result(tuple(saved), ())
+            named = (Event.batch == batch, Event.reviewer == reviewer, Event.action == UNDO)
+            undone = select(Event.product, Event.key).where(*named)
+            if not connection.execute(undone).first():
+                for event, latest in _last_batch(connection, reviewer):
+                    before = _in_force_before(connection, event)
+                    self._append(
+                        connection,
+                        product=event.product,
+                        key=event.key,
+                        version=latest + 1,
+                        action=UNDO,
+                        state=OPEN if before is None else before.state,
+                        values=[] if before is None else before.values,
+                        restores=None if before is None else before.id,
+                        batch=batch,
+                        reviewer=reviewer,
+                        at=datetime.now(UTC),
+                        shown=shown,
+                    )
+            fields = connection.execute(undone.order_by(Event.id)).all()
+            decisions = _read_decisions(connection, list(dict.fromkeys(product for product, _ in fields)))
+        return Result(tuple(decisions[product, key] for product, key in fields), ())
 
     def held(self, products: Sequence[str] | None = None) -> dict[tuple[str, str], Decision]:
         """Return the current decision on each field that was ever decided, of `products` or of all products."""
