@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from attire.filling.fill import fill
     from attire.inference.bulk import predict
     from attire.inference.predictor import Predictor
+    from attire.model.backbone_table import backbones
     from attire.pixels.photo_cache import cache_photos
     from attire.prediction import Abstained, Answer, Prediction
     from attire.removal.remove import remove
@@ -62,6 +63,7 @@ _HOMES = {
     "Splits": "attire.catalog.splits",
     "Taxonomy": "attire.taxonomy",
     "apply_reviews": "attire.review.apply",
+    "backbones": "attire.model.backbone_table",
     "cache_photos": "attire.pixels.photo_cache",
     "check_taxonomy": "attire.catalog.taxonomy_check",
     "compare": "attire.evaluation.compare",
@@ -95,6 +97,7 @@ __all__ = [
     "Splits",
     "Taxonomy",
     "apply_reviews",
+    "backbones",
     "cache_photos",
     "check_taxonomy",
     "compare",

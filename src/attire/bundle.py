@@ -465,9 +465,10 @@ def _shortfall(thresholds: Thresholds, promise: Promise, taxonomy: Taxonomy) -> 
 
 def _untrained(spec: BundleSpec) -> Network:
     """The bundle's network with random weights."""
-    network = build_network(spec.network, spec.taxonomy)
+    size_px = spec.preprocess.size_px
+    network = build_network(spec.network, spec.taxonomy, size_px=size_px)
     if not spec.network.shared:
-        network.category_backbone = build_backbone(spec.network)
+        network.category_backbone = build_backbone(spec.network, size_px=size_px)
     return network
 
 

@@ -32,6 +32,7 @@ from attire.exporting.parity import EQUAL, IOU_LOST, Answers, answers, compare, 
 from attire.exporting.quantise import Scheme
 from attire.exporting.sample import Sample, draw_sample
 from attire.files import file_sha256, locked, temporary_folder
+from attire.model.multiscale import has_tokens, timm_model
 from attire.progress import tracking
 from attire.storage import storing
 
@@ -87,6 +88,11 @@ def export(
     """
     bundle = ModelBundle.of(bundle)
     name = f"{to}-int8" if int8 else to
+    if int8 and has_tokens(timm_model(bundle.network.backbone)):
+        raise ExportError(
+            f"no engine '{name}' was made: INT8 speeds up convolutions, and {bundle.spec.network.backbone} is a "
+            "transformer, which has hardly any. Export it without --int8."
+        )
     folder = engine_folder(bundle.path, name)
     sample = draw_sample(bundle, photos)
     busy = ExportError(f"another attire export is writing to {bundle.path}: wait until it has finished.")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from attire.bundle import WEIGHTS, ModelBundle
@@ -119,8 +120,10 @@ def multiplications(bundle: ModelBundle) -> int:
     """MACs (multiply-adds) for one photo: its convolutions and matrix products, for both views with test-time flip."""
     height, width = bundle.preprocess.size_px
     counter = FlopCounterMode(display=False)
+    # Without gradients, as the counter follows modules by them, and fails for a parameter that is passed to a module.
+    weights = {name: parameter.detach() for name, parameter in bundle.network.named_parameters()}
     with torch.no_grad(), counter:
-        bundle.network(torch.zeros(1, 3, height, width))
+        functional_call(bundle.network, weights, torch.zeros(1, 3, height, width))
     return int(counter.get_total_flops()) // 2
 
 

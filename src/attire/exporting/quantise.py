@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from attire.engines.runtimes import PIXELS, TEXT
-from attire.errors import MissingExtraError
+from attire.errors import ExportError, MissingExtraError
 from attire.exporting.sample import Sample
 
 CONVOLUTIONS = frozenset({"Conv", "Convolution", "GroupConvolution"})  # names in ONNX and OpenVINO
@@ -52,10 +52,16 @@ def quantise(
         for i in range(len(sample.pixels))
     ]
     inputs_of = QuantizationParameters(per_channel=False) if scalar_inputs else None
-    return nncf.quantize(
-        model,
-        nncf.Dataset(inputs),
-        subset_size=len(inputs),
-        ignored_scope=nncf.IgnoredScope(names=sorted(in_float), validate=False),
-        advanced_parameters=AdvancedQuantizationParameters(activations_quantization_params=inputs_of),
-    )
+    try:
+        return nncf.quantize(
+            model,
+            nncf.Dataset(inputs),
+            subset_size=len(inputs),
+            ignored_scope=nncf.IgnoredScope(names=sorted(in_float), validate=False),
+            advanced_parameters=AdvancedQuantizationParameters(activations_quantization_params=inputs_of),
+        )
+    except AttributeError as error:  # nncf 3 on ONNX graphs of ConvNeXt and Swin
+        raise ExportError(
+            f"nncf cannot quantise this network (AttributeError: {error}). Export it without --int8, or to the other "
+            "runtime."
+        ) from None

@@ -28,17 +28,21 @@ from attire.config import Recipe, Stage, load_recipe
 from attire.errors import ConfigError
 from attire.files import locked
 from attire.learned import Learned
-from attire.model.backbone import SCRATCH, data_config, weights_digest
+from attire.model.backbone import SCRATCH, weights_digest
+from attire.model.input_size import data_config
 from attire.model.last_stages import LastStages
+from attire.model.multiscale import timm_model, training_format
 from attire.model.network import Network, build_backbone, build_network
+from attire.model.presets import terms
 from attire.pixels.normalise import FromBytes
 from attire.pixels.preprocess import Preprocess
 from attire.score.promise import PRECISION
 from attire.storage import storing
 from attire.taxonomy import Taxonomy
+from attire.training.backbone_defaults import with_backbone_defaults
 from attire.training.calibrate import Answers, calibrate, collect_logits
 from attire.training.data import Parts, RunData, default_workers
-from attire.training.initial_weights import initial_network
+from attire.training.initial_weights import initial_network, weights_licence
 from attire.training.module import StageModule, StageName
 from attire.training.stage_folder import StageFolder
 from attire.training.supervision import STAGES, Taught, stages_to_train, taught_by
@@ -76,6 +80,7 @@ def train(
     init_from = None if init_from is None else ModelBundle.of(init_from)
     if init_from is not None:
         recipe = recipe.model_copy(update={"category": Stage()})
+    recipe = with_backbone_defaults(recipe, init_from)
     with storing(Path(out)), _explain_memory(recipe):
         run = _Run.prepare(
             catalog,
@@ -91,9 +96,10 @@ def train(
 
 @dataclass(slots=True)
 class _Run:
-    """A network and its training data. `learned` and `provenance` are recorded in the bundle.
+    """A network and its training data. `learned`, `licence` and `provenance` are recorded in the bundle.
 
-    learned: None if the run starts from a bundle that does not record what it learned from.
+    learned: None if the run starts from a bundle that does not record what it learned from. licence: that of the
+    pretrained weights.
     """
 
     recipe: Recipe
@@ -102,6 +108,7 @@ class _Run:
     network: Network
     preprocess: Preprocess
     learned: Learned | None
+    licence: str
     provenance: dict[str, Any]
 
     @classmethod
@@ -133,8 +140,11 @@ class _Run:
                 provenance["start_splits"] = earlier
                 _tell_learned(init_from, catalog, splits)
             learned = None if init_from.learned is None else data.learned | init_from.learned
-        preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.size_px, recipe.fit)
-        return cls(recipe, splits, data, network, preprocess, learned, provenance)
+        preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.input_px, recipe.fit)
+        licence = weights_licence(recipe, weights, init_from)
+        if first_process() and (remark := terms(licence)):
+            logger.warning("The weights of %s have the licence %s: %s.", recipe.backbone, licence, remark)
+        return cls(recipe, splits, data, network, preprocess, learned, licence, provenance)
 
     def train(
         self,
@@ -174,7 +184,7 @@ class _Run:
         if only_category:
             network, taxonomy = _without_keys(network, taxonomy, recipe)
         elif not recipe.shared:
-            network.category_backbone = build_backbone(recipe)
+            network.category_backbone = build_backbone(recipe, size_px=recipe.input_px)
             StageFolder(out, "category").load_result(network.category_backbone, prefix="backbone.")
         if first_process():
             labels = self.data.whole.train.targets
@@ -188,7 +198,7 @@ class _Run:
                 fitted=calibrate(answers, labels, taxonomy, recipe.decision, taught.keys) if answers else None,
                 untaught=() if only_category else taught.missing(taxonomy),
                 learned=self.learned,
-                provenance=self.provenance | {"scored_on": self._scored_on()},
+                provenance=self.provenance | {"scored_on": self._scored_on(), "weights_licence": self.licence},
                 scores=scores,
             )
         if torch.distributed.is_initialized():
@@ -253,7 +263,7 @@ class _Training:
     def _train_stage(self, name: StageName, folder: StageFolder) -> None:
         """Train from the last checkpoint if there is one, and save the result."""
         recipe, model = self.recipe, self.model
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=training_format(timm_model(self.network.backbone)))  # type: ignore[call-overload]
         model.train()
         module = StageModule(model, self.network.heads, self.taxonomy, recipe, name, self.data.train.targets)
         trainer = create_trainer(
@@ -278,7 +288,12 @@ def _start_of_folds(network: Network, recipe: Recipe, init_from: ModelBundle | N
     start = copy.deepcopy(network)
     if init_from is not None:
         new = build_network(
-            recipe, init_from.taxonomy, SCRATCH, dropout=recipe.dropout, text_dropout=recipe.text_dropout
+            recipe,
+            init_from.taxonomy,
+            SCRATCH,
+            dropout=recipe.dropout,
+            text_dropout=recipe.text_dropout,
+            size_px=recipe.input_px,
         )
         start.heads.load_state_dict(new.heads.state_dict())
         if init_from.provenance.get("recipe", {}).get("trained_stages") != 0 and first_process():
@@ -293,8 +308,8 @@ def _start_of_folds(network: Network, recipe: Recipe, init_from: ModelBundle | N
 def _trained_module(network: Network, recipe: Recipe, preprocess: Preprocess) -> nn.Module:
     """What is trained of the network; it takes the inputs of the examples, see `RunData.examples`."""
     if recipe.trained_stages == "all":
-        return FromBytes(network, preprocess)
-    return LastStages(network, recipe.trained_stages, recipe.size_px) if recipe.trained_stages else network.heads
+        return FromBytes(network, preprocess, training_format(timm_model(network.backbone)))
+    return LastStages(network, recipe.trained_stages, recipe.input_px) if recipe.trained_stages else network.heads
 
 
 def _tell_learned(start: ModelBundle, catalog: Catalog, splits: Splits) -> None:
@@ -349,17 +364,16 @@ def _explain_memory(recipe: Recipe) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        height, width = recipe.size_px
         raise ConfigError(
-            f"out of memory with batch_size={recipe.batch_size}, size_px=[{height}, {width}] and {recipe.backbone}: "
-            "use a smaller --batch-size, --size-px or --backbone."
+            f"out of memory with batch_size={recipe.batch_size}, size_px={list(recipe.input_px)} and "
+            f"{recipe.backbone}: use a smaller --batch-size, --size-px or --backbone."
         ) from error
 
 
 def _without_keys(network: Network, taxonomy: Taxonomy, recipe: Recipe) -> tuple[Network, Taxonomy]:
     """The network and taxonomy of a run that was trained on categories only."""
     no_keys = Taxonomy(categories=taxonomy.categories, category_aliases=taxonomy.category_aliases, keys={})
-    bare = build_network(recipe, no_keys)
+    bare = build_network(recipe, no_keys, size_px=recipe.input_px)
     bare.backbone, bare.heads.trunk, bare.heads.category = network.backbone, network.heads.trunk, network.heads.category
     bare.heads.text = network.heads.text
     return bare, no_keys
