@@ -19,8 +19,8 @@ from rich.table import Table
 
 import attire
 from attire.config import Recipe
-from attire.score.calibration import PRECISION
 from attire.score.metrics import headline, match
+from attire.score.promise import PRECISION
 from attire.training.calibrate import collect_logits
 from attire.training.data import Subset
 from attire.training.embeddings import catalog_embeddings
@@ -96,7 +96,7 @@ def score(catalog: attire.Catalog, recipe: Recipe, weights: Path) -> dict[str, f
         val = Subset(catalog, splits.val, "val", None).embedding_examples(embeddings)
         truth, category, attributes = collect_logits(bundle.network.heads, val)
     decisions = bundle.decide(category, attributes)
-    accepted = bundle.accepted(decisions, PRECISION) if bundle.calibration else None
+    accepted = bundle.accepted(decisions, PRECISION).keys if bundle.calibration else None
     return headline(match(bundle.taxonomy, truth, decisions, accepted))
 
 

@@ -1,10 +1,14 @@
 """Bundles: a trained model as one directory, without pickle and verified when it is loaded.
 
-bundle.json          taxonomy, preprocessing, decision rule, provenance, scores; written last
-weights.safetensors  every parameter and buffer of the network
-probe.safetensors    two small images (one with a title) and the logits for them when the bundle was saved
-learned.safetensors  the photos that it was trained or calibrated on, by content (not in bundles of earlier versions)
-README.md            model card
+bundle.json              taxonomy, preprocessing, decision rule, provenance, scores; written last
+weights.safetensors      every parameter and buffer of the network
+probe.safetensors        two small images (one with a title) and the logits for them when the bundle was saved
+calibration.safetensors  the answers that it was calibrated with, from which thresholds are fitted for any promise
+learned.safetensors      the photos that it was trained or calibrated on, by content
+README.md                model card
+
+Bundles of format 1 have thresholds for three precisions in bundle.json instead of calibration.safetensors; those of
+earlier versions also lack learned.safetensors.
 """
 
 from __future__ import annotations
@@ -41,9 +45,12 @@ from attire.model.network import Logits, Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
 from attire.prediction import Prediction
 from attire.records import checked
-from attire.score.calibration import Calibration, Floats
-from attire.score.decisions import Decisions, abstain, decide, prediction
-from attire.taxonomy import Taxonomy
+from attire.score.calibration import Calibration, Fitted, Floats
+from attire.score.calibration_record import CALIBRATION, CalibrationRecord
+from attire.score.decisions import Accepted, Decisions, abstain, decide, prediction
+from attire.score.promise import Promise, percent
+from attire.score.thresholds import Thresholds, fit_thresholds
+from attire.taxonomy import Taxonomy, key_label
 from attire.titles import TitleReader
 
 logger = logging.getLogger(__name__)
@@ -51,6 +58,8 @@ LOGITS = Logits._fields
 SPEC, WEIGHTS, PROBE, CARD = "bundle.json", "weights.safetensors", "probe.safetensors", "README.md"
 _LEARNED = "learned"  # in the provenance, where an earlier attire does not look, so that it loads the bundle
 PROBE_TOLERANCE = 2e-3  # of the largest logit: far more than CPUs and BLAS versions differ, too little to matter
+SHOWN_PRECISIONS = (0.9, 0.95, 0.99)  # in the model card
+SHOWN_KEYS = 3  # in a message
 PROBE_TITLES = ("Women's navy T-shirt, 3/4 sleeve", "")  # checks that titles are still hashed in the same way
 
 
@@ -59,7 +68,7 @@ class BundleSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 1  # 2: calibrated with a record
     created: str
     network: Architecture
     taxonomy: Taxonomy
@@ -70,7 +79,7 @@ class BundleSpec(BaseModel):
     untaught: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     provenance: dict[str, Any]
     scores: dict[str, float | None]
-    sha256: dict[str, str]  # of the weights and the probe
+    sha256: dict[str, str]  # of the weights, the probe and the record of the calibration
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -97,6 +106,7 @@ class ModelBundle:
     path: Path
     spec: BundleSpec
     network: Network
+    record: CalibrationRecord | None = None  # of the calibration; None in bundles of format 1
     learned: Learned | None = None  # None: not recorded
 
     @property
@@ -116,7 +126,7 @@ class ModelBundle:
 
     @property
     def calibration(self) -> Calibration | None:
-        """Temperatures, and thresholds for each precision."""
+        """Temperatures; None if the bundle was not calibrated."""
         return self.spec.calibration
 
     @property
@@ -179,20 +189,51 @@ class ModelBundle:
         """Turn logits, float32[N, C] and float32[N, K], into answers with calibrated probabilities."""
         if self.calibration:
             category, attributes = self.calibration.scale(self.taxonomy, category, attributes)
-        decisions = decide(self.taxonomy, self.decision, category, attributes, known_category)
+        frequency = None if self.record is None else self.record.frequency
+        decisions = decide(self.taxonomy, self.decision, category, attributes, known_category, frequency)
         return abstain(self.taxonomy, decisions, self.taught)
 
-    def accepted(self, decisions: Decisions, precision: float | None) -> NDArray[np.bool_]:
-        """bool[N, A]: the answers that are accepted at `precision`; all of them for None or without a calibration."""
-        if self.calibration is None or precision is None:
-            return labelled(self.taxonomy, decisions.chosen)
-        return self.calibration.accepted(self.taxonomy, decisions, precision)
+    def accepted(
+        self,
+        decisions: Decisions,
+        promise: Promise | float | None,
+        known_category: NDArray[np.int64] | None = None,
+    ) -> Accepted:
+        """The answers that are filled: those that are sure enough for `promise`.
+
+        All of them for None or without a calibration. A known category (int64[N], -1 for none) counts as filled.
+        """
+        if self.calibration is None or promise is None:
+            everything = np.ones(len(decisions.category), dtype=bool)
+            return Accepted(everything, labelled(self.taxonomy, decisions.chosen))
+        accepted = self.thresholds(promise).accepted(self.taxonomy, decisions)
+        if known_category is not None:
+            accepted = accepted._replace(category=accepted.category | (known_category >= 0))
+        return accepted
+
+    def thresholds(self, promise: Promise | float) -> Thresholds:
+        """When an answer is filled; raises `ConfigError` for a promise that does not fit the bundle."""
+        assert self.calibration is not None
+        promise = Promise.of(promise).check(self.taxonomy)
+        name = promise.model_dump_json()
+        if name not in self._thresholds:
+            self._thresholds[name] = (
+                self.calibration.early_thresholds(self.taxonomy, promise)
+                if self.record is None
+                else fit_thresholds(self.taxonomy, self.record, promise)
+            )
+        return self._thresholds[name]
+
+    @cached_property
+    def _thresholds(self) -> dict[str, Thresholds]:
+        """Those that were fitted already, by promise."""
+        return {}
 
     def answer(
         self,
         category: Floats,
         attributes: Floats,
-        precision: float | None,
+        promise: Promise | float | None,
         *,
         known_category: str | None = None,
         id: str = "",
@@ -203,14 +244,15 @@ class ModelBundle:
         """
         known = None if known_category is None else np.array([self.taxonomy.category_index[known_category]])
         decisions = self.decide(category[None], attributes[None], known)
-        return prediction(self.taxonomy, decisions, self.accepted(decisions, precision), 0, id, self.digest)
+        accepted = self.accepted(decisions, promise, known)
+        return prediction(self.taxonomy, decisions, accepted, 0, id, self.digest)
 
-    def shortfall(self, precision: float | None) -> str | None:
-        """A message if the bundle cannot promise `precision`, else None.
+    def shortfall(self, promise: Promise | float | None) -> str | None:
+        """A sentence about keys that are never filled under `promise`; None if there are none.
 
-        Raises `ConfigError` for a precision without thresholds.
+        Raises `ConfigError` for a promise that does not fit the bundle.
         """
-        if precision is None or not self.taxonomy.keys:
+        if promise is None or not self.taxonomy.keys:
             return None
         if self.calibration is None:
             recipe = self.provenance.get("recipe", {}).get("name", "custom")
@@ -218,11 +260,11 @@ class ModelBundle:
                 f"The bundle was not calibrated (recipe {recipe}), so it cannot promise a precision: every key that "
                 "applies is filled, at any confidence."
             )
-        return self.calibration.shortfall(precision)
+        return _shortfall(self.thresholds(promise), Promise.of(promise), self.taxonomy)
 
-    def check_precision(self, precision: float | None) -> None:
-        """Raise `ConfigError` for a precision without thresholds; log a warning if it cannot be promised."""
-        if shortfall := self.shortfall(precision):
+    def check_promise(self, promise: Promise | float | None) -> None:
+        """Log a warning about keys that are never filled; raises `ConfigError` for a promise that does not fit."""
+        if shortfall := self.shortfall(promise):
             logger.warning(shortfall)
 
     @classmethod
@@ -238,7 +280,7 @@ class ModelBundle:
         try:
             for name, expected in spec.sha256.items():
                 _check_file(path / name, expected)
-            learned = _read_learned(path, spec)
+            record, learned = _read_record(path, spec), _read_learned(path, spec)
             network = _untrained(spec).eval()
             network.load_state_dict(load_file(path / WEIGHTS))
         except OSError as error:
@@ -255,7 +297,7 @@ class ModelBundle:
                 "Train again with a lower learning rate."
             )
         _check_probe(path, spec, network)
-        return cls(path, spec, network, learned)
+        return cls(path, spec, network, record, learned)
 
     @classmethod
     def save(
@@ -267,7 +309,7 @@ class ModelBundle:
         taxonomy: Taxonomy,
         preprocess: Preprocess,
         decision: DecisionRule,
-        calibration: Calibration | None = None,
+        fitted: Fitted | None = None,
         untaught: Sequence[str] = (),
         learned: Learned | None = None,
         provenance: Mapping[str, Any],
@@ -293,23 +335,28 @@ class ModelBundle:
             for name, tensors in ((WEIGHTS, network.state_dict()), (PROBE, probe)):
                 with replacing(folder / name) as temporary_file:
                     save_file(tensors, temporary_file)
-            record = {}
+            files, facts = [WEIGHTS, PROBE], {}
+            if fitted is not None:
+                fitted.record.save(folder)
+                files.append(CALIBRATION)
             if learned is not None:
                 learned.save(folder)
-                record = {_LEARNED: {"photos": len(learned), "sha256": file_sha256(folder / LEARNED)}}
+                facts = {_LEARNED: {"photos": len(learned), "sha256": file_sha256(folder / LEARNED)}}
             spec = BundleSpec(
+                format=1 if fitted is None else 2,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 network=architecture,
                 taxonomy=taxonomy,
                 preprocess=preprocess,
                 decision=decision,
-                calibration=calibration,
+                calibration=None if fitted is None else fitted.calibration,
                 untaught=tuple(untaught),
-                provenance={**provenance, **record, "versions": library_versions()},
+                provenance={**provenance, **facts, "versions": library_versions()},
                 scores=dict(scores),
-                sha256={name: file_sha256(folder / name) for name in (WEIGHTS, PROBE)},
+                sha256={name: file_sha256(folder / name) for name in files},
             )
-            (folder / CARD).write_text(model_card(spec.model_dump(), _promises(spec)), encoding="utf-8")
+            promises = _promises(spec, None if fitted is None else fitted.record)
+            (folder / CARD).write_text(model_card(spec.model_dump(), promises), encoding="utf-8")
             (folder / SPEC).write_text(spec.model_dump_json(indent=1), encoding="utf-8")
             if path.exists():
                 shutil.rmtree(path)
@@ -331,13 +378,14 @@ def _read_spec(path: Path) -> BundleSpec:
         raise BundleError(f"{path} is not a model bundle: it has no {SPEC}.{hint}")
     try:
         content = read_json(file)
-        if isinstance(content, dict) and content.get("format") != 1:
+        if isinstance(content, dict) and content.get("format") not in (1, 2):
             raise BundleError(
-                f"{file} has format {content.get('format')!r}; this attire reads format 1. Update attire."
+                f"{file} has format {content.get('format')!r}; this attire reads formats 1 and 2. Update attire."
             )
         spec = checked(content, BundleSpec)
-        if spec.sha256.keys() != {WEIGHTS, PROBE}:
-            raise ValueError(f"sha256 must name {WEIGHTS} and {PROBE}, and nothing else")
+        files = [WEIGHTS, PROBE] + [CALIBRATION] * (spec.format == 2)
+        if spec.sha256.keys() != set(files):
+            raise ValueError(f"sha256 must name {', '.join(files)}, and nothing else")
         return spec
     except OSError as error:
         raise BundleError(f"{file} cannot be read: {error.strerror}.") from None
@@ -364,20 +412,55 @@ def _read_learned(path: Path, spec: BundleSpec) -> Learned | None:
         raise BundleError(f"{path / LEARNED} is damaged ({error}): copy the bundle again, or train it again.") from None
 
 
-def _promises(spec: BundleSpec) -> list[str]:
-    """Sentences for the model card about the precisions that the bundle can and cannot promise."""
+def _read_record(path: Path, spec: BundleSpec) -> CalibrationRecord | None:
+    """The record of the calibration; None in a bundle of format 1."""
+    if CALIBRATION not in spec.sha256:
+        return None
+    try:
+        return CalibrationRecord.load(path, spec.taxonomy)
+    except ValueError as error:
+        raise BundleError(
+            f"{path / CALIBRATION} is damaged ({error}): copy the bundle again, or train it again."
+        ) from None
+
+
+def _promises(spec: BundleSpec, record: CalibrationRecord | None) -> list[str]:
+    """Sentences for the model card about what the bundle can and cannot promise."""
     if not spec.taxonomy.keys:
         return ["It answers the category only."]
-    if spec.calibration is None:
+    if record is None:
         return ["It was not calibrated: it cannot promise a precision and fills every key that applies."]
-    promised = ", ".join(f"{float(precision):.0%}" for precision in spec.calibration.promised)
-    shortfalls = [spec.calibration.shortfall(float(precision)) for precision in spec.calibration.thresholds]
-    untaught = (
-        f"Always left open, because no product has a label for them: {', '.join(spec.untaught)}."
-        if spec.untaught
-        else None
+    sentences = []
+    for precision in SHOWN_PRECISIONS:
+        promise = Promise(precision=precision)
+        thresholds = fit_thresholds(spec.taxonomy, record, promise)
+        filled = len(spec.taxonomy.keys) - len([key for key in thresholds.held_back if key in spec.taxonomy.keys])
+        sentences.append(
+            f"At {promise} precision for each key, with {percent(promise.confidence)} confidence, it fills {filled} of "
+            f"{len(spec.taxonomy.keys)} keys."
+        )
+    if spec.untaught:
+        sentences.append(f"Always left open, because no product has a label for them: {', '.join(spec.untaught)}.")
+    return sentences
+
+
+def _shortfall(thresholds: Thresholds, promise: Promise, taxonomy: Taxonomy) -> str | None:
+    """A sentence about the keys that are held back."""
+    held_back = {key: reason for key, reason in thresholds.held_back.items() if key in taxonomy.keys}
+    others = "Ask for a lower --precision or --confidence, or for --scope average, or label more products."
+    if thresholds.all_held_back:
+        few = max(held_back.items(), key=lambda item: item[1].checked, default=None)
+        example = f" Of {key_label(few[0])} there are {few[1]}." if few else ""
+        return f"Nothing is filled at {promise} precision: no key has enough checked answers for it.{example} {others}"
+    if not held_back:
+        return None
+    most = sorted(held_back, key=lambda key: -held_back[key].checked)[:SHOWN_KEYS]
+    named = "; ".join(f"{key}: {held_back[key]}" for key in most)
+    more = f"; and {len(held_back) - len(most)} more (see attire inspect)" if len(held_back) > len(most) else ""
+    return (
+        f"{len(held_back)} of {len(taxonomy.keys)} keys are left open at {promise} precision, because too few checked "
+        f"answers show that they reach it. {named}{more}. {others}"
     )
-    return [f"Precisions that it can promise: {promised or 'none'}.", *filter(None, [*shortfalls, untaught])]
 
 
 def _untrained(spec: BundleSpec) -> Network:

@@ -222,7 +222,13 @@ class Recipe(Architecture):
     amp: Literal["auto", "bf16", "off"] = Field(
         "auto", description="mixed precision; auto: bf16 if the hardware supports it natively"
     )
-    calibration: Share = Field(0.0, description="share of train used as the calibration set; 0: no calibration")
+    calibration: Share = Field(0.0, description="share of train that is set aside for calibration, not trained on")
+    folds: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="parts of train for calibration: for each part a network is trained on the others; 0: none",
+    )
     decision: DecisionRule = DecisionRule()
     category: Stage = Stage()
     attributes: Stage = Stage()
@@ -240,10 +246,15 @@ class Recipe(Architecture):
                 f'unlabelled = "{self.unlabelled.name}" needs a binary loss (asl, bce, focal, weighted_bce): '
                 'loss = "softmax" ignores keys without a label. Use unlabelled = "ignore", or a binary loss'
             )
-        if self.decision.rule == "threshold" and self.calibration:
+        if self.decision.rule == "threshold" and (self.calibration or self.folds):
             raise ValueError(
                 'decision.rule = "threshold" uses a fixed threshold on uncalibrated probabilities: '
-                'use calibration = 0, or rule = "typed"'
+                'use calibration = 0 and folds = 0, or rule = "typed"'
+            )
+        if self.folds == 1 or (self.folds and self.calibration):
+            raise ValueError(
+                "calibration uses either folds (2 or more) or a part of train that is set aside: "
+                f"use folds = {max(2, self.folds)} and calibration = 0, or folds = 0"
             )
         if self.views and self.augment == "none":
             raise ValueError('views are augmented photos, so they need augment = "light". Use it, or views = 0')

@@ -37,12 +37,13 @@ class Abstained:
 class Prediction:
     """The prediction for one product.
 
-    `attributes` has an entry for each key that applies to `category`; `bundle` is the digest of the model bundle;
+    `category` is None if it is left open; then `category_confidence` is that of the first of `category_alternatives`.
+    `attributes` has an entry for each key that is likely to apply; `bundle` is the digest of the model bundle;
     `thumbnail` draws the first photo as a small JPEG, if the photo is at hand.
     """
 
     id: str
-    category: str
+    category: str | None
     category_confidence: float
     category_alternatives: tuple[Alternative, ...]
     attributes: dict[str, Answer | Abstained]
@@ -54,7 +55,8 @@ class Prediction:
 
     def _repr_html_(self) -> str:
         """The photo beside a table of answers, for notebooks."""
-        rows = [("category", self.category, f"{self.category_confidence:.0%}", self.category_alternatives)]
+        sure = "" if self.category is None else f"{self.category_confidence:.0%}"
+        rows = [("category", self.category or "left open", sure, self.category_alternatives)]
         for key, answer in self.attributes.items():
             if isinstance(answer, Answer):
                 rows.append((key, ", ".join(answer.values), f"{answer.confidence:.0%}", answer.alternatives))

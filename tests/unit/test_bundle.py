@@ -146,8 +146,8 @@ def test_weights_of_another_network_are_refused(bundle: Path) -> None:
 
 
 def test_specs_that_cannot_be_read(bundle: Path) -> None:
-    edit(bundle, lambda spec: spec.update(format=2))
-    with pytest.raises(BundleError, match="format 2; this attire reads format 1"):
+    edit(bundle, lambda spec: spec.update(format=3))
+    with pytest.raises(BundleError, match="format 3; this attire reads formats 1 and 2"):
         ModelBundle.load(bundle)
     (bundle / SPEC).write_text("{")
     with pytest.raises(BundleError, match="damaged"):
@@ -259,7 +259,7 @@ def test_a_key_without_labels_is_never_answered(tmp_path: Path) -> None:
     decisions = loaded.decide(np.array([[5, 0]], dtype=np.float32), np.array([[0, 9, 0]], dtype=np.float32))
     assert decisions.applies[0, 0]
     for precision in (None, 0.95):
-        assert not loaded.accepted(decisions, precision).any()
+        assert not loaded.accepted(decisions, precision).keys.any()
     assert not decisions.probability.any(), "what a network says of it is chance"
 
 

@@ -1,24 +1,23 @@
-"""Calibration: the temperatures that generated the labels are recovered, and thresholds keep their promise."""
+"""Calibration: the temperatures that generated the labels are recovered, and answers are recorded."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from attire.config import DecisionRule
 from attire.errors import ConfigError
 from attire.labels import State, Targets
-from attire.score.calibration import (
-    NEVER,
-    PRECISIONS,
-    Calibration,
-    SetAside,
-    answers_needed,
-    fit_calibration,
-    fit_thresholds,
-)
-from attire.score.decisions import Decisions, decide
+from attire.score.calibration import Calibration, Fitted, fit_calibration
+from attire.score.calibration_record import CALIBRATION, CalibrationRecord, frequencies
+from attire.score.decisions import decide
 from attire.score.metrics import headline, match
+from attire.score.promise import Promise
+from attire.score.thresholds import fit_thresholds
 from attire.taxonomy import Key, Taxonomy
 
 TAXONOMY = Taxonomy(
@@ -46,8 +45,12 @@ def draw(n: int, temperature: float, seed: int = 0) -> tuple[Targets, np.ndarray
     return Targets(truth, hot, np.where(known, State.KNOWN, State.UNKNOWN).astype(np.int8)), category, logits
 
 
+def fit(truth: Targets, category: np.ndarray, logits: np.ndarray, taught: np.ndarray | None = None) -> Fitted:
+    return fit_calibration(TAXONOMY, DecisionRule(), truth, category, logits, frequencies(TAXONOMY, truth), taught)
+
+
 def test_the_temperature_of_the_labels_is_recovered() -> None:
-    calibration = fit_calibration(TAXONOMY, DecisionRule(), *draw(5000, temperature=2.0))
+    calibration = fit(*draw(5000, temperature=2.0)).calibration
     assert calibration.category_temperature == pytest.approx(2, rel=0.08)
     assert calibration.temperature[0] == pytest.approx(2, rel=0.08)
     assert calibration.temperature[1] == pytest.approx(2, rel=0.3), "a rare key follows the others"
@@ -55,12 +58,12 @@ def test_the_temperature_of_the_labels_is_recovered() -> None:
 
 def test_a_rare_key_stays_near_the_common_temperature() -> None:
     truth, category, logits = draw(400, temperature=2.0)
-    temperature = fit_calibration(TAXONOMY, DecisionRule(), truth, category, logits).temperature
+    temperature = fit(truth, category, logits).calibration.temperature
     assert abs(np.log(temperature[1] / temperature[0])) < 0.7, "4 labels cannot move it far"
 
 
 def test_calibration_lowers_the_calibration_error() -> None:
-    calibration = fit_calibration(TAXONOMY, DecisionRule(), *draw(5000, temperature=2.0))
+    calibration = fit(*draw(5000, temperature=2.0)).calibration
     truth, category, logits = draw(5000, temperature=2.0, seed=1)
     truth = truth._replace(category=category.argmax(1))
 
@@ -71,154 +74,88 @@ def test_calibration_lowers_the_calibration_error() -> None:
 
 
 @pytest.mark.parametrize("precision", [0.9, 0.95, 0.99])
-def test_accepted_answers_reach_the_promised_precision(precision: float) -> None:
-    calibration = fit_calibration(TAXONOMY, DecisionRule(), *draw(5000, temperature=0.8))
+def test_filled_answers_reach_the_promised_precision(precision: float) -> None:
+    calibration, record = fit(*draw(5000, temperature=0.8))
     truth, category, logits = draw(5000, temperature=0.8, seed=1)
     decisions = decide(TAXONOMY, DecisionRule(), *calibration.scale(TAXONOMY, category, logits))
-    accepted = calibration.accepted(TAXONOMY, decisions, precision)
-    matches = match(TAXONOMY, truth, decisions, accepted)
-    right = (matches.known & accepted & matches.right).sum() / (matches.known & accepted).sum()
+    accepted = fit_thresholds(TAXONOMY, record, Promise(precision=precision)).accepted(TAXONOMY, decisions)
+    matches = match(TAXONOMY, truth, decisions, accepted.keys)
+    right = (matches.known & accepted.keys & matches.right).sum() / (matches.known & accepted.keys).sum()
     assert precision - 0.01 < right
-    assert 0.1 < (matches.known & accepted).sum() / matches.known.sum() < 1
+    assert 0.1 < (matches.known & accepted.keys).sum() / matches.known.sum() < 1
+    assert precision - 0.01 < (decisions.category == truth.category)[accepted.category].mean()
+    assert 0.1 < accepted.category.mean() < 1
 
 
-def answers(confidence: list[float], right: list[bool], value: int = 0) -> tuple[Targets, Decisions]:
-    """Answers `value` of the key `common` with their labels; no other key has a label."""
-    n = len(confidence)
-    chosen, hot = np.zeros((n, 5), bool), np.zeros((n, 5), bool)
-    chosen[:, value] = True
-    hot[np.arange(n), np.where(right, value, (value + 1) % 3)] = True
-    probability = np.where(chosen, np.array(confidence, np.float32)[:, None], 0)
-    state = np.tile(np.array([State.KNOWN, State.UNKNOWN], np.int8), (n, 1))
-    category = np.zeros(n, np.int64)
-    applies = np.ones((n, 2), bool)
-    return Targets(category, hot, state), Decisions(category, np.ones((n, 2), np.float32), probability, chosen, applies)
-
-
-def together(*parts: tuple[Targets, Decisions]) -> tuple[Targets, Decisions]:
-    truth, decisions = zip(*parts, strict=True)
-    return (
-        Targets(*(np.concatenate(column) for column in zip(*truth, strict=True))),
-        Decisions(*(np.concatenate(column) for column in zip(*decisions, strict=True))),
-    )
-
-
-def test_a_few_right_answers_are_not_enough() -> None:
-    assert fit_thresholds(TAXONOMY, *answers([0.9] * 5, [True] * 5), 0.95)[0] == NEVER
-
-
-def test_a_value_that_is_wrong_more_often_than_it_claims_gets_a_higher_threshold() -> None:
-    good = answers([0.9] * 400, [True] * 396 + [False] * 4, value=0)
-    bad = answers([0.9] * 100, [True] * 60 + [False] * 40, value=1)
-    thresholds = fit_thresholds(TAXONOMY, *together(good, bad), 0.95)
-    assert thresholds[0] <= 0.9 < thresholds[1]
-    assert thresholds[0] < thresholds[2] < thresholds[1], "the third value has no answers"
-
-
-def test_few_answers_move_a_threshold_less_than_many() -> None:
-    def shift(lucky: int) -> float:
-        common = answers([0.9] * 500, [True] * 480 + [False] * 20, value=0)
-        rare = answers([0.9] * lucky, [True] * lucky, value=1)
-        _, rare_value, unseen, *_ = np.array(fit_thresholds(TAXONOMY, *together(common, rare), 0.9))
-        return float(np.log(unseen / (1 - unseen)) - np.log(rare_value / (1 - rare_value)))
-
-    assert 0 < shift(3) < 0.1
-    assert shift(3) < shift(30) < shift(300)
-    assert shift(300) > 1
-
-
-def test_calibrated_values_share_one_threshold() -> None:
-    confident = answers([0.99] * 300, [True] * 297 + [False] * 3, value=0)
-    unsure = answers([0.6] * 300, [True] * 180 + [False] * 120, value=1)
-    thresholds = fit_thresholds(TAXONOMY, *together(confident, unsure), 0.95)
-    assert thresholds[0] == pytest.approx(0.99, abs=1e-3)
-    assert 0.6 < thresholds[1] == pytest.approx(0.99, abs=1e-3)
-
-
-def test_a_precision_that_was_not_fitted_is_refused() -> None:
-    calibration = Calibration(category_temperature=1, temperature=(1, 1), thresholds={"0.95": (0.5,) * 5})
-    with pytest.raises(ConfigError, match=r"this bundle has 0\.95"):
-        calibration.check(0.9)
-
-
-def test_the_confidence_of_several_values_is_their_joint_probability() -> None:
-    taxonomy = Taxonomy(categories=("A",), keys={"many": Key(arity="many", categories=("A",), values=("p", "q", "r"))})
-    chosen, probability = np.array([[True, True, False]]), np.array([[0.9, 0.8, 0.1]], np.float32)
-    ones = np.ones((1, 1), np.float32)
-    decisions = Decisions(np.zeros(1, np.int64), ones, probability, chosen, ones.astype(bool))
-
-    def accepted(q: float) -> bool:
-        thresholds = {"0.95": (1.0, q, 1.0)}  # the threshold of the least confident value counts
-        calibration = Calibration(category_temperature=1, temperature=(1,), thresholds=thresholds)
-        return bool(calibration.accepted(taxonomy, decisions, 0.95)[0, 0])
-
-    assert accepted(0.71)
-    assert not accepted(0.73)
-
-
-@pytest.mark.parametrize(("precision", "minimum"), [(0.9, 15), (0.95, 32), (0.99, 163)])
-def test_how_many_answers_are_needed_if_all_are_right(precision: float, minimum: int) -> None:
-    empty: np.ndarray = np.zeros(0)
-    assert answers_needed(empty, empty.astype(bool), precision) == minimum
-    assert answers_needed(np.full(5, 0.9), np.ones(5, bool), precision) == minimum
-    assert fit_thresholds(TAXONOMY, *answers([0.9] * (minimum - 1), [True] * (minimum - 1)), precision)[0] == NEVER
-    assert fit_thresholds(TAXONOMY, *answers([0.9] * minimum, [True] * minimum), precision)[0] < 1
-
-
-def test_wrong_answers_raise_the_number_needed_until_no_number_is_enough() -> None:
-    confidence = np.full(100, 0.9)
-    right = np.arange(100) >= 2  # 98%
-    needed = answers_needed(confidence, right, 0.95)
-    assert needed is not None
-    assert 32 < needed < 100
-    assert answers_needed(confidence, np.arange(100) >= 5, 0.95) is None
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_a_precision_is_promised_once_there_are_enough_answers(seed: int) -> None:
-    n = int(np.random.default_rng(seed).integers(5, 60))
-    calibration = fit_calibration(TAXONOMY, DecisionRule(), *draw(n, temperature=0.3, seed=seed))
-    assert calibration.set_aside is not None
-    assert (calibration.set_aside.products, calibration.set_aside.answers) == (n, n + (n + 99) // 100)
-    for precision in map(str, PRECISIONS):
-        needed = calibration.set_aside.needed[precision]
-        enough = needed is not None and needed <= calibration.set_aside.answers
-        assert (precision in calibration.promised) == enough
-        assert (calibration.shortfall(float(precision)) is None) == enough
-
-
-def test_a_shortfall_says_what_is_needed_and_what_can_be_promised() -> None:
-    def message(needed: int | None, answers: int = 20, reached: float = NEVER) -> str:
-        calibration = Calibration(
-            category_temperature=1,
-            temperature=(1, 1),
-            thresholds={"0.9": (reached,) * 5, "0.95": (NEVER,) * 5},
-            set_aside=SetAside(products=12, answers=answers, needed={"0.9": 15, "0.95": needed}),
-        )
-        return calibration.shortfall(0.95) or ""
-
-    assert message(40, reached=0.8) == (
-        "Nothing is filled at 95% precision: the calibration set is too small. It has 20 checked answers of 12 "
-        "products, and about 40 are needed. Use 2.0 times as many products, or a calibration share 2.0 times as large. "
-        "The bundle can promise 90%."
-    )
-    assert "The bundle can promise no precision: use --fill all" in message(40)
-    assert "and about 32 are needed. The bundle can promise" in message(32, answers=0)
-    assert "even the most confident answers are not right that often" in message(None)
-
-
-def test_without_labels_the_temperatures_are_1() -> None:
+def test_without_labels_the_temperatures_are_1_and_nothing_is_promised() -> None:
     truth, category, logits = draw(50, temperature=1)
     unlabelled = Targets(np.full(50, -1), np.zeros_like(truth.hot), np.full_like(truth.state, State.UNKNOWN))
-    calibration = fit_calibration(TAXONOMY, DecisionRule(), unlabelled, category, logits)
+    calibration, record = fit(unlabelled, category, logits)
     assert calibration.category_temperature == pytest.approx(1, abs=0.01)
     assert calibration.temperature == pytest.approx((1, 1), abs=0.01)
-    assert calibration.promised == ()
+    assert fit_thresholds(TAXONOMY, record, Promise()).all_held_back
 
 
-def test_keys_without_labels_in_training_do_not_calibrate_others() -> None:
-    truth, category, logits = draw(400, temperature=1)
-    taught = np.array([False, True])
-    calibration = fit_calibration(TAXONOMY, DecisionRule(), truth, category, logits, taught)
-    assert calibration.set_aside is not None
-    assert calibration.set_aside.answers == 4
+def test_keys_without_labels_in_training_are_not_recorded() -> None:
+    record = fit(*draw(400, temperature=1), np.array([False, True])).record
+    assert set(record.key.tolist()) == {1, 2}, "the second key and the category"
+    assert record.checked[record.key == 1].sum() == 4
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    record = fit(*draw(60, temperature=1)).record
+    record.save(tmp_path)
+    loaded = CalibrationRecord.load(tmp_path, TAXONOMY)
+    for name, array in vars(record).items():
+        np.testing.assert_array_equal(array, getattr(loaded, name))
+
+
+DAMAGE = {
+    "no column": lambda arrays: arrays.pop("column"),
+    "another length": lambda arrays: arrays.update(right=arrays["right"][1:]),
+    "another type": lambda arrays: arrays.update(right=arrays["right"].astype(np.int64)),
+    "another taxonomy": lambda arrays: arrays.update(frequency=arrays["frequency"][:, 1:].copy()),
+    "an unknown key": lambda arrays: arrays["key"].__setitem__(0, 3),
+    "an unknown column": lambda arrays: arrays["column"].__setitem__(0, -1),
+    "no number": lambda arrays: arrays["log_odds"].__setitem__(0, np.nan),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_record_is_refused(damage: Callable[[dict[str, np.ndarray]], object], tmp_path: Path) -> None:
+    fit(*draw(60, temperature=1)).record.save(tmp_path)
+    arrays = load_file(tmp_path / CALIBRATION)
+    damage(arrays)
+    save_file(arrays, tmp_path / CALIBRATION)
+    with pytest.raises(ValueError, match=r"expected arrays|must be an index|NaN"):
+        CalibrationRecord.load(tmp_path, TAXONOMY)
+
+
+def test_frequencies_are_shares_within_a_category() -> None:
+    truth = Targets(
+        np.array([0, 0, 0, 1, -1]),
+        np.array([[1, 0, 0, 0, 0], [1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 1], [0, 0, 0, 1, 0]], dtype=bool),
+        np.ones((5, 2), np.int8),
+    )
+    frequency = frequencies(TAXONOMY, truth)
+    np.testing.assert_allclose(frequency[:, :3].sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(frequency[:, 3:].sum(axis=1), 1, rtol=1e-6)
+    assert frequency[0, 0] == pytest.approx((2 + 0.4783) / 4, abs=0.01)
+    assert frequency[1, 2] > 0.6, "the only label of its category"
+    assert (frequency > 0).all()
+
+
+def test_a_bundle_of_format_1_fills_by_its_own_thresholds() -> None:
+    thresholds = {"0.95": (0.5, 2.0, 0.9, 2.0, 2.0)}
+    calibration = Calibration(category_temperature=1, temperature=(1, 1), thresholds=thresholds)
+    category = np.log(np.array([[0.95, 0.05], [0.8, 0.2]], np.float32))
+    logits = np.log(np.array([[0.6, 0.2, 0.2, 0.9, 0.1], [0.1, 0.8, 0.1, 0.9, 0.1]], np.float32))
+    decisions = decide(TAXONOMY, DecisionRule(), category, logits)
+    fitted = calibration.early_thresholds(TAXONOMY, Promise())
+    accepted = fitted.accepted(TAXONOMY, decisions)
+    assert accepted.category.tolist() == [True, False], "a category is filled from 0.9"
+    assert accepted.keys.tolist() == [[True, False], [False, False]]
+    with pytest.raises(
+        ConfigError, match=r"cannot promise 90% precision: it was .* for 0\.95 of all keys together\. Train it again"
+    ):
+        calibration.early_thresholds(TAXONOMY, Promise(precision=0.9))

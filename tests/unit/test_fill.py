@@ -114,7 +114,7 @@ def test_sure_answers_fill_blank_cells_only(filled: Fill) -> None:
         ("4", "3", "colour", "filled", "green", "", "", ""),
         ("4", "3", "tags", "not applicable", "", "", "", ""),
         ("4", "3", "fit", "not applicable", "", "", "", ""),
-        ("5", "4", "category", "left open", "", "Shirts", "", "no category has a confidence of 0.9"),
+        ("5", "4", "category", "left open", "", "Shirts", "", "no value is sure enough"),
         ("5", "4", "colour", "left open", "", "red", "", unsure),
         ("5", "4", "tags", "not applicable", "", "", "", ""),
         ("5", "4", "fit", "not applicable", "", "", "", ""),
@@ -320,7 +320,7 @@ def test_an_existing_output_is_replaced_if_asked(filled: Fill) -> None:
         ("id,image,colour\n,red.png,\n", {}, FeedError, "no row has an id"),
         ("id,image,price\n1,red.png,\n", {}, FeedError, "has no column for the category or for any key"),
         ("id,image,colour\n1,red.png\n", {}, FeedError, "row 2: 2 cells, expected 3"),
-        ("id,image,colour\n1,red.png,\n", {"precision": 0.5}, ConfigError, "0.5"),
+        ("id,image,colour\n1,red.png,\n", {"precision": 0.5}, ConfigError, "cannot promise 50% precision"),
     ],
 )
 def test_feeds_and_options_that_cannot_be_filled(

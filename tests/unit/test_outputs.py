@@ -30,6 +30,7 @@ from attire.inference.output import SINKS, check_output
 from attire.inference.run_record import RunSettings
 from attire.photos.remote import Remote
 from attire.photos.shards import samples
+from attire.score.promise import Promise
 from attire.spreadsheets import read_csv
 from attire.taxonomy import Key, Taxonomy
 
@@ -131,7 +132,7 @@ def test_damaged_chunks_are_computed_again(shop: Shop) -> None:
 
 
 def test_chunks_that_were_changed_during_the_run_are_not_joined(tmp_path: Path) -> None:
-    settings = RunSettings(attire="1", bundle="b", engine="torch", format="wide", precision=None)
+    settings = RunSettings(attire="1", bundle="b", engine="torch", format="wide", promise=None)
     folder = Chunks(tmp_path / "chunks", 2, lambda number: Origin(settings, str(number)))
     folder.resume()
     rows = pl.DataFrame({"id": ["a"]})
@@ -183,7 +184,7 @@ def _write_record(content: str) -> Callable[[Shop], None]:
             {"format": "long"},
             r"was made with other settings: format wide \(now long\)\. Replace it with --overwrite",
         ),
-        (None, {"precision": None}, r"precision 0\.95 \(now None\)"),
+        (None, {"precision": None}, r"promise 95% with 90% confidence \(now None\)"),
         (_replace_photo, {}, "was made from other products, photos, titles or categories"),
         (_edit_output, {}, "was changed after attire predict finished it"),
         (_delete_record, {}, r"was not written by attire predict: it has no o\.csv\.json"),
@@ -354,7 +355,7 @@ def test_ids_of_separate_shards_are_those_of_one_machine(tmp_path: Path) -> None
                 tar.addfile(tarfile.TarInfo(name), io.BytesIO())
     together = [sample.id for sample in samples(shards, tmp_path, Remote())]
     assert len(set(together)) == len(together)
-    settings = RunSettings(attire="1", bundle="b", engine="e", format="long", precision=0.9)
+    settings = RunSettings(attire="1", bundle="b", engine="e", format="long", promise=Promise(precision=0.9))
     folder = Chunks(tmp_path, 10, lambda number: Origin(settings, str(number)))
     for number, shard in enumerate(shards):
         ids = [sample.id for sample in samples([shard], tmp_path, Remote())]

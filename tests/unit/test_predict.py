@@ -33,6 +33,7 @@ from attire.photos.image import open_photo
 from attire.prediction import Answer, Prediction
 from attire.score.calibration import Calibration
 from attire.score.decisions import prediction
+from attire.score.promise import Promise
 from attire.taxonomy import Taxonomy
 from attire.titles import TitleReader
 
@@ -354,7 +355,9 @@ def test_tables_equal_single_predictions(calibrated: ModelBundle, format: Format
     for n, product in enumerate(products):
         answer = prediction(taxonomy, decisions, accepted, n, product.id, calibrated.digest)
         rows += _wide(product, answer) if format == "wide" else _long(product, answer, taxonomy)
-    table = RowBuilder(calibrated, format, precision).rows(LogitsTable.take(products, len(products), taxonomy))
+    table = RowBuilder(calibrated, format, None if precision is None else Promise(precision=precision)).rows(
+        LogitsTable.take(products, len(products), taxonomy)
+    )
     assert len(table) == len(rows)
     empty = table["confidence" if format == "long" else "colour__confidence"].null_count()
     assert empty > 1 or precision is None, "some answers are not confident enough"
@@ -376,13 +379,19 @@ def test_unreadable_products_have_rows(untrained: ModelBundle) -> None:
     assert long["reason"].to_list() == ["unreadable: a.jpg: empty", "unreadable: "]
 
 
+def _category(prediction: Prediction) -> dict[str, object]:
+    if prediction.category is None:
+        return {}
+    return {"category": prediction.category, "category_confidence": prediction.category_confidence}
+
+
 def _wide(product: ProductLogits, prediction: Prediction) -> list[dict[str, object]]:
     """The expected row of the wide format, without its empty cells."""
     row: dict[str, object] = {"id": product.id}
     if product.faults:
         row["error"] = "; ".join(product.faults)
     if product.category is not None:
-        row |= {"category": prediction.category, "category_confidence": prediction.category_confidence}
+        row |= _category(prediction)
         for key, answer in prediction.attributes.items():
             if isinstance(answer, Answer):
                 row |= {key: "|".join(answer.values), f"{key}__confidence": answer.confidence}
@@ -397,8 +406,8 @@ def _long(product: ProductLogits, prediction: Prediction, taxonomy: Taxonomy) ->
         answer = prediction.attributes.get(key)
         row: dict[str, object] = {
             "id": product.id,
-            "category": prediction.category,
-            "category_confidence": prediction.category_confidence,
+            **_category(prediction),
+            "category_alternatives": json.dumps([asdict(other) for other in prediction.category_alternatives]),
             "key": key,
         }
         if answer is None:

@@ -22,11 +22,11 @@ from attire.evaluation.report_files import write_report
 from attire.evaluation.report_page import page
 from attire.score.label_errors import Stratum, corrected_precision
 from attire.score.metrics import key_iou, match
-from attire.score.promise import Promise, Verdict
+from attire.score.promise_check import KeyPromise, Verdict
 
 EVIDENCE = synthetic_evidence()
 RIVALS = baselines(TAXONOMY, labels(0, 200), EVIDENCE.truth, EVIDENCE.decisions.category)
-PROMISES = (Promise(0.95), Promise(0.8), Promise(None, "it had no labels in training"), Promise(0.3))
+PROMISES = (KeyPromise(0.95), KeyPromise(0.8), KeyPromise(None, "it had no labels in training"), KeyPromise(0.3))
 CORRECTED = corrected_precision(Stratum(filled=150, judged=40, right=39), Stratum(filled=20, judged=10, right=6))
 REPORT = score_report(EVIDENCE, RIVALS, PROVENANCE, promises=PROMISES, corrected=CORRECTED)
 PHOTOS: list[list[Path]] = [[]] * N

@@ -162,6 +162,7 @@ def test_only_another_value_contradicts_a_key_that_takes_several(store: Store, t
             "id": catalog.ids,
             "category": "Coats",
             "category_confidence": 0.99,
+            "category_alternatives": None,
             "key": "details",
             "values": ["|".join(answer) for _, answer, *_ in cases],
             "confidence": 0.97,
@@ -273,16 +274,18 @@ def test_the_page_shows_the_proposal_and_its_source(data: ReviewData, queues: Qu
     assert [option.value for option in field.options if option.chosen] == ["blue"]
 
 
-@pytest.mark.parametrize(("confidence", "status"), [(0.95, "suspect"), (0.6, "stated")])
-def test_an_unsure_category_does_not_contradict_the_feed(
-    catalog: Catalog, store: Store, tmp_path: Path, confidence: float, status: str
+@pytest.mark.parametrize(("filled", "status"), [(True, "suspect"), (False, "stated")])
+def test_a_category_that_is_left_open_does_not_contradict_the_feed(
+    catalog: Catalog, store: Store, tmp_path: Path, filled: bool, status: str
 ) -> None:
     path = write_predictions(catalog, tmp_path / "p.parquet")
     other = "Belts" if catalog["p000"].category != "Belts" else "Shirts"
     first = pl.col("id") == "p000"
+    likeliest = json.dumps([{"value": other, "confidence": 0.6}])
     pl.read_parquet(path).with_columns(
-        category=pl.when(first).then(pl.lit(other)).otherwise("category"),
-        category_confidence=pl.when(first).then(confidence).otherwise("category_confidence").cast(pl.Float32),
+        category=pl.when(first).then(pl.lit(other if filled else None)).otherwise("category"),
+        category_confidence=pl.when(first).then(0.95 if filled else None).otherwise("category_confidence"),
+        category_alternatives=pl.when(first & (not filled)).then(pl.lit(likeliest)).otherwise("category_alternatives"),
     ).write_parquet(path)
     data = ReviewData(catalog, path)
     (suspects,) = data.fields.filter((pl.col("product") == "p000") & (pl.col("key") == CATEGORY))["suspect"]

@@ -271,10 +271,10 @@ def test_the_random_sample_is_never_trained_on(catalog: Catalog, tmp_path: Path)
     assert other not in audited
     assert applied.audited == len(audited)
     splits = split(shop.catalog, val=0.3, seed=1)
-    recipe = load_recipe("frozen", {"calibration": 0.2})
+    recipe = load_recipe("frozen", {"calibration": 0.2, "folds": 0})
     data = RunData.of(shop.catalog, splits, recipe, cache=False, workers=0)
-    assert data.calibration is not None
-    learned = [photo for part in (data.train, data.calibration) for photos in part.digests for photo in photos]
+    assert data.whole.calibration is not None
+    learned = [photo for part in data.whole if part for photos in part.digests for photo in photos]
     digests = dict(zip(shop.catalog.ids, shop.catalog.photo_digests(), strict=True))
     assert not {photo for id in audited for photo in digests[id]}.intersection(learned)
     assert set(learned) == {photo for id in set(splits.train) - audited for photo in digests[id]}

@@ -80,6 +80,7 @@ def test_it_answers_as_the_predictor_does(
 
 def test_a_known_category_replaces_the_predicted_one_and_an_unknown_one_is_refused(api: TestClient) -> None:
     assert ask(api, RED, category="belts").json()["category"] == {
+        "status": "answered",
         "value": "Belts",
         "confidence": 1,
         "alternatives": [{"value": word, "confidence": 0} for word in ("Shirts", "Trousers")],

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -23,6 +24,7 @@ from rich.text import Text
 from attire.catalog.sources import SourceOptions
 from attire.errors import AttireError, did_you_mean, shown
 from attire.records import read_toml
+from attire.score.promise import Promise, Scope
 from attire.storage import storage_fault
 from attire.terminal import Console, take_any_text
 
@@ -85,6 +87,35 @@ app = App(
 )
 Options = Annotated[SourceOptions, Parameter(name="*", negative="")]
 DEFAULTS = SourceOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseOptions:
+    """Options of the verbs that fill fields.
+
+    Parameters
+    ----------
+    precision
+        Least share of filled fields that is right: 0.95, one for some keys (colour=0.9, category=0.99), or a .toml file
+        with both. Less certain fields are left open.
+    confidence
+        How sure it must be that each key keeps its precision.
+    scope
+        key: every key keeps its precision. average: all keys together do, which fills more.
+    """
+
+    precision: list[str] = field(default_factory=list)
+    confidence: float | None = None
+    scope: Scope | None = None
+
+    @property
+    def promise(self) -> Promise:
+        """What is promised; raises `ConfigError` for text that is not a precision."""
+        return Promise.parse(self.precision, self.confidence, self.scope)
+
+
+Wanted = Annotated[PromiseOptions, Parameter(name="*")]
+WANTED = PromiseOptions()
 
 
 def main(command: Callable[[], object] = app) -> None:

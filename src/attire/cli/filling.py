@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import polars as pl
 from cyclopts import Parameter
 
-from attire.cli.app import DEFAULTS, Options, app, console, table
+from attire.cli.app import DEFAULTS, WANTED, Options, Wanted, app, console, table
 
 SHOWN = 10  # reasons that are listed
 
@@ -22,7 +22,6 @@ def fill(
     *,
     out: Path,
     images: list[str] = [],  # noqa: B006
-    precision: float = 0.95,
     language: str = "",
     taxonomy: Path | None = None,
     engine: str = "auto",
@@ -33,11 +32,12 @@ def fill(
     source: str = "table",
     shop: Annotated[Literal["shopify", "google"] | None, Parameter(name="--as")] = None,
     mapping: Path | None = None,
+    wanted: Wanted = WANTED,
     options: Options = DEFAULTS,
 ) -> None:
     """Fill the blank cells of a feed with answers that are sure enough, and leave all other cells as they are.
 
-    The category in the feed decides which keys apply. A blank category is filled if its confidence is at least 0.9.
+    The category in the feed decides which keys apply. A blank category is filled if it is sure enough.
 
     Parameters
     ----------
@@ -48,8 +48,6 @@ def fill(
         (.fill.csv), and into an .xlsx as the sheet 'attire'. An interrupted run resumes when it is called again.
     images
         Folders, archives and URLs (s3://bucket/photos) with the feed's photos.
-    precision
-        Required precision of filled fields: 0.9, 0.95 or 0.99. Less certain fields are left open.
     language
         Write values with their titles in this language, such as de, where the taxonomy has them.
     taxonomy
@@ -78,7 +76,7 @@ def fill(
         out,
         images=images,
         options=options,
-        precision=precision,
+        precision=wanted.promise,
         language=language,
         taxonomy=taxonomy,
         engine=engine,

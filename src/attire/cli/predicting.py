@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from attire.cli.app import DEFAULTS, Options, app, console, facts
+from attire.cli.app import DEFAULTS, WANTED, Options, Wanted, app, console, facts
 from attire.taxonomy import CATEGORY
 
 
@@ -21,7 +21,6 @@ def predict(
     images: list[str] = [],  # noqa: B006
     split: str | None = None,
     format: Literal["wide", "long"] = "wide",
-    precision: float = 0.95,
     fill: Literal["sure", "all"] = "sure",
     known_category: Annotated[bool, Parameter(negative="")] = False,
     engine: str = "auto",
@@ -29,6 +28,7 @@ def predict(
     cluster: str | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     feed_source: str = "table",
+    wanted: Wanted = WANTED,
     options: Options = DEFAULTS,
 ) -> None:
     """Predict category and attributes of every product in a folder of photos, a feed or a catalog.
@@ -47,8 +47,6 @@ def predict(
         Split of a catalog: train, val or test.
     format
         wide: a row per product; long: a row per product and key, with alternatives and reasons.
-    precision
-        Required precision of filled fields: 0.9, 0.95 or 0.99. Less certain fields are left open.
     fill
         all: fill every key that applies, at any confidence.
     known_category
@@ -73,7 +71,7 @@ def predict(
         options=options,
         split=split,
         format=format,
-        precision=precision if fill == "sure" else None,
+        precision=wanted.promise if fill == "sure" else None,
         known_category=known_category,
         engine=engine,
         batch_size=batch_size,

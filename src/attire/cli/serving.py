@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from attire.cli.app import app, console, facts
+from attire.cli.app import WANTED, Wanted, app, console, facts
 from attire.errors import ConfigError, MissingExtraError
 from attire.hosts import host_of, is_local
 
@@ -24,7 +24,6 @@ def serve(
     workers: int = 1,
     engine: str = "auto",
     name: str = "attire",
-    precision: float = 0.95,
     fill: Literal["sure", "all"] = "sure",
     max_batch: int = 32,
     queue_photos: int = 512,
@@ -36,6 +35,7 @@ def serve(
     keys: Path | None = None,
     admin_keys: Path | None = None,
     cors_origins: list[str] = [],  # noqa: B006
+    wanted: Wanted = WANTED,
 ) -> None:
     """Serve predictions over HTTP: a JSON API, the Open Inference Protocol, metrics, and a page at / to try it.
 
@@ -53,8 +53,6 @@ def serve(
         torch or an exported engine, as in predict --engine; auto takes the fastest of them.
     name
         Name of the model in the Open Inference Protocol.
-    precision
-        Required precision of filled fields, unless a request sets it: 0.9, 0.95 or 0.99.
     fill
         all: fill every key that applies, unless a request sets it.
     max_batch
@@ -95,7 +93,7 @@ def serve(
         allow_hosts=tuple(allow_hosts),
         name=name,
         engine=engine,
-        precision=precision if fill == "sure" else None,
+        promise=wanted.promise if fill == "sure" else None,
         max_batch=max_batch,
         queue_photos=queue_photos,
         deadline_s=deadline_s,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.text import Text
 
-from attire.cli.app import app, console, drop_unset, facts
+from attire.cli.app import WANTED, Wanted, app, console, drop_unset, facts
 from attire.config import load_recipe, merge, parse_assignments, recipe_fields
 
 FIELDS = {field.path: field.description for field in recipe_fields()}
@@ -108,6 +108,7 @@ def evaluate(
     split: str = "val",
     inputs: Literal["photo", "title", "both"] | None = None,
     engine: str = "auto",
+    wanted: Wanted = WANTED,
 ) -> None:
     """Score a bundle on products with labels, next to baselines that use no photos.
 
@@ -126,7 +127,7 @@ def evaluate(
     from attire.evaluation.promise_tables import promise_sentences, promise_sheets
     from attire.evaluation.tables import sheets, verdict
 
-    report = run(bundle, catalog, split, inputs=inputs, engine=engine, out=out)
+    report = run(bundle, catalog, split, inputs=inputs, engine=engine, precision=wanted.promise, out=out)
     for sheet in sheets(report):
         console.print(sheet.table())
     by_key, _ = promise_sheets(report)

@@ -23,10 +23,11 @@ from attire.evaluation.split_summary import division
 from attire.evaluation.translation import Translation
 from attire.inference.logits import Inputs, catalog_logits
 from attire.labels import Targets
-from attire.score.calibration import PRECISION
 from attire.score.decisions import Decisions
-from attire.score.promise import Promise
+from attire.score.promise import PRECISION, Promise
+from attire.score.promise_check import KeyPromise
 from attire.storage import storing
+from attire.taxonomy import Taxonomy
 
 
 def evaluate(
@@ -36,6 +37,7 @@ def evaluate(
     *,
     inputs: Inputs | None = None,
     engine: str | Engine = AUTO,
+    precision: Promise | float = PRECISION,
     out: str | Path | None = None,
 ) -> Report:
     """Evaluate the bundle on a split of the catalog, on the whole catalog (`"all"`), or on a list of product ids.
@@ -52,7 +54,7 @@ def evaluate(
     Raises `CatalogError` if the catalog's taxonomy lacks words of the bundle, or if no product is left, `ConfigError`
     for `inputs` that the bundle does not read, and `BundleError` for an engine that it does not have.
     """
-    bundle, catalog = ModelBundle.of(bundle), Catalog.of(catalog)
+    bundle, catalog, promise = ModelBundle.of(bundle), Catalog.of(catalog), Promise.of(precision)
     inputs = inputs or ("both" if bundle.title_reader else "photo")
     words = Translation.between(bundle.taxonomy, catalog.taxonomy, str(catalog.path / TAXONOMY))
     selection = choose(catalog, split).unseen(bundle, catalog)
@@ -71,7 +73,7 @@ def evaluate(
         tuple(catalog.products["group"].gather(rows)),
         truth,
         words.decisions(decisions),
-        words.accepted(bundle.accepted(decisions, PRECISION)) if bundle.calibration else None,
+        words.accepted(bundle.accepted(decisions, promise).keys) if bundle.calibration else None,
     )
     predicted = evidence.decisions.category
     rivals = baselines(words.taxonomy, _rows(labels, train), truth, predicted) if len(train) else {}
@@ -85,7 +87,7 @@ def evaluate(
         inputs=inputs,
         engine=runner.name,
     )
-    notes = tuple(filter(None, (selection.note, *words.notes, bundle.shortfall(PRECISION), _untaught_note(bundle))))
+    notes = tuple(filter(None, (selection.note, *words.notes, bundle.shortfall(promise), _untaught_note(bundle))))
     summary = division(catalog, splits) if splits and selection.name in SPLIT_NAMES else None
     report = score_report(
         evidence,
@@ -94,7 +96,7 @@ def evaluate(
         summary,
         notes,
         selection.left_out,
-        promises=[_promise(bundle, key) for key in words.taxonomy.keys] if bundle.calibration else (),
+        promises=_promises(bundle, promise, words.taxonomy) if bundle.calibration else (),
         corrected=corrected_by_review(catalog, evidence),
     )
     if out is not None:
@@ -104,13 +106,15 @@ def evaluate(
     return report
 
 
-def _promise(bundle: ModelBundle, key: str) -> Promise:
-    """The promise of a key of the catalog."""
-    if key not in bundle.taxonomy.keys:
-        return Promise(None, "the bundle is older than this key")
-    if key in bundle.spec.untaught:
-        return Promise(None, "it had no labels in training")
-    return Promise(PRECISION)
+def _promises(bundle: ModelBundle, promise: Promise, taxonomy: Taxonomy) -> list[KeyPromise]:
+    """What is promised about each key of the catalog's taxonomy, or why nothing is."""
+    held_back = {key: str(reason) for key, reason in bundle.thresholds(promise).held_back.items()}
+    held_back |= dict.fromkeys(bundle.spec.untaught, "it had no labels in training")
+    held_back |= {key: "the bundle is older than this key" for key in taxonomy.keys if key not in bundle.taxonomy.keys}
+    return [
+        KeyPromise(None, held_back[key]) if key in held_back else KeyPromise(promise.of_key(key))
+        for key in taxonomy.keys
+    ]
 
 
 def _untaught_note(bundle: ModelBundle) -> str | None:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attire.score.metrics import Floats, Matches, key_iou
-from attire.score.promise import Promise
+from attire.score.promise_check import KeyPromise
 
 
-def key_promises(matches: Matches, promises: Sequence[Promise]) -> dict[str, list[Any]]:
+def key_promises(matches: Matches, promises: Sequence[KeyPromise]) -> dict[str, list[Any]]:
     """Columns of length A for `KeyScores`. promises: that of each key; none if no precision was promised."""
     filled, right = _by_key(matches)
     return {
@@ -23,7 +23,7 @@ def key_promises(matches: Matches, promises: Sequence[Promise]) -> dict[str, lis
     }
 
 
-def category_promises(matches: Matches, promises: Sequence[Promise]) -> dict[str, list[Any]]:
+def category_promises(matches: Matches, promises: Sequence[KeyPromise]) -> dict[str, list[Any]]:
     """Columns of length C for `CategoryScores`. `promised` is the mean promise of the category's filled fields."""
     categories = matches.true_category.shape[1]
     if matches.filled is None:
@@ -52,7 +52,7 @@ def _by_key(matches: Matches) -> tuple[list[Any], list[Any]]:
     return matches.filled.sum(axis=0).tolist(), (matches.filled & matches.right).sum(axis=0).tolist()
 
 
-def _precisions(promises: Sequence[Promise], keys: int) -> Floats:
+def _precisions(promises: Sequence[KeyPromise], keys: int) -> Floats:
     """float64[A]: nan for a key without a promise."""
     precisions = [np.nan if promise.precision is None else promise.precision for promise in promises]
     return np.array(precisions or [np.nan] * keys, dtype=np.float64)

@@ -24,7 +24,7 @@ from attire.score.decisions import Decisions
 from attire.score.intervals import intervals
 from attire.score.label_errors import CorrectedPrecision
 from attire.score.metrics import MIN_LABELS, Floats, headline, match, per_category, per_key, weighted
-from attire.score.promise import Promise
+from attire.score.promise_check import KeyPromise
 
 SCORES = "scores.json"
 Figure = Annotated[  # JSON has no nan
@@ -176,7 +176,7 @@ def score_report(
     division: Division | None = None,
     notes: Sequence[str] = (),
     left_out: int = 0,
-    promises: Sequence[Promise] = (),
+    promises: Sequence[KeyPromise] = (),
     corrected: CorrectedPrecision | None = None,
 ) -> Report:
     """Score answers and `baselines` on the same products, with bootstrap intervals over groups.

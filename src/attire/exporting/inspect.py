@@ -16,6 +16,8 @@ from attire.bundle import WEIGHTS, ModelBundle
 from attire.engines.engine import Engine, TorchEngine, open_engine
 from attire.engines.exported import EngineRecord, check_files, cpu_name, engine_folder, engine_names, read_record
 from attire.errors import AttireError
+from attire.score.promise import Promise, percent
+from attire.taxonomy import CATEGORY, key_label
 
 BATCH, ROUNDS = 32, 4  # photos per batch; batches per engine, after one warm-up batch
 
@@ -105,7 +107,7 @@ def _facts(bundle: ModelBundle) -> dict[str, str]:
         f"{str(provenance.get('catalog', 'unknown'))[:12]}, split {str(provenance.get('splits', 'unknown'))[:12]}",
         **({"never answered": f"{', '.join(spec.untaught)}: no labels in training"} if spec.untaught else {}),
         "decision": ", ".join(f"{name} {value}" for name, value in bundle.decision.model_dump().items()),
-        "precisions": _precisions(bundle),
+        **_promise(bundle),
         "versions": ", ".join(f"{name} {number}" for name, number in provenance.get("versions", {}).items()),
     }
     scored_on = provenance.get("scored_on", "nothing yet")
@@ -113,13 +115,20 @@ def _facts(bundle: ModelBundle) -> dict[str, str]:
     return facts | {"scores": ", ".join(scores), "scored on": str(scored_on)}
 
 
-def _precisions(bundle: ModelBundle) -> str:
-    """The fitted precisions; those that no answer reaches are marked."""
+def _promise(bundle: ModelBundle) -> dict[str, str]:
+    """What the bundle can promise by default, and the keys that it leaves open."""
     if bundle.calibration is None:
-        return "none: not calibrated"
-    promised = bundle.calibration.promised
-    fitted = bundle.calibration.thresholds
-    return ", ".join(p if p in promised else f"{p} (cannot be promised)" for p in fitted)
+        return {"promise": "none: not calibrated"}
+    promise, words = Promise(), bundle.taxonomy
+    held_back = bundle.thresholds(promise).held_back
+    keys = [key for key in words.keys if key in held_back]
+    facts = {
+        "promise": f"{promise} for each key, with {percent(promise.confidence)} confidence: fills "
+        f"{len(words.keys) - len(keys)} of {len(words.keys)} keys{'' if CATEGORY in held_back else ' and the category'}"
+    }
+    if held_back:
+        facts["left open"] = "\n".join(f"{key_label(key)}: {reason}" for key, reason in held_back.items())
+    return facts
 
 
 def _megabytes(path: Path) -> float:

@@ -12,9 +12,9 @@ from attire.bundle import ModelBundle
 from attire.engines.engine import Engine, Floats, TitleEngine
 from attire.engines.exported import Parity, Precision
 from attire.exporting.sample import Sample
-from attire.score.calibration import PRECISION
 from attire.score.decisions import Decisions
 from attire.score.metrics import headline, match
+from attire.score.promise import PRECISION
 
 BATCH = 16
 EQUAL: Mapping[Precision, float] = {"float32": 0.995, "bfloat16": 0.995, "int8": 0.985}  # minimum share of decisions
@@ -77,7 +77,7 @@ def passes(parity: Parity, precision: Precision) -> bool:
 
 def _filled(bundle: ModelBundle, decisions: Decisions, precision: float | None) -> Bools:
     """bool[N, K]: the values of accepted answers; of all answers if `precision` is None."""
-    return decisions.chosen & bundle.accepted(decisions, precision)[:, bundle.taxonomy.key_of_column]
+    return decisions.chosen & bundle.accepted(decisions, precision).keys[:, bundle.taxonomy.key_of_column]
 
 
 def _equal_share(bundle: ModelBundle, a: Decisions, b: Decisions, a_values: Bools, b_values: Bools) -> float:

@@ -11,6 +11,7 @@ from attire.filling.shop_file import check_suffix
 from attire.references.mapping import Mapping
 from attire.references.mapping_check import load_complete_mapping
 from attire.references.reference import Shop
+from attire.score.promise import Promise
 from attire.taxonomy import Taxonomy
 
 
@@ -57,16 +58,16 @@ def check_existing(out: Path, report: Path, folder: Path) -> None:
             raise ConfigError(f"{path} exists. Replace it with --overwrite, or choose another --out.")
 
 
-def check_promise(bundle: ModelBundle, precision: float) -> None:
+def check_promise(bundle: ModelBundle, promise: Promise) -> None:
     """Raise `ConfigError` for a bundle that cannot tell sure answers from others."""
     if not bundle.taxonomy.keys:
         raise ConfigError(f"{bundle.path} answers no attribute keys, so there is nothing to fill.")
     if bundle.calibration is None:
         raise ConfigError(
             f"{bundle.path} was not calibrated, so it cannot promise a precision, and no answer is sure enough to be "
-            "filled. Train with a calibration set (calibration = 0.1 in the recipe)."
+            "filled. Train with a recipe that calibrates (folds = 2)."
         )
-    bundle.shortfall(precision)  # raises an error for another precision
+    bundle.thresholds(promise)  # raises an error for a promise that does not fit
 
 
 def check_language(taxonomy: Taxonomy, language: str) -> None:

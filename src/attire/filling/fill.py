@@ -39,7 +39,7 @@ from attire.inference.logits import BATCH
 from attire.photos.lookup import PhotoLookup, no_images
 from attire.photos.remote import Remote, is_url
 from attire.references.reference import Shop
-from attire.score.calibration import PRECISION
+from attire.score.promise import PRECISION, Promise
 from attire.storage import not_written
 
 EDITORS: dict[str, Callable[[Path, SourceOptions], FeedEditor]] = {
@@ -59,7 +59,7 @@ def fill(
     *,
     images: str | Path | Sequence[str | Path] = (),
     options: SourceOptions | None = None,
-    precision: float = PRECISION,
+    precision: Promise | float = PRECISION,
     language: str = "",
     taxonomy: str | Path | None = None,
     engine: str | Engine = AUTO,
@@ -76,7 +76,7 @@ def fill(
     The feed is a CSV, TSV, JSON Lines, Parquet or Excel (.xlsx) file with a row per product or photo, and `out` has the
     same suffix. All other cells stay as they are, and stated values are never replaced, except by
     `overwrite_suspects`: then a sure answer replaces the stated values that it contradicts. A category that the feed
-    states, and that the bundle knows, decides which keys apply. A blank category is filled at a confidence of 0.9.
+    states, and that the bundle knows, decides which keys apply. A blank category is filled if it is sure enough too.
     Values are written with their title in `language`, if the taxonomy has one, and otherwise as the feed spells them
     most often. Titles and aliases are those of the bundle, and of `taxonomy` (a taxonomy.toml or a catalog), which may
     have been translated since the bundle was trained. The report of all blank and suspected fields is written to
@@ -99,7 +99,8 @@ def fill(
     check_paths(feed, (out, report), images, shop, EDITORS)
     if thumbnails and out.suffix.lower() != ".xlsx":
         raise ConfigError(f"{out}: thumbnails can only be put into an .xlsx.")
-    check_promise(bundle, precision)
+    promise = Promise.of(precision)
+    check_promise(bundle, promise)
     shop_mapping = mapping_for(shop, mapping)
     words = bundle.taxonomy if taxonomy is None else with_spellings_of(bundle.taxonomy, taxonomy_of(taxonomy))
     check_language(words, language)
@@ -119,7 +120,7 @@ def fill(
             )
             found = survey(layout.rows, layout.labels, words)
             products = _products(feed, found, images, folder)
-            predicted = folder / f"predictions-{_digest(bundle, precision, engine)}.parquet"
+            predicted = folder / f"predictions-{_digest(bundle, promise, engine)}.parquet"
             predict(
                 bundle,
                 products,
@@ -127,7 +128,7 @@ def fill(
                 images=images,
                 options=SourceOptions(schemes=options.schemes, empty=("",)),
                 format="long",
-                precision=precision,
+                precision=promise,
                 known_category=bool((found.products["category"] != "").any()),
                 engine=engine,
                 batch_size=batch_size,
@@ -199,8 +200,8 @@ def _pictures(
     return make
 
 
-def _digest(bundle: ModelBundle, precision: float, engine: str | Engine) -> str:
+def _digest(bundle: ModelBundle, promise: Promise, engine: str | Engine) -> str:
     """A digest of all that decides the predictions, except for products and photos, which `predict` checks itself."""
     name = engine if isinstance(engine, str) else engine.name
-    settings = [version("attire"), bundle.digest, precision, name]
+    settings = [version("attire"), bundle.digest, promise.model_dump(), name]
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]

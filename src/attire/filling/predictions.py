@@ -12,12 +12,21 @@ import polars as pl
 
 from attire.files import scan_parquet
 from attire.inference.output import NOT_APPLICABLE
-from attire.score.calibration import SURE_CATEGORY
 from attire.score.decisions import UNSURE
 from attire.taxonomy import CATEGORY, SEPARATOR
 
 BATCH = 20_000  # rows in memory at once
-COLUMNS = ("id", "category", "category_confidence", "key", "values", "confidence", "alternatives", "reason")
+COLUMNS = (
+    "id",
+    "category",
+    "category_confidence",
+    "category_alternatives",
+    "key",
+    "values",
+    "confidence",
+    "alternatives",
+    "reason",
+)
 NO_PHOTO = "the row names no photo"
 
 
@@ -35,13 +44,14 @@ class Product:
     """The guesses for one product, and why it has none (`fault`)."""
 
     def __init__(self, rows: list[tuple[Any, ...]]) -> None:
-        self._by_key = {row[3]: row[4:] for row in rows if row[3] is not None}
-        _, self._category, self._sure, *_, reason = rows[0]
-        self.fault = "" if self._category is not None else reason.removeprefix("unreadable: ") or NO_PHOTO
+        _, *category, key, _, _, _, reason = rows[0]
+        self._by_key = {row[4]: row[5:] for row in rows if row[4] is not None}
+        self._by_key[CATEGORY] = (*category, None)
+        self.fault = "" if key is not None else reason.removeprefix("unreadable: ") or NO_PHOTO
 
     def __getitem__(self, key: str) -> Guess:
         """The guess for a key, or for `CATEGORY`."""
-        return _category(self._category, self._sure) if key == CATEGORY else _guess(*self._by_key[key])
+        return _guess(*self._by_key[key])
 
 
 class Predictions:
@@ -69,12 +79,6 @@ class Predictions:
         if left > 1:
             self._waiting[id] = product, left - 1
         return product
-
-
-def _category(category: str, confidence: float) -> Guess:
-    if confidence >= SURE_CATEGORY:
-        return Guess((category,), confidence, "", None, "")
-    return Guess((), None, category, confidence, f"no category has a confidence of {SURE_CATEGORY:g}")
 
 
 def _guess(values: str | None, confidence: float | None, alternatives: str | None, reason: str | None) -> Guess:

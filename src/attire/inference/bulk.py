@@ -22,7 +22,7 @@ from attire.inference.logits import BATCH
 from attire.inference.output import Format, check_output
 from attire.inference.run_record import Record, RunSettings, finished_record, overwrite_error, record_path, write_record
 from attire.inference.single_machine import SingleMachine
-from attire.score.calibration import PRECISION
+from attire.score.promise import PRECISION, Promise
 from attire.storage import not_written
 
 if TYPE_CHECKING:  # Ray is an extra
@@ -56,7 +56,7 @@ def predict(
     options: SourceOptions | None = None,
     split: str | None = None,
     format: Format = "wide",
-    precision: float | None = PRECISION,
+    precision: Promise | float | None = PRECISION,
     known_category: bool = False,
     engine: str | Engine = AUTO,
     batch_size: int = BATCH,
@@ -77,9 +77,10 @@ def predict(
     bundle = ModelBundle.of(bundle)
     out, images = Path(out), [images] if isinstance(images, str | Path) else images
     check_output(out, format, bundle.taxonomy, [source, *images])
-    bundle.check_precision(precision)
+    promise = None if precision is None else Promise.of(precision)
+    bundle.check_promise(promise)
     compute = _compute(bundle, engine, batch_size, cluster)
-    builder = RowBuilder(bundle, format, precision)
+    builder = RowBuilder(bundle, format, promise)
     folder = out.with_name(f"{out.name}.chunks")
 
     def read() -> Products:
@@ -117,7 +118,7 @@ def _write(
         bundle=bundle.digest,
         engine=compute.name,
         format=builder.format,
-        precision=builder.precision,
+        promise=builder.promise,
     )
     finished = None if overwrite or has_chunks(folder, settings) else finished_record(out, settings)
     products = read()
@@ -182,7 +183,7 @@ def _facts(builder: RowBuilder, counts: Counts) -> dict[str, Any]:
     return {
         "bundle": bundle.digest,
         "decision": bundle.decision.model_dump(),
-        "precision": builder.precision if bundle.calibration else None,
+        "precision": builder.promise.precision if bundle.calibration and builder.promise else None,
         "recipe": bundle.provenance.get("recipe", {}).get("name"),
         "products": counts.products,
         "known_categories": counts.known,

@@ -22,6 +22,7 @@ from attire.inference.output import SINKS, Format, Outcomes, to_table
 from attire.inference.product_logits import LogitsTable
 from attire.inference.run_record import RunSettings
 from attire.photos.shards import UniqueIds
+from attire.score.promise import Promise
 
 METADATA_KEY = "attire"  # key in the Parquet file's metadata
 logger = logging.getLogger(__name__)
@@ -33,12 +34,12 @@ class RowBuilder:
 
     bundle: ModelBundle
     format: Format
-    precision: float | None
+    promise: Promise | None
 
     def rows(self, logits: LogitsTable) -> pl.DataFrame:
         """The rows of these products."""
         decisions = self.bundle.decide(logits.category, logits.attributes, logits.known)
-        accepted = self.bundle.accepted(decisions, self.precision)
+        accepted = self.bundle.accepted(decisions, self.promise, logits.known)
         return to_table(Outcomes(logits, decisions, accepted), self.bundle.taxonomy, self.format)
 
 

@@ -14,16 +14,21 @@ from numpy.typing import NDArray
 
 from attire.errors import ConfigError, did_you_mean
 from attire.inference.product_logits import LogitsTable
-from attire.score.decisions import ALTERNATIVES, UNSURE, Decisions, confidence
+from attire.score.decisions import ALTERNATIVES, UNSURE, Accepted, Decisions, confidence
 from attire.spreadsheets import safe_table
 from attire.taxonomy import SEPARATOR, Taxonomy
 
 Format = Literal["wide", "long"]
 ROW = "__row"  # temporary column: the product's position
 GROUP = 20_000  # rows of a Parquet row group
-PRODUCT: dict[str, Any] = {"id": pl.String, "category": pl.String, "category_confidence": pl.Float32}
+PRODUCT: dict[str, Any] = {
+    "id": pl.String,
+    "category": pl.String,  # null if it is left open
+    "category_confidence": pl.Float32,
+}
 LONG: dict[str, Any] = {  # one row for each (product, key)
     **PRODUCT,
+    "category_alternatives": pl.String,  # JSON, as below
     "key": pl.String,
     "values": pl.String,
     "confidence": pl.Float32,
@@ -43,12 +48,12 @@ SINKS: dict[str, Callable[[pl.LazyFrame, Path], None]] = {
 class Outcomes:
     """The logits of N products and the decisions on the M of them that have logits.
 
-    accepted: bool[M, A], the keys whose answer is confident enough.
+    accepted: the answers that are sure enough to be filled.
     """
 
     logits: LogitsTable
     decisions: Decisions
-    accepted: NDArray[np.bool_]
+    accepted: Accepted
 
 
 def check_output(out: Path, format: Format, taxonomy: Taxonomy, sources: Iterable[str | Path]) -> None:
@@ -79,10 +84,18 @@ def to_table(outcomes: Outcomes, taxonomy: Taxonomy, format: Format) -> pl.DataF
         {
             ROW: answered,
             "id": [logits.ids[row] for row in answered],
-            "category": [taxonomy.categories[category] for category in decisions.category],
-            "category_confidence": decisions.category_probability[np.arange(len(answered)), decisions.category],
+            "category": [
+                taxonomy.categories[category] if filled else None
+                for category, filled in zip(decisions.category.tolist(), outcomes.accepted.category, strict=True)
+            ],
+            "category_confidence": np.where(
+                outcomes.accepted.category,
+                decisions.category_probability[np.arange(len(answered)), decisions.category],
+                np.float32(np.nan),
+            ),
         },
         schema={ROW: pl.Int64, **PRODUCT},
+        nan_to_null=True,
     )
     unread = sorted(set(range(len(logits.ids))) - set(answered.tolist()))
     unread_columns = {ROW: unread, "id": [logits.ids[row] for row in unread]}
@@ -100,7 +113,7 @@ def to_table(outcomes: Outcomes, taxonomy: Taxonomy, format: Format) -> pl.DataF
 def _filled_values(outcomes: Outcomes, taxonomy: Taxonomy) -> tuple[list[list[str | None]], NDArray[np.float32]]:
     """For each key the joined values of M products, and their confidences float32[M, A]; None and nan if not filled."""
     decisions = outcomes.decisions
-    filled = outcomes.accepted & decisions.applies
+    filled = outcomes.accepted.keys & decisions.applies
     texts: list[list[str | None]] = [[None] * len(outcomes.logits.answered) for _ in taxonomy.keys]
     values = [value for key in taxonomy.keys.values() for value in key.values]
     keys = taxonomy.key_of_column.tolist()
@@ -122,7 +135,8 @@ def _wide(products: pl.DataFrame, outcomes: Outcomes, taxonomy: Taxonomy) -> pl.
 
 def _long(products: pl.DataFrame, outcomes: Outcomes, taxonomy: Taxonomy) -> pl.DataFrame:
     texts, confidences = _filled_values(outcomes, taxonomy)
-    applies, accepted = outcomes.decisions.applies, outcomes.accepted
+    applies, accepted = outcomes.decisions.applies, outcomes.accepted.keys
+    products = products.with_columns(category_alternatives=pl.Series(_category_alternatives(outcomes, taxonomy)))
     tables = []
     for number, (key, text) in enumerate(zip(taxonomy.keys, texts, strict=True)):
         states = zip(applies[:, number].tolist(), accepted[:, number].tolist(), strict=True)
@@ -140,25 +154,45 @@ def _long(products: pl.DataFrame, outcomes: Outcomes, taxonomy: Taxonomy) -> pl.
         tables.append(products.with_columns(**columns))
     return pl.concat(
         tables
-        or [products.clear().with_columns(pl.lit(None, type).alias(n) for n, type in LONG.items() if n not in PRODUCT)]
+        or [
+            products.clear().with_columns(
+                pl.lit(None, type).alias(n) for n, type in LONG.items() if n not in products.columns
+            )
+        ]
     )
+
+
+def _category_alternatives(outcomes: Outcomes, taxonomy: Taxonomy) -> list[str]:
+    """For each of M products, the likeliest categories that were not filled, as JSON."""
+    scores = outcomes.decisions.category_probability.copy()
+    filled = np.flatnonzero(outcomes.accepted.category)
+    scores[filled, outcomes.decisions.category[filled]] = -1
+    return _best_words([json.dumps(category) for category in taxonomy.categories], scores)
 
 
 def _alternatives(outcomes: Outcomes, taxonomy: Taxonomy, key: str, number: int) -> list[str | None]:
     """For each of M products, the likeliest values that were not filled, as JSON; None if the key does not apply."""
     columns = taxonomy.columns[key]
-    words = [json.dumps(value) for value in taxonomy.keys[key].values]
     texts: list[str | None] = [None] * len(outcomes.logits.answered)
     rows = np.flatnonzero(outcomes.decisions.applies[:, number])
-    answer = outcomes.decisions.chosen[rows, columns] & outcomes.accepted[rows, number, None]
+    answer = outcomes.decisions.chosen[rows, columns] & outcomes.accepted.keys[rows, number, None]
     scores = np.where(answer, np.float32(-1), outcomes.decisions.probability[rows, columns])
+    best = _best_words([json.dumps(value) for value in taxonomy.keys[key].values], scores)
+    for row, text in zip(rows.tolist(), best, strict=True):
+        texts[row] = text
+    return texts
+
+
+def _best_words(words: list[str], scores: NDArray[np.float32]) -> list[str]:
+    """The words (as JSON) with the highest `scores`, float32[N, words], as JSON; negative ones are left out."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :ALTERNATIVES]
     best = np.take_along_axis(scores, order, axis=1)
-    for row, names, chances in zip(rows.tolist(), order.tolist(), best.tolist(), strict=True):
+    texts = []
+    for names, chances in zip(order.tolist(), best.tolist(), strict=True):
         others = (
             f'{{"value": {words[n]}, "confidence": {chance!r}}}'
             for n, chance in zip(names, chances, strict=True)
             if chance >= 0
         )
-        texts[row] = f"[{', '.join(others)}]"
+        texts.append(f"[{', '.join(others)}]")
     return texts

@@ -17,7 +17,7 @@ from attire.inference.decoding import Photo, ProductPhotos
 from attire.inference.logits import stream, title_reader
 from attire.photos.image import open_photo
 from attire.prediction import Prediction
-from attire.score.calibration import PRECISION
+from attire.score.promise import PRECISION, Promise
 
 SIZE = (160, 160)  # maximum thumbnail size, in px
 
@@ -35,11 +35,12 @@ class Predictor:
         bundle: ModelBundle | str | Path,
         engine: str | Engine = AUTO,
         *,
-        precision: float | None = PRECISION,
+        precision: Promise | float | None = PRECISION,
     ) -> None:
         self.bundle = ModelBundle.of(bundle)
-        self.bundle.check_precision(precision)
-        self.engine, self.precision = open_engine(self.bundle, engine), precision
+        self.promise = None if precision is None else Promise.of(precision)
+        self.bundle.check_promise(self.promise)
+        self.engine = open_engine(self.bundle, engine)
 
     def __call__(
         self,
@@ -64,7 +65,7 @@ class Predictor:
         (logits,) = stream(self.engine, self.bundle.preprocess, [product], reader=reader)
         if logits.faults or logits.category is None or logits.attributes is None:
             raise PhotoError("; ".join(logits.faults) or "expected at least one photo")
-        answer = self.bundle.answer(logits.category, logits.attributes, self.precision, known_category=known, id=id)
+        answer = self.bundle.answer(logits.category, logits.attributes, self.promise, known_category=known, id=id)
         return replace(answer, thumbnail=partial(_thumbnail, product.photos[0]))
 
 

@@ -30,6 +30,7 @@ from attire.inference.logits import stream
 from attire.inference.output import Format
 from attire.inference.product_logits import LogitsTable
 from attire.progress import tracking
+from attire.score.promise import Promise
 
 if TYPE_CHECKING:  # actors need not import the catalog reader
     from attire.inference.inputs import Products
@@ -93,7 +94,7 @@ class RayCluster:
             "files": ray.put(_files(builder.bundle.path)),
             "products": ray.put(products.of_shards),
             "format": builder.format,
-            "precision": builder.precision,
+            "promise": None if builder.promise is None else builder.promise.model_dump(),
             "engine": self.name,
             "batch_size": self.batch_size,
             "size": size,
@@ -126,7 +127,8 @@ class _Actor:
             bundle = ModelBundle.load(folder)
             self.engine, self.batch_size = open_engine(bundle, arguments["engine"]), arguments["batch_size"]
         format: Format = arguments["format"]
-        self.builder = RowBuilder(bundle, format, arguments["precision"])
+        promise = arguments["promise"]
+        self.builder = RowBuilder(bundle, format, None if promise is None else Promise.model_validate(promise))
         self.size = arguments["size"]
         self.of_shards = ray.get(arguments["products"])
 

@@ -13,6 +13,7 @@ from attire.errors import ConfigError
 from attire.files import file_sha256, replace_text
 from attire.inference.output import Format
 from attire.records import read_as
+from attire.score.promise import Promise, percent
 
 SHOWN = 12  # digits of a digest in a message
 
@@ -26,15 +27,13 @@ class RunSettings(BaseModel):
     bundle: str
     engine: str
     format: Format
-    precision: float | None
+    promise: Promise | None
 
     def differences(self, other: RunSettings) -> str:
         """Each setting that differs, with its value here and in `other`."""
-        earlier, current = self.model_dump(), other.model_dump()
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in type(self).model_fields)
         return ", ".join(
-            f"{name} {str(earlier[name])[:SHOWN]} (now {str(current[name])[:SHOWN]})"
-            for name in earlier
-            if earlier[name] != current[name]
+            f"{name} {_shown(earlier)} (now {_shown(now)})" for name, earlier, now in pairs if earlier != now
         )
 
 
@@ -48,6 +47,12 @@ class Record(BaseModel):
     sha256: str
     products: int
     unread: int
+
+
+def _shown(setting: Promise | str | None) -> str:
+    if isinstance(setting, Promise):
+        return f"{setting} with {percent(setting.confidence)} confidence"
+    return str(setting)[:SHOWN]
 
 
 def record_path(out: Path) -> Path:

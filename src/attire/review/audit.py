@@ -84,8 +84,8 @@ def audit(queues: Queues, store: Store) -> Audit:
         tuple(measure(f"{low:.0%} or more" if low else "any", pl.col("confidence") >= low) for low in CONFIDENCES),
         (
             measure("no label in the feed", pl.col("stated").is_null()),
-            measure("the feed agrees", pl.col("stated").is_not_null() & ~pl.col("contradicts")),
-            measure("the feed differs", pl.col("contradicts")),
+            measure("the feed agrees", pl.col("stated").is_not_null() & ~pl.col("suspect")),
+            measure("the feed differs", pl.col("suspect")),
         ),
         tuple(sorted((row for row in keys if row.judged >= ENOUGH), key=lambda row: (row.precision, row.title))),
     )

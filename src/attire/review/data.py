@@ -15,7 +15,7 @@ from attire.files import file_sha256, read_json, read_ndjson, read_parquet
 from attire.inference.output import ALTERNATIVE, LONG, NOT_APPLICABLE
 from attire.labels import contradicts
 from attire.prediction import Abstained, Alternative, Answer
-from attire.score.calibration import SURE_CATEGORY
+from attire.score.decisions import UNSURE
 from attire.spreadsheets import read_csv
 from attire.taxonomy import CATEGORY, SEPARATOR
 
@@ -35,8 +35,8 @@ class ReviewData:
     fields
         A row per field that the model filled or left open, with columns product; key; category (stated, else
         predicted); answer (values joined by `SEPARATOR`, null if left open); confidence (of the answer, else of the
-        most likely alternative); alternatives; stated (the feed's label, as `answer`); contradicts (whether the answer
-        contradicts the label, see `attire.labels.contradicts`); suspect (contradicts, and the model is sure).
+        most likely alternative); alternatives; stated (the feed's label, as `answer`); suspect (whether a filled answer
+        contradicts the label, see `attire.labels.contradicts`).
     digest
         SHA-256 of the predictions file.
     precision
@@ -87,7 +87,8 @@ def _read(path: Path) -> pl.DataFrame:
         if missing := [name for name in LONG if name not in rows.columns]:
             raise FeedError(f"{path} has no column '{missing[0]}', so it is not in the long format. {AGAIN}")
         typed = rows.select(pl.col(name).cast(type) for name, type in LONG.items())
-        return typed.with_columns(pl.col("alternatives").str.json_decode(pl.List(ALTERNATIVE)).fill_null([]))
+        others = pl.col("alternatives", "category_alternatives")
+        return typed.with_columns(others.str.json_decode(pl.List(ALTERNATIVE)).fill_null([]))
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).split("\n", 1)[0]
         raise FeedError(f"cannot read the predictions {path}: {reason}. {AGAIN}") from None
@@ -104,7 +105,8 @@ def _check(rows: pl.DataFrame, catalog: Catalog, path: Path) -> None:
     values = pl.col("values").str.split(SEPARATOR)
     others = pl.col("alternatives").list.eval(pl.element().struct.field("value"))
     pairs = pl.concat(rows.select("key", value=column).explode("value").drop_nulls() for column in (values, others))
-    words = [*pairs.unique().iter_rows(), *((None, word) for word in rows["category"].drop_nulls().unique())]
+    categories = pl.concat([rows["category"], rows["category_alternatives"].explode().struct.field("value")])
+    words = [*pairs.unique().iter_rows(), *((None, word) for word in categories.drop_nulls().unique())]
     for key, value in words:
         known = catalog.taxonomy.categories if key is None else keys[key].values
         if value not in known:
@@ -148,22 +150,25 @@ def _fields(rows: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
     stated = _stated(catalog)
     order = pl.DataFrame({"product": catalog.ids}).with_row_index("place")
     categories = catalog.products.select(product="id", stated_category="category")
-    answered = rows.filter(pl.col("category").is_not_null()).rename({"id": "product", "values": "answer"})
-    category_rows = answered.unique("product").select(
+    answered = rows.filter(pl.col("key").is_not_null()).rename({"id": "product", "values": "answer"})
+    by_product = answered.unique("product")
+    likeliest = pl.col("category_alternatives").list.first().struct.field("value")
+    category_rows = by_product.select(
         "product",
         "category",
         key=pl.lit(CATEGORY),
         answer="category",
         confidence="category_confidence",
-        alternatives=pl.lit([], pl.List(ALTERNATIVE)),
-        reason=pl.lit(None, pl.String),
+        alternatives="category_alternatives",
+        reason=pl.when(pl.col("category").is_null()).then(pl.lit(UNSURE)),
     )
-    key_rows = answered.filter(pl.col("key").is_not_null() & pl.col("reason").ne_missing(NOT_APPLICABLE))
+    key_rows = answered.filter(pl.col("reason").ne_missing(NOT_APPLICABLE))
     fields = (
         pl.concat([category_rows, key_rows.select(category_rows.columns)])
         .join(stated, on=["product", "key"], how="left")
         .join(order, on="product")
         .join(categories, on="product")
+        .join(by_product.select("product", likeliest_category=likeliest), on="product")
     )
     best_alternative = pl.col("alternatives").list.first().struct.field("confidence").cast(pl.Float32)
     contradictions = [
@@ -172,15 +177,12 @@ def _fields(rows: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
     ]
     return (
         fields.with_columns(
-            category=pl.coalesce("stated_category", "category"),
+            category=pl.coalesce("stated_category", "category", "likeliest_category"),
             confidence=pl.coalesce("confidence", best_alternative).fill_null(0.0),
-            contradicts=pl.Series(contradictions, dtype=pl.Boolean),
-        )
-        .with_columns(
-            suspect=pl.col("contradicts") & ((pl.col("key") != CATEGORY) | (pl.col("confidence") >= SURE_CATEGORY))
+            suspect=pl.Series(contradictions, dtype=pl.Boolean),
         )
         .sort("place", pl.col("key") != CATEGORY, maintain_order=True)
-        .drop("place", "stated_category")
+        .drop("place", "stated_category", "likeliest_category")
     )
 
 

@@ -10,7 +10,6 @@ from attire.labels import contradicts
 from attire.prediction import Abstained, Answer
 from attire.review.data import ReviewData, ordered, takes_many, values_of
 from attire.review.store.events import Decision
-from attire.score.calibration import SURE_CATEGORY
 from attire.taxonomy import CATEGORY
 
 DIGITS = 9  # options that can be chosen by a digit key
@@ -139,8 +138,7 @@ def field_view(
     answered = answer.values if isinstance(answer, Answer) else ()
     many = takes_many(catalog, key)
     alternatives = answer.alternatives if answer is not None else ()
-    unsure_category = key == CATEGORY and isinstance(answer, Answer) and answer.confidence < SURE_CATEGORY
-    if answered and not (unsure_category and stated):
+    if answered:
         if contradicts(answered, stated):
             # An answer does not contradict stated values that it leaves out, so the proposal keeps them.
             status, proposal = "suspect", ordered(catalog, key, {*stated, *answered}) if many else answered

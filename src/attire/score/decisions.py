@@ -12,6 +12,7 @@ from attire.prediction import Abstained, Alternative, Answer, Prediction
 from attire.taxonomy import Taxonomy
 
 ALTERNATIVES = 3  # other values (or categories) that a prediction lists
+EDGE = 1e-6  # of probabilities, before taking log odds
 UNSURE = "no value is sure enough"  # reason of an abstention
 
 
@@ -32,20 +33,33 @@ class Decisions(NamedTuple):
     applies: NDArray[np.bool_]
 
 
+class Accepted(NamedTuple):
+    """What is filled of N products: the category bool[N], and the keys bool[N, A]; other fields are left open."""
+
+    category: NDArray[np.bool_]
+    keys: NDArray[np.bool_]
+
+
 def decide(
     taxonomy: Taxonomy,
     rule: DecisionRule,
     category_logits: NDArray[np.float32],
     logits: NDArray[np.float32],
     known_category: NDArray[np.int64] | None = None,
+    frequency: NDArray[np.float32] | None = None,
 ) -> Decisions:
     """Apply `rule` to category_logits (float32[N, C]) and logits (float32[N, K]).
 
-    `known_category` (int64[N]) overrules the category logits wherever it is not -1.
+    `known_category` (int64[N]) overrules the category logits wherever it is not -1. Then `frequency` (float32[C, K], of
+    each value within a category) updates the values of keys with arity `one`, so that a key that follows from the
+    category is answered at once.
     """
     category_probability = np.exp(log_softmax(category_logits))
     if known_category is not None:
         known = known_category >= 0
+        if frequency is not None and taxonomy.keys and rule.rule == "typed":
+            logits = logits.copy()
+            logits[known] += _evidence_of(taxonomy, category_probability[known], known_category[known], frequency)
         category_probability[known] = np.eye(len(taxonomy.categories), dtype=np.float32)[known_category[known]]
     sigmoid = np.exp(-np.logaddexp(0, -logits))
     if rule.rule == "threshold":
@@ -87,17 +101,28 @@ def confidence(taxonomy: Taxonomy, decisions: Decisions) -> NDArray[np.float32]:
     return np.multiply.reduceat(probability, taxonomy.starts, axis=1)
 
 
+def applicability(taxonomy: Taxonomy, decisions: Decisions) -> NDArray[np.float32]:
+    """float32[N, A]: probability that each key applies, by the categories."""
+    return np.asarray(decisions.category_probability @ taxonomy.applies.astype(np.float32), dtype=np.float32)
+
+
+def least_confident(taxonomy: Taxonomy, decisions: Decisions) -> NDArray[np.int64]:
+    """int64[N, A]: the column of each key's least confident chosen value; any of its columns if none is chosen."""
+    doubt = np.where(decisions.chosen, 1 - decisions.probability, np.float32(-1))
+    return np.nonzero(likeliest(taxonomy, doubt))[1].reshape(len(doubt), len(taxonomy.keys))
+
+
 def prediction(
-    taxonomy: Taxonomy, decisions: Decisions, accepted: NDArray[np.bool_], row: int, id: str, bundle: str
+    taxonomy: Taxonomy, decisions: Decisions, accepted: Accepted, row: int, id: str, bundle: str
 ) -> Prediction:
     """The prediction for the product `id` in `row`, in the taxonomy's words. `bundle` is the digest of the model.
 
-    accepted: bool[N, A], the answers to fill; the other keys that apply are left open, with alternatives.
+    accepted: the answers to fill; the category and keys that are not accepted are left open, with alternatives.
     """
-    category = int(decisions.category[row])
+    category = int(decisions.category[row]) if accepted.category[row] else None
     category_probability = decisions.category_probability[row]
     attributes: dict[str, Answer | Abstained] = {}
-    for key, applies, is_accepted in zip(taxonomy.keys, decisions.applies[row], accepted[row], strict=True):
+    for key, applies, is_accepted in zip(taxonomy.keys, decisions.applies[row], accepted.keys[row], strict=True):
         if not applies:
             continue
         columns, values = taxonomy.columns[key], taxonomy.keys[key].values
@@ -109,11 +134,11 @@ def prediction(
             )
         else:
             attributes[key] = Abstained(UNSURE, _alternatives(values, probability, probability >= 0))
-    others = np.arange(len(taxonomy.categories)) != category
+    others = np.array([number != category for number in range(len(taxonomy.categories))])
     return Prediction(
         id=id,
-        category=taxonomy.categories[category],
-        category_confidence=float(category_probability[category]),
+        category=None if category is None else taxonomy.categories[category],
+        category_confidence=float(category_probability.max() if category is None else category_probability[category]),
         category_alternatives=_alternatives(taxonomy.categories, category_probability, others),
         attributes=attributes,
         bundle=bundle,
@@ -131,6 +156,29 @@ def log_softmax_within_keys(taxonomy: Taxonomy, logits: NDArray[np.float32]) -> 
     key = taxonomy.key_of_column
     shifted = logits - np.maximum.reduceat(logits, taxonomy.starts, axis=1)[:, key]
     return np.asarray(shifted - np.log(np.add.reduceat(np.exp(shifted), taxonomy.starts, axis=1))[:, key])
+
+
+def log_odds(probability: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Log odds of probabilities, which are clipped to [EDGE, 1 - EDGE]."""
+    clipped = np.clip(probability, EDGE, 1 - EDGE)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+def sigmoid(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The probabilities with these log odds."""
+    return np.asarray(1 / (1 + np.exp(-values)))
+
+
+def _evidence_of(
+    taxonomy: Taxonomy, predicted: NDArray[np.float32], known: NDArray[np.int64], frequency: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """float32[N, K]: what a known category adds to the log probability of each value of a key with arity `one`.
+
+    By Bayes' rule it is the value's frequency in that category, divided by the frequency that the network's own
+    probabilities of categories (`predicted`, float32[N, C]) let expect.
+    """
+    evidence = np.log(frequency[known]) - np.log(predicted @ frequency)
+    return np.asarray(np.where(taxonomy.one[taxonomy.key_of_column], evidence, 0), dtype=np.float32)
 
 
 def _alternatives(

@@ -1,67 +1,118 @@
-"""Whether a promised precision is kept, judged on the filled fields of a key or a category that have a label."""
+"""What is promised about filled fields: how many of them are right, for which keys, and how surely."""
 
 from __future__ import annotations
 
-import math
-from enum import StrEnum
-from typing import NamedTuple
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
-from attire.score.intervals import wilson
+from attire.errors import ConfigError, did_you_mean
+from attire.records import checked, read_toml
+from attire.taxonomy import CATEGORY, Taxonomy, key_label
+
+PRECISION = 0.95  # the default
+CONFIDENCE = 0.9  # the default
+Precision = Annotated[float, Field(ge=0.5, le=0.999)]
+Scope = Literal["key", "average"]
 
 
-class Verdict(StrEnum):
-    """What filled fields say about a promised precision.
+class Promise(BaseModel):
+    """The wanted precision: at least this share of the filled fields is right.
 
-    KEPT: they are right at least as often as promised. NOT_SHOWN: less often, but by no more than chance can do.
-    BROKEN: the whole 95% interval of their precision (Wilson) is below the promise. FEW: at least as often as promised,
-    but they are so few that at the promised precision not even one wrong answer is expected.
+    scope: "key" promises it for each key (and the category) by itself, "average" for all keys together, so that easy
+    keys make up for hard ones. keys: another precision for some keys, or for "category". confidence: the probability
+    that the promise about a key holds, over what the calibration products might have been.
     """
 
-    KEPT = "kept"
-    NOT_SHOWN = "not shown to be kept"
-    BROKEN = "broken"
-    FEW = "too few to tell"
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    precision: Precision = PRECISION
+    keys: dict[str, Precision] = Field(default_factory=dict)
+    confidence: Annotated[float, Field(ge=0.5, le=0.999)] = CONFIDENCE
+    scope: Scope = "key"
+
+    @classmethod
+    def of(cls, promise: Promise | float) -> Promise:
+        """The promise itself, or that of one precision for every key; raises `ConfigError` for an impossible one."""
+        return promise if isinstance(promise, Promise) else _promise({"precision": promise}, "precision")
+
+    @classmethod
+    def parse(cls, texts: Iterable[str], confidence: float | None = None, scope: Scope | None = None) -> Promise:
+        """From `--precision` options, the later ones first: 0.95, KEY=0.9, or a .toml file with the fields above.
+
+        Raises `ConfigError` naming the option that is not one of these.
+        """
+        fields: dict[str, object] = {}
+        keys: dict[str, object] = {}
+        for text in texts:
+            name, equals, number = text.rpartition("=")
+            if text.endswith(".toml"):
+                content = _read(Path(text))
+                keys |= dict(content.pop("keys", {}))  # type: ignore[call-overload]
+                fields |= content
+            elif equals:
+                keys[name.strip()] = _number(text, number)
+            else:
+                fields["precision"] = _number(text, text)
+        stated = {"confidence": confidence, "scope": scope}
+        fields |= {name: value for name, value in stated.items() if value is not None}
+        return _promise({**fields, "keys": keys}, "--precision")
+
+    def of_key(self, key: str) -> float:
+        """The precision that is wanted of a key, or of `CATEGORY`."""
+        return self.keys.get(key_label(key), self.precision)
+
+    def check(self, taxonomy: Taxonomy) -> Self:
+        """Raise `ConfigError` for a key that the taxonomy lacks, or one that an average cannot have."""
+        known = [*taxonomy.keys, key_label(CATEGORY)]
+        for key in self.keys:
+            if key not in known:
+                raise ConfigError(f"a precision is wanted of '{key}', which is not a key{did_you_mean(key, known)}")
+        if self.keys and self.scope == "average":
+            raise ConfigError(
+                "a precision for single keys cannot be promised on average. Use the scope 'key', or one precision."
+            )
+        return self
+
+    def __str__(self) -> str:
+        others = "".join(f", {key} {percent(precision)}" for key, precision in self.keys.items())
+        return f"{percent(self.precision)}{others}{' on average' if self.scope == 'average' else ''}"
 
 
-class Promise(NamedTuple):
-    """The precision that is promised for the filled fields of a key.
+def percent(share: float) -> str:
+    """The share in percent, with a decimal only if it is needed.
 
-    precision: None for a key that is held back: none of its fields is filled. reason: why, as a short clause.
+    >>> percent(0.95), percent(0.995)
+    ('95%', '99.5%')
     """
-
-    precision: float | None
-    reason: str = ""
+    return f"{share:.1%}".replace(".0%", "%")
 
 
-def judge(filled: int, right: int, promised: float) -> Verdict:
-    """What `right` of `filled` fields say about a promised precision.
-
-    >>> print(*(judge(200, right, 0.95) for right in (192, 188, 176)), judge(12, 12, 0.95), sep="; ")
-    kept; not shown to be kept; broken; too few to tell
-    """
-    _, high = wilson(right, filled)
-    if high < promised:
-        return Verdict.BROKEN
-    if right < promised * filled:
-        return Verdict.NOT_SHOWN
-    return Verdict.KEPT if filled * (1 - promised) >= 1 else Verdict.FEW
+def _promise(fields: dict[str, object], where: str) -> Promise:
+    try:
+        return checked(fields, Promise)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}. Expected shares from 0.5 to 0.999, such as 0.95 or colour=0.9.") from None
 
 
-def chances(filled: int, promised: float) -> dict[Verdict, float]:
-    """The probability of each verdict if each answer is right with exactly the promised probability (binomial)."""
-    probability = _binomial(filled, promised)
-    chance = dict.fromkeys(Verdict, 0.0)
-    for right in np.flatnonzero(probability > 1e-12).tolist():
-        chance[judge(filled, right, promised)] += float(probability[right])
-    return chance
+def _number(text: str, number: str) -> float:
+    try:
+        return float(number)
+    except ValueError:
+        raise ConfigError(
+            f"--precision {text}: expected a share such as 0.95, one for a key such as colour=0.9, or a .toml file."
+        ) from None
 
 
-def _binomial(n: int, p: float) -> NDArray[np.float64]:
-    """float64[n + 1]: the probability of each number of successes in `n` trials with 0 < p < 1."""
-    log_factorial = np.append(0.0, np.log(np.arange(1, n + 1)).cumsum())
-    k = np.arange(n + 1)
-    chosen = log_factorial[n] - log_factorial[k] - log_factorial[n - k]
-    return np.asarray(np.exp(chosen + k * math.log(p) + (n - k) * math.log1p(-p)))
+def _read(file: Path) -> dict[str, object]:
+    try:
+        content = read_toml(file)
+    except OSError as error:
+        raise ConfigError(f"--precision {file} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise ConfigError(f"--precision {file} is not valid TOML: {error}.") from None
+    if not isinstance(content.get("keys", {}), dict):
+        raise ConfigError(f"--precision {file}: keys must be a table, as in [keys] and colour = 0.9.")
+    return content

@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 
 from attire.errors import AttireError, BundleError, MissingExtraError
+from attire.score.promise import Promise
 from attire.serve import json_bodies
 from attire.serve.fairness import client_of
 from attire.serve.json_bodies import JsonLimits
@@ -51,7 +52,7 @@ async def predict(
     title: Annotated[str, Form(max_length=LONGEST_TITLE, description=TITLE)] = "",
     category: Annotated[str | None, Form(max_length=256, description=KNOWN_CATEGORY)] = None,
     fill: Annotated[Fill, Form(description="all: answer every key that applies, even with low confidence")] = "sure",
-    precision: Annotated[float | None, Form(gt=0, lt=1, description="promised share of right answers")] = None,
+    precision: Annotated[float | None, Form(ge=0.5, le=0.999, description="promised share of right answers")] = None,
 ) -> Product:
     """Predict the category and attributes of one product from its photos."""
     service, client = service_of(request), client_of(request.scope)
@@ -59,7 +60,7 @@ async def predict(
     model = service.model()
     async with service.admitted(client, len(photos)):
         question = Question(client, id, [await photo.read() for photo in photos], title, category)
-        return await service.answer(model, question, _precision(service, fill, precision))
+        return await service.answer(model, question, _promise(service, fill, precision))
 
 
 @answers.post("/predict/batch", responses=openapi_problems(*BUSY), openapi_extra=json_bodies.openapi_body(BatchRequest))
@@ -73,12 +74,12 @@ async def predict_batch(request: Request) -> BatchAnswer:
         raise ProblemError(413, f"The request has {len(batch.products)} products: at most {limit} are accepted.")
     for product in batch.products:
         _check_count(len(product.photos), service)
-    model, precision = service.model(), _precision(service, batch.fill, batch.precision)
+    model, promise = service.model(), _promise(service, batch.fill, batch.precision)
 
     async def result(product: BatchProduct) -> BatchResult:
         question = Question(client, product.id, product.photos, product.title, product.category)
         try:
-            return BatchResult(id=product.id, product=await service.answer(model, question, precision))
+            return BatchResult(id=product.id, product=await service.answer(model, question, promise))
         except AttireError as error:
             return BatchResult(id=product.id, problem=Problem.of(422, advice(error)))
 
@@ -168,10 +169,14 @@ def _check_count(photos: int, service: Service) -> None:
         raise ProblemError(413, f"A product has {photos} photos: at most {service.settings.photos} are accepted.")
 
 
-def _precision(service: Service, fill: Fill, precision: float | None) -> float | None:
+def _promise(service: Service, fill: Fill, precision: float | None) -> Promise | None:
+    """The server's promise, with another precision for all keys if the request wants one."""
     if fill == "all":
         return None
-    return service.settings.precision if precision is None else precision
+    if precision is None:
+        return service.settings.promise
+    promise = service.settings.promise or Promise()
+    return promise.model_copy(update={"precision": precision, "keys": {}})
 
 
 def _json_limits(settings: Settings) -> JsonLimits:

@@ -25,9 +25,13 @@ class Scored(BaseModel):
 
 
 class Category(BaseModel):
-    """The category of the product. `confidence` is 1 if the request stated it."""
+    """The category of the product. `confidence` is 1 if the request stated it.
 
-    value: str
+    If it is not sure enough it is left open: `value` is null, `confidence` is that of the first of the alternatives.
+    """
+
+    status: Literal["answered", "abstained"] = "answered"
+    value: str | None
     confidence: Confidence
     alternatives: list[Scored]
 
@@ -61,7 +65,12 @@ class Fault(BaseModel):
 
 EXAMPLE: dict[str, Any] = {
     "id": "sku-1",
-    "category": {"value": "Tshirts", "confidence": 0.98, "alternatives": [{"value": "Shirts", "confidence": 0.01}]},
+    "category": {
+        "status": "answered",
+        "value": "Tshirts",
+        "confidence": 0.98,
+        "alternatives": [{"value": "Shirts", "confidence": 0.01}],
+    },
     "attributes": {
         "neck": {
             "status": "answered",
@@ -102,6 +111,7 @@ class Product(BaseModel):
                 else Answered(values=list(answer.values), confidence=answer.confidence, alternatives=alternatives)
             )
         category = Category(
+            status="abstained" if prediction.category is None else "answered",
             value=prediction.category,
             confidence=prediction.category_confidence,
             alternatives=_scored(prediction.category_alternatives),
@@ -142,7 +152,7 @@ class BatchRequest(BaseModel):
     )
     products: list[BatchProduct] = Field(min_length=1)
     fill: Fill = "sure"
-    precision: float | None = Field(None, gt=0, lt=1)
+    precision: float | None = Field(None, ge=0.5, le=0.999)
 
 
 class BatchResult(BaseModel):

@@ -16,6 +16,7 @@ import numpy as np
 
 from attire.engines.engine import Bytes, Floats
 from attire.errors import ConfigError, MissingExtraError, PhotoError
+from attire.score.promise import Promise
 from attire.serve.batching import Batcher, FullError
 from attire.serve.compute_threads import once
 from attire.serve.decoder_pool import Decoders
@@ -108,14 +109,15 @@ class Service:
         category, attributes = (np.stack(logits) for logits in zip(*rows, strict=True))
         return category, attributes
 
-    async def answer(self, model: Model, question: Question, precision: float | None) -> Product:
+    async def answer(self, model: Model, question: Question, promise: Promise | None) -> Product:
         """Answer an admitted question; raises `AttireError` for bad photos, an unknown word or an unusable title."""
         bundle, known = model.bundle, None
         if question.category is not None:
             # In a thread, because finding a "did you mean" hint is slow.
             known = await self.run(question.client, bundle.taxonomy.category, question.category)
-        if bundle.calibration and precision is not None:
-            bundle.calibration.check(precision)
+        if bundle.calibration and promise is not None:
+            # In a thread, because thresholds are fitted when a promise is made for the first time.
+            await self.run(question.client, bundle.thresholds, promise)
         if question.title and bundle.title_reader is None:
             raise ConfigError("this model reads photos only. Send the request without a title.")
         results = await asyncio.gather(*(self._decode(question.client, model, photo) for photo in question.photos))
@@ -129,7 +131,7 @@ class Service:
         titles = [question.title] * len(pixels) if question.title else []
         logits = await self.logits(question.client, model, pixels, titles)
         category, attributes = (rows.mean(axis=0) for rows in logits)
-        answer = bundle.answer(category, attributes, precision, known_category=known, id=question.id)
+        answer = bundle.answer(category, attributes, promise, known_category=known, id=question.id)
         return Product.of(answer, faults, model.version)
 
     async def explain(self, client: str, model: Model, photo: bytes, key: str | None, value: str | None) -> bytes:

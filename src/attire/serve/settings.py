@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from attire.errors import ConfigError
-from attire.score.calibration import PRECISION
+from attire.score.promise import Promise
 
 logger = logging.getLogger(__name__)
 MIB = 2**20
@@ -27,7 +27,7 @@ class Settings(BaseModel):
     allow_hosts: tuple[str, ...] = ()  # accepted Host headers, besides localhost and IP addresses
     name: str = Field("attire", pattern=r"^[A-Za-z0-9._-]+$")  # model name in the Open Inference Protocol
     engine: str = "auto"
-    precision: float | None = PRECISION  # default for requests; None fills every key that applies
+    promise: Promise | None = Promise()  # default for requests; None fills every key that applies
 
     max_batch: int = Field(32, ge=1)  # photos
     queue_photos: int = Field(512, ge=1)  # admitted and not yet answered; a client gets half of the free room

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -123,35 +124,51 @@ class StageData(L.LightningDataModule):
         )
 
 
+class Parts(NamedTuple):
+    """Products to train on, and those to calibrate on (None for no calibration)."""
+
+    train: Subset
+    calibration: Subset | None
+
+
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """The products of a run: for training, for scores after each epoch, and for calibration.
+    """The products of a run: for training and calibration, and for scores after each epoch.
 
-    calibration: None if the recipe has no calibration set; photos_px: the photo cache to use, None to decode files.
+    whole: what the network is trained on. folds: what the networks are trained on that only serve calibration; their
+    calibration products together are those of `whole.train`. photos_px: the photo cache to use, None to decode files.
     """
 
     catalog: Catalog
     recipe: Recipe
-    train: Subset
+    whole: Parts
+    folds: tuple[Parts, ...]
     val: Subset
-    calibration: Subset | None
     photos_px: int | None
     workers: int
 
     @classmethod
     def of(cls, catalog: Catalog, splits: Splits, recipe: Recipe, cache: bool | None, workers: int) -> RunData:
         """Raises `CatalogError` if a split has no product with a readable photo, or too few to calibrate on."""
+        reader = TitleReader.of(recipe)
+
+        def parts(train: Sequence[str], calibration: Sequence[str]) -> Parts:
+            return Parts(
+                Subset(catalog, train, "train", reader),
+                Subset(catalog, calibration, "calibration", reader) if calibration else None,
+            )
+
         # The split's seed, not the recipe's, so that a run that starts from another one has the same calibration set.
         train, calibration = (
             without_audited(catalog, ids) for ids in hold_out(catalog, splits.train, recipe.calibration, splits.seed)
         )
-        reader = TitleReader.of(recipe)
+        folds = [parts(*fold) for fold in divide(catalog, train, recipe.folds, splits.seed)] if recipe.folds else []
         return cls(
             catalog,
             recipe,
-            Subset(catalog, train, "train", reader),
+            parts(train, calibration),
+            tuple(folds),
             Subset(catalog, splits.val, "val", reader),
-            Subset(catalog, calibration, "calibration", reader) if calibration else None,
             cache_px(catalog, recipe.size_px, cache) if recipe.trained_stages == "all" else None,
             workers,
         )
@@ -159,14 +176,14 @@ class RunData:
     @property
     def learned(self) -> Learned:
         """The photos that the run is trained or calibrated on: those of whole groups, as train has whole groups."""
-        subsets = (self.train, self.calibration) if self.calibration else (self.train,)
+        subsets = filter(None, self.whole)
         return Learned.of(digest for subset in subsets for views in subset.digests for digest in views)
 
-    def examples(self, network: Network, preprocess: Preprocess) -> StageData:
+    def examples(self, network: Network, preprocess: Preprocess, parts: Parts) -> StageData:
         """The data of both stages: photos, or what is cached of them for a backbone that is wholly or partly frozen."""
         examples_of = self._maker(network, preprocess)
-        calibration = None if self.calibration is None else examples_of(self.calibration, "none")
-        train, val = examples_of(self.train, self.recipe.augment), examples_of(self.val, "none")
+        calibration = None if parts.calibration is None else examples_of(parts.calibration, "none")
+        train, val = examples_of(parts.train, self.recipe.augment), examples_of(self.val, "none")
         return StageData(train, val, calibration, self.recipe, self.workers)
 
     def _maker(self, network: Network, preprocess: Preprocess) -> Callable[[Subset, str], Examples]:
@@ -214,6 +231,26 @@ def hold_out(catalog: Catalog, ids: Sequence[str], share: float, seed: int) -> t
         )
     held_out = set(groups[: min(max(1, round(share * len(groups))), len(groups) - 1)].tolist())
     return [id for id in ids if group[id] not in held_out], [id for id in ids if group[id] in held_out]
+
+
+def divide(catalog: Catalog, ids: Sequence[str], folds: int, seed: int) -> Iterator[tuple[list[str], list[str]]]:
+    """For each of `folds` parts of `ids`: the products of the other parts, and its own; groups stay together.
+
+    Raises `CatalogError` if there are fewer groups than folds.
+    """
+    group = dict(zip(catalog.ids, catalog.products["group"].to_list(), strict=True))
+    groups = np.random.default_rng(seed).permutation(sorted({group[id] for id in ids}))
+    if len(groups) < folds:
+        raise CatalogError(
+            f"{catalog.path}: the train split has {len(groups):,} groups of products, too few for {folds} folds. Use "
+            "fewer (--set folds=2), or no calibration (--set folds=0), or ingest more products."
+        )
+    fold_of = {name: number % folds for number, name in enumerate(groups.tolist())}
+    for number in range(folds):
+        yield (
+            [id for id in ids if fold_of[group[id]] != number],
+            [id for id in ids if fold_of[group[id]] == number],
+        )
 
 
 def without_audited(catalog: Catalog, ids: Sequence[str]) -> list[str]:

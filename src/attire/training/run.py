@@ -9,6 +9,7 @@ RUN/bundle/                      the model
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,16 +28,16 @@ from attire.config import Recipe, Stage, load_recipe
 from attire.errors import ConfigError
 from attire.files import locked
 from attire.learned import Learned
-from attire.model.backbone import data_config, weights_digest
+from attire.model.backbone import SCRATCH, data_config, weights_digest
 from attire.model.last_stages import LastStages
 from attire.model.network import Network, build_backbone, build_network
 from attire.pixels.normalise import FromBytes
 from attire.pixels.preprocess import Preprocess
-from attire.score.calibration import PRECISION
+from attire.score.promise import PRECISION
 from attire.storage import storing
 from attire.taxonomy import Taxonomy
-from attire.training.calibrate import calibrate
-from attire.training.data import RunData, StageData, default_workers
+from attire.training.calibrate import Answers, calibrate, collect_logits
+from attire.training.data import Parts, RunData, default_workers
 from attire.training.initial_weights import initial_network
 from attire.training.module import StageModule, StageName
 from attire.training.stage_folder import StageFolder
@@ -143,7 +144,7 @@ class _Run:
         resume: bool,
     ) -> ModelBundle:
         """Train the stages that are not finished in `out`, calibrate, and save the bundle."""
-        taught = taught_by(self.data.train.targets, self.data.catalog.taxonomy, init_from)
+        taught = taught_by(self.data.whole.train.targets, self.data.catalog.taxonomy, init_from)
         stages = stages_to_train(self.data.catalog, self.recipe, stage, taught, init_from)
         with _only_run(out):
             return self._train_stages(out, stage, stages, taught, init_from, resume)
@@ -164,28 +165,19 @@ class _Run:
             return ModelBundle.load(path)
         if stage != "category" and first_process() and (remark := taught.remark(catalog.taxonomy)):
             logger.warning(remark)
-        model = _trained_module(network, recipe, self.preprocess)
-        examples = self.data.examples(network, self.preprocess)
-        scores: dict[str, float] = {}
-        for name in STAGES:
-            folder = StageFolder(out, name)
-            if name in todo:
-                self._train_stage(name, folder, model, examples, freeze_batch_norm=init_from is not None)
-            if folder.finished:
-                scores |= folder.load_result(network)
-        taxonomy = catalog.taxonomy
         only_category = stage == "category" or not taught.keys.any()
+        start = None if only_category or not self.data.folds else _start_of_folds(network, recipe, init_from)
+        training = _Training(self, network, self.data.whole, init_from is not None)
+        scores = training.run(out, stages)
+        answers = [] if only_category else self._answers(training, start, out, stages)
+        taxonomy = catalog.taxonomy
         if only_category:
             network, taxonomy = _without_keys(network, taxonomy, recipe)
         elif not recipe.shared:
             network.category_backbone = build_backbone(recipe)
             StageFolder(out, "category").load_result(network.category_backbone, prefix="backbone.")
         if first_process():
-            calibration = None
-            if examples.calibration is not None and taxonomy.keys:
-                calibration = calibrate(
-                    model, examples.calibration, taxonomy, recipe.decision, taught.keys, self.data.workers
-                )
+            labels = self.data.whole.train.targets
             ModelBundle.save(
                 path,
                 network,
@@ -193,7 +185,7 @@ class _Run:
                 taxonomy=taxonomy,
                 preprocess=self.preprocess,
                 decision=recipe.decision,
-                calibration=calibration,
+                fitted=calibrate(answers, labels, taxonomy, recipe.decision, taught.keys) if answers else None,
                 untaught=() if only_category else taught.missing(taxonomy),
                 learned=self.learned,
                 provenance=self.provenance | {"scored_on": self._scored_on()},
@@ -203,22 +195,75 @@ class _Run:
             torch.distributed.barrier()  # wait until the first process has written the bundle
         bundle = ModelBundle.load(path)
         if first_process():
-            bundle.check_precision(PRECISION)
+            bundle.check_promise(PRECISION)
         return bundle
 
-    def _train_stage(
-        self, name: StageName, folder: StageFolder, model: nn.Module, data: StageData, *, freeze_batch_norm: bool
-    ) -> None:
-        """Train the network in place, from the last checkpoint if there is one, and save the result.
+    def _answers(self, whole: _Training, start: Network | None, out: Path, stages: list[StageName]) -> list[Answers]:
+        """Answers on products that a network was not trained on; none if the recipe has no calibration.
 
-        `model` takes the inputs of `data`: it is the network after normalisation, or only its heads.
+        start: what the networks of the folds start from.
         """
-        recipe = self.recipe
+        if start is None:
+            return whole.held_out_answers()
+        answers = []
+        for number, parts in enumerate(self.data.folds, 1):
+            title = f"fold {number} of {len(self.data.folds)}: "
+            fold = _Training(self, copy.deepcopy(start), parts, whole.freeze_batch_norm, title)
+            folder = out / f"fold-{number}"
+            if first_process():
+                for name in stages:
+                    StageFolder(folder, name).begin(self.provenance, resume=True)
+            fold.run(folder, stages)
+            answers += fold.held_out_answers()
+        return answers
+
+    def _scored_on(self) -> str:
+        inputs = "one photo each" if self.recipe.text == "none" else f"one photo and the {self.recipe.text} each"
+        return f"{len(self.splits.val):,} products of the val split, {inputs}"
+
+
+class _Training:
+    """Trains a network on some of the products of a run, in place."""
+
+    def __init__(self, run: _Run, network: Network, parts: Parts, freeze_batch_norm: bool, title: str = "") -> None:
+        """`title` is the start of the title of each stage's progress."""
+        self.recipe, self.taxonomy, self.network, self.title = run.recipe, run.data.catalog.taxonomy, network, title
+        self.freeze_batch_norm, self.workers = freeze_batch_norm, run.data.workers
+        # It takes the inputs of the examples: it is the network after normalisation, or only its heads.
+        self.model = _trained_module(network, run.recipe, run.preprocess)
+        self.data = run.data.examples(network, run.preprocess, parts)
+
+    def run(self, out: Path, stages: list[StageName]) -> dict[str, float]:
+        """Train the stages that are not finished in `out`, load all results into the network, and return the scores."""
+        scores: dict[str, float] = {}
+        for name in STAGES:
+            folder = StageFolder(out, name)
+            if name in stages and not folder.finished:
+                self._train_stage(name, folder)
+            if folder.finished:
+                scores |= folder.load_result(self.network)
+        return scores
+
+    def held_out_answers(self) -> list[Answers]:
+        """Answers on the calibration products, in the first process."""
+        if self.data.calibration is None or not first_process():
+            return []
+        return [collect_logits(self.model, self.data.calibration, self.workers)]
+
+    def _train_stage(self, name: StageName, folder: StageFolder) -> None:
+        """Train from the last checkpoint if there is one, and save the result."""
+        recipe, model = self.recipe, self.model
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         model.train()
-        module = StageModule(model, self.network.heads, self.data.catalog.taxonomy, recipe, name, data.train.targets)
-        trainer = create_trainer(recipe, name, module.schedule.epochs, folder.path, freeze_batch_norm=freeze_batch_norm)
-        trainer.fit(module, datamodule=data, ckpt_path=folder.checkpoint(), weights_only=True)
+        module = StageModule(model, self.network.heads, self.taxonomy, recipe, name, self.data.train.targets)
+        trainer = create_trainer(
+            recipe,
+            f"{self.title}{name}",
+            module.schedule.epochs,
+            folder.path,
+            freeze_batch_norm=self.freeze_batch_norm,
+        )
+        trainer.fit(module, datamodule=self.data, ckpt_path=folder.checkpoint(), weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
         if first_process():
@@ -226,9 +271,23 @@ class _Run:
             folder.save_result(self.network, {name: float(metrics[name]) for name in metrics if name in module.figures})
         trainer.strategy.barrier()
 
-    def _scored_on(self) -> str:
-        inputs = "one photo each" if self.recipe.text == "none" else f"one photo and the {self.recipe.text} each"
-        return f"{len(self.splits.val):,} products of the val split, {inputs}"
+
+def _start_of_folds(network: Network, recipe: Recipe, init_from: ModelBundle | None) -> Network:
+    """A copy of the untrained network. The heads of another run have seen the labels of all folds, so they start anew;
+    if its backbone was trained too, the folds' answers are still a little too good."""
+    start = copy.deepcopy(network)
+    if init_from is not None:
+        new = build_network(
+            recipe, init_from.taxonomy, SCRATCH, dropout=recipe.dropout, text_dropout=recipe.text_dropout
+        )
+        start.heads.load_state_dict(new.heads.state_dict())
+        if init_from.provenance.get("recipe", {}).get("trained_stages") != 0 and first_process():
+            logger.warning(
+                "%s has a trained backbone, which has seen the labels of calibration products too, so promised "
+                "precisions are a little too good. attire evaluate on new products shows by how much.",
+                init_from.path,
+            )
+    return start
 
 
 def _trained_module(network: Network, recipe: Recipe, preprocess: Preprocess) -> nn.Module:

@@ -109,10 +109,10 @@ function draw(answer, ms) {
   const category = answer.category;
   $("answer").replaceChildren(...[
     element("div", { className: "verdict" },
-      element("strong", { textContent: category.value }),
-      element("span", { className: "percent", textContent: percent(category.confidence) }),
-      evidenceButton("category", null, category.value)),
-    bar(category.confidence),
+      element("strong", { textContent: category.value ?? "Category left open" }),
+      element("span", { className: "percent", textContent: category.value ? percent(category.confidence) : "" }),
+      category.value ? evidenceButton("category", null, category.value) : ""),
+    category.value ? bar(category.confidence) : null,
     alternatives(category.alternatives.filter((other) => other.confidence >= 0.005)),
     ...group("Filled", filled),
     ...group("Left open", open),

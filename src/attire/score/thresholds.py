@@ -1,0 +1,190 @@
+"""Thresholds: how sure an answer must be to be filled, so that a promise about its key is kept."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from attire.labels import labelled
+from attire.score.calibration_record import CalibrationRecord
+from attire.score.decisions import Accepted, Decisions, applicability, confidence, least_confident, log_odds, sigmoid
+from attire.score.promise import Promise
+from attire.taxonomy import CATEGORY, Taxonomy
+
+SPURIOUS = 0.005  # maximum share of filled fields whose key does not apply to the product
+CAUTION = 4.0  # prior precision (1 / variance) of a value's shift in log odds: how strongly it is shrunk towards 0
+NEWTON_STEPS = 30
+STEP = 1.02  # each threshold that is tested accepts about this many times as many answers as the one before
+NEVER = math.inf  # a minimum that no answer reaches
+ROUNDING = 1e-4  # log odds are stored as float32
+
+Reals = NDArray[np.floating]
+
+
+class HeldBack(NamedTuple):
+    """A key that is never filled: its number of checked answers, and how many it takes for the promise.
+
+    needed: None if even its most confident answers are not right that often.
+    """
+
+    checked: int
+    needed: int | None
+
+    def __str__(self) -> str:
+        if self.needed is None:
+            return f"even the most confident of {self.checked:,} checked answers are not right that often"
+        more = self.needed - self.checked
+        return f"{self.checked:,} checked answers; about {more:,} more products with a label are needed"
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no truth value
+class Thresholds:
+    """When an answer is filled: if its log odds, shifted for its value, reach the minimum of its key, and if its key is
+    likely enough to apply.
+
+    shift:     float[K + C], of each value and category
+    minimum:   float[A + 1], of each key and the category; infinite if it is held back
+    gate:      minimum probability that the key applies
+    held_back: key -> why nothing is filled; `CATEGORY` for the category
+    """
+
+    shift: Reals
+    minimum: Reals
+    gate: float
+    held_back: dict[str, HeldBack]
+
+    @property
+    def all_held_back(self) -> bool:
+        """Whether no key can be filled."""
+        return not np.isfinite(self.minimum[:-1]).any()
+
+    def accepted(self, taxonomy: Taxonomy, decisions: Decisions) -> Accepted:
+        """The answers that are filled."""
+        likeliest = decisions.category_probability[np.arange(len(decisions.category)), decisions.category]
+        category = log_odds(likeliest) + self.shift[taxonomy.width :][decisions.category] >= self.minimum[-1] - ROUNDING
+        if not taxonomy.keys:
+            return Accepted(category, np.zeros((len(category), 0), dtype=bool))
+        shifted = log_odds(confidence(taxonomy, decisions)) + self.shift[least_confident(taxonomy, decisions)]
+        sure = (shifted >= self.minimum[:-1] - ROUNDING) & (applicability(taxonomy, decisions) >= self.gate)
+        return Accepted(category, labelled(taxonomy, decisions.chosen) & sure)
+
+
+def fit_thresholds(taxonomy: Taxonomy, record: CalibrationRecord, promise: Promise) -> Thresholds:
+    """Fit thresholds that keep `promise`, from the answers of a calibration.
+
+    First, confidences are corrected for values that are right more or less often than claimed: the log odds of each
+    value are shifted by the record of its own answers, shrunk towards 0 so that luck with a few answers of a rare value
+    changes little. Then each key gets the lowest threshold on the corrected confidence that passes a test
+    (`fixed_sequence`). Fields whose key does not apply have no label, so they are limited to a share of `SPURIOUS` by a
+    threshold on the probability that the key applies.
+    """
+    promise.check(taxonomy)
+    shift = _fit_shifts(record, taxonomy.width + len(taxonomy.categories))
+    corrected = sigmoid(record.log_odds + shift[record.column])
+    minimum = _minimums(taxonomy, record, corrected, record.checked, promise)
+    filled = (record.key < len(taxonomy.keys)) & (corrected >= minimum[record.key]) & (record.ruled_out >= 0)
+    gate = _gate(record.applicability[filled], record.ruled_out[filled] == 1)
+    passing = record.checked & (record.applicability >= gate)
+    minimum = _minimums(taxonomy, record, corrected, passing, promise)
+    held_back = {
+        key: _held_back(corrected, record, number, promise, key)
+        for number, key in enumerate([*taxonomy.keys, CATEGORY])
+        if minimum[number] > 1
+    }
+    return Thresholds(shift, np.where(minimum > 1, NEVER, log_odds(minimum)), gate, held_back)
+
+
+def fixed_sequence(confidence: Reals, right: NDArray[np.bool_], precision: float, error: float) -> float:
+    """The lowest confidence such that answers at or above it are right with `precision`, or infinity.
+
+    It is too low with a probability of at most `error`: thresholds are tested in a fixed order, each with an exact
+    binomial test at the level `error`, until one fails (fixed-sequence testing in Learn then Test, Angelopoulos et al.,
+    2021, section 2.3). The order does not depend on `right`: the first threshold is the one where the confidences
+    themselves promise the clearest result, and the next ones accept more and more answers.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    confidence, right = confidence[order], right[order]
+    n = np.arange(1, len(order) + 1)
+    last_of_equals = np.append(np.diff(confidence) != 0, True)[: len(order)]
+    enough = n >= math.log(error) / math.log(precision)  # fewer answers could not pass if all were right
+    candidates = np.flatnonzero(last_of_equals & enough)
+    if not len(candidates):
+        return NEVER
+    steps = np.floor(np.log(n[candidates]) / math.log(STEP))
+    candidates = candidates[np.append(np.diff(steps) != 0, True)]
+    expected = confidence.cumsum()[candidates] / n[candidates]
+    start = int(((expected - precision) * np.sqrt(n[candidates])).argmax())
+    candidates = candidates[start:]
+    passed = binom.sf(right.cumsum()[candidates] - 1, n[candidates], precision) <= error
+    count = len(passed) if passed.all() else int(passed.argmin())
+    return float(confidence[candidates[count - 1]]) if count else NEVER
+
+
+def _minimums(
+    taxonomy: Taxonomy, record: CalibrationRecord, corrected: Reals, usable: NDArray[np.bool_], promise: Promise
+) -> NDArray[np.float64]:
+    """float64[A + 1]: the minimum of the corrected confidence for each key and the category."""
+    keys = len(taxonomy.keys)
+
+    def lowest(answers: NDArray[np.bool_], precision: float) -> float:
+        chosen = answers & usable
+        return fixed_sequence(corrected[chosen], record.right[chosen] == 1, precision, 1 - promise.confidence)
+
+    category = lowest(record.key == keys, promise.of_key(CATEGORY))
+    if promise.scope == "average":
+        return np.append(np.full(keys, lowest(record.key < keys, promise.precision)), category)
+    by_key = [lowest(record.key == number, promise.of_key(key)) for number, key in enumerate(taxonomy.keys)]
+    return np.append(by_key, category)
+
+
+def _gate(applicability: Reals, ruled_out: NDArray[np.bool_]) -> float:
+    """The lowest probability such that of the answers at or above it, at most `SPURIOUS` are on keys ruled out."""
+    order = np.argsort(-applicability, kind="stable")
+    applicability = applicability[order]
+    last_of_equals = np.append(np.diff(applicability) != 0, True)[: len(order)]
+    share = ruled_out[order].cumsum() / np.arange(1, len(order) + 1)
+    passing = np.flatnonzero(last_of_equals & (share <= SPURIOUS))
+    return float(applicability[passing[-1]]) if len(passing) else 1.0 if len(order) else 0.0
+
+
+def _held_back(corrected: Reals, record: CalibrationRecord, number: int, promise: Promise, key: str) -> HeldBack:
+    answers = record.checked & (record.key == number)
+    needed = answers_needed(corrected[answers], record.right[answers] == 1, promise.of_key(key), promise.confidence)
+    return HeldBack(int(answers.sum()), needed)
+
+
+def answers_needed(confidence: Reals, right: NDArray[np.bool_], precision: float, surety: float) -> int | None:
+    """Estimate how many answers like these are needed before some of them can be accepted at `precision`.
+
+    The lower end of Wilson's interval (1927) for a share p of n answers reaches t < p at n = z^2 t (1 - t) / (p - t)^2,
+    where z is the normal quantile of `surety`. The share p is known for the n most confident answers, for each n; all
+    other answers are assumed to grow in proportion. Returns None if p is never above t.
+    """
+    variance = NormalDist().inv_cdf(surety) ** 2 * precision * (1 - precision)
+    if not len(right):
+        return math.ceil(variance / (1 - precision) ** 2)
+    order = np.argsort(-confidence, kind="stable")
+    last_of_equals = np.append(np.diff(confidence[order]) != 0, True)
+    n = np.arange(1, len(right) + 1)
+    share = right[order].cumsum() / n
+    above = last_of_equals & (share > precision)
+    factors = variance / (share[above] - precision) ** 2 / n[above]
+    return max(len(right) + 1, math.ceil(factors.min() * len(right))) if above.any() else None
+
+
+def _fit_shifts(record: CalibrationRecord, width: int) -> NDArray[np.float64]:
+    """float64[width]: shift of the log odds of each value's answers, by penalised maximum likelihood (Newton)."""
+    checked = record.checked
+    log_odds, column, right = record.log_odds[checked], record.column[checked], record.right[checked] == 1
+    shift = np.zeros(width)
+    for _ in range(NEWTON_STEPS):
+        p = sigmoid(log_odds + shift[column])
+        slope = np.bincount(column, right - p, width) - CAUTION * shift
+        shift += np.clip(slope / (np.bincount(column, p * (1 - p), width) + CAUTION), -1, 1)
+    return shift
