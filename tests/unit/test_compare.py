@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from helpers.synthetic_evidence import PROVENANCE, synthetic_evidence
+from helpers.synthetic_evidence import PROVENANCE, WITH_PARENTS, synthetic_evidence
 
 from attire.cli import app
 from attire.errors import ReportError
@@ -200,3 +200,17 @@ def test_the_page_over_time_draws_a_point_for_each_report(write: Write) -> None:
     assert not re.search(r"https?:|src=|@import|url\(|<link", page)
     with pytest.raises(ReportError, match="at least two reports, got 1"):
         trend(folders[:1])
+
+
+def test_coarse_figures_are_compared(write: Write) -> None:
+    sides = [synthetic_evidence(skill=skill, taxonomy=WITH_PARENTS) for skill in (0.5, 4)]
+    folders = [write(name, side) for name, side in zip("ab", sides, strict=True)]
+    comparison, over_time = compare(*folders), trend(folders)
+    figures = [headline(side.matches)["coarse_iou"] for side in sides]
+    assert (comparison.figures["coarse_iou"].a, comparison.figures["coarse_iou"].b) == tuple(figures)
+    assert better("coarse_iou", comparison.figures["coarse_iou"]) == "B"
+    assert [point.value for point in over_time.figures["coarse_iou"]] == figures
+    for page in (comparison_page(comparison, "a", "b"), trend_page(over_time)):
+        assert "<dt>coarse IoU</dt>" in page
+    with pytest.raises(ReportError, match="different taxonomies"):
+        compare(folders[0], write("c", synthetic_evidence()))

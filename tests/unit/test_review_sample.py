@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from helpers.accepted import with_categories
 
 from attire.catalog.content import IN_FORCE, OVERRULED, REVIEWED
 from attire.catalog.review_version import write_reviews
@@ -36,7 +37,7 @@ def noisy_evidence(catalog: Catalog, accept: float = 0.9) -> Evidence:
     decisions = decide(taxonomy, DecisionRule(), category.astype(np.float32), logits.astype(np.float32))
     accepted = rng.random(decisions.applies.shape) < accept
     groups = tuple(catalog.products["group"])
-    return Evidence(taxonomy, tuple(catalog.ids), groups, truth, decisions, accepted)
+    return Evidence(taxonomy, tuple(catalog.ids), groups, truth, decisions, with_categories(accepted))
 
 
 def write(catalog: Catalog, reviews: list[Review], status: str = IN_FORCE) -> Catalog:
@@ -58,14 +59,14 @@ def answers(evidence: Evidence) -> dict[tuple[str, str], list[str]]:
         ]
         for row, id in enumerate(evidence.ids)
         for a, key in enumerate(taxonomy.keys)
-        if evidence.accepted[row, a] and evidence.decisions.applies[row, a]
+        if evidence.accepted.keys[row, a] and evidence.decisions.applies[row, a]
     }
 
 
 def test_judged_fields_are_counted_by_what_the_feed_states(copy: Catalog) -> None:
     evidence = noisy_evidence(copy)
     filled = {field: values for field, values in answers(evidence).items() if copy[field[0]].labels.get(field[1])}
-    against = {field: contradicts(values, copy[field[0]].labels[field[1]]) for field, values in filled.items()}
+    against = {field: contradicts(values, copy[field[0]].labels[field[1]], {}) for field, values in filled.items()}
     disputed = [field for field, differs in against.items() if differs]
     agreed = [field for field, differs in against.items() if not differs]
     assert len(disputed) >= 6

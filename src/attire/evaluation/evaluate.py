@@ -25,9 +25,8 @@ from attire.inference.logits import Inputs, catalog_logits
 from attire.labels import Targets
 from attire.score.decisions import Decisions
 from attire.score.promise import PRECISION, Promise, percent
-from attire.score.promise_check import KeyPromise
+from attire.score.verdicts import KeyPromise
 from attire.storage import storing
-from attire.taxonomy import Taxonomy
 
 
 def evaluate(
@@ -73,7 +72,7 @@ def evaluate(
         tuple(catalog.products["group"].gather(rows)),
         truth,
         words.decisions(decisions),
-        words.accepted(bundle.accepted(decisions, promise).keys) if bundle.calibration else None,
+        words.accepted(bundle.accepted(decisions, promise)) if bundle.calibration else None,
     )
     predicted = evidence.decisions.category
     rivals = baselines(words.taxonomy, _rows(labels, train), truth, predicted) if len(train) else {}
@@ -101,25 +100,25 @@ def evaluate(
         summary,
         notes,
         selection.left_out,
-        promises=_promises(bundle, promise, words.taxonomy) if bundle.calibration else (),
+        promises=[_promise(bundle, promise, key) for key in words.taxonomy.keys] if bundle.calibration else (),
         corrected=corrected_by_review(catalog, evidence),
     )
     if out is not None:
-        explainer = bundle if inputs != "title" and words.taxonomy == bundle.taxonomy else None
+        explainer = bundle if inputs != "title" and words.taxonomy.has_words_of(bundle.taxonomy) else None
         with storing(Path(out)):
             write_report(report, evidence, catalog.photo_paths(rows), Path(out), explainer)
     return report
 
 
-def _promises(bundle: ModelBundle, promise: Promise, taxonomy: Taxonomy) -> list[KeyPromise]:
-    """What is promised about each key of the catalog's taxonomy, or why nothing is."""
-    held_back = {key: str(reason) for key, reason in bundle.thresholds(promise).held_back.items()}
-    held_back |= dict.fromkeys(bundle.spec.untaught, "it had no labels in training")
-    held_back |= {key: "the bundle is older than this key" for key in taxonomy.keys if key not in bundle.taxonomy.keys}
-    return [
-        KeyPromise(None, held_back[key]) if key in held_back else KeyPromise(promise.of_key(key))
-        for key in taxonomy.keys
-    ]
+def _promise(bundle: ModelBundle, promise: Promise, key: str) -> KeyPromise:
+    """The promise of a key of the catalog."""
+    if key not in bundle.taxonomy.keys:
+        return KeyPromise(None, "the bundle is older than this key")
+    if key in bundle.spec.untaught:
+        return KeyPromise(None, "it had no labels in training")
+    if reason := bundle.thresholds(promise).held_back.get(key):
+        return KeyPromise(None, str(reason))
+    return KeyPromise(promise.of_key(key))
 
 
 def _untaught_note(bundle: ModelBundle) -> str | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from attire.evaluation.charts import Chart, drawn, inline
 from attire.evaluation.promise_tables import FilledRow
-from attire.score.promise_check import Verdict
+from attire.score.verdicts import Verdict
 
 ROW_PX = 18
 # Verdicts differ in shape, so that nobody needs to tell their colours apart.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attire.score.metrics import Floats, Matches, key_iou
-from attire.score.promise_check import KeyPromise
+from attire.score.verdicts import KeyPromise
 
 
 def key_promises(matches: Matches, promises: Sequence[KeyPromise]) -> dict[str, list[Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 from attire.evaluation.report import CategoryScores, KeyScores, Report
 from attire.evaluation.tables import Sheet, number
 from attire.score.intervals import wilson
-from attire.score.promise_check import Verdict, chances, judge
+from attire.score.verdicts import Verdict, chances, judge
 
 HEADER = ("verdict", "right", "95% interval", "promised", "known", "filled", "coverage")
 HELD_BACK, LOOKUP = "held back", "≈ lookup"

@@ -24,7 +24,7 @@ from attire.score.decisions import Decisions
 from attire.score.intervals import intervals
 from attire.score.label_errors import CorrectedPrecision
 from attire.score.metrics import MIN_LABELS, Floats, headline, match, per_category, per_key, weighted
-from attire.score.promise_check import KeyPromise
+from attire.score.verdicts import KeyPromise
 
 SCORES = "scores.json"
 Figure = Annotated[  # JSON has no nan
@@ -49,6 +49,7 @@ class Score(_Frozen):
 class KeyScores(_Frozen):
     """Figures of one key. `mode_iou` is the IoU of its most frequent value within the true category.
 
+    coarse_iou: IoU of the values' last ancestors; missing if no value has a parent.
     filled: number of known pairs that are filled; None without fitted thresholds. right_filled: those that are right.
     promised: the precision that was promised for them; null for a key that is held back, for the reason `held_back`.
     lookup_iou: as `mode_iou`, within the predicted category. beats_lookup: whether `iou` is above it beyond chance;
@@ -60,6 +61,7 @@ class KeyScores(_Frozen):
     predicted: int
     iou: Figure
     mode_iou: Figure
+    coarse_iou: Figure = Field(default_factory=lambda: math.nan, exclude_if=math.isnan)
     accuracy: Figure
     spurious_rate: Figure
     map: Figure
@@ -154,6 +156,11 @@ class Report(_Frozen):
             raise ReportError(f"{file} cannot be read: {error.strerror}.") from None
         except ValueError as error:
             raise ReportError(f"{file} is damaged ({error}): run 'attire evaluate' again.") from None
+
+    @property
+    def key_fields(self) -> tuple[str, ...]:
+        """The fields of `keys`, without the coarse IoU if no value has a parent."""
+        return tuple(name for name in KeyScores.model_fields if name != "coarse_iou" or name in self.figures)
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{name} {score.value:.3f}" for name, score in self.figures.items())

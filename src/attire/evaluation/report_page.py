@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from attire.score.curves import (
     key_reliability,
     precision_coverage,
 )
-from attire.score.metrics import FIGURES
+from attire.score.metrics import COARSE_FIGURES, FIGURES
 from attire.theme import THEME
 
 MORE_DEFINITIONS = {
@@ -96,7 +96,7 @@ def page(
         left_open=cards(gallery.left_open(evidence)),
         division=division_sheets(report.division) if report.division else (),
         seed=report.provenance.seed,
-        definitions={**{FIGURE_TITLES[name]: meaning for name, meaning in FIGURES.items()}, **MORE_DEFINITIONS},
+        definitions=_definitions(report.figures) | MORE_DEFINITIONS,
         provenance={name: "–" if value is None else str(value) for name, value in report.provenance},
     )
 
@@ -113,7 +113,7 @@ def comparison_page(comparison: Comparison, a: str, b: str) -> str:
         sides={f"A: {a}": f"bundle {comparison.a.bundle}", f"B: {b}": f"bundle {comparison.b.bundle}"},
         figures=figures,
         keys=keys,
-        definitions={FIGURE_TITLES[name]: meaning for name, meaning in FIGURES.items()},
+        definitions=_definitions(comparison.figures),
     )
 
 
@@ -142,7 +142,7 @@ def trend_page(trend: Trend) -> str:
             )
         ],
         sheets=trend_sheets(trend),
-        definitions={FIGURE_TITLES[name]: meaning for name, meaning in FIGURES.items()},
+        definitions=_definitions(trend.figures),
     )
 
 
@@ -153,6 +153,11 @@ def render(template: str, **content: Any) -> str:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template(template).render(content | {"theme": Markup(THEME)})  # noqa: S704  (our own file)
+
+
+def _definitions(figures: Iterable[str]) -> dict[str, str]:
+    """The titles of figures with their meanings."""
+    return {FIGURE_TITLES[name]: (FIGURES | COARSE_FIGURES)[name] for name in figures}
 
 
 def _extent(report: Report) -> str:

@@ -29,7 +29,7 @@ def corrected_by_review(catalog: Catalog, evidence: Evidence) -> CorrectedPrecis
     taxonomy, chosen = evidence.taxonomy, evidence.decisions.chosen
     fed = catalog.before_review(list(catalog.reviewed.select(FIELD).iter_rows())).targets()
     hot = np.asarray(fed.hot[catalog.rows_of(evidence.ids)], dtype=bool)
-    filled = labelled(taxonomy, hot) & labelled(taxonomy, chosen) & evidence.accepted
+    filled = labelled(taxonomy, hot) & labelled(taxonomy, chosen) & evidence.accepted.keys
     contradicting = filled & contradicted(taxonomy, hot, chosen)
     judged, right = np.zeros((2, *filled.shape), dtype=bool)
     row_of = {id: row for row, id in enumerate(evidence.ids)}
@@ -38,7 +38,7 @@ def corrected_by_review(catalog: Catalog, evidence: Evidence) -> CorrectedPrecis
         row, columns = row_of[id], taxonomy.columns[key]
         answer = [taxonomy.keys[key].values[i] for i in np.flatnonzero(chosen[row, columns])]
         judged[row, key_of[key]] = True
-        right[row, key_of[key]] = state == "known" and not contradicts(answer, values)
+        right[row, key_of[key]] = state == "known" and not contradicts(answer, values, taxonomy.parents(key))
 
     def stratum(fields: NDArray[np.bool_]) -> Stratum:
         return Stratum(filled=int(fields.sum()), judged=int((fields & judged).sum()), right=int((fields & right).sum()))

@@ -19,11 +19,14 @@ FIGURE_TITLES = {
     "category_accuracy": "category accuracy",
     "category_f1": "category macro F1",
     "attribute_iou": "attribute IoU",
+    "coarse_iou": "coarse IoU",
     "macro_iou": "macro IoU",
     "original_iou": "original IoU",
     "spurious_rate": "spurious rate",
     "coverage_95": "filled fields (coverage@95)",
     "precision_95": "precision of filled fields",
+    "category_coverage": "filled categories",
+    "category_precision": "precision of filled categories",
     "ece": "calibration error (ECE)",
     "map": "mAP",
 }
@@ -38,6 +41,7 @@ KEY_TITLES = {
     "predicted": "predicted",
     "iou": "IoU",
     "mode_iou": "mode IoU",
+    "coarse_iou": "coarse IoU",
     "lookup_iou": "lookup IoU",
     "accuracy": "accuracy",
     "spurious_rate": "spurious",
@@ -79,6 +83,7 @@ class Sheet(NamedTuple):
 def sheets(report: Report) -> tuple[Sheet, Sheet, Sheet]:
     """Three sheets: the figures with the baselines, the keys, and the categories."""
     names = list(report.baselines)
+    shown = [field for field in KEY_TITLES if field in report.key_fields]
     return (
         Sheet(
             "Figures",
@@ -93,7 +98,7 @@ def sheets(report: Report) -> tuple[Sheet, Sheet, Sheet]:
                 for figure, score in report.figures.items()
             ),
         ),
-        Sheet("Per key", tuple(KEY_TITLES.values()), _cells(report.keys, KEY_TITLES)),
+        Sheet("Per key", tuple(KEY_TITLES[field] for field in shown), _cells(report.keys, shown)),
         Sheet("Per category", tuple(CATEGORY_TITLES.values()), _cells(report.categories, CATEGORY_TITLES)),
     )
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from attire.score.intervals import wilson
-from attire.score.promise_check import Verdict, chances, judge
+from attire.score.verdicts import Verdict, chances, judge
 
 PROMISED = st.floats(0.5, 0.99)
 
