@@ -22,7 +22,7 @@ def initial_network(
 ) -> tuple[Network, str]:
     """The network to train, and a description of where its weights come from.
 
-    Raises `ConfigError` if both `weights` and `init_from` are given, if the bundle has another taxonomy or
+    Raises `ConfigError` if both `weights` and `init_from` are given, if the bundle has other words or another
     architecture, and if the backbone does not accept photos of the recipe's size.
     """
     if init_from is not None and weights is not None:
@@ -36,9 +36,9 @@ def initial_network(
     if init_from is None:
         pretrained = packaged_weights(recipe.backbone) or "timm's pretrained"
         return network, pretrained if weights is None else Path(weights).name
-    if init_from.taxonomy != taxonomy:
+    if not init_from.taxonomy.has_words_of(taxonomy):
         raise ConfigError(
-            f"{init_from.path} was trained with another taxonomy than the catalog's taxonomy.toml. "
+            f"{init_from.path} was trained with other words, or in another order, than the catalog's taxonomy.toml. "
             "Ingest with the taxonomy of that run, or train without --init-from."
         )
     expected, actual = recipe.architecture, init_from.spec.network
