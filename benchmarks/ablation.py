@@ -96,7 +96,7 @@ def score(catalog: attire.Catalog, recipe: Recipe, weights: Path) -> dict[str, f
         val = Subset(catalog, splits.val, "val", None).embedding_examples(embeddings)
         truth, category, attributes = collect_logits(bundle.network.heads, val)
     decisions = bundle.decide(category, attributes)
-    accepted = bundle.accepted(decisions, PRECISION).keys if bundle.calibration else None
+    accepted = bundle.accepted(decisions, PRECISION) if bundle.calibration else None
     return headline(match(bundle.taxonomy, truth, decisions, accepted))
 
 

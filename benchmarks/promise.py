@@ -69,7 +69,8 @@ def study(
     """Fit thresholds on resamples of the record, and compare them with the whole of it."""
     rng, answers = np.random.default_rng(seed), len(record.key)
     count = round(share * answers)
-    outcome = Outcome(*np.zeros((3, len(taxonomy.keys) + 1), dtype=np.int64), [], [])
+    filled, below, below_in_test = np.zeros((3, len(taxonomy.keys) + 1), dtype=np.int64)
+    outcome = Outcome(filled, below, below_in_test, [], [])
     for _ in track(range(resamples), "resampling", "resamples", resamples):
         thresholds = fit_thresholds(taxonomy, taken(record, rng.integers(answers, size=count)), promise)
         filled, right = of_keys(taxonomy, record, thresholds)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from attire.prediction import Abstained, Answer, Prediction
     from attire.removal.remove import remove
     from attire.review.apply import apply_reviews
+    from attire.score.promise import Promise
     from attire.taxonomy import Taxonomy
     from attire.taxonomy_diff.diff import diff_taxonomy
     from attire.training.run import train
@@ -56,6 +57,7 @@ _HOMES = {
     "ModelBundle": "attire.bundle",
     "Prediction": "attire.prediction",
     "Predictor": "attire.inference.predictor",
+    "Promise": "attire.score.promise",
     "Recipe": "attire.config",
     "Report": "attire.evaluation.report",
     "Splits": "attire.catalog.splits",
@@ -89,6 +91,7 @@ __all__ = [
     "ModelBundle",
     "Prediction",
     "Predictor",
+    "Promise",
     "Recipe",
     "Report",
     "Splits",

@@ -450,7 +450,7 @@ def _shortfall(thresholds: Thresholds, promise: Promise, taxonomy: Taxonomy) -> 
     others = "Ask for a lower --precision or --confidence, or for --scope average, or label more products."
     if thresholds.all_held_back:
         few = max(held_back.items(), key=lambda item: item[1].checked, default=None)
-        example = f" Of {key_label(few[0])} there are {few[1]}." if few else ""
+        example = f" {key_label(few[0])}: {few[1]}." if few else ""
         return f"Nothing is filled at {promise} precision: no key has enough checked answers for it.{example} {others}"
     if not held_back:
         return None

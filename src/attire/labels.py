@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attire.parents import with_ancestors
 from attire.taxonomy import Taxonomy
+
+Number = TypeVar("Number", np.bool_, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +95,41 @@ def labelled(taxonomy: Taxonomy, hot: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.logical_or.reduceat(hot, taxonomy.starts, axis=1) if taxonomy.keys else np.zeros((len(hot), 0), bool)
 
 
-def contradicts(answer: Collection[str], stated: Collection[str]) -> bool:
-    """Whether an answer contains a value that is not among the stated values of the field.
+def rolled_up(taxonomy: Taxonomy, columns: NDArray[Number]) -> NDArray[Number]:
+    """[N, K]: each value together with all values that are kinds of it, from an array with a column per value.
 
-    Leaving out stated values is no contradiction. If no values are stated, nothing is contradicted.
-
-    >>> contradicts(["red"], ["red", "blue"]), contradicts(["red", "green"], ["red"]), contradicts(["red"], [])
-    (False, True, False)
+    Probabilities are added, so that the column of Blue has the probability of any blue; marks are joined.
     """
-    return bool(stated) and not set(answer) <= set(stated)
+    together = columns.copy() if len(taxonomy.ancestors) else columns
+    for column, ancestor in taxonomy.ancestors:
+        together[:, ancestor] += columns[:, column]
+    return together
+
+
+def coarsened(taxonomy: Taxonomy, marks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """bool[N, K]: the marked values replaced by their roots, Navy Blue by Blue."""
+    moved = np.flatnonzero(taxonomy.roots != np.arange(taxonomy.width))
+    coarse = marks.copy()
+    coarse[:, moved] = False
+    for column in moved:
+        coarse[:, taxonomy.roots[column]] |= marks[:, column]
+    return coarse
+
+
+def contradicts(answer: Collection[str], stated: Collection[str], parents: Mapping[str, str]) -> bool:
+    """Whether an answer contains a value that is neither among the stated values of the field nor their ancestor.
+
+    Leaving out stated values is no contradiction, and neither is a coarser value: an answer Blue for what is stated to
+    be Navy Blue. If no values are stated, nothing is contradicted. `parents` are those of the key's values.
+
+    >>> contradicts(["red"], ["red", "blue"], {}), contradicts(["red", "green"], ["red"], {})
+    (False, True)
+    >>> contradicts(["blue"], ["navy"], {"navy": "blue"}), contradicts(["navy"], ["blue"], {"navy": "blue"})
+    (False, True)
+    """
+    return bool(stated) and not set(answer) <= with_ancestors(stated, parents)
 
 
 def contradicted(taxonomy: Taxonomy, hot: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """bool[N, A]: `contradicts` for every (product, key), from stated (`hot`) and answered (`chosen`) bool[N, K]."""
-    return labelled(taxonomy, hot) & labelled(taxonomy, chosen & ~hot)
+    return labelled(taxonomy, hot) & labelled(taxonomy, chosen & ~rolled_up(taxonomy, hot))

@@ -19,6 +19,9 @@ People edit it as `taxonomy.toml`::
     [keys.neck.titles.de]              # in another language; [category_titles.de] and [key_titles.de] do the same
     "Round Neck" = "Rundhals"
 
+    [keys.colour.parents]              # a value that is a kind of another value of the key
+    "Navy Blue" = "Blue"
+
 The values of all keys form one flat axis of length K, in file order; `columns["neck"]` is the slice of one key.
 """
 
@@ -39,6 +42,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from attire.errors import TaxonomyError, did_you_mean, listed, shown
+from attire.parents import ancestors, faults
 from attire.records import read_toml
 from attire.spellings import HINTS, Spellings, add_aliases, fold, spellings, unfit
 from attire.spellings import SEPARATOR as SEPARATOR
@@ -72,6 +76,7 @@ class Key(BaseModel):
     titles: dict[str, str | dict[str, str]] = Field(default_factory=dict)
     aliases: dict[str, str] = Field(default_factory=dict)
     retired: tuple[str, ...] = added(tuple)
+    parents: dict[str, str] = added(dict)
 
     @cached_property
     def spellings(self) -> Spellings:
@@ -138,6 +143,7 @@ class Taxonomy(BaseModel):
                 problems.append(f"{where}.categories: '{shown(category)}' is not a category{hint}")
             values = frozenset(key.values)
             problems += _unlisted(f"{where}.titles", {"": key.own_titles, **key.titles_by_language}, values, "a value")
+            problems += [f"{where}.parents: {problem}" for problem in faults(key.parents, key.values, key.spellings)]
         if problems:
             raise ValueError(listed(problems))
         return self
@@ -193,6 +199,30 @@ class Taxonomy(BaseModel):
         pairs = ((name, value) for name, key in self.keys.items() for value in key.values)
         return {pair: i for i, pair in enumerate(pairs)}
 
+    def has_words_of(self, other: Taxonomy) -> bool:
+        """Whether categories, keys and values are those of `other`, in its order, so that arrays with a column for each
+        mean the same. Spellings, parents, and where keys apply, may differ."""
+        return (self.categories, [*self.column_index]) == (other.categories, [*other.column_index])
+
+    @cached_property
+    def ancestors(self) -> NDArray[np.int64]:
+        """int64[P, 2]: the column of each value with a parent, and that of one of its ancestors, in all P pairs."""
+        pairs = [
+            (self.column_index[name, value], self.column_index[name, ancestor])
+            for name, key in self.keys.items()
+            for value in key.values
+            for ancestor in ancestors(value, key.parents)
+        ]
+        return np.array(pairs, dtype=np.int64).reshape(len(pairs), 2)
+
+    @cached_property
+    def roots(self) -> NDArray[np.int64]:
+        """int64[K]: the column of each value's last ancestor; the column itself without a parent."""
+        roots = np.arange(self.width)
+        for column, ancestor in self.ancestors:  # a value's ancestors are in their order, so that the last one stays
+            roots[column] = ancestor
+        return roots
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the content, without comments."""
@@ -225,6 +255,10 @@ class Taxonomy(BaseModel):
         """The titles of a key's values, or of categories (`CATEGORY`), in a language: word -> title."""
         titles = self.category_titles if key == CATEGORY else self.key(key).titles_by_language
         return titles.get(language, {})
+
+    def parents(self, key: str) -> Mapping[str, str]:
+        """The parents of a key's values: value -> parent. Categories (`CATEGORY`) have none."""
+        return {} if key == CATEGORY else self.key(key).parents
 
     def other_spellings(self, key: str) -> Iterator[tuple[str, str]]:
         """Aliases and titles of a key's values, or of categories (`CATEGORY`), each with its word."""
@@ -313,6 +347,7 @@ class Taxonomy(BaseModel):
             lines.append(f"categories = [{', '.join(map(quoted, key.categories))}]")
             lines.append(f"values = {words_array(key.values, {v: counts.get((name, v)) for v in key.values})}")
             lines += word_list("retired", key.retired)
+            lines += table(f"{where}.parents", key.parents)
             lines += [*table(f"{where}.aliases", key.aliases), *table(f"{where}.titles", key.own_titles)]
             lines += _title_tables(f"{where}.titles", key.titles_by_language)
         return "\n".join([*lines, ""])

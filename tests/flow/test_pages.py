@@ -102,7 +102,7 @@ def test_the_tour_runs(shop: Path) -> None:
 def test_the_python_of_the_readme_runs(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(shop / "catalog")
     report = follow("README.md", "python")["report"]
-    assert set(report.baselines) == {"mode", "mode_within_category"}
+    assert set(report.baselines) == {"mode", "mode_within_category", "mode_within_predicted_category"}
     assert report.provenance.split == "val"
     assert re.search(r"'colour': (Answer\(values=|Abstained\(reason=)", capsys.readouterr().out)
 

@@ -8,7 +8,7 @@ from attire.config import DecisionRule
 from attire.evaluation.evidence import Evidence
 from attire.evaluation.report import Provenance
 from attire.labels import Targets, encode
-from attire.score.decisions import confidence, decide
+from attire.score.decisions import Accepted, confidence, decide
 from attire.taxonomy import Key, Taxonomy
 
 TAXONOMY = Taxonomy(
@@ -18,6 +18,13 @@ TAXONOMY = Taxonomy(
         "neck": Key(categories=("Shirts",), values=("Round", "Polo")),
         "silent": Key(categories=("Jeans",), values=("Yes",)),
         "style": Key(arity="many", categories=("Shirts",), values=("Casual", "Formal", "Sports")),
+    },
+)
+WITH_PARENTS = Taxonomy(
+    categories=TAXONOMY.categories,
+    keys={
+        **TAXONOMY.keys,
+        "colour": TAXONOMY.keys["colour"].model_copy(update={"parents": {"Red": "Blue", "Green": "Blue"}}),
     },
 )
 PROVENANCE = Provenance(bundle="b" * 64, catalog="c" * 64, split="val", splits="5" * 64, seed=7, attire="0.1.0")
@@ -40,7 +47,9 @@ def labels(seed: int, n: int) -> Targets:
     return encode(TAXONOMY, [str(c) for c in rng.choice(TAXONOMY.categories[:2], n)], stated)
 
 
-def synthetic_evidence(seed: int = 2, skill: float = 3, calibrated: bool = True) -> Evidence:
+def synthetic_evidence(
+    seed: int = 2, skill: float = 3, calibrated: bool = True, taxonomy: Taxonomy = TAXONOMY
+) -> Evidence:
     """Noisy answers for the same `N` products; a larger `skill` gives better answers."""
     truth, rng = labels(1, N), np.random.default_rng(seed)
     decisions = decide(
@@ -50,5 +59,6 @@ def synthetic_evidence(seed: int = 2, skill: float = 3, calibrated: bool = True)
         (rng.normal(0, 1, truth.hot.shape) + skill * truth.hot).astype(np.float32),
     )
     accepted = confidence(TAXONOMY, decisions) > 0.65
+    sure_category = decisions.category_probability.max(axis=1) > 0.45
     ids = tuple(f"p{i:03d}" for i in range(N))
-    return Evidence(TAXONOMY, ids, GROUPS, truth, decisions, accepted if calibrated else None)
+    return Evidence(taxonomy, ids, GROUPS, truth, decisions, Accepted(sure_category, accepted) if calibrated else None)

@@ -79,7 +79,7 @@ def test_filled_answers_reach_the_promised_precision(precision: float) -> None:
     truth, category, logits = draw(5000, temperature=0.8, seed=1)
     decisions = decide(TAXONOMY, DecisionRule(), *calibration.scale(TAXONOMY, category, logits))
     accepted = fit_thresholds(TAXONOMY, record, Promise(precision=precision)).accepted(TAXONOMY, decisions)
-    matches = match(TAXONOMY, truth, decisions, accepted.keys)
+    matches = match(TAXONOMY, truth, decisions, accepted)
     right = (matches.known & accepted.keys & matches.right).sum() / (matches.known & accepted.keys).sum()
     assert precision - 0.01 < right
     assert 0.1 < (matches.known & accepted.keys).sum() / matches.known.sum() < 1

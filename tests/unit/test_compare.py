@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from helpers.synthetic_evidence import PROVENANCE, synthetic_evidence
+from helpers.synthetic_evidence import PROVENANCE, WITH_PARENTS, synthetic_evidence
 
 from attire.cli import app
 from attire.errors import ReportError
@@ -65,6 +65,25 @@ def test_differences_are_those_of_the_figures_with_paired_intervals(write: Write
     assert difference.high - difference.low < 0.6 * unpaired
 
 
+def test_coverage_and_precision_are_compared_by_key(write: Write) -> None:
+    first, second = synthetic_evidence(skill=0.5), synthetic_evidence(skill=4)
+    comparison = compare(write("a", first), write("b", second))
+    for a, name in enumerate(first.taxonomy.keys):
+        for side, evidence in (("a", first), ("b", second)):
+            matches = evidence.matches
+            assert matches.filled is not None
+            known, filled = matches.known[:, a].sum(), matches.filled[:, a].sum()
+            right = (matches.filled & matches.right)[:, a].sum()
+            expected = (filled / known, right / filled) if filled else (np.nan, np.nan)
+            measured = [getattr(of_keys[name], side) for of_keys in (comparison.coverage, comparison.precision)]
+            assert measured == pytest.approx(expected, nan_ok=True)
+    sheets = comparison_sheets(comparison)
+    assert [sheet.title.split()[0] for sheet in sheets] == ["Figures", "IoU", "Coverage", "Precision"]
+    page = comparison_page(comparison, "a", "b")
+    assert all(sheet.title in page for sheet in sheets)
+    assert better("coverage", comparison.coverage["colour"]) == "B"
+
+
 def test_a_real_difference_is_beyond_chance(write: Write) -> None:
     comparison = compare(write("a", synthetic_evidence(skill=0.5)), write("b", synthetic_evidence(skill=4)))
     assert better("attribute_iou", comparison.figures["attribute_iou"]) == "B"
@@ -87,6 +106,8 @@ def test_a_bundle_without_thresholds_can_be_compared(write: Write) -> None:
     assert np.isnan([coverage.a, coverage.value, coverage.low]).all()
     assert coverage.b > 0
     assert comparison_sheets(comparison)[0].rows[6][-3:] == ("–", "–", "–")
+    assert comparison.precision == comparison.coverage == {}
+    assert len(comparison_sheets(comparison)) == 2
 
 
 def test_reports_on_different_data_cannot_be_compared(write: Write) -> None:
@@ -179,3 +200,17 @@ def test_the_page_over_time_draws_a_point_for_each_report(write: Write) -> None:
     assert not re.search(r"https?:|src=|@import|url\(|<link", page)
     with pytest.raises(ReportError, match="at least two reports, got 1"):
         trend(folders[:1])
+
+
+def test_coarse_figures_are_compared(write: Write) -> None:
+    sides = [synthetic_evidence(skill=skill, taxonomy=WITH_PARENTS) for skill in (0.5, 4)]
+    folders = [write(name, side) for name, side in zip("ab", sides, strict=True)]
+    comparison, over_time = compare(*folders), trend(folders)
+    figures = [headline(side.matches)["coarse_iou"] for side in sides]
+    assert (comparison.figures["coarse_iou"].a, comparison.figures["coarse_iou"].b) == tuple(figures)
+    assert better("coarse_iou", comparison.figures["coarse_iou"]) == "B"
+    assert [point.value for point in over_time.figures["coarse_iou"]] == figures
+    for page in (comparison_page(comparison, "a", "b"), trend_page(over_time)):
+        assert "<dt>coarse IoU</dt>" in page
+    with pytest.raises(ReportError, match="different taxonomies"):
+        compare(folders[0], write("c", synthetic_evidence()))

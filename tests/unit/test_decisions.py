@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.accepted import with_categories
 from numpy.typing import NDArray
 
 from attire.config import DecisionRule
@@ -111,7 +112,7 @@ def test_a_taxonomy_without_keys_still_gets_categories() -> None:
 
 def predict(category: NDArray[np.float32], logits: NDArray[np.float32], rule: DecisionRule = TYPED) -> Prediction:
     decisions = decide(TAXONOMY, rule, category, logits)
-    return prediction(TAXONOMY, decisions, labelled(TAXONOMY, decisions.chosen), 0, "p1", "abc")
+    return prediction(TAXONOMY, decisions, with_categories(labelled(TAXONOMY, decisions.chosen)), 0, "p1", "abc")
 
 
 def test_a_prediction_has_values_confidence_and_alternatives() -> None:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attire.catalog.drafting_warnings import Usage, drafting_warnings, near_duplicates, summary, usage_of
+from attire.catalog.drafting_warnings import Usage, drafting_warnings, kinds, near_duplicates, summary, usage_of
 from attire.catalog.row_words import CheckedProduct
+from attire.spellings import fold, unfit
 from attire.taxonomy import Key, Taxonomy
 
 WORDS = Taxonomy(
@@ -96,3 +97,22 @@ def test_the_summary_has_a_line_per_kind_with_examples() -> None:
     assert summary(drafting_warnings(taxonomy, used)) == [
         "words of a single product: 6, such as k 'value a', k 'value b', k 'value c', k 'value d'"
     ]
+
+
+def test_words_that_end_with_another_one_may_be_kinds_of_it() -> None:
+    words = ("Blue", "Navy Blue", "light navy-blue", "Blue Steel", "Bluegrey", "Red", "Collar", "No Collar", "Digital")
+    found = [("Navy Blue", "Blue"), ("light navy-blue", "Navy Blue")]
+    assert kinds((*words, "Analogue and Digital", "Non-Digital")) == found
+    parents = {"Navy Blue": "Blue"}
+    taxonomy = Taxonomy(categories=("Blue", "Sky Blue"), keys={"k": Key(categories=(), values=words, parents=parents)})
+    warnings = [str(warning) for warning in drafting_warnings(taxonomy) if warning.kind == "kinds"]
+    assert warnings == ["k 'light navy-blue' and 'Navy Blue'"], "neither categories, nor what has a parent already"
+
+
+@given(st.lists(st.text("ab -", min_size=1, max_size=8), max_size=12))
+def test_possible_parents_are_valid_ones(words: list[str]) -> None:
+    values = list({fold(word): word for word in words if not unfit(word)}.values())
+    found = kinds(values)
+    if values:
+        Taxonomy(categories=("A",), keys={"k": Key(categories=("A",), values=tuple(values), parents=dict(found))})
+    assert len(found) == len(dict(found))

@@ -16,6 +16,7 @@ import pytest
 import torch
 from helpers.bundles import save_bundle
 from helpers.full_disk import little_room
+from numpy.typing import NDArray
 
 from attire.bundle import ModelBundle
 from attire.catalog.balance import RARE, balance
@@ -24,7 +25,7 @@ from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Architecture
 from attire.errors import CatalogError, ConfigError, ReportError, StorageError
-from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, baselines
+from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, MODE_WITHIN_PREDICTED, baselines
 from attire.evaluation.compare import compare
 from attire.evaluation.evaluate import evaluate
 from attire.evaluation.evidence import Evidence
@@ -66,7 +67,7 @@ def test_a_report_on_chosen_products_has_no_split_summary(
     assert report.division is None
     assert report.provenance.split == "10 chosen products"
     assert report.provenance.splits == splits.digest, "baselines are fitted on its train split"
-    assert set(report.baselines) == {MODE, MODE_WITHIN_CATEGORY}
+    assert set(report.baselines) == {MODE, MODE_WITHIN_CATEGORY, MODE_WITHIN_PREDICTED}
 
 
 def test_the_ids_of_a_split_equal_its_name(catalog: Catalog, splits: Splits, untrained: ModelBundle) -> None:
@@ -81,9 +82,11 @@ def test_baselines_are_not_fitted_on_evaluated_products(
 ) -> None:
     sizes: list[int] = []
 
-    def record_size(taxonomy: Taxonomy, train: Targets, truth: Targets) -> dict[str, Decisions]:
+    def record_size(
+        taxonomy: Taxonomy, train: Targets, truth: Targets, predicted: NDArray[np.int64]
+    ) -> dict[str, Decisions]:
         sizes.append(len(train.category))
-        return baselines(taxonomy, train, truth)
+        return baselines(taxonomy, train, truth, predicted)
 
     monkeypatch.setattr("attire.evaluation.evaluate.baselines", record_size)
     evaluate(untrained, catalog, splits.train[:7] + splits.val)

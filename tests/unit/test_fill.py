@@ -26,6 +26,7 @@ from attire.cli import app
 from attire.errors import ConfigError, FeedError
 from attire.filling.delimited_text import DelimitedText
 from attire.filling.fill import fill
+from attire.filling.more_spellings import with_spellings_of
 from attire.filling.outcomes import Filler
 from attire.filling.summary import FillSummary, KeyCounts
 from attire.spreadsheets import read_csv
@@ -438,6 +439,27 @@ def test_words_that_a_later_taxonomy_renamed_are_read(filled: Fill, tmp_path: Pa
     feed = "id,category,image,colour\n1,Shirts,red.png,\n2,Shirts,grey.png,Scarlet\n"
     options: dict[str, Any] = {"taxonomy": tmp_path / "later.toml", "overwrite_suspects": True}
     assert filled(feed, language="de", **options).splitlines()[1:] == ["1,Shirts,red.png,rot", "2,Shirts,grey.png,blue"]
+
+
+def test_a_coarser_answer_is_no_suspect(filled: Fill, tmp_path: Path) -> None:
+    """The parents are those of a later taxonomy, which has a word between that the bundle lacks."""
+    colours = Key(
+        categories=("Shirts", "Belts"),
+        values=("scarlet", "warm", "green", "blue"),
+        aliases={"red": "scarlet"},
+        parents={"blue": "warm", "warm": "scarlet", "green": "warm"},
+    )
+    later = Taxonomy(categories=TAXONOMY.categories, keys={**TAXONOMY.keys, "colour": colours})
+    (tmp_path / "later.toml").write_text(later.to_toml())
+    assert with_spellings_of(TAXONOMY, later).parents("colour") == {"blue": "red", "green": "red"}
+    # The answers are red and blue.
+    rows = ["1,red.png,blue", "2,red.png,green", "3,grey.png,scarlet"]
+    feed = "\n".join(["id,image,colour", *rows])
+    options: dict[str, Any] = {"taxonomy": tmp_path / "later.toml"}
+    assert filled(feed, **options).splitlines()[1:] == rows
+    assert [(row[1], row[3]) for row in report()] == [("3", "suspected wrong")], "a finer answer contradicts"
+    options |= {"overwrite": True, "overwrite_suspects": True}
+    assert filled(feed, **options).splitlines()[1:] == [*rows[:2], "3,grey.png,blue"]
 
 
 def test_photos_at_urls(bundle: ModelBundle, engine: Answers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def test_fields_left_open_have_a_label_apply_and_were_not_accepted() -> None:
         column = KEYS.index(key)
         assert EVIDENCE.matches.known[row, column]
         assert EVIDENCE.decisions.applies[row, column]
-        assert not EVIDENCE.accepted[row, column]
+        assert not EVIDENCE.accepted.keys[row, column]
     assert gallery.left_open(synthetic_evidence(calibrated=False)) == []
 
 

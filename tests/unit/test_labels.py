@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.taxonomies import BLUES, PARENTS, blues, parents_of
+from hypothesis import given
+from hypothesis import strategies as st
 
-from attire.labels import Known, NotApplicable, State, Unknown, contradicted, contradicts, encode, label
+from attire.labels import (
+    Known,
+    NotApplicable,
+    State,
+    Unknown,
+    coarsened,
+    contradicted,
+    contradicts,
+    encode,
+    label,
+    rolled_up,
+)
 from attire.taxonomy import Key, Taxonomy
 
 TAXONOMY = Taxonomy(
@@ -64,6 +78,54 @@ def test_a_taxonomy_without_keys() -> None:
 def test_an_answer_contradicts_the_label_if_it_names_another_value(
     answer: list[str], stated: list[str], expected: bool
 ) -> None:
-    assert contradicts(answer, stated) is expected
+    assert contradicts(answer, stated, {}) is expected
     hot, chosen = (encode(TAXONOMY, [None], [{"details": values}]).hot for values in (stated, answer))
     assert contradicted(TAXONOMY, hot, chosen).tolist() == [[False, expected]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "stated", "expected"),
+    [
+        (["Blue"], ["Navy Blue"], False),  # coarser
+        (["Blue"], ["Light Navy"], False),
+        (["Navy Blue"], ["Light Navy"], False),
+        (["Navy Blue"], ["Blue"], True),  # finer: nobody said so
+        (["Navy Blue"], ["Teal"], True),  # another kind of the same
+        (["Blue", "Red"], ["Navy Blue"], True),
+        (["Blue", "Red"], ["Navy Blue", "Red"], False),
+        (["Blue"], ["Red"], True),
+        (["Blue"], [], False),
+    ],
+)
+def test_a_coarser_answer_contradicts_nothing(answer: list[str], stated: list[str], expected: bool) -> None:
+    assert contradicts(answer, stated, PARENTS) is expected
+    taxonomy = blues(arity="many")
+    hot, chosen = (encode(taxonomy, [None], [{"colour": values}]).hot for values in (stated, answer))
+    assert contradicted(taxonomy, hot, chosen).tolist() == [[False, expected]]
+
+
+@given(st.data())
+def test_values_roll_up_into_all_their_ancestors(data: st.DataObject) -> None:
+    """The oracle is the matrix of who is a kind of whom, the transitive closure of the parents."""
+    taxonomy = blues(data.draw(parents_of(BLUES)))
+    kind_of = np.eye(taxonomy.width, dtype=bool)
+    for value, parent in taxonomy.parents("colour").items():
+        kind_of[taxonomy.column_index["colour", value], taxonomy.column_index["colour", parent]] = True
+    kind_of = np.linalg.matrix_power(kind_of.astype(int), taxonomy.width) > 0
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    probability = rng.random((6, taxonomy.width)).astype(np.float32)
+    hot, chosen = rng.random((2, 6, taxonomy.width)) < 0.3
+    np.testing.assert_allclose(rolled_up(taxonomy, probability), probability @ kind_of, rtol=1e-5)
+    np.testing.assert_array_equal(rolled_up(taxonomy, hot), hot @ kind_of)
+    is_root = kind_of.sum(axis=1) == 1
+    np.testing.assert_array_equal(coarsened(taxonomy, hot), (hot @ kind_of) & is_root)
+    parents = taxonomy.parents("colour")
+    answers, labels = ([np.array(BLUES)[row[2:]].tolist() for row in marks] for marks in (chosen, hot))
+    wrong = [contradicts(answer, stated, parents) for answer, stated in zip(answers, labels, strict=True)]
+    np.testing.assert_array_equal(contradicted(taxonomy, hot, chosen)[:, 1], wrong)
+
+
+def test_without_parents_nothing_rolls_up() -> None:
+    marks = np.random.default_rng(0).random((4, TAXONOMY.width)) < 0.5
+    np.testing.assert_array_equal(rolled_up(TAXONOMY, marks), marks)
+    np.testing.assert_array_equal(coarsened(TAXONOMY, marks), marks)

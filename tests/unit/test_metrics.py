@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.accepted import with_categories
+from helpers.taxonomies import blues
 from numpy.typing import NDArray
 from sklearn.metrics import (
     accuracy_score,
@@ -18,6 +20,7 @@ from attire.labels import Targets, encode, labelled
 from attire.score.decisions import Decisions, confidence, decide
 from attire.score.metrics import (
     BINS,
+    COARSE_FIGURES,
     FIGURES,
     MIN_LABELS,
     MIN_POSITIVES,
@@ -176,7 +179,7 @@ def test_a_product_without_answers_scores_0() -> None:
 @pytest.mark.parametrize(("truth", "decisions"), CASES)
 def test_confidence_figures_equal_a_plain_loop(truth: Targets, decisions: Decisions) -> None:
     sure = confidence(TAXONOMY, decisions) > 0.7
-    figures = headline(match(TAXONOMY, truth, decisions, sure))
+    figures = headline(match(TAXONOMY, truth, decisions, with_categories(sure)))
     known = filled = right_filled = 0
     bins: dict[int, list[tuple[float, bool]]] = {}
     for row in range(N):
@@ -194,6 +197,8 @@ def test_confidence_figures_equal_a_plain_loop(truth: Targets, decisions: Decisi
     gaps = [abs(sum(claimed - right for claimed, right in pairs)) for pairs in bins.values()]
     assert figures["coverage_95"] == pytest.approx(filled / known)
     assert figures["precision_95"] == pytest.approx(right_filled / filled)
+    assert figures["category_coverage"] == 1
+    assert figures["category_precision"] == pytest.approx(figures["category_accuracy"])
     assert figures["ece"] == pytest.approx(sum(gaps) / sum(map(len, bins.values())), rel=1e-4)
 
 
@@ -201,6 +206,8 @@ def test_without_thresholds_there_is_no_coverage() -> None:
     figures = headline(match(TAXONOMY, *CASES[0]))
     assert np.isnan(figures["coverage_95"])
     assert np.isnan(figures["precision_95"])
+    assert np.isnan(figures["category_coverage"])
+    assert np.isnan(figures["category_precision"])
     assert figures["ece"] > 0
 
 
@@ -209,9 +216,14 @@ def test_a_weight_of_n_equals_repeating_the_product_n_times(truth: Targets, deci
     times = np.random.default_rng(0).integers(0, 4, N)
     rows = np.repeat(np.arange(N), times)
     sure = confidence(TAXONOMY, decisions) > 0.7
-    plain = match(TAXONOMY, truth, decisions, sure)
+    plain = match(TAXONOMY, truth, decisions, with_categories(sure))
     repeated = headline(
-        match(TAXONOMY, Targets._make(x[rows] for x in truth), Decisions._make(x[rows] for x in decisions), sure[rows])
+        match(
+            TAXONOMY,
+            Targets._make(x[rows] for x in truth),
+            Decisions._make(x[rows] for x in decisions),
+            with_categories(sure[rows]),
+        )
     )
     got = weighted(plain, np.stack([times, np.ones(N)], axis=1))
     assert got.keys() == FIGURES.keys()
@@ -224,3 +236,35 @@ def test_a_weight_of_n_equals_repeating_the_product_n_times(truth: Targets, deci
         for r in plain.rankings
     ]
     assert got["map"][0] == pytest.approx(np.mean(precisions))
+
+
+def test_a_coarse_answer_is_right_and_scores_only_as_coarse() -> None:
+    cases = [  # stated, answered, IoU, coarse IoU, right
+        ("Navy Blue", "Navy Blue", 1, 1, True),
+        ("Navy Blue", "Blue", 0, 1, True),
+        ("Blue", "Navy Blue", 0, 1, False),
+        ("Teal", "Navy Blue", 0, 1, False),
+        ("Light Navy", "Red", 0, 0, False),
+        ("Light Navy", None, 0, 0, False),
+    ]
+    taxonomy = blues()
+    truth = encode(taxonomy, ["Shirts"] * len(cases), [{"colour": (stated,)} for stated, *_ in cases])
+    answers = [{"colour": (answer,)} if answer else {} for _, answer, *_ in cases]
+    chosen = encode(taxonomy, ["Shirts"] * len(cases), answers).hot
+    probability = np.where(chosen, np.float32(0.9), np.float32(0.02))
+    applies = np.ones((len(cases), 2), dtype=bool)
+    decisions = Decisions(truth.category, np.eye(2, dtype=np.float32)[truth.category], probability, chosen, applies)
+    matches = match(taxonomy, truth, decisions, accepted=with_categories(applies))
+    assert matches.iou[:, 1].tolist() == matches.exact[:, 1].tolist() == [iou for _, _, iou, _, _ in cases]
+    assert matches.coarse_iou is not None
+    assert matches.coarse_iou[:, 1].tolist() == [coarse for _, _, _, coarse, _ in cases]
+    assert matches.right[:, 1].tolist() == [right for *_, right in cases]
+    figures, table = headline(matches), per_key(taxonomy, matches)
+    assert figures.keys() == FIGURES.keys() | COARSE_FIGURES.keys()
+    assert (figures["attribute_iou"], figures["coarse_iou"]) == pytest.approx((1 / 6, 4 / 6))
+    assert figures["precision_95"] == pytest.approx(2 / 5)
+    np.testing.assert_array_equal(table["coarse_iou"], [np.nan, 4 / 6])
+    plain = match(blues({}), truth, decisions, accepted=with_categories(applies))
+    assert plain.coarse_iou is None
+    assert headline(plain).keys() == FIGURES.keys()
+    assert headline(plain)["precision_95"] == pytest.approx(1 / 5)

@@ -286,3 +286,14 @@ def test_the_apparel_part_of_the_real_taxonomy() -> None:
     assert mapping.categories["Trousers"].name == "Apparel & Accessories > Clothing > Pants"
     assert mapping.keys["colour"][COLOR] == {"Grey": Target(id="color__gray", name="Gray")}
     assert draft_mapping(words, reference, "google").mapping.categories["Tshirts"].id == "212"
+
+
+def test_a_value_without_a_match_gets_that_of_its_parent(published: Reference) -> None:
+    parents = {"wine": "crimson", "Merlot": "wine", "rosegold": "grey", "olive": "mud"}
+    values = ("grey", "crimson", "rosegold", "wine", "Merlot", "mud", "olive")
+    key = Key(categories=EVERYWHERE, values=values, aliases={"Red": "crimson"}, parents=parents)
+    draft = draft_mapping(Taxonomy(categories=TAXONOMY.categories, keys={"colour": key}), published, "shopify")
+    assert {word: target.name for word, target in draft.mapping.keys["colour"][COLOR].items()} == {
+        "grey": "Gray", "crimson": "Red", "rosegold": "Rose gold", "wine": "Red", "Merlot": "Red",
+    }  # fmt: skip
+    assert [word.word for word in draft.values["colour", COLOR]] == ["mud", "olive"]

@@ -11,15 +11,17 @@ import jsonschema
 import numpy as np
 import polars as pl
 import pytest
-from helpers.synthetic_evidence import PROVENANCE, TAXONOMY, N, labels, synthetic_evidence
+from helpers.accepted import with_categories
+from helpers.synthetic_evidence import PROVENANCE, TAXONOMY, WITH_PARENTS, N, labels, synthetic_evidence
 from PIL import Image
 from rich.console import Console
 
 from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, baselines
 from attire.evaluation.evidence import Evidence
-from attire.evaluation.report import Balance, Deviation, Division, Report, Score, SplitSize, json_schema, score_report
+from attire.evaluation.report import Report, Score, json_schema, score_report
 from attire.evaluation.report_files import write_report
 from attire.evaluation.report_page import page
+from attire.evaluation.split_summary import Balance, Deviation, Division, SplitSize
 from attire.evaluation.tables import number, sheets, verdict
 from attire.labels import Targets
 from attire.score.curves import iou_by_category
@@ -54,7 +56,7 @@ class Outline(HTMLParser):
 
 EVIDENCE = synthetic_evidence()
 TRUTH, DECISIONS = EVIDENCE.truth, EVIDENCE.decisions
-RIVALS = baselines(TAXONOMY, labels(0, 200), TRUTH)
+RIVALS = baselines(TAXONOMY, labels(0, 200), TRUTH, DECISIONS.category)
 DIVISION = Division(
     parts=(
         SplitSize(part="train", share=0.75, products=360, groups=180),
@@ -144,7 +146,7 @@ def test_the_page_is_well_formed_and_accessible() -> None:
     assert parser.levels[0] == 1
     assert all(after <= before + 1 for before, after in zip(parser.levels, parser.levels[1:], strict=False))
     assert html.count("<table") == html.count("<caption")
-    assert html.count("<svg") == html.count('<svg role="img" aria-label=') == 5
+    assert html.count("<svg") == html.count('<svg role="img" aria-label=') == 7
     assert not re.search(r"<th(?! scope=)[ >]", html)
     assert not re.search(r"<img(?![^>]* alt=)", html)
 
@@ -184,7 +186,7 @@ def test_a_model_that_answers_only_the_category_has_a_page() -> None:
     truth = Targets(TRUTH.category, TRUTH.hot[:, :0], TRUTH.state[:, :0])
     empty = np.zeros((N, 0), dtype=bool)
     decisions = DECISIONS._replace(probability=empty.astype(np.float32), chosen=empty, applies=empty)
-    html = _page(Evidence(words, EVIDENCE.ids, EVIDENCE.groups, truth, decisions, empty))
+    html = _page(Evidence(words, EVIDENCE.ids, EVIDENCE.groups, truth, decisions, with_categories(empty)))
     assert "answers only the category" in html
     assert "Confidence of the category: ECE" in html
     for word in ("Per key", "operating point", "Keys within categories", "Left open"):
@@ -215,3 +217,32 @@ def test_terminal_tables_show_a_dash_where_there_is_no_evidence() -> None:
     lines = output.getvalue().splitlines()
     assert any(re.search(r"silent .* – ", line) for line in lines)
     assert any(re.search(r"attribute IoU .* " + number(REPORT.figures["attribute_iou"].value), line) for line in lines)
+
+
+def test_with_parents_the_report_has_coarse_figures(tmp_path: Path) -> None:
+    evidence = synthetic_evidence(taxonomy=WITH_PARENTS)
+    report = score_report(evidence, RIVALS, PROVENANCE)
+    assert list(report.figures)[2:4] == ["attribute_iou", "coarse_iou"]
+    coarse, plain = report.figures["coarse_iou"], REPORT.figures["attribute_iou"]
+    assert plain.value == report.figures["attribute_iou"].value < coarse.value
+    assert coarse.low < coarse.value < coarse.high
+    assert report.baselines[MODE]["coarse_iou"] > REPORT.baselines[MODE]["attribute_iou"]
+    write_report(report, evidence, PHOTOS, tmp_path)
+    written = json.loads((tmp_path / "scores.json").read_text())
+    jsonschema.validate(written, json.loads(json_schema()))
+    assert ["coarse_iou" in row for row in written["keys"]] == [True, False, False, False], "only of keys with parents"
+    assert Report.load(tmp_path).model_dump_json() == report.model_dump_json()
+    table = pl.read_csv(tmp_path / "per_key.csv")
+    assert table["coarse_iou"].to_list() == pytest.approx([report.keys[0].coarse_iou, None, None, None])
+    assert table["coarse_iou"][0] > table["iou"][0]
+    assert "coarse IoU" in sheets(report)[1].header
+    html = (tmp_path / "report.html").read_text()
+    assert f"<td>{number(report.keys[0].coarse_iou)}</td>" in html
+    assert "<dt>coarse IoU</dt>" in html
+    assert Evidence.load(tmp_path).matches.right.sum() > EVIDENCE.matches.right.sum(), "a coarser answer is right"
+
+
+def test_without_parents_no_coarse_figure_is_shown(tmp_path: Path) -> None:
+    write_report(REPORT, EVIDENCE, PHOTOS, tmp_path)
+    for name in ("scores.json", "per_key.csv", "report.html"):
+        assert "coarse" not in (tmp_path / name).read_text()

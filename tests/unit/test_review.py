@@ -30,7 +30,7 @@ from attire.review.export import export
 from attire.review.queues import Filters, Queues, after, waiting
 from attire.review.store.events import Store, Verdict
 from attire.review.views import FieldView, product_view
-from attire.taxonomy import CATEGORY
+from attire.taxonomy import CATEGORY, Key, Taxonomy
 
 
 def alternatives(**alternative: object) -> pl.Expr:
@@ -38,14 +38,35 @@ def alternatives(**alternative: object) -> pl.Expr:
     return pl.lit(json.dumps([alternative]))
 
 
-def coats(folder: Path, rows: Sequence[tuple[str, str, str]]) -> Catalog:
+def coats(folder: Path, rows: Sequence[tuple[str, str, str]], taxonomy: Taxonomy | None = None) -> Catalog:
     """A catalog of coats that share a photo; rows are (id, title, details)."""
+    if taxonomy is not None:
+        (folder / "taxonomy.toml").write_text(taxonomy.to_toml())
     Image.new("RGB", (8, 8), "red").save(folder / "a.png")
     with (folder / "coats.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "title", "details", "category", "image"])
         writer.writerows([*row, "Coats", "a.png"] for row in rows)
-    return ingest(folder / "coats.csv", folder, folder / "coats")
+    given = None if taxonomy is None else folder / "taxonomy.toml"
+    return ingest(folder / "coats.csv", folder, folder / "coats", taxonomy=given)
+
+
+def answered(catalog: Catalog, details: Sequence[tuple[str, ...]], path: Path) -> ReviewData:
+    """Confident answers for the details of coats."""
+    pl.DataFrame(
+        {
+            "id": catalog.ids,
+            "category": "Coats",
+            "category_confidence": 0.99,
+            "category_alternatives": None,
+            "key": "details",
+            "values": ["|".join(answer) for answer in details],
+            "confidence": 0.97,
+            "alternatives": None,
+            "reason": None,
+        }
+    ).write_parquet(path)
+    return ReviewData(catalog, path)
 
 
 @pytest.fixture(scope="module")
@@ -156,21 +177,8 @@ def test_only_another_value_contradicts_a_key_that_takes_several(store: Store, t
         (("pocket",), ("pocket",), "sure", ("pocket",)),
     ]
     catalog = coats(tmp_path, [(f"p{n}", "", "|".join(stated)) for n, (stated, *_) in enumerate(cases)])
-    taxonomy, path = catalog.taxonomy, tmp_path / "p.parquet"
-    pl.DataFrame(
-        {
-            "id": catalog.ids,
-            "category": "Coats",
-            "category_confidence": 0.99,
-            "category_alternatives": None,
-            "key": "details",
-            "values": ["|".join(answer) for _, answer, *_ in cases],
-            "confidence": 0.97,
-            "alternatives": None,
-            "reason": None,
-        }
-    ).write_parquet(path)
-    data = ReviewData(catalog, path)
+    taxonomy = catalog.taxonomy
+    data = answered(catalog, [answer for _, answer, *_ in cases], tmp_path / "p.parquet")
     queues = Queues(data, audit=100)
     suspects = queues.of(Filters(queue="suspect")).rows()
     assert suspects == [(f"p{n}", "details") for n, (_, _, status, _) in enumerate(cases) if status == "suspect"]
@@ -190,6 +198,34 @@ def test_only_another_value_contradicts_a_key_that_takes_several(store: Store, t
         "Ben", [Verdict("p4", "details", "set", ("hood",), 1), Verdict("p3", "details", "set", ("pocket",), 1)]
     )
     assert audit(queues, store).overall.right == 5, "a filled value that a reviewer removes is wrong"
+
+
+def test_a_coarser_answer_is_right_and_takes_no_stated_value_away(store: Store, tmp_path: Path) -> None:
+    cases: list[tuple[tuple[str, ...], tuple[str, ...], str, tuple[str, ...]]] = [
+        # stated, answered, status, proposed
+        (("patch pocket",), ("pocket",), "stated", ("patch pocket",)),
+        (("patch pocket", "hood"), ("pocket", "hood"), "stated", ("hood", "patch pocket")),
+        (("patch pocket",), ("pocket", "hood"), "suspect", ("hood", "patch pocket")),
+        (("pocket",), ("patch pocket",), "suspect", ("pocket", "patch pocket")),
+        ((), ("pocket",), "sure", ("pocket",)),
+    ]
+    values, parents = ("hood", "pocket", "patch pocket"), {"patch pocket": "pocket"}
+    details = Key(arity="many", categories=("Coats",), values=values, parents=parents)
+    taxonomy = Taxonomy(categories=("Coats",), keys={"details": details})
+    rows = [(f"p{n}", "", "|".join(stated)) for n, (stated, *_) in enumerate(cases)]
+    catalog = coats(tmp_path, rows, taxonomy)
+    data = answered(catalog, [answer for _, answer, *_ in cases], tmp_path / "p.parquet")
+    queues = Queues(data, audit=100)
+    for id, (_, _, status, proposed) in zip(catalog.ids, cases, strict=True):
+        _, field = product_view(data, id, {}).fields
+        assert (field.status, field.proposal) == (status, proposed)
+        store.decide("Ann", [Verdict(id, "details", "accept", field.proposal, 0)])
+    suspects = queues.of(Filters(queue="suspect")).rows()
+    assert suspects == [(f"p{n}", "details") for n, (_, _, status, _) in enumerate(cases) if status == "suspect"]
+    assert audit(queues, store).overall.right == 5
+    store.decide("Ben", [Verdict("p3", "details", "set", ("pocket",), 1)])
+    store.decide("Ben", [Verdict("p4", "details", "set", ("patch pocket",), 1)])
+    assert audit(queues, store).overall.right == 4, "pocket was right, but patch pocket was not"
 
 
 def test_queues_contain_the_right_fields(data: ReviewData, queues: Queues) -> None:

@@ -33,8 +33,10 @@ from attire.serve.app import create_app
 from attire.serve.fetch import Fetcher
 from attire.serve.live_bundle import Model
 from attire.serve.logs import Lines
+from attire.serve.schemas import Words
 from attire.serve.server import run
 from attire.serve.settings import MIB, Settings, read_keys
+from attire.taxonomy import Taxonomy
 
 KEY, ADMIN = "k" * 24, "a" * 24
 RED, BLUE = photo((220, 30, 30)), photo((30, 30, 220), format="JPEG")
@@ -329,6 +331,13 @@ def test_the_taxonomy_route_lists_all_words(api: TestClient, untrained: ModelBun
     assert words["categories"] == list(untrained.taxonomy.categories)
     assert words["keys"]["colour"]["values"] == list(untrained.taxonomy.keys["colour"].values)
     assert words["digest"] == untrained.taxonomy.digest
+
+
+def test_words_have_titles_without_a_language_and_parents() -> None:
+    colour = {"categories": ["A"], "values": ["navy", "blue"], "titles": {"navy": "Navy", "de": {"blue": "blau"}}}
+    taxonomy = Taxonomy.parse({"categories": ["A"], "keys": {"colour": colour | {"parents": {"navy": "blue"}}}}, "it")
+    words = Words.of(taxonomy, reads_titles=False).keys["colour"]
+    assert (words.titles, words.parents) == ({"navy": "Navy"}, {"navy": "blue"})
 
 
 def test_the_description_loads_nothing_from_elsewhere(api: TestClient) -> None:

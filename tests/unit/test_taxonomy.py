@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.taxonomies import BLUES, PARENTS, blues, parents_of
+from hypothesis import given
+from hypothesis import strategies as st
 
 from attire.errors import TaxonomyError
+from attire.spellings import fold, unfit
 from attire.taxonomy import Key, Taxonomy
 
 
@@ -287,3 +292,65 @@ def test_faults_of_titles_and_retired_words(tmp_path: Path, old: str, new: str, 
     with pytest.raises(TaxonomyError) as caught:
         loaded(tmp_path, TRANSLATED.replace(old, new))
     assert fault in str(caught.value)
+
+
+def test_values_have_ancestors_and_roots() -> None:
+    taxonomy = blues()
+    columns = {value: taxonomy.column_index["colour", value] for value in BLUES}
+    names = {column: value for value, column in columns.items()}
+    assert [(names[value], names[ancestor]) for value, ancestor in taxonomy.ancestors.tolist()] == [
+        ("Navy Blue", "Blue"), ("Light Navy", "Navy Blue"), ("Light Navy", "Blue"), ("Teal", "Blue"),
+    ]  # fmt: skip
+    blue = columns["Blue"]
+    assert taxonomy.roots.tolist() == [0, 1, columns["Red"], blue, blue, blue, blue]
+    assert taxonomy.parents("colour") == PARENTS
+    assert taxonomy.parents("neck") == taxonomy.parents("@category") == {}
+    without = blues({})
+    assert without.ancestors.shape == (0, 2)
+    assert without.roots.tolist() == list(range(7))
+    assert (
+        without.digest == Taxonomy.model_validate(without.model_dump(exclude={"keys": {"colour": {"parents"}}})).digest
+    )
+    assert "parents" not in without.model_dump_json() + without.to_toml()
+    assert without != taxonomy
+    assert without.has_words_of(taxonomy), "so that a bundle's columns mean the same"
+    for change in ({"categories": ("Hats", "Shirts")}, {"keys": dict(reversed(taxonomy.model_dump()["keys"].items()))}):
+        assert not Taxonomy.model_validate(taxonomy.model_dump() | change).has_words_of(taxonomy)
+
+
+@given(st.data())
+def test_parents_are_written_and_read_as_the_same(data: st.DataObject) -> None:
+    words = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=6).filter(lambda w: not unfit(w))
+    values = tuple(data.draw(st.lists(words, min_size=1, max_size=8, unique_by=fold)))
+    key = Key(categories=("A",), values=values, parents=data.draw(parents_of(values)))
+    taxonomy = Taxonomy(categories=("A",), keys={"k": key})
+    again = Taxonomy.parse(tomllib.loads(taxonomy.to_toml()), "it")
+    assert again == Taxonomy.model_validate_json(taxonomy.model_dump_json()) == taxonomy
+    assert again.keys["k"].parents == key.parents
+
+
+@pytest.mark.parametrize(
+    ("parents", "faults"),
+    [
+        ({"Navi Blue": "Blue"}, ["'Navi Blue' is not a value; did you mean 'Navy Blue'?"]),
+        ({"Navy Blue": "Bleu"}, ["the parent 'Bleu' of 'Navy Blue' is not a value; did you mean 'Blue'?"]),
+        ({"navy-blue": "BLUE"}, ["'navy-blue' is not a value; write 'Navy Blue'", "'BLUE' of 'navy-blue' is not"]),
+        ({"Blue": "Blue"}, ["'Blue' is its own parent; remove that line"]),
+        (
+            {"Blue": "Light Navy", "Navy Blue": "Blue", "Light Navy": "Navy Blue", "Red": "Blue"},
+            ["each is the parent of the one before: 'Blue' → 'Light Navy' → 'Navy Blue' → 'Blue'; remove one of these"],
+        ),
+        ({"Blue": "Red", "Red": "Blue", "Teal": "Navy Blue", "Navy Blue": "Teal"}, ["'Blue' → 'Red' → ", "'Teal' → "]),
+        ({"Round": "Blue"}, ["'Round' is not a value."]),
+    ],
+)  # fmt: skip
+def test_faults_of_parents(parents: dict[str, str], faults: list[str]) -> None:
+    content = blues({}).model_dump()
+    content["keys"]["colour"]["parents"] = parents
+    with pytest.raises(TaxonomyError) as caught:
+        Taxonomy.parse(content, "it")
+    lines = str(caught.value).split("\n  ")[1:]
+    assert len(lines) == len(faults)
+    for line, fault in zip(lines, faults, strict=True):
+        assert line.startswith("keys.colour.parents: ")
+        assert fault in line

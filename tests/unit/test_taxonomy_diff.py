@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers.bundles import save_bundle
+from helpers.taxonomies import blues
 from PIL import Image
 
 from attire.catalog.ingest import ingest
@@ -217,3 +218,38 @@ def test_what_cannot_be_compared_is_refused(catalog: Catalog, tmp_path: Path) ->
     with pytest.raises(CatalogError, match="written by an earlier attire, which kept no copy of it"):
         diff_taxonomy(catalog.path)
     assert diff_taxonomy(tmp_path / "old.toml", catalog=catalog.path).labels is not None, "OLD is what it had"
+
+
+def test_parents_are_changes_that_cost_nothing() -> None:
+    old, new = blues(), blues({"Navy Blue": "Blue", "Teal": "Red", "Red": "Blue"})
+    assert changes(old, new) == [
+        Change("parent", "colour", ("Teal",), ("Red",), ("colour",)),
+        Change("parent", "colour", ("Red",), ("Blue",), ("colour",)),
+        Change("parent no more", "colour", ("Light Navy",), ("Navy Blue",), ("colour",)),
+        Change("parent no more", "colour", ("Teal",), ("Blue",), ("colour",)),
+    ]
+    assert changes(old, old) == []
+    assert on_bundle(old, new) == BundleEffect(7, 7, 0, 0, 0, 0, ())
+    content = old.model_dump()
+    content["keys"]["colour"] |= {
+        "values": ("Red", "Blue", "Navy"),
+        "parents": {"Navy": "Blue"},
+        "aliases": {"Navy Blue": "Navy", "Light Navy": "Navy", "Teal": "Blue"},
+    }
+    renamed = Taxonomy.model_validate(content)
+    assert {change.kind for change in changes(old, renamed)} == {"merged"}, "the parents are the same as before"
+
+
+def test_a_new_parent_costs_no_label(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
+    edited = OLD.to_toml().replace('"unknown",\n]', '"unknown",\n]\nparents = { navy = "blue" }')
+    (catalog.path / TAXONOMY).write_text(edited)
+    for verb in ("check", "diff"):
+        app(["taxonomy", verb, str(catalog.path)], result_action="return_value")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "8 values, 1 of them with a parent: valid" in printed
+    assert "parent │ colour │ navy → blue │ – │" in printed
+    assert "9 kept, 0 renamed, 0 lost, 0 gained" in printed
+    before = set(catalog.labels.iter_rows())
+    after = apply(catalog, Taxonomy.load(catalog.path / TAXONOMY))
+    assert set(after.labels.iter_rows()) == before
+    assert after.taxonomy.parents("colour") == {"navy": "blue"}

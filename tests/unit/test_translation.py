@@ -10,7 +10,7 @@ from attire.errors import CatalogError
 from attire.evaluation.evidence import Evidence
 from attire.evaluation.translation import Translation
 from attire.labels import encode
-from attire.score.metrics import headline
+from attire.score.metrics import headline, per_key
 from attire.taxonomy import Key, Taxonomy
 
 
@@ -82,3 +82,20 @@ def test_keys_that_are_gone_do_not_count_and_lost_words_are_refused() -> None:
     other = Taxonomy(categories=("Shirts",))
     with pytest.raises(CatalogError, match=r"another taxonomy than taxonomy.toml, which lacks .*\(Jeans; Hats"):
         Translation.between(TAXONOMY, other, "taxonomy.toml")
+
+
+def test_the_parents_are_those_of_the_catalog() -> None:
+    """Coarse figures equal those in a taxonomy in which the kinds are other spellings of their parents."""
+    evidence = synthetic_evidence()
+    merged = changed(
+        colour={"values": ("Blue", "Green"), "aliases": {"Red": "Blue"}},
+        style={"values": ("Casual",), "aliases": {"Formal": "Casual", "Sports": "Casual"}},
+    )
+    later = changed(colour={"parents": {"Red": "Blue"}}, style={"parents": {"Sports": "Formal", "Formal": "Casual"}})
+    coarse, one = in_words_of(later, evidence).matches, in_words_of(merged, evidence).matches
+    figures = headline(coarse)
+    assert coarse.coarse_iou == pytest.approx(one.iou)
+    assert figures["coarse_iou"] == pytest.approx(headline(one)["attribute_iou"])
+    assert figures["coarse_iou"] > figures["attribute_iou"] == headline(evidence.matches)["attribute_iou"]
+    assert figures["precision_95"] > headline(evidence.matches)["precision_95"]
+    assert np.isnan(per_key(later, coarse)["coarse_iou"]).tolist() == [False, True, True, False]

@@ -1,4 +1,5 @@
-"""Words of a taxonomy that people should look at: placeholders, rare values, doubtful arities, near-duplicates."""
+"""Words of a taxonomy that people should look at: placeholders, rare values, doubtful arities, near-duplicates, and
+values that may be kinds of others."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ FEW, SHARE, SHARE_OF_FEW = 3, 0.01, 0.1
 COMPARED = 3000  # words of a key that are compared with each other, the first ones
 SHORT, LONG = 4, 7  # letters of a part from which one letter may be left out or swapped, and from which any edit counts
 EXAMPLES = 4  # words in a message
-Kind = Literal["placeholder", "no label", "one product", "arity", "near-duplicates"]
+NOT_KINDS = {"no", "non", "not", "without", "and", "or", "with"}  # in what precedes a word: "Analogue and Digital"
+Kind = Literal["placeholder", "no label", "one product", "arity", "near-duplicates", "kinds"]
 
 # What the words of each kind have in common, and what to do.
 TITLES: dict[Kind, str] = {
@@ -41,6 +43,7 @@ TITLES: dict[Kind, str] = {
     "one product": "words of a single product",
     "arity": "keys whose arity many rests on few products",
     "near-duplicates": "pairs of nearly the same words",
+    "kinds": "pairs of which the first may be a kind of the second",
 }
 ADVICE: dict[Kind, str] = {
     "placeholder": "Nothing can be learned from them: move them to 'retired', and their cells count as unknown.",
@@ -48,6 +51,7 @@ ADVICE: dict[Kind, str] = {
     "one product": "A model cannot learn them. Make them aliases of other words, or retire them.",
     "arity": 'Fix these products, or set arity = "one".',
     "near-duplicates": "If both mean the same, make one of them an alias of the other.",
+    "kinds": "Where it is, make the second its parent under 'parents' of the key. Nothing sets parents by itself.",
 }
 
 
@@ -81,10 +85,12 @@ def drafting_warnings(taxonomy: Taxonomy, usage: Usage | None = None) -> list[Dr
     """What to look at in a taxonomy; without `usage` only the words themselves are judged."""
     words = {CATEGORY: taxonomy.categories, **{name: key.values for name, key in taxonomy.keys.items()}}
     found = []
-    for key, of_key in words.items():
+    for name, of_key in words.items():
         placeholders = (word for word in of_key if _says_nothing(word))
-        found += [DraftingWarning("placeholder", key, (word,)) for word in placeholders]
-        found += [DraftingWarning("near-duplicates", key, pair) for pair in near_duplicates(of_key)]
+        found += [DraftingWarning("placeholder", name, (word,)) for word in placeholders]
+        found += [DraftingWarning("near-duplicates", name, pair) for pair in near_duplicates(of_key)]
+    for name, key in taxonomy.keys.items():
+        found += [DraftingWarning("kinds", name, pair) for pair in kinds(key.values) if pair[0] not in key.parents]
     if usage is not None:
         found += _of_usage(taxonomy, words, usage)
     return sorted(found, key=lambda warning: [*TITLES].index(warning.kind))
@@ -117,6 +123,17 @@ def near_duplicates(words: Sequence[str]) -> list[tuple[str, str]]:
     distances = cdist(texts, texts, scorer=OSA.distance, score_cutoff=2, dtype=np.uint8)
     pairs = np.argwhere(np.triu(distances <= 2, 1)).tolist()
     return [(compared[left], compared[right]) for left, right in pairs if _alike(parts[left], parts[right])]
+
+
+def kinds(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of a word that ends with another one, such as Navy Blue, and that word: the longest such one."""
+    word_of = {tuple(fold(word).split()): word for word in words}
+    found = []
+    for parts, word in word_of.items():
+        start = next((start for start in range(1, len(parts)) if parts[start:] in word_of), 0)
+        if start and NOT_KINDS.isdisjoint(parts[:start]):
+            found.append((word, word_of[parts[start:]]))
+    return found
 
 
 def summary(warnings: Iterable[DraftingWarning]) -> list[str]:

@@ -51,7 +51,7 @@ def fill(
     language
         Write values with their titles in this language, such as de, where the taxonomy has them.
     taxonomy
-        taxonomy.toml or catalog with titles and aliases that the bundle lacks.
+        taxonomy.toml or catalog with titles, aliases and parents that the bundle lacks.
     engine
         torch, or an exported engine: onnx, onnx-int8, openvino, openvino-int8. auto takes the fastest of them.
     overwrite_suspects

@@ -23,7 +23,7 @@ app.command(taxonomy)
 
 @taxonomy.command
 def check(source: Path, /, *, limit: int = 20) -> None:
-    """Check a taxonomy, and list words to look at: placeholders, rare words, near-duplicates.
+    """Check a taxonomy, and list words to look at: placeholders, rare words, near-duplicates, possible parents.
 
     Parameters
     ----------
@@ -37,7 +37,11 @@ def check(source: Path, /, *, limit: int = 20) -> None:
 
     checked = check_taxonomy(source)
     words = checked.taxonomy
-    console.print(f"{len(words.categories)} categories, {len(words.keys)} keys, {words.width} values: valid")
+    parents = sum(len(key.parents) for key in words.keys.values())
+    console.print(
+        f"{len(words.categories)} categories, {len(words.keys)} keys, {words.width} values"
+        f"{f', {parents} of them with a parent' if parents else ''}: valid"
+    )
     for kind, title in TITLES.items():
         found = [str(warning) for warning in checked.warnings if warning.kind == kind]
         if found:
@@ -78,7 +82,7 @@ def diff(
 
     result = diff_taxonomy(old, new, catalog=catalog, bundle=bundle, store=store)
     if not result.changes:
-        console.print("No word, arity or applicability changes.")
+        console.print("No word, parent, arity or applicability changes.")
     else:
         rows = [
             {

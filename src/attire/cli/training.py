@@ -110,7 +110,7 @@ def evaluate(
     engine: str = "auto",
     wanted: Wanted = WANTED,
 ) -> None:
-    """Score a bundle on products with labels, next to two baselines that use no photos.
+    """Score a bundle on products with labels, next to baselines that use no photos.
 
     Parameters
     ----------
@@ -124,12 +124,17 @@ def evaluate(
         torch, or an exported engine: onnx, onnx-int8, openvino, openvino-int8. auto is the fastest of them.
     """
     from attire.evaluation.evaluate import evaluate as run
+    from attire.evaluation.promise_tables import promise_sentences, promise_sheets
     from attire.evaluation.tables import sheets, verdict
 
     report = run(bundle, catalog, split, inputs=inputs, engine=engine, precision=wanted.promise, out=out)
     for sheet in sheets(report):
         console.print(sheet.table())
-    console.print(verdict(report))
+    by_key, _ = promise_sheets(report)
+    if by_key.rows:
+        console.print(by_key.table())
+    for sentence in (*promise_sentences(report), verdict(report)):
+        console.print(sentence)
     _print_notes(report.notes)
     console.print(f"{out / 'report.html'}")
 
@@ -170,11 +175,12 @@ def _side_by_side(a: Path, b: Path) -> Callable[[], str]:
     from attire.evaluation.tables import comparison_sheets, comparison_verdict, extent
 
     comparison = run(a, b)
-    figures, keys = comparison_sheets(comparison)
+    figures, *of_keys = comparison_sheets(comparison)
     console.print(f"A {a}\nB {b}\n{extent(comparison.products, comparison.groups, comparison.left_out)}")
     console.print(figures.table())
-    if significant := tuple(row for row in keys.rows if row[-1] in "AB"):
-        console.print(keys._replace(rows=significant).table())
+    for sheet in of_keys:
+        if significant := tuple(row for row in sheet.rows if row[-1] in "AB"):
+            console.print(sheet._replace(rows=significant).table())
     console.print(comparison_verdict(comparison))
     _print_notes(comparison.notes)
     return lambda: comparison_page(comparison, str(a), str(b))

@@ -70,7 +70,7 @@ def run_demo(out: Path, *, products: int = 700, epochs: int = 20, step: Callable
     step("attire train: the recipe 'frozen', heads on the embeddings of a pretrained network")
     recipe = load_recipe("frozen", {**SETTINGS, "attributes": {"epochs": epochs, "lr": 2e-3}})
     bundle = train(catalog, splits, recipe=recipe, out=out / "run", resume=True)
-    step("attire evaluate: on val, compared with two baselines that see no photo")
+    step("attire evaluate: on val, compared with baselines that see no photo")
     scores = evaluate(bundle, catalog, "val", out=out / "report")
     step("attire predict: every product of the catalog")
     predictions = predict(bundle, catalog.path, out / "predictions.csv", precision=PRECISION, overwrite=True).out

@@ -10,16 +10,20 @@ from attire.score.decisions import Decisions, likeliest
 from attire.taxonomy import Taxonomy
 
 MODE, MODE_WITHIN_CATEGORY = "mode", "mode_within_category"
+MODE_WITHIN_PREDICTED = "mode_within_predicted_category"
 
 
-def baselines(taxonomy: Taxonomy, train: Targets, truth: Targets) -> dict[str, Decisions]:
-    """Fit both baselines on `train` and answer for the products of `truth`.
+def baselines(taxonomy: Taxonomy, train: Targets, truth: Targets, predicted: NDArray[np.int64]) -> dict[str, Decisions]:
+    """Fit the baselines on `train` and answer for the products of `truth`.
 
-    Neither reads the attribute labels of `truth`; the second one is given the true categories.
+    None reads the attribute labels of `truth`. The second one is given the true categories, the third one those that
+    the model `predicted` (int64[N], -1 without an answer): it is what a table with one value per category would give
+    in the place of the model's answers on attributes.
     """
     return {
         MODE: mode(taxonomy, train, len(truth.category)),
         MODE_WITHIN_CATEGORY: mode_within_category(taxonomy, train, truth.category),
+        MODE_WITHIN_PREDICTED: mode_within_predicted(taxonomy, train, predicted),
     }
 
 
@@ -61,6 +65,13 @@ def mode_within_category(taxonomy: Taxonomy, train: Targets, category: NDArray[n
         chosen=chosen[category],
         applies=applies[category],
     )
+
+
+def mode_within_predicted(taxonomy: Taxonomy, train: Targets, predicted: NDArray[np.int64]) -> Decisions:
+    """`mode_within_category`, given predicted categories; a product without one has no answers, as from the model."""
+    answers = mode_within_category(taxonomy, train, predicted)
+    has_answer = predicted[:, None] >= 0
+    return answers._replace(chosen=answers.chosen & has_answer, applies=answers.applies & has_answer)
 
 
 def _most_frequent(taxonomy: Taxonomy, count: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

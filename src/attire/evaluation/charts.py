@@ -75,17 +75,17 @@ def precision_coverage(curve: Curve, chosen: tuple[float, float] | None) -> Char
     x = alt.X("coverage:Q", title="coverage: share of fields filled", scale=alt.Scale(domain=[0, 1]), axis=_percent())
     y = alt.Y("precision:Q", title="precision of filled fields", scale=alt.Scale(domain=[low, 1]))
     y = y.axis(format=".0%", tickCount=5)
-    target = alt.Chart(_rows([{"precision": TARGET}])).mark_rule(color="var(--soft)", strokeDash=[5, 4]).encode(y=y)
-    line = alt.Chart(_rows([{"coverage": c, "precision": p} for c, p in points]))
+    target = alt.Chart(inline([{"precision": TARGET}])).mark_rule(color="var(--soft)", strokeDash=[5, 4]).encode(y=y)
+    line = alt.Chart(inline([{"coverage": c, "precision": p} for c, p in points]))
     layers: list[Any] = [target, line.mark_line(color="var(--accent)", strokeWidth=2.5).encode(x=x, y=y)]
     title = "Precision and coverage, the most confident answers first"
     if chosen:
         title += f". ◆ the bundle's thresholds: {chosen[0]:.1%} filled, {chosen[1]:.1%} right"
-        point = alt.Chart(_rows([{"coverage": chosen[0], "precision": chosen[1]}]))
+        point = alt.Chart(inline([{"coverage": chosen[0], "precision": chosen[1]}]))
         diamond = point.mark_point(shape="diamond", size=160, opacity=1, filled=True, color="var(--warm)")
         layers.append(diamond.encode(x=x, y=y))
     chart = alt.layer(*layers).properties(width=PLOT_PX[0], height=PLOT_PX[1])
-    return Chart(title, _svg(chart, f"{title}. The dashed line is {TARGET:.0%} precision."))
+    return Chart(title, drawn(chart, f"{title}. The dashed line is {TARGET:.0%} precision."))
 
 
 def reliability(bins: Bins, what: str) -> Chart:
@@ -100,11 +100,13 @@ def reliability(bins: Bins, what: str) -> Chart:
     for row in rows:
         row["tooltip"] = f"{row['count']:,} answers: confidence {row['confidence']:.3f}, right {row['precision']:.3f}"
     title = f"Confidence of {what}: ECE {number(bins.error)} over {bins.answers.sum():,} answers"
-    unit = alt.Scale(domain=[0, 1])
-    x = alt.X("confidence:Q", title=None, scale=unit, axis=_percent())
-    y = alt.Y("precision:Q", title="share that is right", scale=unit, axis=_percent())
-    diagonal = alt.Chart(_rows([{"confidence": i, "precision": i} for i in (0, 1)]))
-    measured = alt.Chart(_rows(rows))
+    lowest = min([1.0, *(min(row["from"], row["precision"]) for row in rows)]) if rows else 0.0
+    low = min(0.75, np.floor(4 * lowest) / 4)  # filled fields are all in one corner
+    unit = alt.Scale(domain=[low, 1])
+    x = alt.X("confidence:Q", title=None, scale=unit, axis=_percent(low))
+    y = alt.Y("precision:Q", title="share that is right", scale=unit, axis=_percent(low))
+    diagonal = alt.Chart(inline([{"confidence": i, "precision": i} for i in (low, 1)]))
+    measured = alt.Chart(inline(rows))
     upper = alt.layer(
         diagonal.mark_line(color="var(--soft)", strokeDash=[5, 4]).encode(x=x, y=y),
         measured.mark_line(color="var(--accent)", strokeWidth=1.5).encode(x=x, y=y),
@@ -115,7 +117,7 @@ def reliability(bins: Bins, what: str) -> Chart:
     lower = (
         measured.mark_rect(color="var(--accent)", opacity=0.75, aria=True)
         .encode(
-            x=alt.X("from:Q", title="confidence", scale=unit, axis=_percent()),
+            x=alt.X("from:Q", title="confidence", scale=unit, axis=_percent(low)),
             x2="to:Q",
             y=alt.Y("count:Q", title="answers", axis=alt.Axis(tickCount=2, format="~s")),
             y2=alt.datum(0),
@@ -124,7 +126,7 @@ def reliability(bins: Bins, what: str) -> Chart:
         .properties(width=PLOT_PX[0], height=50)
     )
     description = "; ".join(f"{row['from']:.2f} to {row['to']:.2f}: {row['tooltip']}" for row in rows)
-    return Chart(title, _svg(alt.vconcat(upper, lower, spacing=6), f"{title}. {description}"))
+    return Chart(title, drawn(alt.vconcat(upper, lower, spacing=6), f"{title}. {description}"))
 
 
 def heat_map(cells: Iterable[Cell], rows: Sequence[str], columns: Sequence[str], description: str) -> str:
@@ -135,7 +137,7 @@ def heat_map(cells: Iterable[Cell], rows: Sequence[str], columns: Sequence[str],
     x = alt.X("column:N", title=None, sort=None, scale=alt.Scale(domain=list(columns)))
     x = x.axis(labelAngle=-90, orient="top", labelLimit=160)
     y = alt.Y("row:N", title=None, sort=None, scale=alt.Scale(domain=list(rows))).axis(labelLimit=160)
-    base = alt.Chart(_rows(table)).encode(x=x, y=y)
+    base = alt.Chart(inline(table)).encode(x=x, y=y)
     # At most half of the accent colour, so that the text stays legible in light and dark mode.
     strength = alt.Opacity("strength:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0.03, 0.5]))
     chart = alt.layer(
@@ -144,7 +146,7 @@ def heat_map(cells: Iterable[Cell], rows: Sequence[str], columns: Sequence[str],
         ),
         base.mark_text(fontSize=11).encode(text="text:N", color=alt.value("var(--ink)")),
     )
-    return _svg(chart.properties(width=alt.Step(CELL_PX), height=alt.Step(CELL_PX - 3)), description)
+    return drawn(chart.properties(width=alt.Step(CELL_PX), height=alt.Step(CELL_PX - 3)), description)
 
 
 def over_time(title: str, names: Sequence[str], points: Sequence[tuple[float, float, float]]) -> Chart:
@@ -160,7 +162,7 @@ def over_time(title: str, names: Sequence[str], points: Sequence[tuple[float, fl
     x = alt.X("report:Q", title="report", scale=alt.Scale(domain=[1, len(names)], nice=False, padding=8), axis=axis)
     scale = alt.Scale(zero=False)
     y = alt.Y("value:Q", title=None, scale=scale).axis(tickCount=5)
-    measured = alt.Chart(_rows(rows))
+    measured = alt.Chart(inline(rows))
     chart = alt.layer(
         measured.mark_area(color="var(--accent)", opacity=0.15).encode(x=x, y=alt.Y("low:Q", scale=scale), y2="high:Q"),
         measured.mark_line(color="var(--accent)", strokeWidth=1.5).encode(x=x, y=y),
@@ -168,7 +170,7 @@ def over_time(title: str, names: Sequence[str], points: Sequence[tuple[float, fl
             x=x, y=y, description="tooltip:N"
         ),
     ).properties(width=PLOT_PX[0], height=PLOT_PX[1] - 74)
-    return Chart(title, _svg(chart, f"{title}. {'; '.join(row['tooltip'] for row in rows)}"))
+    return Chart(title, drawn(chart, f"{title}. {'; '.join(row['tooltip'] for row in rows)}"))
 
 
 def thinned(curve: Curve) -> list[tuple[float, float]]:
@@ -180,19 +182,20 @@ def thinned(curve: Curve) -> list[tuple[float, float]]:
     return [(float(curve.coverage[i]), float(curve.precision[i])) for i in indices]
 
 
-def _rows(rows: list[dict[str, Any]]) -> alt.InlineData:
+def inline(rows: list[dict[str, Any]]) -> alt.InlineData:
+    """The data of a chart, in its specification."""
     import altair as alt
 
     return alt.InlineData(values=rows)
 
 
-def _percent() -> alt.Axis:
+def _percent(low: float = 0.0) -> alt.Axis:
     import altair as alt
 
-    return alt.Axis(format=".0%", values=[0, 0.25, 0.5, 0.75, 1])
+    return alt.Axis(format=".0%", values=np.linspace(low, 1, {0.0: 5, 0.25: 4}.get(low, 6)).tolist())
 
 
-def _svg(chart: alt.TopLevelMixin, description: str) -> str:
+def drawn(chart: alt.TopLevelMixin, description: str) -> str:
     """Render the chart as SVG, with `description` for screen readers and the marks' descriptions as tooltips."""
     import vl_convert
 

@@ -11,16 +11,16 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from attire.evaluation.common_products import common_products
 from attire.evaluation.evidence import Evidence
 from attire.evaluation.report import Figure, Provenance
 from attire.score.intervals import intervals
-from attire.score.metrics import key_iou, weighted
+from attire.score.metrics import key_filling, key_iou, weighted
 
 LOWER_IS_BETTER = ("spurious_rate", "ece")
-FIGURE, KEY = "figure", "key"  # kinds of numbers that are compared
+FIGURE, KEY, COVERAGE, PRECISION = "figure", "key", "coverage", "precision"  # kinds of numbers that are compared
 
 
 class _Frozen(BaseModel):
@@ -43,10 +43,10 @@ class Difference(_Frozen):
 
 
 class Comparison(_Frozen):
-    """Differences of all `figures` and of the IoU of all `keys`.
+    """Differences of all `figures`, and by key of IoU (`keys`), `coverage`, and the `precision` of filled fields.
 
-    left_out: number of products that are not compared, because one of the bundles learned from their groups. known:
-    number of labels of each key.
+    The last two are empty unless both bundles have fitted thresholds. left_out: number of products that are not
+    compared, because one of the bundles learned from their groups. known: number of labels of each key.
     """
 
     a: Provenance
@@ -57,6 +57,8 @@ class Comparison(_Frozen):
     figures: dict[str, Difference]
     keys: dict[str, Difference]
     known: dict[str, int]
+    coverage: dict[str, Difference] = Field(default_factory=dict)
+    precision: dict[str, Difference] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()  # from both reports
 
 
@@ -86,15 +88,22 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
         )
         for name in interval
     }
+
+    def of_kind(chosen: str) -> dict[str, Difference]:
+        return {name: difference for (kind, name), difference in all_differences.items() if kind == chosen}
+
+    both_fill = all(side.accepted is not None for side in evidence)
     return Comparison(
         a=reports[0].provenance,
         b=reports[1].provenance,
         products=len(evidence[0].ids),
         groups=common.groups,
         left_out=left_out,
-        figures={name: difference for (kind, name), difference in all_differences.items() if kind == FIGURE},
-        keys={name: difference for (kind, name), difference in all_differences.items() if kind == KEY},
+        figures=of_kind(FIGURE),
+        keys=of_kind(KEY),
         known=dict(zip(names, evidence[0].matches.known.sum(axis=0).tolist(), strict=True)),
+        coverage=of_kind(COVERAGE) if both_fill else {},
+        precision=of_kind(PRECISION) if both_fill else {},
         notes=tuple(f"{side}: {note}" for side, report in zip("AB", reports, strict=True) for note in report.notes),
     )
 
@@ -107,9 +116,10 @@ def better(figure: str, difference: Difference) -> Literal["A", "B", ""]:
 
 
 def _numbers(evidence: Evidence, weights: NDArray[np.floating]) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """All figures and the IoU of all keys, float64[R] each, for R sets of weights."""
+    """All figures, and IoU, coverage and precision of all keys, float64[R] each, for R sets of weights."""
     matches = evidence.matches
-    figures = {(FIGURE, name): values for name, values in weighted(matches, weights).items()}
-    return figures | {
-        (KEY, name): values for name, values in zip(evidence.taxonomy.keys, key_iou(matches, weights), strict=True)
-    }
+    numbers = {(FIGURE, name): values for name, values in weighted(matches, weights).items()}
+    coverage, precision = key_filling(matches, weights)
+    for kind, rows in ((KEY, key_iou(matches, weights)), (COVERAGE, coverage), (PRECISION, precision)):
+        numbers |= {(kind, name): values for name, values in zip(evidence.taxonomy.keys, rows, strict=True)}
+    return numbers

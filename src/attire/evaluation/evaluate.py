@@ -17,6 +17,7 @@ from attire.evaluation.baselines import baselines
 from attire.evaluation.evidence import Evidence
 from attire.evaluation.report import Provenance, Report, score_report
 from attire.evaluation.report_files import write_report
+from attire.evaluation.review_sample import corrected_by_review
 from attire.evaluation.selection import ALL, choose
 from attire.evaluation.split_summary import division
 from attire.evaluation.translation import Translation
@@ -24,6 +25,7 @@ from attire.inference.logits import Inputs, catalog_logits
 from attire.labels import Targets
 from attire.score.decisions import Decisions
 from attire.score.promise import PRECISION, Promise
+from attire.score.verdicts import KeyPromise
 from attire.storage import storing
 
 
@@ -44,8 +46,9 @@ def evaluate(
     (or title, if only titles are read) count as unanswered. Products of groups that the bundle was trained or
     calibrated on are left out, except from the train split; the report's notes say how many, or that an earlier bundle
     does not record them. Answers are scored in the words of the catalog's taxonomy, which may have got more words and
-    aliases since the bundle was trained. Baselines are fitted on train products that are not evaluated. With `out`, the
-    report is written to that directory.
+    aliases since the bundle was trained. Baselines are fitted on train products that are not evaluated. If people
+    judged a random sample of filled fields (`attire review apply`), their precision is also corrected for wrong labels.
+    With `out`, the report is written to that directory.
 
     Raises `CatalogError` if the catalog's taxonomy lacks words of the bundle, or if no product is left, `ConfigError`
     for `inputs` that the bundle does not read, and `BundleError` for an engine that it does not have.
@@ -62,7 +65,6 @@ def evaluate(
     rows = catalog.rows_of(ids)
     truth = _rows(labels, rows)
     train = catalog.rows_of(selection.baseline_ids)
-    rivals = baselines(words.taxonomy, _rows(labels, train), truth) if len(train) else {}
     decisions = _decide(bundle, catalog, ids, runner, inputs)
     evidence = Evidence(
         words.taxonomy,
@@ -70,8 +72,10 @@ def evaluate(
         tuple(catalog.products["group"].gather(rows)),
         truth,
         words.decisions(decisions),
-        words.accepted(bundle.accepted(decisions, promise).keys) if bundle.calibration else None,
+        words.accepted(bundle.accepted(decisions, promise)) if bundle.calibration else None,
     )
+    predicted = evidence.decisions.category
+    rivals = baselines(words.taxonomy, _rows(labels, train), truth, predicted) if len(train) else {}
     provenance = Provenance(
         bundle=bundle.digest,
         catalog=catalog.digest,
@@ -84,12 +88,32 @@ def evaluate(
     )
     notes = tuple(filter(None, (selection.note, *words.notes, bundle.shortfall(promise), _untaught_note(bundle))))
     summary = division(catalog, splits) if splits and selection.name in SPLIT_NAMES else None
-    report = score_report(evidence, rivals, provenance, summary, notes, selection.left_out)
+    report = score_report(
+        evidence,
+        rivals,
+        provenance,
+        summary,
+        notes,
+        selection.left_out,
+        promises=[_promise(bundle, promise, key) for key in words.taxonomy.keys] if bundle.calibration else (),
+        corrected=corrected_by_review(catalog, evidence),
+    )
     if out is not None:
-        explainer = bundle if inputs != "title" and words.taxonomy == bundle.taxonomy else None
+        explainer = bundle if inputs != "title" and words.taxonomy.has_words_of(bundle.taxonomy) else None
         with storing(Path(out)):
             write_report(report, evidence, catalog.photo_paths(rows), Path(out), explainer)
     return report
+
+
+def _promise(bundle: ModelBundle, promise: Promise, key: str) -> KeyPromise:
+    """The promise of a key of the catalog."""
+    if key not in bundle.taxonomy.keys:
+        return KeyPromise(None, "the bundle is older than this key")
+    if key in bundle.spec.untaught:
+        return KeyPromise(None, "it had no labels in training")
+    if reason := bundle.thresholds(promise).held_back.get(key):
+        return KeyPromise(None, str(reason))
+    return KeyPromise(promise.of_key(key))
 
 
 def _untaught_note(bundle: ModelBundle) -> str | None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from attire.errors import ReportError
 from attire.files import read_parquet
 from attire.labels import Targets, encode
-from attire.score.decisions import Decisions
+from attire.score.decisions import Accepted, Decisions
 from attire.score.metrics import Matches, match
 from attire.taxonomy import Taxonomy
 
@@ -33,6 +33,7 @@ PRODUCT: dict[str, Any] = {
     "category": pl.String,
     "predicted": pl.String,
     "probability": pl.List(pl.Float32),  # of each category
+    "filled": pl.Boolean,  # whether the category is; null without fitted thresholds, missing in earlier reports
 }
 PAIR: dict[str, Any] = {
     "id": pl.String,
@@ -42,7 +43,7 @@ PAIR: dict[str, Any] = {
     "chosen": pl.List(pl.String),
     "probability": pl.List(pl.Float32),  # of each value of the key
     "confidence": pl.Float32,
-    "filled": pl.Boolean,  # accepted at 95% precision; null without fitted thresholds
+    "filled": pl.Boolean,  # filled; null without fitted thresholds
     "iou": pl.Float64,  # null without a label
     "right": pl.Boolean,  # null without a label
     "spurious": pl.Boolean,
@@ -53,7 +54,7 @@ PAIR: dict[str, Any] = {
 class Evidence:
     """Answers and labels of N products. `ids` and `groups` are in the order of the arrays' rows.
 
-    accepted: bool[N, A], the answers accepted at 95% precision; None without fitted thresholds.
+    accepted: the answers that are filled; None without fitted thresholds.
     """
 
     taxonomy: Taxonomy
@@ -61,7 +62,7 @@ class Evidence:
     groups: tuple[str, ...]
     truth: Targets
     decisions: Decisions
-    accepted: NDArray[np.bool_] | None = None
+    accepted: Accepted | None = None
 
     @cached_property
     def matches(self) -> Matches:
@@ -78,7 +79,7 @@ class Evidence:
             tuple(self.groups[row] for row in rows),
             Targets(*(column[rows] for column in self.truth)),
             Decisions._make(column[rows] for column in self.decisions),
-            None if self.accepted is None else self.accepted[rows],
+            None if self.accepted is None else Accepted._make(column[rows] for column in self.accepted),
         )
 
     def products(self) -> pl.DataFrame:
@@ -91,6 +92,7 @@ class Evidence:
                 "category": words[self.truth.category].tolist(),
                 "predicted": words[self.decisions.category].tolist(),
                 "probability": self.decisions.category_probability.tolist(),
+                "filled": [None] * len(self.ids) if self.accepted is None else self.accepted.category,
             },
             schema=PRODUCT,
         )
@@ -113,7 +115,7 @@ class Evidence:
                 "chosen": _words(key.values, self.decisions.chosen[rows, columns]),
                 "probability": self.decisions.probability[rows, columns].tolist(),
                 "confidence": m.confidence[rows, i],
-                "filled": [None] * len(rows) if self.accepted is None else self.accepted[rows, i],
+                "filled": [None] * len(rows) if self.accepted is None else self.accepted.keys[rows, i],
                 "iou": _null_unless(known, m.iou[rows, i]),
                 "right": _null_unless(known, m.right[rows, i]),
                 "spurious": m.spurious[rows, i],
@@ -161,6 +163,8 @@ def _from_tables(taxonomy: Taxonomy, products: pl.DataFrame, pairs: pl.DataFrame
         applies[row, key_of[key]], accepted[row, key_of[key]] = key_applies, bool(filled)
     category = [-1 if word is None else taxonomy.category_index[word] for word in products["predicted"].to_list()]
     category_probability = np.array(products["probability"].to_list(), dtype=np.float32)
+    filled_column = products["filled"] if "filled" in products.columns else pl.Series([True] * n)
+    category_filled = filled_column.fill_null(True).to_numpy().astype(bool)
     return Evidence(
         taxonomy,
         tuple(ids),
@@ -173,5 +177,5 @@ def _from_tables(taxonomy: Taxonomy, products: pl.DataFrame, pairs: pl.DataFrame
             chosen=chosen,
             applies=applies,
         ),
-        accepted if pairs["filled"].null_count() < len(pairs) else None,
+        Accepted(category_filled, accepted) if pairs["filled"].null_count() < len(pairs) else None,
     )

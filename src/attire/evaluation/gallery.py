@@ -78,7 +78,7 @@ def left_open(evidence: Evidence, shown: int = SHOWN) -> list[Pick]:
     """A fixed random sample of pairs with a label that were left open."""
     if evidence.accepted is None:
         return []
-    rows, keys = np.nonzero(evidence.matches.known & evidence.decisions.applies & ~evidence.accepted)
+    rows, keys = np.nonzero(evidence.matches.known & evidence.decisions.applies & ~evidence.accepted.keys)
     names = list(evidence.taxonomy.keys)
     order = np.random.default_rng(0).permutation(len(rows))
     return _one_per_group(evidence, (Pick(int(rows[i]), names[keys[i]]) for i in order), shown)
@@ -99,7 +99,7 @@ def card(evidence: Evidence, pick: Pick, photos: Sequence[Path]) -> Card:
         stated, chosen = evidence.truth.hot[row, columns].astype(bool), evidence.decisions.chosen[row, columns]
         index = list(taxonomy.keys).index(key)
         right = bool(evidence.matches.right[row, index])
-        open = evidence.accepted is not None and not evidence.accepted[row, index]
+        open = evidence.accepted is not None and not evidence.accepted.keys[row, index]
     others = [i for i in np.argsort(-probability, kind="stable") if not chosen[i] and probability[i] >= MIN_PROBABILITY]
     return Card(
         id=evidence.ids[row],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -14,12 +15,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from attire.errors import ReportError
-from attire.evaluation.baselines import MODE_WITHIN_CATEGORY
+from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, MODE_WITHIN_PREDICTED
 from attire.evaluation.evidence import Evidence
+from attire.evaluation.promise_scores import advantage, category_promises, key_promises
+from attire.evaluation.split_summary import Division
 from attire.records import read_as
 from attire.score.decisions import Decisions
 from attire.score.intervals import intervals
-from attire.score.metrics import MIN_LABELS, headline, match, per_category, per_key, weighted
+from attire.score.label_errors import CorrectedPrecision
+from attire.score.metrics import MIN_LABELS, Floats, headline, match, per_category, per_key, weighted
+from attire.score.verdicts import KeyPromise
 
 SCORES = "scores.json"
 Figure = Annotated[  # JSON has no nan
@@ -42,20 +47,37 @@ class Score(_Frozen):
 
 
 class KeyScores(_Frozen):
-    """Figures of one key. `mode_iou` is the IoU of its most frequent value within the true category."""
+    """Figures of one key. `mode_iou` is the IoU of its most frequent value within the true category.
+
+    coarse_iou: IoU of the values' last ancestors; missing if no value has a parent.
+    filled: number of known pairs that are filled; None without fitted thresholds. right_filled: those that are right.
+    promised: the precision that was promised for them; null for a key that is held back, for the reason `held_back`.
+    lookup_iou: as `mode_iou`, within the predicted category. beats_lookup: whether `iou` is above it beyond chance;
+    None without answers to compare.
+    """
 
     key: str
     known: int
     predicted: int
     iou: Figure
     mode_iou: Figure
+    coarse_iou: Figure = Field(default_factory=lambda: math.nan, exclude_if=math.isnan)
     accuracy: Figure
     spurious_rate: Figure
     map: Figure
+    filled: int | None = None
+    right_filled: int | None = None
+    promised: Figure = math.nan
+    held_back: str = ""
+    lookup_iou: Figure = math.nan
+    beats_lookup: bool | None = None
 
 
 class CategoryScores(_Frozen):
-    """Figures of one category and of the attributes of its products. `mode_iou` is as in `KeyScores`."""
+    """Figures of one category and of the attributes of its products. `mode_iou`, `filled` and so on: see `KeyScores`.
+
+    promised: the mean of what was promised for the filled fields.
+    """
 
     category: str
     products: int
@@ -67,6 +89,9 @@ class CategoryScores(_Frozen):
     iou: Figure
     mode_iou: Figure
     spurious_rate: Figure
+    filled: int | None = None
+    right_filled: int | None = None
+    promised: Figure = math.nan
 
 
 class Counts(_Frozen):
@@ -97,47 +122,6 @@ class Provenance(_Frozen):
     engine: str = "torch"
 
 
-class SplitSize(_Frozen):
-    """Size of one split. `share` is the requested share of the products."""
-
-    part: str
-    share: float
-    products: int
-    groups: int
-
-
-class Balance(_Frozen):
-    """Balance of one split: by how much its share of each of `count` categories or values deviates from its own share.
-
-    `mean` and `largest` are over the absolute deviations.
-    """
-
-    part: str
-    kind: Literal["categories", "values"]
-    count: int
-    mean: float
-    largest: float
-
-
-class Deviation(_Frozen):
-    """A split's share of the `count` products of a value or category (key "category"), minus the split's own share."""
-
-    part: str
-    key: str
-    value: str
-    count: int
-    share: float
-    deviation: float
-
-
-class Division(_Frozen):
-    """How the catalog was split. `balance` and `furthest` leave out rare categories and values."""
-
-    parts: tuple[SplitSize, ...]
-    balance: tuple[Balance, ...]
-    furthest: tuple[Deviation, ...]
-
-
 class Report(_Frozen):
     """The content of `scores.json`. A figure without evidence is nan (null in JSON)."""
 
@@ -149,6 +133,8 @@ class Report(_Frozen):
     keys: tuple[KeyScores, ...]
     categories: tuple[CategoryScores, ...]
     division: Division | None = None  # None unless a split was evaluated
+    # The precision of filled fields without the effect of wrong labels; None unless people judged a sample of them.
+    corrected: CorrectedPrecision | None = Field(default=None, exclude_if=operator.not_)
     notes: tuple[str, ...] = ()  # warnings about the figures, as sentences
 
     @classmethod
@@ -171,6 +157,11 @@ class Report(_Frozen):
         except ValueError as error:
             raise ReportError(f"{file} is damaged ({error}): run 'attire evaluate' again.") from None
 
+    @property
+    def key_fields(self) -> tuple[str, ...]:
+        """The fields of `keys`, without the coarse IoU if no value has a parent."""
+        return tuple(name for name in KeyScores.model_fields if name != "coarse_iou" or name in self.figures)
+
     def __repr__(self) -> str:
         figures = ", ".join(f"{name} {score.value:.3f}" for name, score in self.figures.items())
         return f"<Report of {self.counts.products:,} products: {figures}>"
@@ -192,29 +183,47 @@ def score_report(
     division: Division | None = None,
     notes: Sequence[str] = (),
     left_out: int = 0,
+    promises: Sequence[KeyPromise] = (),
+    corrected: CorrectedPrecision | None = None,
 ) -> Report:
     """Score answers and `baselines` on the same products, with bootstrap intervals over groups.
 
-    left_out: number of products of the split that are not in `evidence`.
+    left_out: number of products of the split that are not in `evidence`. promises: the promise of each key at which
+    fields are filled; none if nothing was promised.
     """
     taxonomy, matches = evidence.taxonomy, evidence.matches
-    interval = intervals(lambda weights: weighted(matches, weights), evidence.groups)
     rivals = {name: match(taxonomy, evidence.truth, rival) for name, rival in baselines.items()}
-    keys, categories = per_key(taxonomy, matches), per_category(matches)
-    mode, unknown = rivals.get(MODE_WITHIN_CATEGORY), np.full(max(taxonomy.applies.shape), np.nan)
-    keys["mode_iou"] = per_key(taxonomy, mode)["iou"] if mode else unknown[: len(taxonomy.keys)]
+    mode, lookup = rivals.get(MODE_WITHIN_CATEGORY), rivals.get(MODE_WITHIN_PREDICTED)
+
+    def resampled(weights: NDArray[np.floating]) -> dict[tuple[str, str], Floats]:
+        figures = {("figure", name): values for name, values in weighted(matches, weights).items()}
+        margins = advantage(matches, lookup, weights) if lookup else ()
+        return figures | {("key", name): values for name, values in zip(taxonomy.keys, margins, strict=False)}
+
+    interval = intervals(resampled, evidence.groups)
+    unknown = np.full(max(taxonomy.applies.shape), np.nan)
+    keys: dict[str, Any] = per_key(taxonomy, matches) | key_promises(matches, promises)
+    categories: dict[str, Any] = per_category(matches) | category_promises(matches, promises)
+    for name, rival in (("mode_iou", mode), ("lookup_iou", lookup)):
+        keys[name] = per_key(taxonomy, rival)["iou"] if rival else unknown[: len(taxonomy.keys)]
+    answers = (matches.known & matches.predicted).sum(axis=0)
+    keys["beats_lookup"] = [
+        bool(interval["key", name].low > 0) if lookup and count else None
+        for name, count in zip(taxonomy.keys, answers, strict=True)
+    ]
     categories["mode_iou"] = per_category(mode)["iou"] if mode else unknown[: len(taxonomy.categories)]
     return Report(
         provenance=provenance,
         counts=_counts(evidence, left_out),
         figures={
-            name: Score(value=value, low=interval[name].low, high=interval[name].high)
+            name: Score(value=value, low=interval["figure", name].low, high=interval["figure", name].high)
             for name, value in headline(matches).items()
         },
         baselines={name: _baseline_figures(name, headline(rival)) for name, rival in rivals.items()},
         keys=tuple(KeyScores(**row) for row in _rows({"key": list(taxonomy.keys), **keys})),
         categories=tuple(CategoryScores(**row) for row in _rows({"category": taxonomy.categories, **categories})),
         division=division,
+        corrected=corrected,
         notes=tuple(notes),
     )
 
@@ -225,8 +234,8 @@ def json_schema() -> str:
 
 
 def _baseline_figures(name: str, figures: Mapping[str, float]) -> dict[str, float]:
-    """The figures without those of the category, for the baseline that is given the true category."""
-    omitted = ("category_accuracy", "category_f1") if name == MODE_WITHIN_CATEGORY else ()
+    """The figures without those of the category, for the baselines that are given a category."""
+    omitted = () if name == MODE else ("category_accuracy", "category_f1")
     return {figure: np.nan if figure in omitted else value for figure, value in figures.items()}
 
 

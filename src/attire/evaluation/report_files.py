@@ -29,7 +29,7 @@ def write_report(
     out.mkdir(parents=True, exist_ok=True)
     (out / SCORES).unlink(missing_ok=True)
     content = {
-        "per_key.csv": _csv([row.model_dump() for row in report.keys]),
+        "per_key.csv": _csv([{name: getattr(row, name) for name in report.key_fields} for row in report.keys]),
         "per_category.csv": _csv([row.model_dump() for row in report.categories]),
         TAXONOMY: evidence.taxonomy.to_toml().encode(),
         PRODUCTS: _parquet(evidence.products()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from attire.evaluation import charts, gallery
 from attire.evaluation.charts import Cell, Chart
 from attire.evaluation.compare import Comparison
 from attire.evaluation.evidence import Evidence
+from attire.evaluation.promise_chart import promise_chart
+from attire.evaluation.promise_tables import MEANINGS, key_rows, promise_sentences, promise_sheets
 from attire.evaluation.report import Report
 from attire.evaluation.tables import (
     FIGURE_TITLES,
@@ -32,12 +34,13 @@ from attire.evaluation.trend import Trend
 from attire.score.curves import (
     category_confusion,
     category_reliability,
+    filled_reliability,
     iou_by_category,
     key_confusion,
     key_reliability,
     precision_coverage,
 )
-from attire.score.metrics import FIGURES
+from attire.score.metrics import COARSE_FIGURES, FIGURES
 from attire.theme import THEME
 
 MORE_DEFINITIONS = {
@@ -45,7 +48,8 @@ MORE_DEFINITIONS = {
     "or predicted not to apply",
     "mode": "baseline that sees no photo: the most frequent category and the most frequent value of each key in train",
     "mode in true category": "baseline that is given the true category: the most frequent value of each key within it",
-    "mode IoU": "IoU of the baseline 'mode in true category'",
+    "lookup": "baseline that is given the predicted category: the most frequent value of each key within it",
+    "mode IoU, lookup IoU": "IoU of the baselines 'mode in true category' and 'lookup'",
     "accuracy": "share of known pairs with exactly the stated values",
 }
 UNANSWERED, OPEN = "no photo", "left open"
@@ -59,6 +63,7 @@ def page(
     With the `bundle` that was evaluated, mistakes are shown with heat maps.
     """
     figures, keys, categories = sheets(report)
+    rows = key_rows(report)
 
     def cards(picks: list[gallery.Pick], explained: bool = False) -> list[gallery.Card]:
         plain = [gallery.card(evidence, pick, photos[pick.row]) for pick in picks]
@@ -76,6 +81,11 @@ def page(
         keys=keys,
         categories=categories,
         calibrated=evidence.accepted is not None,
+        promises=promise_sheets(report) if rows else (),
+        promise_chart=[(title, _svg(svg)) for title, svg in ([promise_chart(rows)] if rows else [])],
+        filled_charts=[(title, _svg(svg)) for title, svg in _filled_charts(evidence)],
+        promise_sentences=promise_sentences(report),
+        promise_meanings=MEANINGS,
         charts=[(title, _svg(svg)) for title, svg in _confidence_charts(report, evidence)],
         percent=_percent,
         confusions=list(_confusions(evidence)),
@@ -86,14 +96,14 @@ def page(
         left_open=cards(gallery.left_open(evidence)),
         division=division_sheets(report.division) if report.division else (),
         seed=report.provenance.seed,
-        definitions={**{FIGURE_TITLES[name]: meaning for name, meaning in FIGURES.items()}, **MORE_DEFINITIONS},
+        definitions=_definitions(report.figures) | MORE_DEFINITIONS,
         provenance={name: "–" if value is None else str(value) for name, value in report.provenance},
     )
 
 
 def comparison_page(comparison: Comparison, a: str, b: str) -> str:
     """Render a comparison as a single HTML file. `a` and `b` are the names of the reports."""
-    figures, keys = comparison_sheets(comparison)
+    figures, *keys = comparison_sheets(comparison)
     return render(
         "compare.html",
         title=f"Comparison on {comparison.a.split}",
@@ -103,7 +113,7 @@ def comparison_page(comparison: Comparison, a: str, b: str) -> str:
         sides={f"A: {a}": f"bundle {comparison.a.bundle}", f"B: {b}": f"bundle {comparison.b.bundle}"},
         figures=figures,
         keys=keys,
-        definitions={FIGURE_TITLES[name]: meaning for name, meaning in FIGURES.items()},
+        definitions=_definitions(comparison.figures),
     )
 
 
@@ -132,7 +142,7 @@ def trend_page(trend: Trend) -> str:
             )
         ],
         sheets=trend_sheets(trend),
-        definitions={FIGURE_TITLES[name]: meaning for name, meaning in FIGURES.items()},
+        definitions=_definitions(trend.figures),
     )
 
 
@@ -143,6 +153,11 @@ def render(template: str, **content: Any) -> str:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template(template).render(content | {"theme": Markup(THEME)})  # noqa: S704  (our own file)
+
+
+def _definitions(figures: Iterable[str]) -> dict[str, str]:
+    """The titles of figures with their meanings."""
+    return {FIGURE_TITLES[name]: (FIGURES | COARSE_FIGURES)[name] for name in figures}
 
 
 def _extent(report: Report) -> str:
@@ -168,6 +183,12 @@ def _confidence_charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
         yield charts.precision_coverage(precision_coverage(evidence.matches), chosen)
         yield charts.reliability(key_reliability(evidence.matches), "the keys")
     yield charts.reliability(category_reliability(evidence.truth, evidence.decisions), "the category")
+
+
+def _filled_charts(evidence: Evidence) -> Iterator[Chart]:
+    for labels, bins in filled_reliability(evidence.matches):
+        extent = f"{labels[-1]:,} to {labels[0]:,}" if labels[0] > labels[-1] else f"{labels[0]:,}"
+        yield charts.reliability(bins, f"filled fields of {len(labels)} keys with {extent} labels")
 
 
 def _confusions(evidence: Evidence) -> Iterator[dict[str, Any]]:

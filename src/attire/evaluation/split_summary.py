@@ -2,16 +2,63 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import polars as pl
+from pydantic import BaseModel, ConfigDict
 
 from attire.catalog.balance import RARE, balance, deviations
 from attire.catalog.split_changes import SPLIT_NAMES
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
-from attire.evaluation.report import Balance, Deviation, Division, SplitSize
 from attire.taxonomy import CATEGORY
 
 FURTHEST = 10  # deviations listed one by one
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SplitSize(_Frozen):
+    """Size of one split. `share` is the requested share of the products."""
+
+    part: str
+    share: float
+    products: int
+    groups: int
+
+
+class Balance(_Frozen):
+    """Balance of one split: by how much its share of each of `count` categories or values deviates from its own share.
+
+    `mean` and `largest` are over the absolute deviations.
+    """
+
+    part: str
+    kind: Literal["categories", "values"]
+    count: int
+    mean: float
+    largest: float
+
+
+class Deviation(_Frozen):
+    """A split's share of the `count` products of a value or category (key "category"), minus the split's own share."""
+
+    part: str
+    key: str
+    value: str
+    count: int
+    share: float
+    deviation: float
+
+
+class Division(_Frozen):
+    """How the catalog was split. `balance` and `furthest` leave out rare categories and values."""
+
+    parts: tuple[SplitSize, ...]
+    balance: tuple[Balance, ...]
+    furthest: tuple[Deviation, ...]
 
 
 def division(catalog: Catalog, splits: Splits) -> Division:

@@ -9,30 +9,40 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY
+from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, MODE_WITHIN_PREDICTED
 from attire.evaluation.compare import Comparison, Difference, better
-from attire.evaluation.report import CategoryScores, Division, KeyScores, Report
+from attire.evaluation.report import CategoryScores, KeyScores, Report
+from attire.evaluation.split_summary import Division
 from attire.evaluation.trend import Trend, TrendPoint
 
 FIGURE_TITLES = {
     "category_accuracy": "category accuracy",
     "category_f1": "category macro F1",
     "attribute_iou": "attribute IoU",
+    "coarse_iou": "coarse IoU",
     "macro_iou": "macro IoU",
     "original_iou": "original IoU",
     "spurious_rate": "spurious rate",
     "coverage_95": "filled fields (coverage@95)",
     "precision_95": "precision of filled fields",
+    "category_coverage": "filled categories",
+    "category_precision": "precision of filled categories",
     "ece": "calibration error (ECE)",
     "map": "mAP",
 }
-BASELINE_TITLES = {MODE: "mode", MODE_WITHIN_CATEGORY: "mode in true category"}
+BASELINE_TITLES = {
+    MODE: "mode",
+    MODE_WITHIN_CATEGORY: "mode in true category",
+    MODE_WITHIN_PREDICTED: "lookup",
+}
 KEY_TITLES = {
     "key": "key",
     "known": "known",
     "predicted": "predicted",
     "iou": "IoU",
     "mode_iou": "mode IoU",
+    "coarse_iou": "coarse IoU",
+    "lookup_iou": "lookup IoU",
     "accuracy": "accuracy",
     "spurious_rate": "spurious",
     "map": "mAP",
@@ -51,18 +61,20 @@ CATEGORY_TITLES = {
 
 
 class Sheet(NamedTuple):
-    """A table of text: the first column names the row, the others hold numbers."""
+    """A table of text: the first column names the row, the others hold numbers, except those named in `prose`."""
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    prose: tuple[str, ...] = ()
 
     def table(self) -> Table:
         """The sheet as a rich table for the terminal."""
         table = Table(title=self.title, title_justify="left", box=SIMPLE_HEAD, padding=0)
         for i, name in enumerate(self.header):
-            whole = bool(i) and not any("(" in row[i] for row in self.rows)  # a change and its interval may be broken
-            table.add_column(name, justify="right" if i else "left", overflow="fold", no_wrap=whole)
+            words = not i or name in self.prose
+            whole = not words and not any("(" in row[i] for row in self.rows)  # a change and its interval may be broken
+            table.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=whole)
         for row in self.rows:
             table.add_row(*row)
         return table
@@ -71,6 +83,7 @@ class Sheet(NamedTuple):
 def sheets(report: Report) -> tuple[Sheet, Sheet, Sheet]:
     """Three sheets: the figures with the baselines, the keys, and the categories."""
     names = list(report.baselines)
+    shown = [field for field in KEY_TITLES if field in report.key_fields]
     return (
         Sheet(
             "Figures",
@@ -85,7 +98,7 @@ def sheets(report: Report) -> tuple[Sheet, Sheet, Sheet]:
                 for figure, score in report.figures.items()
             ),
         ),
-        Sheet("Per key", tuple(KEY_TITLES.values()), _cells(report.keys, KEY_TITLES)),
+        Sheet("Per key", tuple(KEY_TITLES[field] for field in shown), _cells(report.keys, shown)),
         Sheet("Per category", tuple(CATEGORY_TITLES.values()), _cells(report.categories, CATEGORY_TITLES)),
     )
 
@@ -114,19 +127,36 @@ def division_sheets(division: Division) -> tuple[Sheet, Sheet, Sheet]:
     )
 
 
-def comparison_sheets(comparison: Comparison) -> tuple[Sheet, Sheet]:
-    """Two sheets: all figures of A and B, and the IoU of all keys, the largest difference first."""
-    keys = sorted(comparison.keys.items(), key=lambda item: -abs(np.nan_to_num(item[1].value, nan=-1)))
+def comparison_sheets(comparison: Comparison) -> tuple[Sheet, ...]:
+    """Sheets of A and B: all figures, and by key the IoU and, if both fill fields, the coverage and the precision.
+
+    The largest difference is first.
+    """
+    header = ("A", "B", "B − A", "95% interval", "better")
+    of_keys = {
+        "IoU per key": comparison.keys,
+        "Coverage per key (share of fields that are filled)": comparison.coverage,
+        "Precision of filled fields per key": comparison.precision,
+    }
     return (
         Sheet(
             "Figures",
-            ("figure", "A", "B", "B − A", "95% interval", "better"),
+            ("figure", *header),
             tuple((FIGURE_TITLES[name], *_cells_of(name, figure)) for name, figure in comparison.figures.items()),
         ),
-        Sheet(
-            "IoU per key",
-            ("key", "known", "A", "B", "B − A", "95% interval", "better"),
-            tuple((name, number(comparison.known[name]), *_cells_of(name, iou)) for name, iou in keys),
+        *(
+            Sheet(
+                title,
+                ("key", "known", *header),
+                tuple(
+                    (name, number(comparison.known[name]), *_cells_of(name, difference))
+                    for name, difference in sorted(
+                        differences.items(), key=lambda item: -abs(np.nan_to_num(item[1].value, nan=-1))
+                    )
+                ),
+            )
+            for title, differences in of_keys.items()
+            if differences
         ),
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attire.errors import CatalogError
-from attire.score.decisions import Decisions
+from attire.score.decisions import Accepted, Decisions
 from attire.spellings import fold
 from attire.taxonomy import Taxonomy
 
@@ -79,9 +79,9 @@ class Translation:
             applies=_moved(decisions.applies, self.keys, len(self.taxonomy.keys)),
         )
 
-    def accepted(self, accepted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """bool[N, A]: the same accepted answers, by the keys of `taxonomy`."""
-        return _moved(accepted, self.keys, len(self.taxonomy.keys))
+    def accepted(self, accepted: Accepted) -> Accepted:
+        """The same accepted answers, by the keys of `taxonomy`."""
+        return accepted._replace(keys=_moved(accepted.keys, self.keys, len(self.taxonomy.keys)))
 
 
 def _moved(columns: NDArray[Number], places: NDArray[np.int64], width: int) -> NDArray[Number]:

@@ -62,7 +62,7 @@ def draw_sample(bundle: ModelBundle, source: str | Path, count: int = PHOTOS) ->
         raise ConfigError(f"--photos {source} has no readable photo. Expected a catalog, or a folder of photos.")
     reader = bundle.title_reader
     text = None if reader is None else reader([titles[row] for row in readable] if titles else [""] * len(readable))
-    if catalog is not None and catalog.taxonomy == bundle.taxonomy:
+    if catalog is not None and catalog.taxonomy.has_words_of(bundle.taxonomy):
         truth = Targets(*(column[readable] for column in catalog.targets()))
     return Sample(np.stack(pixels), text, truth)
 

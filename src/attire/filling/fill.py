@@ -78,8 +78,8 @@ def fill(
     `overwrite_suspects`: then a sure answer replaces the stated values that it contradicts. A category that the feed
     states, and that the bundle knows, decides which keys apply. A blank category is filled if it is sure enough too.
     Values are written with their title in `language`, if the taxonomy has one, and otherwise as the feed spells them
-    most often. Titles and aliases are those of the bundle, and of `taxonomy` (a taxonomy.toml or a catalog), which may
-    have been translated since the bundle was trained. The report of all blank and suspected fields is written to
+    most often. Titles, aliases and parents are those of the bundle, and of `taxonomy` (a taxonomy.toml or a catalog),
+    which may have been edited since the bundle was trained. The report of all blank and suspected fields is written to
     `out` with the suffix `.fill.csv`, and as a sheet of an .xlsx, with `thumbnails` of the products if asked for.
 
     `source` is the format of the feed, `table` or `shopify`. With `shop`, `out` is not the feed, but a file that the

@@ -1,4 +1,4 @@
-"""Read and write the words of a bundle with the aliases and titles of a taxonomy that was edited since its training."""
+"""Read and write the words of a bundle with the aliases, titles and parents of a taxonomy that was edited since."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import chain
 
+from attire.parents import ancestors
 from attire.spellings import fold
 from attire.taxonomy import CATEGORY, Taxonomy, Titles
 
 
 def with_spellings_of(own: Taxonomy, other: Taxonomy) -> Taxonomy:
-    """The words of `own`, also with the names, aliases and titles that `other` has for them.
+    """The words of `own`, also with the names, aliases, titles and parents that `other` has for them.
 
-    A spelling that `own` has already keeps its meaning there, and words that `other` merged get nothing from it. Raises
-    `TaxonomyError` if a title would be ambiguous.
+    A spelling that `own` has already keeps its meaning there, and words that `other` merged get nothing from it. If
+    `other` has parents for a key, they replace those of `own`. Raises `TaxonomyError` if a title would be ambiguous.
     """
     content = own.model_dump()
     content["category_aliases"] |= _aliases(own, CATEGORY, other, CATEGORY)
@@ -26,6 +27,8 @@ def with_spellings_of(own: Taxonomy, other: Taxonomy) -> Taxonomy:
             continue
         content["keys"][name]["aliases"] |= _aliases(own, name, other, target)
         content["keys"][name]["titles"] |= _titles(own, name, other, target, key.titles_by_language)
+        if parents := _parents(own, name, other, target):
+            content["keys"][name]["parents"] = parents
         if target not in own.keys:
             content["key_aliases"][target] = name
         for language, titles in other.key_titles.items():
@@ -56,6 +59,16 @@ def _aliases(own: Taxonomy, key: str, other: Taxonomy, target: str) -> dict[str,
     aliases = other.category_aliases if target == CATEGORY else other.keys[target].aliases
     pairs = chain(names, aliases.items())
     return {spelling: meant[word] for spelling, word in pairs if word in meant and fold(spelling) not in known}
+
+
+def _parents(own: Taxonomy, key: str, other: Taxonomy, target: str) -> dict[str, str]:
+    """The parents that `other` has, in the words of `own`; an ancestor that `own` lacks is skipped."""
+    meant, parents = _meant(own, key, other, target), other.parents(target)
+    nearest = {
+        word: next((meant[up] for up in ancestors(theirs, parents) if up in meant), "")
+        for theirs, word in meant.items()
+    }
+    return {word: parent for word, parent in nearest.items() if parent}
 
 
 def _titles(own: Taxonomy, key: str, other: Taxonomy, target: str, before: Titles) -> Titles:

@@ -123,7 +123,9 @@ class Filler:
     def _contradicts_words(self, key: str, values: Words, stated: Words) -> bool:
         """Whether the values contradict the stated words. A word that the taxonomy lacks may be another spelling."""
         known_values = [known(self.taxonomy, key, text) for text in stated]
-        return None not in known_values and contradicts(values, [value for value in known_values if value is not None])
+        return None not in known_values and contradicts(
+            values, [value for value in known_values if value is not None], self.taxonomy.parents(key)
+        )
 
     def _cell(self, row: Row, key: str, values: Words) -> tuple[Words, str]:
         """The words to write for the values, and why they cannot be written."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from attire.errors import TaxonomyError, shown
+from attire.parents import ancestors
 from attire.progress import track
 from attire.references.mapping import Mapping as ShopMapping
 from attire.references.mapping import Target, Targets
@@ -92,9 +93,11 @@ def draft_mapping(
 
     Names match without regard to case, punctuation, number and British spelling, and so do aliases and titles. A value
     also matches without the words of its key ("Round Neck" and "Round"). A key that has no column of its name is
-    matched with one that has at least half of its values, and that a quarter of its categories have. Raises
-    `TaxonomyError` if the reference has no categories of the shop, or if `earlier` names an id and a name that do not
-    belong together.
+    matched with one that has at least half of its values, and that a quarter of its categories have. A value without a
+    match gets that of its parent, which is true of it too.
+
+    Raises `TaxonomyError` if the reference has no categories of the shop, or if `earlier` names an id and a name that
+    do not belong together.
     """
     if not reference.categories[to]:
         raise TaxonomyError(f"--reference has no categories of {to.capitalize()}. Give its files too.")
@@ -193,10 +196,12 @@ class _Keys:
         written = set(map(fold, targets))
         unmapped = []
         key = self.taxonomy.keys.get(name)
-        for value in key.values if key else ():
+        values, parents = (key.values, key.parents) if key else ((), {})
+        for value in values:
             if fold(value) in written:
                 continue
-            target = self._value(name, value, column)
+            found = (self._value(name, word, column) for word in (value, *ancestors(value, parents)))
+            target = next(filter(None, found), None)
             if target is not None:
                 targets[value] = target
             else:

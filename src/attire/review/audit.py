@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -64,8 +65,11 @@ def audit(queues: Queues, store: Store) -> Audit:
     """
     sample = queues.sample()
     decisions = store.held(sample["product"].unique().to_list())
+    taxonomy = queues.data.catalog.taxonomy
     verdicts = [
-        _is_right(decision, answer) if (decision := decisions.get((product, key))) and decision.decided else None
+        _is_right(decision, answer, taxonomy.parents(key))
+        if (decision := decisions.get((product, key))) and decision.decided
+        else None
         for product, key, answer in sample.select("product", "key", "answer").iter_rows()
     ]
     rows = sample.with_columns(right=pl.Series(verdicts, dtype=pl.Boolean))
@@ -98,5 +102,5 @@ def _measure(title: str, fields: pl.DataFrame, filled: int) -> Measured:
     return Measured(title, len(judged), int(judged["right"].sum()), mean, filled)
 
 
-def _is_right(decision: Decision, answer: str) -> bool:
-    return decision.state == "known" and not contradicts(answer.split(SEPARATOR), decision.values)
+def _is_right(decision: Decision, answer: str, parents: Mapping[str, str]) -> bool:
+    return decision.state == "known" and not contradicts(answer.split(SEPARATOR), decision.values, parents)

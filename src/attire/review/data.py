@@ -171,9 +171,10 @@ def _fields(rows: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
         .join(by_product.select("product", likeliest_category=likeliest), on="product")
     )
     best_alternative = pl.col("alternatives").list.first().struct.field("confidence").cast(pl.Float32)
+    parents = {key: catalog.taxonomy.parents(key) for key in (CATEGORY, *catalog.taxonomy.keys)}
     contradictions = [
-        answer is not None and stated is not None and contradicts(answer.split(SEPARATOR), stated.split(SEPARATOR))
-        for answer, stated in fields.select("answer", "stated").iter_rows()
+        bool(answer and stated) and contradicts(answer.split(SEPARATOR), stated.split(SEPARATOR), parents[key])
+        for key, answer, stated in fields.select("key", "answer", "stated").iter_rows()
     ]
     return (
         fields.with_columns(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from attire.catalog.store import Catalog, Product
 from attire.labels import contradicts
+from attire.parents import with_ancestors
 from attire.prediction import Abstained, Answer
 from attire.review.data import ReviewData, ordered, takes_many, values_of
 from attire.review.store.events import Decision
@@ -139,11 +140,14 @@ def field_view(
     many = takes_many(catalog, key)
     alternatives = answer.alternatives if answer is not None else ()
     if answered:
-        if contradicts(answered, stated):
-            # An answer does not contradict stated values that it leaves out, so the proposal keeps them.
-            status, proposal = "suspect", ordered(catalog, key, {*stated, *answered}) if many else answered
+        parents = catalog.taxonomy.parents(key)
+        if contradicts(answered, stated, parents):
+            # An answer does not contradict stated values that it leaves out, so the proposal keeps them. What the
+            # stated values are kinds of adds nothing to them.
+            others = {value for value in answered if value not in with_ancestors(stated, parents)}
+            status, proposal = "suspect", ordered(catalog, key, {*stated, *others}) if many else answered
         else:
-            status, proposal = ("stated", stated) if len(stated) > len(answered) else ("sure", answered)
+            status, proposal = ("stated", stated) if stated and {*stated} != {*answered} else ("sure", answered)
     elif stated:
         status, proposal = "stated", stated
     else:

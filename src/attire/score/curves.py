@@ -12,6 +12,8 @@ from attire.score.decisions import Decisions
 from attire.score.metrics import BINS, Bools, Floats, Matches
 from attire.taxonomy import Taxonomy
 
+GROUPED = 6  # keys from which on they are divided into three groups
+
 
 class Curve(NamedTuple):
     """One point per distinct confidence, the highest first; float64[points] each."""
@@ -59,6 +61,24 @@ def key_reliability(matches: Matches) -> Bins:
     """Reliability of the answered pairs with a known label."""
     answered = matches.known & matches.predicted
     return reliability(matches.confidence[answered], matches.right[answered])
+
+
+def filled_reliability(matches: Matches) -> list[tuple[NDArray[np.int64], Bins]]:
+    """Reliability of the filled pairs by groups of keys: those with the most labels, fewer, and the fewest.
+
+    Each group comes with the labels of its keys, int64[keys], in descending order. Fewer than `GROUPED` keys are one
+    group; keys without filled pairs are in none. Empty without thresholds.
+    """
+    if matches.filled is None or not matches.filled.any():
+        return []
+    known = matches.known.sum(axis=0)
+    filled = np.flatnonzero(matches.filled.any(axis=0))
+    by_labels = filled[np.argsort(-known[filled], kind="stable")]
+    groups = np.array_split(by_labels, 3 if len(filled) >= GROUPED else 1)
+    return [
+        (known[keys], reliability(matches.confidence[:, keys][pairs], matches.right[:, keys][pairs]))
+        for keys, pairs in ((keys, matches.filled[:, keys]) for keys in groups)
+    ]
 
 
 def category_reliability(truth: Targets, decisions: Decisions) -> Bins:

@@ -38,9 +38,8 @@ class HeldBack(NamedTuple):
 
     def __str__(self) -> str:
         if self.needed is None:
-            return f"even the most confident of {self.checked:,} checked answers are not right that often"
-        more = self.needed - self.checked
-        return f"{self.checked:,} checked answers; about {more:,} more products with a label are needed"
+            return f"{self.checked:,} checked answers, and not even the most confident are right that often"
+        return f"{self.checked:,} checked answers, about {self.needed - self.checked:,} more are needed"
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value

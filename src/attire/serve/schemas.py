@@ -177,6 +177,7 @@ class KeyWords(BaseModel):
     categories: list[str]
     values: list[str]
     titles: dict[str, str] = Field(description="display titles of values that have one")
+    parents: dict[str, str] = Field(description="parents of values that have one: Navy Blue is a kind of Blue")
 
 
 class Words(BaseModel):
@@ -189,7 +190,17 @@ class Words(BaseModel):
 
     @classmethod
     def of(cls, taxonomy: Taxonomy, reads_titles: bool) -> Words:
-        keys = {name: KeyWords(**key.model_dump(exclude={"aliases"})) for name, key in taxonomy.keys.items()}
+        keys = {
+            name: KeyWords(
+                title=key.title,
+                arity=key.arity,
+                categories=list(key.categories),
+                values=list(key.values),
+                titles=key.own_titles,
+                parents=key.parents,
+            )
+            for name, key in taxonomy.keys.items()
+        }
         return cls(digest=taxonomy.digest, categories=list(taxonomy.categories), keys=keys, reads_titles=reads_titles)
 
 

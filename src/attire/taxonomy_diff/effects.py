@@ -10,7 +10,7 @@ from attire.catalog.check import check, check_known, stray_labels
 from attire.catalog.feed_row import Row
 from attire.spellings import fold
 from attire.taxonomy import CATEGORY, Taxonomy
-from attire.taxonomy_diff.words import changes
+from attire.taxonomy_diff.words import OF_NO_COLUMN, changes
 
 
 class LabelEffect(NamedTuple):
@@ -102,7 +102,7 @@ def on_bundle(bundle: Taxonomy, new: Taxonomy) -> BundleEffect:
             "gone" if target is None else "merged" if shared[target] > 1 else "same" if target == column else "renamed"
         )
         counts[kind] += 1
-    outdated = {change.key for change in changes(bundle, new) if change.kind != "renamed"}
+    outdated = {change.key for change in changes(bundle, new) if change.kind not in OF_NO_COLUMN}
     known = {new.key_named(key) for key in bundle.keys}
     train = [CATEGORY] if CATEGORY in outdated else []
     train += [key for key in new.keys if key in outdated or key not in known]

@@ -10,15 +10,19 @@ from attire.catalog.row_words import KEY
 from attire.spellings import fold
 from attire.taxonomy import CATEGORY, Key, Taxonomy
 
-Kind = Literal["added", "removed", "renamed", "merged", "split", "retired", "arity", "applies", "applies no more"]
+Kind = Literal[
+    "added", "removed", "renamed", "merged", "split", "retired", "arity", "parent", "parent no more", "applies",
+    "applies no more",
+]  # fmt: skip
+OF_NO_COLUMN = ("renamed", "parent", "parent no more")  # changes after which a bundle answers as before
 
 
 class Change(NamedTuple):
     """A change of values of a key, of categories (`CATEGORY`) or of keys (`KEY`).
 
-    `before` and `after` are the words. Of arity they are the arities; of `applies` and `applies no more`, `after` has
-    the categories. A removed word counts as split if several new words contain it. `old_keys` are the old names of the
-    key: several, if keys were merged.
+    `before` and `after` are the words. Of arity they are the arities; of `parent` and `parent no more`, a value and its
+    parent; of `applies` and `applies no more`, `after` has the categories. A removed word counts as split if several
+    new words contain it. `old_keys` are the old names of the key: several, if keys were merged.
     """
 
     kind: Kind
@@ -59,6 +63,19 @@ def _of_key(name: str, before: Sequence[Key], new: Taxonomy) -> Iterator[Change]
     arities = tuple(dict.fromkeys(old.arity for old in before))
     if arities != (key.arity,):
         yield Change("arity", name, arities, (key.arity,))
+    yield from _of_parents(name, before, key)
+
+
+def _of_parents(name: str, before: Sequence[Key], key: Key) -> Iterator[Change]:
+    """Parents that values got and lost. A value that is gone, or became its parent, has none to lose."""
+    words = key.spellings.words
+    pairs = (pair for old in before for pair in old.parents.items())
+    was = dict.fromkeys((words.get(fold(value)), words.get(fold(parent), parent)) for value, parent in pairs)
+    now = key.parents.items()
+    yield from (Change("parent", name, (value,), (parent,)) for value, parent in now if (value, parent) not in was)
+    for value, parent in was:
+        if value is not None and value != parent and (value, parent) not in now:
+            yield Change("parent no more", name, (value,), (parent,))
 
 
 def _of_words(

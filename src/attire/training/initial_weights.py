@@ -25,7 +25,7 @@ def initial_network(
 ) -> tuple[Network, str]:
     """The network to train, and a description of where its weights come from.
 
-    Raises `ConfigError` if both `weights` and `init_from` are given, if the bundle has another taxonomy or
+    Raises `ConfigError` if both `weights` and `init_from` are given, if the bundle has other words or another
     architecture, and if the backbone does not accept photos of the recipe's size.
     """
     if init_from is not None and weights is not None:
@@ -64,9 +64,9 @@ def weights_licence(recipe: Recipe, weights: str | Path | None, init_from: Model
 
 def _check_start(recipe: Recipe, taxonomy: Taxonomy, start: ModelBundle) -> None:
     """Raise `ConfigError` if a run of `recipe` cannot start from the bundle `start`."""
-    if start.taxonomy != taxonomy:
+    if not start.taxonomy.has_words_of(taxonomy):
         raise ConfigError(
-            f"{start.path} was trained with another taxonomy than the catalog's taxonomy.toml. "
+            f"{start.path} was trained with other words, or in another order, than the catalog's taxonomy.toml. "
             "Ingest with the taxonomy of that run, or train without --init-from."
         )
     expected, actual = recipe.architecture, start.spec.network
