@@ -47,6 +47,7 @@ POOLED_BY_STAGES_ONLY = {"test_convnext", "tiny_swin"}
 
 def tiny(name: str, **fields: Any) -> Recipe:
     small = {"size_px": SIZE, "batch_size": 16, "trunk": 8, "colour": 4, "amp": "off", "attributes": {"epochs": 1}}
+    small |= {"calibration": 0, "folds": 0}
     return load_recipe(name, {**small, **fields})
 
 
@@ -64,7 +65,7 @@ def test_a_family_is_trained_saved_and_explained_at_another_size_than_its_own(
     assert bundle.spec.network.pooling == ("multiscale" if backbone in POOLED_BY_STAGES_ONLY else "both")
     assert bundle.provenance["recipe"]["size_px"] == list(size), "what is recorded is what is fed"
     photo = next(path for views in catalog.photo_paths() for path in views)
-    assert attire.Predictor(bundle)(photo).category in catalog.taxonomy.categories
+    assert attire.Predictor(bundle)(photo).bundle == bundle.digest
     assert explain(bundle, photo).heat.max() == 1
     assert multiplications(bundle) > 0
     again = ModelBundle.load(bundle.path)  # rebuilds the network, and compares its logits with those saved
