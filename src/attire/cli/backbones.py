@@ -28,24 +28,23 @@ def backbones(*names: str, measure: Annotated[bool, Parameter(negative="")] = Fa
 
     rows = run(names, measure=measure)
     cost = ["photos/s"] if measure else []
-    table = Table("backbone", "px", "million", "width", *cost, "licence", "weights from", "published", "timm")
-    for column in table.columns:
-        column.overflow = "fold"
-    for column in table.columns[1 : 4 + len(cost)]:
+    facts = Table("backbone", "px", "million", "width", *cost, "licence")
+    for column in facts.columns[1 : 4 + len(cost)]:
         column.justify = "right"
     for row in rows:
-        table.add_row(
+        facts.add_row(
             row.name,
             f"{row.size_px[0]} x {row.size_px[1]}",
             f"{row.parameters / 1e6:.1f}",
             f"{row.width:,}",
             *([f"{row.photos_per_s:,.1f}"] if row.photos_per_s is not None else []),
             row.licence,
-            row.weights,
-            row.published,
-            row.timm_name,
         )
-    console.print(table)
+    sources = Table("backbone", "timm's name, where its weights come from, and what was published")
+    for row in rows:
+        sources.add_row(row.name, "\n".join(filter(None, [f"{row.timm_name}  ({row.weights})", row.published])))
+    console.print(facts)
+    console.print(sources)
     if any("Meesho" in row.published for row in rows):
         console.print(f"{CONTEST}.", highlight=False)
     for licence, terms in sorted({(row.licence, row.terms) for row in rows if row.terms}):

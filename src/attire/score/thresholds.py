@@ -154,8 +154,10 @@ def _gate(applicability: Reals, ruled_out: NDArray[np.bool_]) -> float:
 
 def _held_back(corrected: Reals, record: CalibrationRecord, number: int, promise: Promise, key: str) -> HeldBack:
     answers = record.checked & (record.key == number)
+    checked = int(answers.sum())
     needed = answers_needed(corrected[answers], record.right[answers] == 1, promise.of_key(key), promise.confidence)
-    return HeldBack(int(answers.sum()), needed)
+    # The sequence of tests asks for a little more than a single interval.
+    return HeldBack(checked, None if needed is None else max(needed, math.ceil(1.1 * checked)))
 
 
 def answers_needed(confidence: Reals, right: NDArray[np.bool_], precision: float, surety: float) -> int | None:
@@ -174,7 +176,7 @@ def answers_needed(confidence: Reals, right: NDArray[np.bool_], precision: float
     share = right[order].cumsum() / n
     above = last_of_equals & (share > precision)
     factors = variance / (share[above] - precision) ** 2 / n[above]
-    return max(len(right) + 1, math.ceil(factors.min() * len(right))) if above.any() else None
+    return math.ceil(factors.min() * len(right)) if above.any() else None
 
 
 def _fit_shifts(record: CalibrationRecord, width: int) -> NDArray[np.float64]:
