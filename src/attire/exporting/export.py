@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attire.bundle import ModelBundle, library_versions
+from attire.bundle import ModelBundle
 from attire.engines.conditions import conditions_here
 from attire.engines.engine import Engine, TorchEngine
 from attire.engines.exported import (
@@ -33,6 +33,7 @@ from attire.exporting.quantise import Scheme
 from attire.exporting.sample import Sample, draw_sample
 from attire.files import file_sha256, locked, temporary_folder
 from attire.model.multiscale import has_tokens, timm_model
+from attire.probe import library_versions
 from attire.progress import tracking
 from attire.storage import storing
 
