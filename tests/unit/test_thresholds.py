@@ -154,7 +154,7 @@ def test_fields_whose_key_does_not_apply_are_rare() -> None:
     assert 0.95 < gate < 1
 
 
-@pytest.mark.parametrize(("precision", "expected"), [(0.9, 15), (0.95, 32), (0.99, 163)])
+@pytest.mark.parametrize(("precision", "expected"), [(0.9, 22), (0.95, 45), (0.99, 230)])
 def test_how_many_answers_are_needed_if_all_are_right(precision: float, expected: int) -> None:
     assert answers_needed(np.zeros(0), np.zeros(0, bool), precision, 0.9) == expected
     assert answers_needed(np.full(5, 0.9), np.ones(5, bool), precision, 0.9) == expected

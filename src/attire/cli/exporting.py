@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from attire.exporting.export import Attempt
 
 
+PARITY = ("in float", "photos", "decisions", "equal", "equal filled", "IoU", "torch's")  # columns
+
+
 @app.command
 def export(
     bundle: Path,
@@ -37,7 +40,7 @@ def export(
     """
     from attire.exporting.export import export as run
 
-    attempts = Table(to, "in float", "photos", "decisions", "equal", "equal filled", "IoU", "torch's")
+    attempts = Table(to, *PARITY)
     for column in attempts.columns[2:]:
         column.justify = "right"
 
@@ -71,32 +74,19 @@ def inspect(bundle: Path, /, *, speed: bool = True) -> None:
 
     inspection = run(bundle, speed=speed)
     console.print(facts(inspection.facts), highlight=False)
-    engines = Table(
-        "engine",
-        "precision",
-        "images/s",
-        "/ torch",
-        "MB",
-        "in float",
-        "photos",
-        "decisions",
-        "equal",
-        "equal filled",
-        "IoU",
-        "torch's",
-    )
-    for column in (*engines.columns[2:5], *engines.columns[6:]):
+    engines = Table("engine", "precision", "images/s", "/ torch", "MB")
+    parities = Table("engine", *PARITY, title="answers beside those of torch", title_justify="left")
+    for column in (*engines.columns[2:], *parities.columns[2:]):
         column.justify = "right"
     for engine in inspection.engines:
         rate = "–" if engine.images_per_s is None else f"{engine.images_per_s:,.1f}"
         ratio = "–" if engine.ratio is None else f"{engine.ratio:.2f}"
-        if engine.record is None:
-            engines.add_row(engine.name, engine.precision, rate, ratio, f"{engine.megabytes:,.1f}")
-        else:
-            layers = _float_layers(engine.record.precision, engine.record.kept)
-            cells = _parity_cells(engine.record.parity)
-            engines.add_row(engine.name, engine.precision, rate, ratio, f"{engine.megabytes:,.1f}", layers, *cells)
+        engines.add_row(engine.name, engine.precision, rate, ratio, f"{engine.megabytes:,.1f}")
+        if (record := engine.record) is not None:
+            parities.add_row(engine.name, _float_layers(record.precision, record.kept), *_parity_cells(record.parity))
     console.print(engines)
+    if parities.row_count:
+        console.print(parities)
     if inspection.speeds:
         speeds = Table("engine", "images/s", "/ torch", "measured")
         for known in inspection.speeds:

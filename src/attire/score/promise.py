@@ -40,7 +40,7 @@ class Promise(BaseModel):
 
     @classmethod
     def parse(cls, texts: Iterable[str], confidence: float | None = None, scope: Scope | None = None) -> Promise:
-        """From `--precision` options, the later ones first: 0.95, KEY=0.9, or a .toml file with the fields above.
+        """From `--precision` options, of which later ones win: 0.95, KEY=0.9, or a .toml file with the fields above.
 
         Raises `ConfigError` naming the option that is not one of these.
         """

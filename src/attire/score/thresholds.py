@@ -111,7 +111,7 @@ def fixed_sequence(confidence: Reals, right: NDArray[np.bool_], precision: float
     confidence, right = confidence[order], right[order]
     n = np.arange(1, len(order) + 1)
     last_of_equals = np.append(np.diff(confidence) != 0, True)[: len(order)]
-    enough = n >= math.log(error) / math.log(precision)  # fewer answers could not pass if all were right
+    enough = n >= _least_answers(precision, error)
     candidates = np.flatnonzero(last_of_equals & enough)
     if not len(candidates):
         return NEVER
@@ -123,6 +123,11 @@ def fixed_sequence(confidence: Reals, right: NDArray[np.bool_], precision: float
     passed = binom.sf(right.cumsum()[candidates] - 1, n[candidates], precision) <= error
     count = len(passed) if passed.all() else int(passed.argmin())
     return float(confidence[candidates[count - 1]]) if count else NEVER
+
+
+def _least_answers(precision: float, error: float) -> int:
+    """The number of answers that pass the test if all are right; fewer cannot."""
+    return math.ceil(math.log(error) / math.log(precision))
 
 
 def _minimums(
@@ -165,18 +170,20 @@ def answers_needed(confidence: Reals, right: NDArray[np.bool_], precision: float
 
     The lower end of Wilson's interval (1927) for a share p of n answers reaches t < p at n = z^2 t (1 - t) / (p - t)^2,
     where z is the normal quantile of `surety`. The share p is known for the n most confident answers, for each n; all
-    other answers are assumed to grow in proportion. Returns None if p is never above t.
+    other answers are assumed to grow in proportion. Returns None if p is never above t, and never less than it takes if
+    all are right.
     """
     variance = NormalDist().inv_cdf(surety) ** 2 * precision * (1 - precision)
+    least = _least_answers(precision, 1 - surety)
     if not len(right):
-        return math.ceil(variance / (1 - precision) ** 2)
+        return least
     order = np.argsort(-confidence, kind="stable")
     last_of_equals = np.append(np.diff(confidence[order]) != 0, True)
     n = np.arange(1, len(right) + 1)
     share = right[order].cumsum() / n
     above = last_of_equals & (share > precision)
     factors = variance / (share[above] - precision) ** 2 / n[above]
-    return math.ceil(factors.min() * len(right)) if above.any() else None
+    return max(least, math.ceil(factors.min() * len(right))) if above.any() else None
 
 
 def _fit_shifts(record: CalibrationRecord, width: int) -> NDArray[np.float64]:
