@@ -22,7 +22,7 @@ from attire.evaluation.selection import ALL, choose
 from attire.evaluation.split_summary import division
 from attire.evaluation.translation import Translation
 from attire.inference.logits import Inputs, catalog_logits
-from attire.labels import Targets
+from attire.labels import Targets, labelled
 from attire.score.decisions import Decisions
 from attire.score.promise import PRECISION, Promise
 from attire.score.verdicts import KeyPromise
@@ -86,7 +86,8 @@ def evaluate(
         inputs=inputs,
         engine=runner.name,
     )
-    notes = tuple(filter(None, (selection.note, *words.notes, bundle.shortfall(promise), _untaught_note(bundle))))
+    remarks = (selection.note, *words.notes, bundle.shortfall(promise), _untaught_note(bundle), _coarse_note(evidence))
+    notes = tuple(filter(None, remarks))
     summary = division(catalog, splits) if splits and selection.name in SPLIT_NAMES else None
     report = score_report(
         evidence,
@@ -119,6 +120,16 @@ def _promise(bundle: ModelBundle, promise: Promise, key: str) -> KeyPromise:
 def _untaught_note(bundle: ModelBundle) -> str | None:
     keys = ", ".join(bundle.spec.untaught)
     return f"The bundle was trained without labels for {keys}, so it leaves them open." if keys else None
+
+
+def _coarse_note(evidence: Evidence) -> str | None:
+    filled, accepted = evidence.matches.filled, evidence.accepted
+    if filled is None or accepted is None or not accepted.coarse.any():
+        return None
+    coarser = labelled(evidence.taxonomy, accepted.coarse & ~evidence.decisions.chosen) & filled
+    return (
+        f"{coarser.sum():,} of {filled.sum():,} filled fields with a label have a coarser value than the likeliest one."
+    )
 
 
 def _rows(targets: Targets, rows: NDArray[np.int64]) -> Targets:
