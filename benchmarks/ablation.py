@@ -26,7 +26,7 @@ from attire.training.data import Subset
 from attire.training.embeddings import catalog_embeddings
 
 BINARY: dict[str, Any] = {  # the original's decision rule and labels
-    "calibration": 0.0,
+    "folds": 0,
     "decision": {"rule": "threshold", "threshold": 0.8},
     "unlabelled": "negative",
 }

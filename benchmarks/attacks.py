@@ -196,13 +196,13 @@ def untrained(folder: Path) -> Path:
     categories = tuple(f"Category {number}" for number in range(26))
     values = tuple(f"value {number}" for number in range(6))
     keys = {f"key{number}": Key(arity="one", categories=categories, values=values) for number in range(46)}
-    recipe, taxonomy = load_recipe("base"), Taxonomy(categories=categories, keys=keys)
+    recipe, taxonomy = load_recipe("base", {"size_px": (224, 224)}), Taxonomy(categories=categories, keys=keys)
     ModelBundle.save(
         folder / "bundle",
         build_network(recipe.architecture, taxonomy),
         recipe.architecture,
         taxonomy=taxonomy,
-        preprocess=Preprocess(size_px=recipe.size_px, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+        preprocess=Preprocess(size_px=recipe.input_px, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
         decision=recipe.decision,
         provenance={},
         scores={},

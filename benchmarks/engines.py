@@ -20,20 +20,15 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from support.common import Row, report
+from support.untrained import fresh, ungated
 
 from attire.bundle import ModelBundle
-from attire.config import Architecture, DecisionRule
+from attire.config import Architecture
+from attire.engines.conditions import cpu_name
 from attire.engines.engine import Engine, TorchEngine, open_engine
-from attire.engines.exported import cpu_name
-from attire.engines.runtimes import MODEL_FILES, ExportedEngine
+from attire.engines.speed import images_per_s
 from attire.errors import ExportError
-from attire.exporting.export import ATTEMPTS, MAKERS, export
-from attire.exporting.inspect import images_per_s
-from attire.exporting.onnx import write_onnx
-from attire.exporting.sample import Sample
-from attire.model.network import build_network
-from attire.pixels.preprocess import Preprocess
-from attire.taxonomy import Key, Taxonomy
+from attire.exporting.export import ATTEMPTS, export
 
 BASE = "PyTorch eager float32"
 
@@ -64,7 +59,7 @@ def main(
     """Measure all engines `rounds` times in turns, and print the best of each with its ratio to the baseline."""
     with tempfile.TemporaryDirectory() as folder:
         if bundle is None:
-            model = fresh(Path(folder), backbone, size_px)
+            model = fresh(Path(folder) / "fresh", Architecture(backbone=backbone, shared=True), size_px)
             engines = ungated(model, Path(folder))
         elif photos is None:
             raise SystemExit("a bundle needs --photos CATALOG, to calibrate engines and compare their answers")
@@ -84,40 +79,6 @@ def main(
     title = f"{model.spec.network.backbone}, {height} x {width} px, batches of 32, {threads} threads, {cpu_name()}"
     rows = [Row(name, rate, "images/s", rate / rates[BASE], BASE) for name, rate in rates.items()]
     report(title, rows, json)
-
-
-def fresh(folder: Path, backbone: str, size_px: tuple[int, int]) -> ModelBundle:
-    """A bundle with random weights and the original method's heads: 26 categories, 46 keys with an MLP each."""
-    categories = tuple(f"category {n}" for n in range(26))
-    keys = {
-        f"key_{n}": Key(values=tuple(f"value {v}" for v in range(2 + n % 8)), categories=categories) for n in range(46)
-    }
-    taxonomy, architecture = Taxonomy(categories=categories, keys=keys), Architecture(backbone=backbone, shared=True)
-    return ModelBundle.save(
-        folder / "fresh",
-        build_network(architecture, taxonomy),
-        architecture,
-        taxonomy=taxonomy,
-        preprocess=Preprocess(size_px=size_px, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
-        decision=DecisionRule(),
-        provenance={},
-        scores={},
-    )
-
-
-def ungated(bundle: ModelBundle, folder: Path) -> dict[str, Engine]:
-    """Every engine that an export would try, without the gate."""
-    noise = np.random.default_rng(1).integers(0, 256, (16, 3, *bundle.preprocess.size_px), dtype=np.uint8)
-    graph, sample, engines = folder / "graph.onnx", Sample(noise, None, None), dict[str, Engine]()
-    write_onnx(bundle, graph)
-    for (runtime, _), attempts in ATTEMPTS.items():
-        for attempt in attempts:
-            name = f"{runtime} {attempt.precision}{f', {attempt.kept} in float' if attempt.kept else ''}"
-            engine_folder = folder / name
-            engine_folder.mkdir()
-            MAKERS[runtime](graph, engine_folder / MODEL_FILES[runtime], attempt.scheme, sample)
-            engines[name] = ExportedEngine.of_folder(engine_folder, runtime, attempt.precision, False)
-    return engines
 
 
 def gated(bundle: ModelBundle, photos: Path) -> dict[str, Engine]:

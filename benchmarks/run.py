@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
     "engines": ([], ["--backbone", "resnet18", "--size-px", "96", "96", "--rounds", "1"]),
     "bulk": (["{bundle}", "{catalog}/photos"], ["--sizes", "50", "100", "--rounds", "1"]),
+    "colour": ([], ["--backbone", "resnet18", "--size-px", "64", "48", "--photos", "40", "--rounds", "1"]),
     "fill": (["{bundle}"], ["--sizes", "100", "200", "--formats", "csv"]),
     "loading": (["{catalog}"], ["--generate", "30", "--photos", "100", "--rounds", "1"]),
     "heads": ([], ["--rounds", "1"]),

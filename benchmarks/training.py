@@ -26,7 +26,8 @@ from torch import Tensor, nn
 import attire
 from attire.config import Recipe
 from attire.memory import keep_freed_memory
-from attire.model.backbone import data_config, fastest_precision
+from attire.model.backbone import fastest_precision
+from attire.model.input_size import data_config
 from attire.model.network import build_network
 from attire.pixels.normalise import FromBytes
 from attire.pixels.photo_cache import cache_photos
@@ -127,7 +128,7 @@ def main(
 
 
 def _measure(recipe: Recipe, steps: int, workers: int, folder: Path, compile: bool) -> dict[str, list[float]]:
-    batch, size_px = recipe.batch_size, recipe.size_px
+    batch, size_px = recipe.batch_size, recipe.input_px
     feed = draw_shop(folder, steps * batch, PHOTO_PX, CATEGORIES)
     catalog = attire.ingest(feed, folder / "photos", folder / "catalog")
     network = build_network(recipe, catalog.taxonomy, dropout=recipe.dropout)

@@ -36,7 +36,7 @@ import attire
 from attire.catalog.splits import Splits
 from attire.evaluation.tables import trend_sheets, trend_verdict
 from attire.evaluation.trend import Trend
-from attire.model.backbone import data_config
+from attire.model.input_size import data_config
 from attire.pixels.preprocess import Preprocess
 from attire.training.embeddings import catalog_embeddings
 from attire.training.initial_weights import initial_network
@@ -92,7 +92,7 @@ class Shop:
             splits = attire.split(catalog, VAL, TEST, seed=7)
         with costs.of("embed"):
             network, _ = initial_network(self.recipe, catalog.taxonomy, self.weights, None)
-            preprocess = Preprocess.for_backbone(data_config(network.backbone), self.recipe.size_px, self.recipe.fit)
+            preprocess = Preprocess.for_backbone(data_config(network.backbone), self.recipe.input_px, self.recipe.fit)
             catalog_embeddings(catalog, network, self.recipe.backbone, preprocess, workers=1)
         with costs.of("train"):
             bundle = attire.train(

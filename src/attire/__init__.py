@@ -38,10 +38,12 @@ if TYPE_CHECKING:
     from attire.filling.fill import fill
     from attire.inference.bulk import predict
     from attire.inference.predictor import Predictor
+    from attire.model.backbone_table import backbones
     from attire.pixels.photo_cache import cache_photos
     from attire.prediction import Abstained, Answer, Prediction
     from attire.removal.remove import remove
     from attire.review.apply import apply_reviews
+    from attire.score.promise import Promise
     from attire.taxonomy import Taxonomy
     from attire.taxonomy_diff.diff import diff_taxonomy
     from attire.training.run import train
@@ -55,11 +57,13 @@ _HOMES = {
     "ModelBundle": "attire.bundle",
     "Prediction": "attire.prediction",
     "Predictor": "attire.inference.predictor",
+    "Promise": "attire.score.promise",
     "Recipe": "attire.config",
     "Report": "attire.evaluation.report",
     "Splits": "attire.catalog.splits",
     "Taxonomy": "attire.taxonomy",
     "apply_reviews": "attire.review.apply",
+    "backbones": "attire.model.backbone_table",
     "cache_photos": "attire.pixels.photo_cache",
     "check_taxonomy": "attire.catalog.taxonomy_check",
     "compare": "attire.evaluation.compare",
@@ -87,11 +91,13 @@ __all__ = [
     "ModelBundle",
     "Prediction",
     "Predictor",
+    "Promise",
     "Recipe",
     "Report",
     "Splits",
     "Taxonomy",
     "apply_reviews",
+    "backbones",
     "cache_photos",
     "check_taxonomy",
     "compare",

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import operator
-import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -44,23 +43,21 @@ from attire.model.backbone import not_numbers
 from attire.model.network import Logits, Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
 from attire.prediction import Prediction
+from attire.probe import PROBE, check_probe, library_versions, make_probe
 from attire.records import checked
 from attire.score.calibration import Calibration, Fitted, Floats
 from attire.score.calibration_record import CALIBRATION, CalibrationRecord
 from attire.score.decisions import Accepted, Decisions, abstain, decide, prediction, with_coarse
-from attire.score.promise import Promise, percent
+from attire.score.promise import Promise
+from attire.score.shortfall import promises, shortfall
 from attire.score.thresholds import Thresholds, fit_thresholds
-from attire.taxonomy import Taxonomy, key_label
+from attire.taxonomy import Taxonomy
 from attire.titles import TitleReader
 
 logger = logging.getLogger(__name__)
 LOGITS = Logits._fields
-SPEC, WEIGHTS, PROBE, CARD = "bundle.json", "weights.safetensors", "probe.safetensors", "README.md"
+SPEC, WEIGHTS, CARD = "bundle.json", "weights.safetensors", "README.md"
 _LEARNED = "learned"  # in the provenance, where an earlier attire does not look, so that it loads the bundle
-PROBE_TOLERANCE = 2e-3  # of the largest logit: far more than CPUs and BLAS versions differ, too little to matter
-SHOWN_PRECISIONS = (0.9, 0.95, 0.99)  # in the model card
-SHOWN_KEYS = 3  # in a message
-PROBE_TITLES = ("Women's navy T-shirt, 3/4 sleeve", "")  # checks that titles are still hashed in the same way
 
 
 class BundleSpec(BaseModel):
@@ -261,12 +258,12 @@ class ModelBundle:
                 f"The bundle was not calibrated (recipe {recipe}), so it cannot promise a precision: every key that "
                 "applies is filled, at any confidence."
             )
-        return _shortfall(self.thresholds(promise), Promise.of(promise), self.taxonomy)
+        return shortfall(self.thresholds(promise), Promise.of(promise), self.taxonomy)
 
     def check_promise(self, promise: Promise | float | None) -> None:
         """Log a warning about keys that are never filled; raises `ConfigError` for a promise that does not fit."""
-        if shortfall := self.shortfall(promise):
-            logger.warning(shortfall)
+        if sentence := self.shortfall(promise):
+            logger.warning(sentence)
 
     @classmethod
     def of(cls, bundle: ModelBundle | str | Path) -> ModelBundle:
@@ -297,7 +294,8 @@ class ModelBundle:
                 f"{path / WEIGHTS} contains NaN or infinite values, for example in {broken[0]}: the training diverged. "
                 "Train again with a lower learning rate."
             )
-        _check_probe(path, spec, network)
+        saved_with = spec.provenance.get("versions")
+        check_probe(path, network, spec.network, spec.preprocess, spec.taxonomy, saved_with)
         return cls(path, spec, network, record, learned)
 
     @classmethod
@@ -322,7 +320,7 @@ class ModelBundle:
         """
         path = Path(path)
         network = network.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-        probe = _probe(network, architecture, preprocess)
+        probe = make_probe(network, architecture, preprocess)
         broken = not_numbers(network) or [f"{name} logits" for name in LOGITS if not bool(probe[name].isfinite().all())]
         if broken:
             raise BundleError(
@@ -356,19 +354,13 @@ class ModelBundle:
                 scores=dict(scores),
                 sha256={name: file_sha256(folder / name) for name in files},
             )
-            promises = _promises(spec, None if fitted is None else fitted.record)
-            (folder / CARD).write_text(model_card(spec.model_dump(), promises), encoding="utf-8")
+            sentences = promises(taxonomy, None if fitted is None else fitted.record, untaught)
+            (folder / CARD).write_text(model_card(spec.model_dump(), sentences), encoding="utf-8")
             (folder / SPEC).write_text(spec.model_dump_json(indent=1), encoding="utf-8")
             if path.exists():
                 shutil.rmtree(path)
             folder.replace(path)
         return cls.load(path)
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of the libraries that a network's output depends on."""
-    names = ("attire", "torch", "timm", "lightning", "numpy", "pillow", "polars")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def _read_spec(path: Path) -> BundleSpec:
@@ -425,121 +417,10 @@ def _read_record(path: Path, spec: BundleSpec) -> CalibrationRecord | None:
         ) from None
 
 
-def _promises(spec: BundleSpec, record: CalibrationRecord | None) -> list[str]:
-    """Sentences for the model card about what the bundle can and cannot promise."""
-    if not spec.taxonomy.keys:
-        return ["It answers the category only."]
-    if record is None:
-        return ["It was not calibrated: it cannot promise a precision and fills every key that applies."]
-    sentences = []
-    for precision in SHOWN_PRECISIONS:
-        promise = Promise(precision=precision)
-        thresholds = fit_thresholds(spec.taxonomy, record, promise)
-        filled = len(spec.taxonomy.keys) - len([key for key in thresholds.held_back if key in spec.taxonomy.keys])
-        sentences.append(
-            f"At {promise} precision for each key, with {percent(promise.confidence)} confidence, it fills {filled} of "
-            f"{len(spec.taxonomy.keys)} keys."
-        )
-    if spec.untaught:
-        sentences.append(f"Always left open, because no product has a label for them: {', '.join(spec.untaught)}.")
-    return sentences
-
-
-def _shortfall(thresholds: Thresholds, promise: Promise, taxonomy: Taxonomy) -> str | None:
-    """A sentence about the keys that are held back."""
-    held_back = {key: reason for key, reason in thresholds.held_back.items() if key in taxonomy.keys}
-    others = "Ask for a lower --precision or --confidence, or for --scope average, or label more products."
-    if thresholds.all_held_back:
-        few = max(held_back.items(), key=lambda item: item[1].checked, default=None)
-        example = f" Of {key_label(few[0])} there are {few[1]}." if few else ""
-        return f"Nothing is filled at {promise} precision: no key has enough checked answers for it.{example} {others}"
-    if not held_back:
-        return None
-    most = sorted(held_back, key=lambda key: -held_back[key].checked)[:SHOWN_KEYS]
-    named = "; ".join(f"{key}: {held_back[key]}" for key in most)
-    more = f"; and {len(held_back) - len(most)} more (see attire inspect)" if len(held_back) > len(most) else ""
-    return (
-        f"{len(held_back)} of {len(taxonomy.keys)} keys are left open at {promise} precision, because too few checked "
-        f"answers show that they reach it. {named}{more}. {others}"
-    )
-
-
 def _untrained(spec: BundleSpec) -> Network:
     """The bundle's network with random weights."""
-    network = build_network(spec.network, spec.taxonomy)
+    size_px = spec.preprocess.size_px
+    network = build_network(spec.network, spec.taxonomy, size_px=size_px)
     if not spec.network.shared:
-        network.category_backbone = build_backbone(spec.network)
+        network.category_backbone = build_backbone(spec.network, size_px=size_px)
     return network
-
-
-def probe_pixels(preprocess: Preprocess) -> NDArray[np.uint8]:
-    """Two synthetic photos, smooth and noisy: uint8[2, 3, H, W]."""
-    height, width = preprocess.size_px
-    ramp = np.linspace(0, 255, height * width * 3).reshape(3, height, width)
-    noise = np.random.default_rng(0).uniform(0, 255, (3, height, width))
-    return np.stack([ramp, noise]).astype(np.uint8)
-
-
-def _probe(network: Network, architecture: Architecture, preprocess: Preprocess) -> dict[str, torch.Tensor]:
-    """The probe's photos and the network's logits for them."""
-    pixels = probe_pixels(preprocess)
-    logits = _probe_logits(network, architecture, preprocess, pixels)
-    return {"pixels": torch.from_numpy(pixels), "category": logits.category, "attributes": logits.attributes}
-
-
-def _probe_logits(
-    network: Network, architecture: Architecture, preprocess: Preprocess, pixels: NDArray[np.uint8]
-) -> Logits:
-    reader = TitleReader.of(architecture)
-    text = None if reader is None else torch.from_numpy(reader(PROBE_TITLES))
-    with torch.inference_mode():
-        logits: Logits = network(torch.from_numpy(preprocess.normalise(pixels)), text)
-    return logits
-
-
-def _check_probe(path: Path, spec: BundleSpec, network: Network) -> None:
-    """Raise `BundleError` if the network's logits are not those from when it was saved, or not finite."""
-    expected = _read_probe(path / PROBE, spec)
-    try:
-        logits = _probe_logits(network, spec.network, spec.preprocess, expected["pixels"].numpy())
-    except (RuntimeError, AssertionError) as error:
-        raise BundleError(
-            f"{path} cannot predict: its network does not accept the photos in {PROBE} ({error})."
-        ) from None
-    for name, actual in logits._asdict().items():
-        saved = expected[name]
-        # This form of the comparison also fails for NaN on either side.
-        if saved.numel() and not (worst := (actual - saved).abs().max()) <= PROBE_TOLERANCE * max(
-            1, float(saved.abs().max())
-        ):
-            raise BundleError(
-                f"{path} gives other answers than when it was saved: its {name} logits differ by {worst:.3g}. "
-                f"Saved with {spec.provenance.get('versions')}, loaded with {library_versions()}."
-            )
-
-
-def _read_probe(file: Path, spec: BundleSpec) -> dict[str, torch.Tensor]:
-    """The probe, checked against the names, types and shapes of the bundle's network."""
-    taxonomy = spec.taxonomy
-    shapes = {
-        "pixels": (torch.uint8, [2, 3, *spec.preprocess.size_px]),
-        "category": (torch.float32, [2, len(taxonomy.categories)]),
-        "attributes": (torch.float32, [2, taxonomy.width]),
-    }
-    try:
-        probe = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise BundleError(f"{file} cannot be read: {error}. Copy the bundle again.") from None
-    actual = {name: (tensor.dtype, list(tensor.shape)) for name, tensor in probe.items()}
-    if actual != shapes:
-        raise BundleError(
-            f"{file} is not the probe of this bundle: expected {_format_shapes(shapes)}, got {_format_shapes(actual)}. "
-            "Copy the bundle again, or train it again."
-        )
-    return probe
-
-
-def _format_shapes(shapes: Mapping[str, tuple[torch.dtype, list[int]]]) -> str:
-    return ", ".join(
-        f"{name} {str(kind).removeprefix('torch.')}{shape}" for name, (kind, shape) in sorted(shapes.items())
-    )

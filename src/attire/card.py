@@ -40,6 +40,7 @@ or `attire predict THIS_DIRECTORY PHOTOS --out predictions.csv`
 | --- | --- |
 | recipe | {recipe}, seed {seed} |
 | backbone | {backbone}, starting weights: {weights} |
+| licence of these weights | {licence} |
 | input | {height} x {width} px, {fit}, {interpolation} |
 | decision | {decision} |
 | catalog | {products} products, digest `{catalog}` |
@@ -68,6 +69,7 @@ def model_card(spec: Mapping[str, Any], fills: Sequence[str]) -> str:
         seed=provenance.get("recipe", {}).get("seed", "unknown"),
         backbone=spec["network"]["backbone"],
         weights=provenance.get("weights", "unknown"),
+        licence=provenance.get("weights_licence", "unknown"),
         categories=len(taxonomy["categories"]),
         keys=len(taxonomy["keys"]),
         values=sum(len(key["values"]) for key in taxonomy["keys"].values()),

@@ -15,7 +15,16 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from attire.errors import ConfigError, did_you_mean
 from attire.records import read_toml
@@ -25,6 +34,10 @@ Side = Annotated[int, Field(ge=1, le=4096)]  # px
 Width = Annotated[int, Field(ge=1, le=65_536)]  # of a layer
 Exponent = Annotated[float, Field(ge=0, le=100)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Size = Annotated[  # told apart by type, so that a fault names the wrong side and not both alternatives
+    Annotated[tuple[Side, Side], Tag("sides")] | Annotated[Literal["auto"], Tag("word")],
+    Discriminator(lambda size: "word" if isinstance(size, str) else "sides"),
+]
 FullShare = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -129,9 +142,16 @@ UnlabelledPolicy = Ignore | Negative | Selective
 class Architecture(_Frozen):
     """The fields that are needed to build a network."""
 
-    backbone: str = Field("resnext50_32x4d", min_length=1, max_length=200, description="any timm model, by name")
-    pooling: Literal["last", "multiscale"] = Field(
-        "last", description="last: the backbone's own pooling; multiscale: mean and maximum of its last three stages"
+    backbone: str = Field(
+        "resnext50_32x4d",
+        min_length=1,
+        max_length=200,
+        description="a name that attire backbones lists, or any timm model",
+    )
+    pooling: Literal["auto", "last", "multiscale", "both"] = Field(
+        "last",
+        description="last: the backbone's own pooling; multiscale: mean and maximum of its last three stages; "
+        "both: these and its own pooling; auto: both for transformers, else multiscale",
     )
     flip: bool = Field(False, description="test-time flip: features are the mean over the photo and its mirror image")
     trunk: int = Field(0, ge=0, le=65_536, description="width of a layer shared by all heads; 0: none")
@@ -178,7 +198,11 @@ class Recipe(Architecture):
     """All settings of a training run; the recipes in `attire/training/recipes` comment on each choice."""
 
     name: str = Field(description="name of the recipe in reports")
-    size_px: tuple[Side, Side] = Field((224, 224), description="height and width of the network's input")
+    size_px: Size = Field(
+        "auto",
+        description="height and width of the network's input; auto: those of the bundle that the run starts from, or "
+        "that the backbone was trained with",
+    )
     fit: Literal["pad", "squash", "crop"] = Field("pad", description="how photos are resized to size_px")
     augment: Literal["none", "light"] = Field("none", description="light: crops, flips and brightness, never hue")
     batch_size: int = Field(64, ge=1, le=1_000_000, description="products per training step")
@@ -266,6 +290,12 @@ class Recipe(Architecture):
                 'use trained_stages = "all", or head = "linear" or "mlp"'
             )
         return self
+
+    @property
+    def input_px(self) -> tuple[int, int]:
+        """`size_px`, which `attire.training.backbone_defaults` has filled in if it was "auto"."""
+        assert self.size_px != "auto"
+        return self.size_px
 
     @property
     def architecture(self) -> Architecture:
@@ -396,8 +426,8 @@ def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 def _explain(error: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
     """A message about a validation error, with the field's meaning and its value in `recipe` or by default."""
     loc = [str(step) for step in error["loc"]]
-    if len(loc) > 1 and loc[0] in ("loss", "unlabelled"):
-        del loc[1]  # the name of the loss or policy
+    if len(loc) > 1 and loc[0] in ("loss", "size_px", "unlabelled"):
+        del loc[1]  # the name of the loss or policy, or the type of the size
     path = ".".join(loc)
     if not path:  # two fields contradict each other
         return f"{error['msg'].removeprefix('Value error, ')}."

@@ -103,6 +103,25 @@ def listed(lines: Sequence[str], limit: int = 20) -> str:
     return "\n  ".join([*lines[:limit], *remainder])
 
 
+def first_few(words: Sequence[str], limit: int = 5) -> str:
+    """The first `limit` words on one line, and the number of the others.
+
+    >>> first_few(["red", "navy", "black"], 2)
+    'red, navy and 1 more'
+    """
+    more = f" and {len(words) - limit:,} more" if len(words) > limit else ""
+    return ", ".join(words[:limit]) + more
+
+
+def first_ids(ids: Sequence[str], limit: int = 5) -> str:
+    """The first `limit` ids of products, quoted, and the number of the others.
+
+    >>> print(first_ids(["p1", "p2", "p3"], 2))
+    'p1', 'p2' and 1 more
+    """
+    return first_few([*(f"'{shown(id)}'" for id in ids[:limit]), *ids[limit:]], limit)
+
+
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The word in `known` that is most similar to `word`, or None if none is close."""
     match = process.extractOne(word[:SHOWN], list(known), scorer=fuzz.ratio, processor=str.casefold, score_cutoff=60)

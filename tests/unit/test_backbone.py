@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from attire.errors import ConfigError, WeightsError
-from attire.model.backbone import create_backbone, data_config, weights_digest
+from attire.model.backbone import create_backbone, weights_digest
+from attire.model.input_size import data_config
 from attire.model.packaged_weights import packaged_weights
 
 LITE = "tf_efficientnet_lite0"

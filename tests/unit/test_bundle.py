@@ -17,13 +17,14 @@ import torch
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
-from attire.bundle import PROBE, SPEC, WEIGHTS, ModelBundle
+from attire.bundle import SPEC, WEIGHTS, ModelBundle
 from attire.config import Architecture, Csra, DecisionRule
 from attire.errors import BundleError
 from attire.learned import LEARNED, Learned
 from attire.model.heads import HEADS
 from attire.model.network import Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
+from attire.probe import PROBE
 from attire.taxonomy import Key, Taxonomy
 from attire.titles import TitleReader
 

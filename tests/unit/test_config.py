@@ -180,7 +180,7 @@ def numbers(schema: Mapping[str, Any], definitions: Mapping[str, Any], path: str
 def test_every_number_is_bounded() -> None:
     schema = Recipe.model_json_schema()
     fields = dict(numbers(schema, schema["$defs"]))
-    assert {".batch_size", ".size_px.0", ".betas.1", ".category.lr", ".loss.3.alpha.0"} <= fields.keys()
+    assert {".batch_size", ".size_px.0.0", ".betas.1", ".category.lr", ".loss.3.alpha.0"} <= fields.keys()
     for path, field in fields.items():
         assert {"minimum", "exclusiveMinimum"} & field.keys(), path
         assert {"maximum", "exclusiveMaximum"} & field.keys(), path

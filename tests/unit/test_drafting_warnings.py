@@ -44,7 +44,7 @@ def test_a_catalog_says_which_words_are_rare_and_which_arities_doubtful() -> Non
         ("no label", "fit"),
         ("one product", "colour 'grey'"),
         ("one product", "tags 'zip'"),
-        ("arity", "tags (1 of 31 products have several: p31)"),
+        ("arity", "tags (1 of 31 products have several: 'p31')"),
     ]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from helpers.bundles import save_bundle
+from helpers.bundles import accepting_bundle, save_bundle
 from helpers.full_disk import little_room
 from numpy.typing import NDArray
 
@@ -36,6 +36,8 @@ from attire.labels import Targets
 from attire.learned import Learned
 from attire.model.network import build_network
 from attire.score.decisions import Decisions
+from attire.score.promise import Promise
+from attire.score.thresholds import HeldBack, Thresholds
 from attire.taxonomy import Taxonomy
 
 
@@ -75,6 +77,27 @@ def test_the_ids_of_a_split_equal_its_name(catalog: Catalog, splits: Splits, unt
     assert by_ids.model_dump_json() == by_name.model_dump_json()
     assert by_ids.baselines
     assert by_ids.division is not None
+
+
+@pytest.mark.usefixtures("splits")
+def test_the_report_has_what_is_promised_about_each_key_and_why_some_are_held_back(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = accepting_bundle(tmp_path / "bundle", catalog.taxonomy, "0.95")
+    words = catalog.taxonomy
+    minimum = np.where([key == "colour" for key in (*words.keys, "")], np.inf, -np.inf)
+    fitted = Thresholds(
+        np.zeros(words.width + len(words.categories)), minimum, 0.0, {"colour": HeldBack(checked=12, needed=60)}
+    )
+    monkeypatch.setattr(ModelBundle, "thresholds", lambda *_: fitted)
+    report = evaluate(bundle, catalog, "val", precision=Promise(keys={"tags": 0.8}))
+    colour, tags = sorted(report.keys, key=lambda scores: scores.key)
+    assert (colour.filled, colour.held_back) == (0, str(fitted.held_back["colour"]))
+    assert np.isnan(colour.promised)
+    assert (tags.promised, tags.held_back) == (0.8, "")
+    assert not any("for all keys together" in note for note in report.notes)
+    together = evaluate(bundle, catalog, "val", precision=Promise(scope="average"))
+    assert any(note.startswith("95% was promised for all keys together") for note in together.notes)
 
 
 def test_baselines_are_not_fitted_on_evaluated_products(

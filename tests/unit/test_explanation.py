@@ -12,6 +12,7 @@ import torch
 from helpers.full_disk import little_room
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from attire.bundle import BundleSpec, ModelBundle
 from attire.config import Architecture, DecisionRule
@@ -154,6 +155,10 @@ def test_a_value_without_evidence_has_a_warning() -> None:
         {"backbone": "test_convnext"},
         {"head": "csra", "flip": True},
         {"head": "csra", "shared": False},
+        {"backbone": "test_vit"},
+        {"backbone": "test_vit", "pooling": "multiscale"},
+        {"backbone": "test_vit", "pooling": "both", "flip": True, "trunk": 8, "head": "linear"},
+        {"backbone": "test_efficientnet", "pooling": "both"},
     ],
 )
 @pytest.mark.parametrize("category", [True, False])
@@ -187,10 +192,31 @@ def test_a_separate_category_network_explains_the_category() -> None:
     assert not heat_maps(network, pixels, [0, 1], [[1], [0]], category=False).any()
 
 
-def test_tokens_have_no_map() -> None:
-    network = build_network(Architecture(backbone="test_vit", hidden=4), TAXONOMY).eval()
-    with pytest.raises(ConfigError, match="turns a photo into tokens, not a map"):
-        heat_maps(network, torch.rand(1, 3, 160, 160), [0], [[1]], category=True)
+def test_the_map_of_a_transformer_is_that_of_the_patches_that_enter_its_last_block() -> None:
+    torch.manual_seed(0)
+    network = build_network(Architecture(backbone="test_vit3", pooling="both"), TAXONOMY, size_px=(64, 96)).eval()
+    model, pixels, entering = network.backbone.backbone, torch.randn(2, 3, 64, 96), []
+
+    def keep(_module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        inputs[0].retain_grad()
+        entering.append(inputs[0])
+
+    hook = model.blocks[-1].register_forward_pre_hook(keep)  # type: ignore[index, union-attr]
+    logits = network(pixels).category
+    (logits[:, 0] - logits[:, 1]).sum().backward()
+    hook.remove()
+    patches = (entering[0] * entering[0].grad).sum(2)[:, 1:]  # type: ignore[operator]  # HiResCAM, without the class token
+    expected = F.interpolate(patches.reshape(2, 1, 4, 6).clamp(min=0), (64, 96), mode="bicubic")[:, 0].clamp(min=0)
+    heat = heat_maps(network, pixels, [0, 0], [[1], [1]], category=True)
+    torch.testing.assert_close(heat, expected.detach(), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("fields", [{}, {"pooling": "both"}])
+def test_a_backbone_that_hides_where_its_features_come_from_is_refused(fields: dict[str, Any]) -> None:
+    architecture = Architecture.model_validate({"backbone": "xcit_nano_12_p16_224", "hidden": 4, **fields})
+    network = build_network(architecture, TAXONOMY).eval()
+    with pytest.raises(ConfigError, match="Xcit computes its features in a way that hides where they come from"):
+        heat_maps(network, torch.rand(1, 3, 64, 64), [0], [[1]], category=True)
 
 
 def test_wrong_photos_words_and_file_types_are_refused(tmp_path: Path) -> None:

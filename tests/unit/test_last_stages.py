@@ -15,7 +15,7 @@ from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Architecture, Recipe, load_recipe
 from attire.errors import ConfigError, StorageError
-from attire.model.backbone import data_config
+from attire.model.input_size import data_config
 from attire.model.last_stages import FirstStages, LastStages
 from attire.model.network import Network, build_network
 from attire.pixels.preprocess import Preprocess
@@ -93,7 +93,7 @@ def test_every_trained_parameter_gets_a_gradient() -> None:
 @pytest.mark.parametrize("backbone", ["test_vit", "swin_tiny_patch4_window7_224"])
 def test_a_backbone_that_cannot_be_divided_is_refused(backbone: str) -> None:
     size = (160, 160) if backbone == "test_vit" else (224, 224)
-    with pytest.raises(ConfigError, match=r'cannot be computed one after the other\. Use trained_stages = "all"'):
+    with pytest.raises(ConfigError, match=r'cannot be computed one after the other\. Use trained_stages = 0 or "all"'):
         LastStages(network_of(backbone), 1, size)
 
 

@@ -9,8 +9,10 @@ import torch
 
 from attire.config import Architecture, Recipe, load_recipe
 from attire.errors import ConfigError
-from attire.model.backbone import MultiScale, create_backbone, data_config, without_pooling
+from attire.model.backbone import create_backbone, without_pooling
 from attire.model.heads import HEADS
+from attire.model.input_size import data_config
+from attire.model.multiscale import MultiScale
 from attire.model.network import build_network
 from attire.model.text import PHOTO_DROPOUT, Kept, drop_inputs
 from attire.taxonomy import Key, Taxonomy

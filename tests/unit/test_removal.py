@@ -127,7 +127,7 @@ def test_decisions_on_removed_products_are_left_out(shop: Shop) -> None:
 @pytest.mark.parametrize("purge", [False, True])
 def test_unknown_ids_are_named_and_nothing_is_removed(shop: Shop, purge: bool) -> None:
     before = Catalog.load(shop.out).digest
-    with pytest.raises(CatalogError, match=r"7 of 8 ids are not in .*: 'x0', 'x1', 'x2', 'x3', 'x4', \.\.\.\."):
+    with pytest.raises(CatalogError, match=r"7 of 8 ids are not in .*: 'x0', 'x1', 'x2', 'x3', 'x4' and 2 more\."):
         remove(shop.out, ["a", *(f"x{number}" for number in range(7))], purge=purge)
     with pytest.raises(CatalogError, match=r"1 of 1 ids are not in .*'b-gon'; did you mean 'b-gone'"):
         remove(shop.out, "b-gon", purge=purge)

@@ -50,7 +50,7 @@ def test_the_order_of_words_and_new_words_do_not_change_figures() -> None:
     evidence = synthetic_evidence()
     assert headline(in_words_of(later, evidence).matches) == pytest.approx(headline(evidence.matches), nan_ok=True)
     (note,) = Translation.between(TAXONOMY, later, "").notes
-    assert "cannot answer with them: Gloves; style: New; silent: New; neck: New; colour: New." in note
+    assert "cannot answer with them: Gloves, style: New, silent: New, neck: New, colour: New." in note
     assert Translation.between(TAXONOMY, TAXONOMY, "").notes == ()
 
 
@@ -74,13 +74,13 @@ def test_keys_that_are_gone_do_not_count_and_lost_words_are_refused() -> None:
     without = Taxonomy(**{**TAXONOMY.model_dump(), "keys": {"colour": TAXONOMY.keys["colour"].model_dump()}})
     words = Translation.between(TAXONOMY, without, "")
     assert words.notes == (
-        "The taxonomy no longer has keys of the bundle, so answers on them do not count: neck; silent; style.",
+        "The taxonomy no longer has keys of the bundle, so answers on them do not count: neck, silent, style.",
     )
     assert in_words_of(without, synthetic_evidence()).matches.known.shape[1] == 1
-    with pytest.raises(CatalogError, match=r"lacks words that it answers \(colour: Red; neck: Polo\)\. Add them there"):
+    with pytest.raises(CatalogError, match=r"lacks words that it answers \(colour: Red, neck: Polo\)\. Add them there"):
         Translation.between(TAXONOMY, changed(colour={"values": ("Blue", "Green")}, neck={"values": ("Round",)}), "")
     other = Taxonomy(categories=("Shirts",))
-    with pytest.raises(CatalogError, match=r"another taxonomy than taxonomy.toml, which lacks .*\(Jeans; Hats"):
+    with pytest.raises(CatalogError, match=r"another taxonomy than taxonomy.toml, which lacks .*\(Jeans, Hats"):
         Translation.between(TAXONOMY, other, "taxonomy.toml")
 
 

@@ -368,7 +368,7 @@ def test_versions_are_compared(shop: Shop, capsys: pytest.CaptureFixture[str]) -
     app(["history", str(shop.out), "--diff", "1", "2"], result_action="return_value")
     printed = capsys.readouterr().out
     assert "a: red → blue" in printed
-    assert "1 (d)" in printed
+    assert "1 ('d')" in printed
     with pytest.raises(CatalogError, match="has no version 7: it has 1 to 3"):
         catalog.diff(1, 7)
     (shop.out / "versions" / "0001.parquet").write_bytes(b"PAR1")

@@ -13,7 +13,7 @@ from rapidfuzz.distance import OSA, Indel
 from rapidfuzz.process import cdist
 
 from attire.catalog.row_words import CheckedProduct
-from attire.errors import shown
+from attire.errors import first_ids, shown
 from attire.spellings import fold
 from attire.taxonomy import CATEGORY, Taxonomy, key_label
 
@@ -181,6 +181,6 @@ def _of_usage(taxonomy: Taxonomy, words: Mapping[str, Sequence[str]], usage: Usa
         several, labelled = usage.several.get(name, ()), usage.labelled.get(name, 0)
         share = SHARE_OF_FEW if len(several) <= FEW else SHARE
         if key.arity == "many" and labelled and len(several) <= share * labelled:
-            ids = ", ".join(several[:FEW]) + (", ..." if len(several) > FEW else "")
+            ids = first_ids(several, FEW)
             detail = f"{len(several):,} of {labelled:,} products have several{f': {ids}' if ids else ''}"
             yield DraftingWarning("arity", name, (), detail)

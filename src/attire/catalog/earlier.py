@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ from attire.catalog.content import PRODUCTS, REVIEWED, Changes, Content
 from attire.catalog.feed_row import Row
 from attire.catalog.store import REVIEWS, TABLES, Manifest, read_manifest
 from attire.catalog.versions import history, read_content
-from attire.errors import CatalogError
+from attire.errors import CatalogError, first_ids
 from attire.files import file_sha256, read_parquet
 from attire.taxonomy import CATEGORY
 
@@ -112,7 +112,7 @@ class Earlier:
         if lost := [id for id in changes.gone if id not in in_feed]:
             count = f"{len(lost):,} of the {len(self.tables['products']):,}"
             raise CatalogError(
-                f"{feed} lacks {count} products in {self.path} ({_first_ids(lost)}): is it the feed of "
+                f"{feed} lacks {count} products in {self.path} ({first_ids(lost, SHOWN)}): is it the feed of "
                 f"another catalog? Products would be {changes}. {REPLACE}"
             )
 
@@ -125,9 +125,9 @@ class Earlier:
         shared = pl.col("sha256").list.set_intersection("sha256_after").list.len()
         if mistaken := both.filter(shared == 0)["id"].sort().to_list():
             raise CatalogError(
-                f"all photos of {len(mistaken):,} products in {self.path} ({_first_ids(mistaken)}) would be replaced, "
-                f"and {feed} is not the feed of the catalog ({self.feed}): does it use the same ids for other "
-                f"products? {REPLACE}"
+                f"all photos of {len(mistaken):,} products in {self.path} ({first_ids(mistaken, SHOWN)}) would be "
+                f"replaced, and {feed} is not the feed of the catalog ({self.feed}): does it use the same ids for "
+                f"other products? {REPLACE}"
             )
 
 
@@ -151,8 +151,3 @@ def _photo_digests(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Columns id, sha256: the digests of the photos of each product that has photos."""
     photos = tables["products"].select("id", name="images").explode("name").drop_nulls()
     return photos.join(tables["photos"].select("name", "sha256"), on="name").group_by("id").agg("sha256")
-
-
-def _first_ids(ids: Sequence[str]) -> str:
-    shown = ", ".join(f"'{id}'" for id in ids[:SHOWN])
-    return f"{shown} and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else shown

@@ -31,7 +31,7 @@ from attire.catalog.taxonomy_choice import TaxonomyChoice, load_or_draft, load_o
 from attire.catalog.update import remaining, updated
 from attire.catalog.versions import Origin, history, next_number, removed_before, write_version
 from attire.catalog.writing import in_tables, write_catalog
-from attire.errors import CatalogError, ConfigError, FeedError, did_you_mean, shown
+from attire.errors import CatalogError, ConfigError, FeedError, did_you_mean, first_ids
 from attire.files import file_sha256, read_parquet, replace_text
 from attire.photos.index import remove_unlisted
 from attire.photos.lookup import PhotoLookup, no_images
@@ -40,7 +40,6 @@ from attire.storage import not_written
 from attire.taxonomy import Taxonomy
 
 PHOTOS, WORK = "photos", ".work"
-SHOWN = 5  # ids in a message
 BadRows = Literal["refuse", "quarantine"]
 logger = logging.getLogger(__name__)
 
@@ -227,7 +226,7 @@ def _has_taxonomy(out: Path, taxonomy: Taxonomy) -> bool:
 
 
 def _coming_back(ids: Sequence[str]) -> tuple[str, str]:
-    first = ", ".join(f"'{shown(id)}'" for id in ids[:SHOWN]) + (", ..." if len(ids) > SHOWN else "")
+    first = first_ids(ids)
     return (f"{len(ids):,} products ({first})", "come back") if len(ids) > 1 else (f"product {first}", "comes back")
 
 

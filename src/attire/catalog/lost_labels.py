@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from attire.catalog.row_words import CheckedProduct
-from attire.errors import shown
+from attire.errors import first_few, first_ids, shown
 from attire.taxonomy import Taxonomy, key_label
 
 LISTED, EXAMPLES = 10, 3  # words and ids in a message
@@ -24,10 +24,9 @@ def of_retired_words(products: Iterable[CheckedProduct], taxonomy: Taxonomy) -> 
         return ""
     listed = [
         f"{key_label(key)}{f' {shown(word)!r}' if word else ''} ({count:,})"
-        for (key, word), count in counts.most_common(LISTED)
+        for (key, word), count in counts.most_common()
     ]
-    more = f" and {len(counts) - LISTED:,} more" if len(counts) > LISTED else ""
-    return f"retired words are no labels, {_products(len(ids))}: {', '.join(listed)}{more}"
+    return f"retired words are no labels, {_products(len(ids))}: {first_few(listed, LISTED)}"
 
 
 def of_several_values(fields: Sequence[tuple[str, str]]) -> str:
@@ -38,8 +37,9 @@ def of_several_values(fields: Sequence[tuple[str, str]]) -> str:
     lines = []
     for key, of in ids.items():
         have = f"{_products(len(of))} in the catalog {'has' if len(of) == 1 else 'have'} several"
-        examples = ", ".join(of[:EXAMPLES]) + (", ..." if len(of) > EXAMPLES else "")
-        lines.append(f"{key} takes one value, and {have}: no label until a feed states one value ({examples})")
+        lines.append(
+            f"{key} takes one value, and {have}: no label until a feed states one value ({first_ids(of, EXAMPLES)})"
+        )
     return "\n".join(lines)
 
 

@@ -37,13 +37,11 @@ from attire.catalog.versions import (
     write_version,
 )
 from attire.catalog.writing import in_tables, write_catalog
-from attire.errors import CatalogError, did_you_mean, shown
+from attire.errors import CatalogError, did_you_mean, first_ids, shown
 from attire.files import replace_text
 from attire.photos.lookup import PhotoLookup
 from attire.photos.remote import Remote
 from attire.records import read_as
-
-SHOWN = 5  # ids in a message
 
 
 class Purge(BaseModel):
@@ -97,10 +95,10 @@ class Removal:
 def refuse_unknown(catalog: Catalog, ids: Collection[str]) -> None:
     """Raise `CatalogError` for ids that are not in the catalog."""
     if unknown := sorted(set(ids) - set(catalog.ids)):
-        first = ", ".join(f"'{shown(id)}'" for id in unknown[:SHOWN]) + (", ..." if len(unknown) > SHOWN else "")
         hint = did_you_mean(unknown[0], catalog.ids[:10_000]) if len(unknown) == 1 else "."
         raise CatalogError(
-            f"{len(unknown):,} of {len(set(ids)):,} ids are not in {catalog.path}: {first}{hint} Nothing was removed."
+            f"{len(unknown):,} of {len(set(ids)):,} ids are not in {catalog.path}: {first_ids(unknown)}{hint} "
+            "Nothing was removed."
         )
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from attire.errors import first_ids
+
 SPLIT_NAMES = ("train", "val", "test")
-SHOWN = 5  # ids in a message
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +64,9 @@ def changes_between(ids: Sequence[str], before: NDArray[np.int64], after: NDArra
     if len(joined := np.flatnonzero((before > 0) & (after == 0))):
         logger.warning(
             "%s products moved from val or test to train, because they are in one group with products of another "
-            "split now: %s%s",
+            "split now: %s",
             f"{len(joined):,}",
-            ", ".join(ids[row] for row in joined[:SHOWN].tolist()),
-            ", ..." if len(joined) > SHOWN else "",
+            first_ids([ids[row] for row in joined.tolist()]),
         )
     for name, other in (("val", "test"), ("test", "val")):
         if count := moved.get(("train", name)):

@@ -13,7 +13,7 @@ from attire.catalog.reference_taxonomy import taxonomy_for
 from attire.catalog.row_words import CheckedProduct
 from attire.catalog.store import TAXONOMY, read_manifest
 from attire.catalog.taxonomy_draft import draft_taxonomy, extend
-from attire.errors import TaxonomyError, shown
+from attire.errors import TaxonomyError, first_few, shown
 from attire.references.loading import is_reference, load_reference
 from attire.taxonomy import Taxonomy
 
@@ -74,13 +74,11 @@ def load_or_extend(
     before = Taxonomy.load(out / TAXONOMY)
     taxonomy = extend(before, draft_taxonomy([*rows, *known]).taxonomy)
     if new := _new_words(before, taxonomy):
-        more = f" and {len(new) - SHOWN:,} more" if len(new) > SHOWN else ""
         logger.info(
-            "%s: new words were appended to the drafted taxonomy: %s%s. Earlier values keep their order; a model that "
+            "%s: new words were appended to the drafted taxonomy: %s. Earlier values keep their order; a model that "
             "was trained before has its own taxonomy, so its values match by name.",
             feed,
-            ", ".join(new[:SHOWN]),
-            more,
+            first_few(new, SHOWN),
         )
     return TaxonomyChoice(taxonomy, "", drafted=True)
 

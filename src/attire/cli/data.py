@@ -10,10 +10,8 @@ import polars as pl
 from cyclopts import Parameter
 
 from attire.cli.app import DEFAULTS, Options, app, console, facts, table
-from attire.errors import CatalogError
+from attire.errors import CatalogError, first_ids
 from attire.taxonomy import CATEGORY
-
-EXAMPLES = 5  # ids that are listed
 
 
 @app.command
@@ -148,8 +146,7 @@ def history(catalog: Path, /, *, diff: tuple[int, int] | None = None) -> None:
 
 def _some(ids: Sequence[str]) -> str:
     """The number of ids, and the first ones."""
-    shown = ", ".join(ids[:EXAMPLES]) + (", ..." if len(ids) > EXAMPLES else "")
-    return f"{len(ids):,} ({shown})" if ids else "0"
+    return f"{len(ids):,} ({first_ids(ids)})" if ids else "0"
 
 
 @app.command

@@ -51,8 +51,8 @@ def export(
             console.print(attempts)
     speed = exported.record.speed
     console.print(
-        f"{speed.images_per_s:,.1f} images/s, torch {speed.torch_images_per_s:,.1f} ({speed.ratio:.2f} times as fast, "
-        f"{speed.threads} threads, {speed.cpu})",
+        f"{speed.images_per_s:,.1f} images/s, torch {speed.torch_images_per_s:,.1f} ({speed.ratio:.2f} times as fast; "
+        f"{speed.conditions})",
         highlight=False,
     )
     console.print(f"{exported.folder}  (attire predict {bundle} PHOTOS --engine {exported.folder.name})")
@@ -60,7 +60,7 @@ def export(
 
 @app.command
 def inspect(bundle: Path, /, *, speed: bool = True) -> None:
-    """Show a bundle: its scores, size, MACs, and the images/s of each engine on this machine.
+    """Show a bundle: its scores, size, MACs, and the images/s of each engine: now, and where it was measured before.
 
     Parameters
     ----------
@@ -97,6 +97,13 @@ def inspect(bundle: Path, /, *, speed: bool = True) -> None:
             cells = _parity_cells(engine.record.parity)
             engines.add_row(engine.name, engine.precision, rate, ratio, f"{engine.megabytes:,.1f}", layers, *cells)
     console.print(engines)
+    if inspection.speeds:
+        speeds = Table("engine", "images/s", "/ torch", "measured")
+        for known in inspection.speeds:
+            speeds.add_row(known.engine, f"{known.images_per_s:,.1f}", f"{known.ratio:.2f}", known.measured)
+        for column in speeds.columns[1:3]:
+            column.justify = "right"
+        console.print(speeds)
     for fault in inspection.faults:
         console.print(fault, style="bold red", highlight=False)
 

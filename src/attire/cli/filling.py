@@ -53,7 +53,7 @@ def fill(
     taxonomy
         taxonomy.toml or catalog with titles, aliases and parents that the bundle lacks.
     engine
-        torch, or an exported engine: onnx, onnx-int8, openvino, openvino-int8. auto takes the fastest of them.
+        torch, or an exported engine: onnx, onnx-int8, openvino, openvino-int8. auto takes the fastest here.
     overwrite_suspects
         Also replace stated values that a sure answer contradicts.
     thumbnails

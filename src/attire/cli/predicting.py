@@ -54,7 +54,7 @@ def predict(
     cluster
         Run on a Ray cluster: 'ray' (the one in RAY_ADDRESS, or this machine) or its address, ray://HOST:10001.
     engine
-        torch, or an exported engine: onnx, onnx-int8, openvino, openvino-int8. auto takes the fastest of them.
+        torch, or an exported engine: onnx, onnx-int8, openvino, openvino-int8. auto takes the fastest here.
     overwrite
         Compute again and replace an existing output.
     feed_source

@@ -50,7 +50,7 @@ def serve(
     workers
         Processes, each with its own network; one that dies is restarted.
     engine
-        torch or an exported engine, as in predict --engine; auto takes the fastest of them.
+        torch or an exported engine, as in predict --engine; auto takes the fastest here.
     name
         Name of the model in the Open Inference Protocol.
     fill

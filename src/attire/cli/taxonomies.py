@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +11,7 @@ from cyclopts import App
 
 from attire.catalog.row_words import KEY
 from attire.cli.app import app, console, facts, table
+from attire.errors import first_few
 from attire.taxonomy import Taxonomy, key_label
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def diff(
             {
                 "change": change.kind,
                 "key": "keys" if change.key == KEY else key_label(change.key),
-                "words": " → ".join(filter(None, [_listed(change.before), _listed(change.after)])),
+                "words": " → ".join(filter(None, [first_few(change.before, WORDS), first_few(change.after, WORDS)])),
                 "products": result.affected(change),
             }
             for change in result.changes[:LISTED]
@@ -152,7 +153,10 @@ def _effects(result: TaxonomyDiff) -> Iterator[tuple[str, str]]:
             count = result.affected(change)
             known = f"{count:,} labels become"
             became = "its labels become" if count is None else "1 label becomes" if count == 1 else known
-            yield "split", f"{became} unknown: nothing says which of {_listed(change.after)} was '{change.before[0]}'"
+            yield (
+                "split",
+                f"{became} unknown: nothing says which of {first_few(change.after, WORDS)} was '{change.before[0]}'",
+            )
     if (labels := result.labels) is not None:
         yield (
             "labels",
@@ -184,8 +188,3 @@ def _effects(result: TaxonomyDiff) -> Iterator[tuple[str, str]]:
             f"{decisions.kept:,} of {decisions.decided:,} decisions keep their value, {decisions.renamed:,} renamed, "
             f"{decisions.lost:,} lost",
         )
-
-
-def _listed(words: Sequence[str]) -> str:
-    """The words, or the first ones."""
-    return ", ".join(words[:WORDS]) + (f" and {len(words) - WORDS:,} more" if len(words) > WORDS else "")

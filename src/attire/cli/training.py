@@ -121,7 +121,7 @@ def evaluate(
     inputs
         What the model reads; by default everything it can read.
     engine
-        torch, or an exported engine: onnx, onnx-int8, openvino, openvino-int8. auto is the fastest of them.
+        torch, or an exported engine: onnx, onnx-int8, openvino, openvino-int8. auto is the fastest here.
     """
     from attire.evaluation.evaluate import evaluate as run
     from attire.evaluation.promise_tables import promise_sentences, promise_sheets

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from attire.bundle import ModelBundle
 from attire.engines.exported import EngineRecord, engine_names, read_record
+from attire.engines.ranking import TORCH, UNUSABLE, known_ranking, measured_ranking
 from attire.engines.runtimes import ExportedEngine
-from attire.errors import BundleError, ConfigError, MissingExtraError, did_you_mean
+from attire.errors import BundleError, ConfigError, did_you_mean
 from attire.model.backbone import fastest_precision
 from attire.pixels.normalise import Normalise
 
@@ -50,7 +51,7 @@ class TorchEngine:
     rarely a decision differs from float32.
     """
 
-    name = "torch"
+    name = TORCH
 
     def __init__(self, bundle: ModelBundle, precision: Literal["fastest", "float32"] = "fastest") -> None:
         self.half = precision == "fastest" and fastest_precision() == "bf16-mixed"
@@ -76,7 +77,7 @@ class TorchEngine:
 
 
 ENGINES: dict[str, Callable[[ModelBundle], Engine]] = {
-    "torch": TorchEngine,
+    TORCH: TorchEngine,
     "onnx": partial(ExportedEngine.open, name="onnx"),
     "onnx-int8": partial(ExportedEngine.open, name="onnx-int8"),
     "openvino": partial(ExportedEngine.open, name="openvino"),
@@ -86,6 +87,9 @@ ENGINES: dict[str, Callable[[ModelBundle], Engine]] = {
 
 def open_engine(bundle: ModelBundle | str | Path, engine: str | Engine = AUTO) -> Engine:
     """The bundle's engine of that name (see `ENGINES`); "auto" chooses the fastest one that works here, and logs it.
+
+    If the bundle's engines were exported on another processor or with other library versions, "auto" measures them,
+    once, for some seconds.
 
     An engine object is returned as it is. Raises `ConfigError` for an unknown name, `BundleError` for an engine that
     was not exported, is damaged or was exported from another state of the bundle, and `MissingExtraError` if its
@@ -105,7 +109,7 @@ def open_engine(bundle: ModelBundle | str | Path, engine: str | Engine = AUTO) -
 
 
 def _fastest(bundle: ModelBundle) -> Engine:
-    """The engine with the most images/s at export; one that cannot be opened is skipped and the reason is logged."""
+    """The engine with the most images/s on this machine; one that cannot be opened is skipped and the reason logged."""
     if torch.cuda.is_available():
         return TorchEngine(bundle)
     records: dict[str, EngineRecord] = {}
@@ -114,17 +118,16 @@ def _fastest(bundle: ModelBundle) -> Engine:
             records[name] = read_record(bundle, name)
         except BundleError as error:
             logger.warning("not using the engine '%s': %s", name, error)
-    for name, record in sorted(records.items(), key=lambda item: -item[1].speed.ratio):
-        if record.speed.ratio <= 1:
+    ranking = known_ranking(bundle, records) or measured_ranking(bundle, records, partial(open_engine, bundle))
+    for name, ratio in sorted(ranking.ratios.items(), key=lambda item: -item[1]):
+        if ratio <= 1:
             break
         try:
             engine = open_engine(bundle, name)
-        except (BundleError, ConfigError, MissingExtraError) as error:
+        except UNUSABLE as error:
             logger.warning("not using the engine '%s': %s", name, error)
             continue
-        logger.info(
-            "engine %s: %.1f times as fast as torch when exported on %s", name, record.speed.ratio, record.speed.cpu
-        )
+        logger.info("engine %s: %.1f times as fast as torch, %s", name, ratio, ranking.measured)
         return engine
     logger.info("engine torch")
     return TorchEngine(bundle)

@@ -6,13 +6,13 @@ BUNDLE/engines/NAME/engine.json   its source, its agreement with torch, its spee
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from attire.bundle import ModelBundle
+from attire.engines.conditions import Conditions
 from attire.errors import BundleError
 from attire.files import file_sha256
 from attire.records import read_as
@@ -42,20 +42,23 @@ class Parity(BaseModel):
     logits: float
 
 
-class Speed(BaseModel):
+class Speed(Conditions):
     """Images/s for batches of `batch` decoded photos, measured in turns with torch at its fastest precision."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     images_per_s: float = Field(gt=0)
     torch_images_per_s: float = Field(gt=0)
     batch: int
-    threads: int
-    cpu: str
 
     @property
     def ratio(self) -> float:
         return self.images_per_s / self.torch_images_per_s
+
+    @property
+    def conditions(self) -> Conditions:
+        """The conditions under which it was measured."""
+        return Conditions(**self.model_dump(include=set(Conditions.model_fields)))
 
 
 class EngineRecord(BaseModel):
@@ -119,13 +122,3 @@ def export_command(bundle: Path, name: str) -> str:
     """The command that exports the engine `name`."""
     runtime, _, int8 = name.partition("-")
     return f"attire export {bundle} --to {runtime}{' --int8' if int8 else ''} --photos CATALOG"
-
-
-def cpu_name() -> str:
-    """The processor's name, as reported by the system."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attire.bundle import ModelBundle, probe_pixels
+from attire.bundle import ModelBundle
 from attire.engines.exported import Precision, Runtime, check_files, engine_folder, export_command, read_record
 from attire.errors import BundleError, ConfigError, MissingExtraError
+from attire.probe import probe_pixels
 from attire.titles import LONGEST
 
 PIXELS, TEXT, CATEGORY, LOGITS = "pixels", "text", "category", "logits"  # the graph's inputs and outputs

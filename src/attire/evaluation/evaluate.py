@@ -24,7 +24,7 @@ from attire.evaluation.translation import Translation
 from attire.inference.logits import Inputs, catalog_logits
 from attire.labels import Targets, labelled
 from attire.score.decisions import Decisions
-from attire.score.promise import PRECISION, Promise
+from attire.score.promise import PRECISION, Promise, percent
 from attire.score.verdicts import KeyPromise
 from attire.storage import storing
 
@@ -86,7 +86,14 @@ def evaluate(
         inputs=inputs,
         engine=runner.name,
     )
-    remarks = (selection.note, *words.notes, bundle.shortfall(promise), _untaught_note(bundle), _coarse_note(evidence))
+    remarks = (
+        selection.note,
+        *words.notes,
+        bundle.shortfall(promise),
+        _untaught_note(bundle),
+        _scope_note(promise),
+        _coarse_note(evidence),
+    )
     notes = tuple(filter(None, remarks))
     summary = division(catalog, splits) if splits and selection.name in SPLIT_NAMES else None
     report = score_report(
@@ -120,6 +127,12 @@ def _promise(bundle: ModelBundle, promise: Promise, key: str) -> KeyPromise:
 def _untaught_note(bundle: ModelBundle) -> str | None:
     keys = ", ".join(bundle.spec.untaught)
     return f"The bundle was trained without labels for {keys}, so it leaves them open." if keys else None
+
+
+def _scope_note(promise: Promise) -> str | None:
+    if promise.scope == "key":
+        return None
+    return f"{percent(promise.precision)} was promised for all keys together, so that single keys may be below it."
 
 
 def _coarse_note(evidence: Evidence) -> str | None:

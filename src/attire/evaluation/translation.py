@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attire.errors import CatalogError
+from attire.errors import CatalogError, first_few
 from attire.score.decisions import Accepted, Decisions
 from attire.spellings import fold
 from attire.taxonomy import Taxonomy
 
-SHOWN = 5  # words in a message
 Number = TypeVar("Number", np.bool_, np.float32)
 
 
@@ -56,8 +54,8 @@ class Translation:
         if lost:
             raise CatalogError(
                 f"the bundle was trained with another taxonomy than {where}, which lacks words that it answers "
-                f"({_some(lost)}). Add them there, as words or as aliases, and ingest again; or evaluate the bundle on "
-                "the catalog that it was trained on."
+                f"({first_few(lost)}). Add them there, as words or as aliases, and ingest again; or evaluate the "
+                "bundle on the catalog that it was trained on."
             )
         names = list(catalog.keys)
         keys = [names.index(key) if key in names else -1 for key in bundle.keys]
@@ -102,12 +100,9 @@ def _notes(bundle: Taxonomy, catalog: Taxonomy, categories: list[int], values: l
     gone = [key for key in bundle.keys if key not in catalog.keys]
     notes = []
     if new:
-        notes.append(f"The bundle is older than words of the taxonomy, and cannot answer with them: {_some(new)}.")
+        notes.append(f"The bundle is older than words of the taxonomy, and cannot answer with them: {first_few(new)}.")
     if gone:
-        notes.append(f"The taxonomy no longer has keys of the bundle, so answers on them do not count: {_some(gone)}.")
+        notes.append(
+            f"The taxonomy no longer has keys of the bundle, so answers on them do not count: {first_few(gone)}."
+        )
     return notes
-
-
-def _some(words: Sequence[str]) -> str:
-    more = f" and {len(words) - SHOWN:,} more" if len(words) > SHOWN else ""
-    return "; ".join(words[:SHOWN]) + more

@@ -4,6 +4,9 @@ Grad-CAM (Selvaraju et al., ICCV 2017) explains the logit before softmax. But a 
 that all logits of a key share, such as the white corners of every photo, decides nothing, yet dominated those maps.
 So the explained score is the value's log odds: its logit minus the log-sum-exp of its rivals, if a softmax decides.
 
+A transformer answers from tokens that have gathered what they need in its last block, so the map is that of the patches
+that enter this block (as is usual for the Grad-CAM family), and the block is differentiated too.
+
 For a backbone that pools several stages only the last one is shown, because earlier stages mostly add edges. In a small
 test (myntra26 val, recipe frozen on ResNet-50, about 20 answers), blurring the hottest 15% of the photo lowered the
 answer's log probability by 1.8; by 1.0 with Grad-CAM, 1.5 with LayerCAM, 1.4 with all three stages, and 0.5 for a
@@ -18,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attire.errors import ConfigError, MissingExtraError
-from attire.model.backbone import MultiScale
+from attire.errors import MissingExtraError
+from attire.explanation.tapped import features_of
 from attire.model.heads import pooled
 from attire.model.network import Network
 
@@ -32,7 +35,7 @@ def heat_maps(
     pixels: float32[B, 3, H, W], normalised. columns: for each photo, the explained column of the category or attribute
     logits (see `category`). rivals: the columns that share a softmax with it, empty for a sigmoid. The network's
     weights, hooks and gradients are not changed. Raises `MissingExtraError` without torchcam, and `ConfigError` for a
-    backbone that produces tokens instead of maps.
+    backbone whose last part cannot be computed from a map.
     """
     try:
         from attire.explanation.hirescam import HiResCAM
@@ -49,7 +52,7 @@ def heat_maps(
 
 
 class _Scored(nn.Module):
-    """The log odds of each photo's explained value, with `tap` on the last map before pooling.
+    """The log odds of each photo's explained value, with `tap` on the map that is explained.
 
     Only the layers after the map are differentiated. With test-time flip, the mirrored photos follow the plain ones
     and get the same scores: float32[V * B, 1] for V views.
@@ -71,9 +74,7 @@ class _Scored(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         views = torch.cat([pixels, pixels.flip(3)]) if self.mirrored else pixels
-        with torch.no_grad():
-            maps = _maps(self.backbone, views)
-        features = _pool(self.backbone, [*maps[:-1], self.tap(maps[-1].requires_grad_())])
+        features = features_of(self.backbone, views, self.tap)
         logits = self.logits(_average_views(features) if self.mirrored else features, pixels).float()
         odds = [
             row[column] - (row[list(others)].logsumexp(0) if others else 0)
@@ -82,33 +83,7 @@ class _Scored(nn.Module):
         return torch.stack(odds)[:, None].repeat(len(views) // len(pixels), 1)
 
 
-def _maps(backbone: nn.Module, pixels: Tensor) -> list[Tensor]:
-    """The maps that the backbone pools into features, each float32[B, channels, h, w]."""
-    if isinstance(backbone, MultiScale):
-        return backbone.maps(pixels)
-    last: Tensor = backbone.forward_features(pixels)  # type: ignore[operator]
-    if last.ndim != 4:
-        raise ConfigError(
-            f"{type(backbone).__name__} turns a photo into tokens, not a map, so its answers cannot be located. "
-            'Use a bundle with a convolutional backbone, or with pooling = "multiscale".'
-        )
-    return [last.permute(0, 3, 1, 2) if _channels_last(backbone) else last]
-
-
 def _average_views(features: Tensor) -> Tensor:
     """Mean over plain and mirrored views; mirrored maps are flipped back first."""
     plain, mirrored = features.chunk(2)
     return (plain + (mirrored.flip(3) if mirrored.ndim == 4 else mirrored)) / 2
-
-
-def _pool(backbone: nn.Module, maps: list[Tensor]) -> Tensor:
-    """Pool the maps of `_maps` into features float32[B, F]."""
-    if isinstance(backbone, MultiScale):
-        return backbone.pool(maps)
-    last = maps[0].permute(0, 2, 3, 1) if _channels_last(backbone) else maps[0]
-    features: Tensor = backbone.forward_head(last)  # type: ignore[operator]
-    return features
-
-
-def _channels_last(backbone: nn.Module) -> bool:
-    return getattr(backbone, "output_fmt", "NCHW") == "NHWC"

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from attire.bundle import ModelBundle, library_versions
+from attire.bundle import ModelBundle
+from attire.engines.conditions import conditions_here
 from attire.engines.engine import Engine, TorchEngine
 from attire.engines.exported import (
     RECORD,
@@ -21,18 +21,19 @@ from attire.engines.exported import (
     Precision,
     Runtime,
     Speed,
-    cpu_name,
     engine_folder,
 )
-from attire.engines.runtimes import MODEL_FILES, ExportedEngine, runtime_versions
+from attire.engines.runtimes import MODEL_FILES, PACKAGES, ExportedEngine, runtime_versions
+from attire.engines.speed import BATCH, images_per_s
 from attire.errors import ExportError
-from attire.exporting.inspect import BATCH, images_per_s
 from attire.exporting.onnx import make_onnx, write_onnx
 from attire.exporting.openvino import make_openvino
 from attire.exporting.parity import EQUAL, IOU_LOST, Answers, answers, compare, passes
 from attire.exporting.quantise import Scheme
 from attire.exporting.sample import Sample, draw_sample
 from attire.files import file_sha256, locked, temporary_folder
+from attire.model.multiscale import has_tokens, timm_model
+from attire.probe import library_versions
 from attire.progress import tracking
 from attire.storage import storing
 
@@ -88,6 +89,11 @@ def export(
     """
     bundle = ModelBundle.of(bundle)
     name = f"{to}-int8" if int8 else to
+    if int8 and has_tokens(timm_model(bundle.network.backbone)):
+        raise ExportError(
+            f"no engine '{name}' was made: INT8 speeds up convolutions, and {bundle.spec.network.backbone} is a "
+            "transformer, which has hardly any. Export it without --int8."
+        )
     folder = engine_folder(bundle.path, name)
     sample = draw_sample(bundle, photos)
     busy = ExportError(f"another attire export is writing to {bundle.path}: wait until it has finished.")
@@ -116,7 +122,7 @@ def export(
             shutil.rmtree(folder, ignore_errors=True)
             raise ExportError(_refusal(name, tried))
         with tracking("measuring its speed"):
-            speed = _measure_speed(bundle, engine, sample)
+            speed = _measure_speed(bundle, engine, to, sample)
         record = EngineRecord(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             runtime=to,
@@ -147,14 +153,13 @@ def _run(engine: Engine, sample: Sample, name: str) -> Answers:
     return Answers(*(np.concatenate(arrays) for arrays in zip(*batches, strict=True)))
 
 
-def _measure_speed(bundle: ModelBundle, engine: Engine, sample: Sample) -> Speed:
+def _measure_speed(bundle: ModelBundle, engine: Engine, runtime: Runtime, sample: Sample) -> Speed:
     rates = images_per_s({"engine": engine, "torch": TorchEngine(bundle)}, sample.pixels)
     return Speed(
         images_per_s=rates["engine"],
         torch_images_per_s=rates["torch"],
         batch=BATCH,
-        threads=torch.get_num_threads(),
-        cpu=cpu_name(),
+        **conditions_here(PACKAGES[runtime]).model_dump(),
     )
 
 

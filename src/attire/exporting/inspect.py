@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from attire.bundle import WEIGHTS, ModelBundle
-from attire.engines.engine import Engine, TorchEngine, open_engine
-from attire.engines.exported import EngineRecord, check_files, cpu_name, engine_folder, engine_names, read_record
+from attire.engines.conditions import conditions_here
+from attire.engines.engine import AUTO, Engine, TorchEngine, open_engine
+from attire.engines.exported import EngineRecord, check_files, engine_folder, engine_names, read_record
+from attire.engines.ranking import known_ranking, recall
+from attire.engines.runtimes import PACKAGES
+from attire.engines.speed import BATCH, images_per_s
 from attire.errors import AttireError
 from attire.score.promise import Promise, percent
 from attire.taxonomy import CATEGORY, key_label
-
-BATCH, ROUNDS = 32, 4  # photos per batch; batches per engine, after one warm-up batch
 
 
 class EngineCost(NamedTuple):
@@ -33,11 +34,24 @@ class EngineCost(NamedTuple):
     ratio: float | None
 
 
+class KnownSpeed(NamedTuple):
+    """A speed that decides what `auto` takes. measured: when, and under which conditions."""
+
+    engine: str
+    images_per_s: float
+    ratio: float
+    measured: str
+
+
 class Inspection(NamedTuple):
-    """facts: name -> text. faults: why an exported engine cannot be used, a message each."""
+    """facts: name -> text. speeds: those at export, and those that were measured on this machine afterwards.
+
+    faults: why an exported engine cannot be used, a message each.
+    """
 
     facts: dict[str, str]
     engines: tuple[EngineCost, ...]
+    speeds: tuple[KnownSpeed, ...]
     faults: tuple[str, ...]
 
 
@@ -59,12 +73,13 @@ def inspect(bundle: ModelBundle | str | Path, *, speed: bool = True) -> Inspecti
             records[name] = record
         except AttireError as error:
             faults.append(str(error))
+    facts[f"--engine {AUTO}"] = _automatic(bundle, records)
     rates: dict[str, float] = {}
     if speed:
         height, width = bundle.preprocess.size_px
         noise = np.random.default_rng(0).integers(0, 256, (BATCH, 3, height, width), dtype=np.uint8)
         rates = images_per_s(running, noise)
-        facts["speed measured"] = f"batches of {BATCH}, {torch.get_num_threads()} threads, {cpu_name()}"
+        facts["speed measured"] = f"batches of {BATCH}, {conditions_here(*PACKAGES.values())}"
     rows = [
         EngineCost(
             name,
@@ -76,15 +91,39 @@ def inspect(bundle: ModelBundle | str | Path, *, speed: bool = True) -> Inspecti
         )
         for name, record in {"torch": None, **records}.items()
     ]
-    return Inspection(facts, tuple(rows), tuple(faults))
+    return Inspection(facts, tuple(rows), tuple(_known_speeds(bundle, records)), tuple(faults))
+
+
+def _automatic(bundle: ModelBundle, records: Mapping[str, EngineRecord]) -> str:
+    """What `auto` takes on this machine, and why."""
+    if torch.cuda.is_available():
+        return "torch, on the GPU"
+    if not records:
+        return "torch: no engine was exported"
+    if (ranking := known_ranking(bundle, records)) is None:
+        return "measures the engines when it is first used: they were exported under other conditions"
+    name, ratio = max(ranking.ratios.items(), key=lambda item: item[1], default=("torch", 1.0))
+    return f"{name}, {ratio:.1f} times as fast as torch, {ranking.measured}" if ratio > 1 else "torch"
+
+
+def _known_speeds(bundle: ModelBundle, records: Mapping[str, EngineRecord]) -> Iterator[KnownSpeed]:
+    for name, record in records.items():
+        speed = record.speed
+        yield KnownSpeed(name, speed.images_per_s, speed.ratio, f"{record.created[:10]}, at export: {speed.conditions}")
+    if (local := recall(bundle, records)) is not None:
+        for name, ratio in local.ranking.ratios.items():
+            here = f"{local.created:%Y-%m-%d}, for {AUTO}: {local.conditions}"
+            yield KnownSpeed(name, local.images_per_s[name], ratio, here)
 
 
 def multiplications(bundle: ModelBundle) -> int:
     """MACs (multiply-adds) for one photo: its convolutions and matrix products, for both views with test-time flip."""
     height, width = bundle.preprocess.size_px
     counter = FlopCounterMode(display=False)
+    # Without gradients, as the counter follows modules by them, and fails for a parameter that is passed to a module.
+    weights = {name: parameter.detach() for name, parameter in bundle.network.named_parameters()}
     with torch.no_grad(), counter:
-        bundle.network(torch.zeros(1, 3, height, width))
+        functional_call(bundle.network, weights, torch.zeros(1, 3, height, width))
     return int(counter.get_total_flops()) // 2
 
 
@@ -134,19 +173,3 @@ def _promise(bundle: ModelBundle) -> dict[str, str]:
 def _megabytes(path: Path) -> float:
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
-
-
-def images_per_s(engines: Mapping[str, Engine], pixels: NDArray[np.uint8]) -> dict[str, float]:
-    """The best of `ROUNDS` batches for each engine. Batches of `BATCH` repeat the photos in `pixels` uint8[N, 3, H, W].
-
-    Engines take turns, so that other load on the machine slows all of them alike.
-    """
-    batch = pixels[np.arange(BATCH) % len(pixels)]
-    best = dict.fromkeys(engines, float("inf"))
-    for attempt in range(ROUNDS + 1):
-        for name, engine in engines.items():
-            start = time.perf_counter()
-            engine.logits(batch)
-            if attempt:
-                best[name] = min(best[name], time.perf_counter() - start)
-    return {name: BATCH / seconds for name, seconds in best.items()}

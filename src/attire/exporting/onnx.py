@@ -18,6 +18,7 @@ from attire.pixels.normalise import Normalise
 from attire.titles import LONGEST
 
 OPSET = 20
+FOLDED = 2**20  # elements of a constant
 
 
 class Flat(nn.Module):
@@ -39,7 +40,7 @@ def write_onnx(bundle: ModelBundle, file: Path) -> None:
     """Write the bundle's network in float32, with a dynamic batch size."""
     try:
         import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
+        from onnxscript.optimizer import fold_constants
     except ImportError:
         raise MissingExtraError("an export", "onnx") from None
     height, width = bundle.preprocess.size_px
@@ -62,6 +63,8 @@ def write_onnx(bundle: ModelBundle, file: Path) -> None:
             verbose=False,
         )
     assert program is not None
+    # nncf fails on a cast of a constant, and torch folds only small ones.
+    fold_constants(program.model, input_size_limit=FOLDED, output_size_limit=FOLDED)
     program.save(file, external_data=False)
 
 
@@ -73,4 +76,5 @@ def make_onnx(graph: Path, file: Path, scheme: Scheme | None, sample: Sample) ->
         file.write_bytes(graph.read_bytes())
         return
     model = onnx.load(graph)
-    onnx.save(quantise(model, sample, scheme, [(node.name, node.op_type) for node in model.graph.node]), file)
+    layers = [(node.name, node.op_type) for node in model.graph.node]
+    onnx.save(quantise(model, sample, scheme, layers, scalar_inputs=True), file)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from attire.engines.runtimes import PIXELS, TEXT
-from attire.errors import MissingExtraError
+from attire.errors import ExportError, MissingExtraError
 from attire.exporting.sample import Sample
 
 CONVOLUTIONS = frozenset({"Conv", "Convolution", "GroupConvolution"})  # names in ONNX and OpenVINO
@@ -27,14 +27,20 @@ class Scheme(NamedTuple):
         return ", ".join(names)
 
 
-def quantise(model: Any, sample: Sample, scheme: Scheme, layers: Sequence[tuple[str, str]]) -> Any:
+def quantise(
+    model: Any, sample: Sample, scheme: Scheme, layers: Sequence[tuple[str, str]], *, scalar_inputs: bool = False
+) -> Any:
     """Quantise the convolutions of an ONNX or OpenVINO `model`. `layers`: name and type of each, in topological order.
+
+    scalar_inputs: one scale for all channels of a convolution's input. nncf gives depthwise convolutions one for each
+    channel, which ONNX Runtime cannot compute.
 
     Heads and pooling stay in float: they are a thousandth of the work, and the square root of pooled features amplifies
     small errors.
     """
     try:
         import nncf
+        from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
     except ImportError:
         raise MissingExtraError("INT8", "openvino") from None
     nncf.set_log_level(logging.ERROR)
@@ -45,9 +51,17 @@ def quantise(model: Any, sample: Sample, scheme: Scheme, layers: Sequence[tuple[
         {PIXELS: sample.pixels[i : i + 1], **({} if sample.text is None else {TEXT: sample.text[i : i + 1]})}
         for i in range(len(sample.pixels))
     ]
-    return nncf.quantize(
-        model,
-        nncf.Dataset(inputs),
-        subset_size=len(inputs),
-        ignored_scope=nncf.IgnoredScope(names=sorted(in_float), validate=False),
-    )
+    inputs_of = QuantizationParameters(per_channel=False) if scalar_inputs else None
+    try:
+        return nncf.quantize(
+            model,
+            nncf.Dataset(inputs),
+            subset_size=len(inputs),
+            ignored_scope=nncf.IgnoredScope(names=sorted(in_float), validate=False),
+            advanced_parameters=AdvancedQuantizationParameters(activations_quantization_params=inputs_of),
+        )
+    except AttributeError as error:  # nncf 3 on ONNX graphs of ConvNeXt and Swin
+        raise ExportError(
+            f"nncf cannot quantise this network (AttributeError: {error}). Export it without --int8, or to the other "
+            "runtime."
+        ) from None

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attire.bundle import ModelBundle, library_versions
+from attire.bundle import ModelBundle
 from attire.catalog.sources import SourceOptions
 from attire.engines.engine import AUTO, Engine, open_engine
 from attire.errors import ConfigError, FeedError
@@ -22,6 +22,7 @@ from attire.inference.logits import BATCH
 from attire.inference.output import Format, check_output
 from attire.inference.run_record import Record, RunSettings, finished_record, overwrite_error, record_path, write_record
 from attire.inference.single_machine import SingleMachine
+from attire.probe import library_versions
 from attire.score.promise import PRECISION, Promise
 from attire.storage import not_written
 

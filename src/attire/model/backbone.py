@@ -4,88 +4,59 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from attire.errors import ConfigError, WeightsError, did_you_mean
+from attire.model.input_size import own_size, resize
+from attire.model.multiscale import feature_width
 from attire.model.packaged_weights import PACKAGES, load_packaged_weights, packaged_weights
+from attire.model.presets import PRESETS
 from attire.pixels import torchvision_ops  # noqa: F401
 
 import timm  # isort: skip  (after ops)
-from timm.data import resolve_model_data_config  # isort: skip
 
 logger = logging.getLogger(__name__)
 SCRATCH = "none"  # value of `weights` that starts from random weights
 
 
-def create_backbone(name: str, weights: str | Path | None = SCRATCH) -> nn.Module:
+def create_backbone(
+    name: str, weights: str | Path | None = SCRATCH, size_px: tuple[int, int] | None = None
+) -> nn.Module:
     """Create a timm model without its classifier: float32[B, 3, H, W] -> float32[B, F], where F is `feature_width`.
 
     `weights`: None for pretrained ones (of an installed package, see `PACKAGES`, or timm's, downloaded once), "none"
-    for random ones, or a safetensors file.
+    for random ones, or a safetensors file. `size_px`: height and width of the photos, if the backbone is built for one
+    size; by default its own. The weights have its own size and are resampled.
     Raises `ConfigError` for an unknown name and `WeightsError` for weights that cannot be fetched, read or loaded.
     """
-    _check_name(name)
+    check_name(name)
     if weights is None:
-        return _create_pretrained(name)
-    backbone: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
-    if str(weights) != SCRATCH:
-        _load_weights(backbone, name, Path(weights))
+        backbone = _create_pretrained(name)
+    else:
+        backbone = timm.create_model(name, pretrained=False, num_classes=0)
+        if str(weights) != SCRATCH:
+            _load_weights(backbone, name, Path(weights))
+    if size_px is not None:
+        resize(backbone, name, size_px)
     return backbone
 
 
-class MultiScale(nn.Module):
-    """Mean and max pooling over a backbone's last stages, then a square root: float32[B, 3, H, W] -> float32[B, F].
-
-    Earlier stages hold colour, texture and small details, which the backbone's own pooling does not see. The signed
-    square root evens out activations of very different size (Perronnin et al., "Improving the Fisher kernel", 2010).
-    """
-
-    def __init__(self, backbone: nn.Module, stages: int = 3) -> None:
-        """Raises `ConfigError` for a backbone that does not expose its stages (`forward_intermediates` in timm)."""
-        super().__init__()
-        if not hasattr(backbone, "forward_intermediates"):
-            raise ConfigError('this backbone has no stages to pool. Use another backbone, or pooling = "last".')
-        self.backbone, self.stages = backbone, stages
-        self.pretrained_cfg = backbone.pretrained_cfg
-        self.num_features = 2 * sum(info["num_chs"] for info in backbone.feature_info[-stages:])  # type: ignore[index]
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.pool(self.maps(pixels))
-
-    def maps(self, pixels: Tensor) -> list[Tensor]:
-        """Outputs of the last stages, each float32[B, channels, h, w]."""
-        maps: list[Tensor] = self.backbone.forward_intermediates(  # type: ignore[operator]
-            pixels, indices=self.stages, intermediates_only=True
-        )
-        return maps
-
-    def pool(self, maps: Sequence[Tensor]) -> Tensor:
-        """Pool the maps into features, float32[B, F]."""
-        pooled = torch.cat([pool for x in maps for pool in (x.mean((2, 3)), x.amax((2, 3)))], dim=1).float()
-        return pooled.sign() * pooled.abs().clamp(min=1e-6).sqrt()  # clamped: the gradient is infinite at zero
-
-
-def feature_width(backbone: nn.Module) -> int:
-    """Number of features F. Some backbones have a layer after pooling, whose width timm's `num_features` ignores."""
-    return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
-
-
-def without_pooling(backbone: nn.Module) -> nn.Module:
+def without_pooling(backbone: nn.Module, size_px: tuple[int, int] | None = None) -> nn.Module:
     """Remove the pooling of `backbone` in place, so that it returns a map: float32[B, 3, H, W] -> float32[B, F, h, w].
 
-    Runs one blank photo, and raises `ConfigError` if the output is not such a map (tokens, channels last, 1 x 1).
+    Runs one blank photo of `size_px`, by default of its own size, and raises `ConfigError` if the output is not such a
+    map (tokens, channels last, 1 x 1).
     """
     backbone.reset_classifier(0, global_pool="")  # type: ignore[operator]
     training = backbone.training
     with torch.no_grad():
-        shape = backbone.eval()(torch.zeros(1, *data_config(backbone)["input_size"])).shape
+        shape = backbone.eval()(torch.zeros(1, 3, *(size_px or own_size(backbone)))).shape
     backbone.train(training)
     if len(shape) != 4 or shape[1] != feature_width(backbone) or shape[2:].numel() == 1:
         raise ConfigError(
@@ -95,16 +66,10 @@ def without_pooling(backbone: nn.Module) -> nn.Module:
     return backbone
 
 
-def data_config(backbone: nn.Module) -> dict[str, Any]:
-    """Input size, normalisation and interpolation that timm recommends for the backbone."""
-    config: dict[str, Any] = resolve_model_data_config(backbone)  # type: ignore[no-untyped-call]
-    return config
-
-
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     """Raise `ConfigError` for an architecture that timm does not have, or a tag (after the dot) without weights."""
     if not timm.is_model(name):
-        raise ConfigError(f"backbone '{name}' is not a timm model{did_you_mean(name, timm.list_models())}")
+        raise ConfigError(f"backbone '{name}' is not a timm model{did_you_mean(name, [*PRESETS, *timm.list_models()])}")
     try:
         timm.models.get_pretrained_cfg(name)
     except RuntimeError:

@@ -6,13 +6,14 @@ What the first stages make of a photo is computed once and cached, which makes f
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from attire.errors import ConfigError
-from attire.model.backbone import MultiScale
 from attire.model.colour import COLOURS
+from attire.model.multiscale import MultiScale, training_format
 from attire.model.network import Logits, Network
 
 
@@ -58,21 +59,30 @@ class LastStages(nn.Module):
         super().__init__()
         first = FirstStages(network.eval(), trained)
         self.heads, self.trained, self.colours = network.heads, trained, 0 if network.colours is None else COLOURS
-        self.pool = first.backbone.pool
+        self.features_of = first.backbone.features_of
+        timm_model = first.backbone.backbone
+        self.memory_format = training_format(timm_model)
         pixels = torch.rand(2, 3, *size_px, generator=torch.Generator().manual_seed(0))
         try:
             with torch.no_grad():
                 self.shape = first.maps(pixels)[-1].shape[1:]
-                self.last = _without(first.backbone.backbone, _names_before(first, pixels))
+                self.last = _without(timm_model, _names_run(timm_model, lambda: first.maps(pixels)))
                 divided = self.eval().features(first(pixels)[:, None])
                 whole = network.with_colours(first.backbone(pixels), pixels)
             equal = torch.allclose(whole, divided, rtol=1e-3, atol=1e-4)
-        except (AttributeError, RuntimeError, TypeError):  # stages that pass on tokens, or channels last
+        except (
+            AssertionError,
+            AttributeError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ):  # stages that pass on tokens, or channels last
             equal = False
         if not equal:
             raise ConfigError(
-                f"trained_stages = {trained}: the stages of {type(first.backbone.backbone).__name__} cannot be "
-                'computed one after the other. Use trained_stages = "all" or 0, or another backbone.'
+                f"trained_stages = {trained}: the stages of {type(timm_model).__name__} cannot be "
+                'computed one after the other. Use trained_stages = 0 or "all" (--recipe frozen or base), or another '
+                "backbone."
             )
 
     def forward(self, rows: Tensor, text: Tensor | None = None) -> Logits:
@@ -83,26 +93,30 @@ class LastStages(nn.Module):
         """Rows [B, V, R] of V views of each photo -> the mean of their features, as of `Network.features`."""
         colours, inputs = rows[:, 0, : self.colours].float(), rows[..., self.colours :].flatten(0, 1).float()
         pooled, last = inputs[:, : -self.shape.numel()], inputs[:, -self.shape.numel() :]
-        maps: list[Tensor] = self.last.forward_intermediates(  # type: ignore[operator]
-            last.reshape(-1, *self.shape).contiguous(memory_format=torch.channels_last),
-            indices=self.trained,
-            intermediates_only=True,
-        )
-        features = torch.cat([pooled, self.pool(maps)], dim=1)
+        maps = last.reshape(-1, *self.shape).contiguous(memory_format=self.memory_format)
+        features = torch.cat([pooled, self.features_of(self.last, maps, self.trained)], dim=1)
         return torch.cat([features.reshape(*rows.shape[:2], -1).mean(1), colours], dim=1)
 
 
-def _names_before(first: FirstStages, pixels: Tensor) -> set[str]:
-    """Names of the backbone's modules that have run when the first stages are done."""
+def after_last_stage(backbone: MultiScale, pixels: Tensor) -> nn.Module:
+    """The timm model in `backbone` without what computes its stages: it continues from the map of the last one.
+
+    It shares all modules with `backbone`. `pixels` float32[B, 3, H, W] are a few photos.
+    """
+    with torch.no_grad():
+        return _without(backbone.backbone, _names_run(backbone.backbone, lambda: backbone.maps(pixels)))
+
+
+def _names_run(backbone: nn.Module, run: Callable[[], object]) -> set[str]:
+    """Names of the modules of `backbone` that `run` runs."""
     done: set[str] = set()
-    backbone = first.backbone.backbone
     hooks = [
         module.register_forward_hook(lambda *_, name=name: done.add(name))
         for name, module in backbone.named_modules()
         if name
     ]
     try:
-        first.maps(pixels)
+        run()
     finally:
         for hook in hooks:
             hook.remove()

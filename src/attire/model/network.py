@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from attire.config import Architecture
-from attire.model.backbone import SCRATCH, MultiScale, create_backbone, data_config, feature_width, without_pooling
+from attire.model.backbone import SCRATCH, create_backbone, without_pooling
 from attire.model.colour import COLOURS, ColourHead, Colours
 from attire.model.heads import HEADS, pooled
+from attire.model.input_size import data_config
+from attire.model.multiscale import MultiScale, default_pooling, feature_width
 from attire.model.text import Title, drop_inputs
 from attire.taxonomy import Taxonomy
 
@@ -122,21 +124,25 @@ def build_network(
     weights: str | Path | None = SCRATCH,
     dropout: float = 0.0,
     text_dropout: float = 0.0,
+    size_px: tuple[int, int] | None = None,
 ) -> Network:
-    """A network with one backbone, its `weights` (see `create_backbone`), and randomly initialised heads."""
-    backbone = build_backbone(architecture, weights)
+    """A network with one backbone (`weights` and `size_px` as in `create_backbone`) and randomly initialised heads."""
+    backbone = build_backbone(architecture, weights, size_px)
     heads = Heads(feature_width(backbone), taxonomy, architecture, dropout, text_dropout)
     config = data_config(backbone)
     colours = Colours(config["mean"], config["std"]) if architecture.colour else None
     return Network(backbone, heads, flip=architecture.flip, colours=colours)
 
 
-def build_backbone(architecture: Architecture, weights: str | Path | None = SCRATCH) -> nn.Module:
+def build_backbone(
+    architecture: Architecture, weights: str | Path | None = SCRATCH, size_px: tuple[int, int] | None = None
+) -> nn.Module:
     """The backbone with the architecture's pooling, or without pooling for heads that need a map."""
-    backbone = create_backbone(architecture.backbone, weights)
+    backbone = create_backbone(architecture.backbone, weights, size_px)
     if architecture.spatial:
-        return without_pooling(backbone)
-    return MultiScale(backbone) if architecture.pooling == "multiscale" else backbone
+        return without_pooling(backbone, size_px)
+    pooling = default_pooling(backbone) if architecture.pooling == "auto" else architecture.pooling
+    return backbone if pooling == "last" else MultiScale(backbone, own=pooling == "both")
 
 
 def _trunk(features: int, width: int, dropout: float) -> nn.Module:

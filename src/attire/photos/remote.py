@@ -13,12 +13,13 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
 from attire.errors import AttireError, CatalogError, ConfigError, MissingExtraError, PhotoError, PhotoMissingError
 from attire.files import replacing
+from attire.photos.silent_hosts import SilentHosts
 
 SCHEMES = ("http", "https", "s3")
 ATTEMPTS, WAIT_S = 3, 0.5  # the wait doubles after each attempt
@@ -42,9 +43,13 @@ def is_url(source: str | Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Opens addresses whose scheme is in `SCHEMES` or `more`; raises `ConfigError` for other schemes."""
+    """Opens addresses whose scheme is in `SCHEMES` or `more`; raises `ConfigError` for other schemes.
+
+    Photos of a host that never answers are given up (`SilentHosts`).
+    """
 
     more: tuple[str, ...] = ()
+    hosts: SilentHosts = field(default_factory=SilentHosts, compare=False, repr=False)
 
     def photo(self, url: str) -> RemotePhoto:
         """The photo at an address in a feed; raises `PhotoError` for a scheme that is not allowed."""
@@ -152,20 +157,25 @@ class RemotePhoto:
 
     def download(self, stamp: str = "") -> Download | None:
         """Download the photo, as `read` does; None if it is still the version with this `stamp`."""
+        hosts = self.remote.hosts
         try:
             return _retry(lambda: self._download(stamp))
         except FileNotFoundError:
+            hosts.answered(self.url)
             raise PhotoMissingError("not found") from None
         except AttireError:
             raise
         except Exception as error:  # each service raises its own exceptions
+            hosts.failed(self.url, error)
             raise PhotoError(f"cannot be downloaded: {_reason(error)}") from None
 
     def _download(self, known: str) -> Download | None:
+        self.remote.hosts.check(self.url)  # before each attempt: other photos may have found out meanwhile
         content, end = bytearray(), time.monotonic() + PHOTO_S
         before = json.loads(known or "{}")
         headers = {CONDITIONS[name]: text for name, text in before.items() if name in CONDITIONS}
         with closing(self.remote.open(self.url, headers)) as file:
+            self.remote.hosts.answered(self.url)
             if self.url.startswith(HTTP):
                 if file.r.status == NOT_MODIFIED:
                     return None

@@ -30,13 +30,16 @@ class Normalise(nn.Module):
 class FromBytes(nn.Module):
     """`Normalise` followed by `network`: takes uint8[B, 3, H, W], and titles if the network reads them."""
 
-    def __init__(self, network: nn.Module, preprocess: Preprocess) -> None:
+    def __init__(
+        self, network: nn.Module, preprocess: Preprocess, memory_format: torch.memory_format = torch.channels_last
+    ) -> None:
+        """Channels-last is the fastest format for convolutions."""
         super().__init__()
-        self.normalise, self.network = Normalise(preprocess), network
+        self.normalise, self.network, self.memory_format = Normalise(preprocess), network, memory_format
 
     def forward(self, pixels: Tensor, *text: Tensor) -> Any:
-        # Channels-last is the fastest format for convolutions; converting bytes is cheaper than converting floats.
-        return self.network(self.normalise(pixels.contiguous(memory_format=torch.channels_last)), *text)
+        # Converting bytes is cheaper than converting floats.
+        return self.network(self.normalise(pixels.contiguous(memory_format=self.memory_format)), *text)
 
 
 def _per_channel(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Tensor:

@@ -48,9 +48,8 @@ class HeldBack(NamedTuple):
 
     def __str__(self) -> str:
         if self.needed is None:
-            return f"even the most confident of {self.checked:,} checked answers are not right that often"
-        more = self.needed - self.checked
-        return f"{self.checked:,} checked answers; about {more:,} more products with a label are needed"
+            return f"{self.checked:,} checked answers, and not even the most confident are right that often"
+        return f"{self.checked:,} checked answers, about {self.needed - self.checked:,} more are needed"
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value
@@ -204,9 +203,10 @@ def _gate(applicability: Reals, ruled_out: NDArray[np.bool_]) -> float:
 
 def _held_back(surest: Reals, record: CalibrationRecord, number: int, promise: Promise, key: str) -> HeldBack:
     answers = record.checked & (record.key == number)
-    right = record.coarse_right[answers] == 1
+    checked, right = int(answers.sum()), record.coarse_right[answers] == 1
     needed = answers_needed(surest[answers], right, promise.of_key(key), promise.confidence)
-    return HeldBack(int(answers.sum()), needed)
+    # The sequence of tests asks for a little more than a single interval.
+    return HeldBack(checked, None if needed is None else max(needed, math.ceil(1.1 * checked)))
 
 
 def answers_needed(confidence: Reals, right: NDArray[np.bool_], precision: float, surety: float) -> int | None:
@@ -225,7 +225,7 @@ def answers_needed(confidence: Reals, right: NDArray[np.bool_], precision: float
     share = right[order].cumsum() / n
     above = last_of_equals & (share > precision)
     factors = variance / (share[above] - precision) ** 2 / n[above]
-    return max(len(right) + 1, math.ceil(factors.min() * len(right))) if above.any() else None
+    return math.ceil(factors.min() * len(right)) if above.any() else None
 
 
 def _fit_shifts(

@@ -169,7 +169,7 @@ class RunData:
             parts(train, calibration),
             tuple(folds),
             Subset(catalog, splits.val, "val", reader),
-            cache_px(catalog, recipe.size_px, cache) if recipe.trained_stages == "all" else None,
+            cache_px(catalog, recipe.input_px, cache) if recipe.trained_stages == "all" else None,
             workers,
         )
 

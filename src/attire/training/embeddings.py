@@ -97,6 +97,7 @@ def _identity(network: Network, name: str, preprocess: Preprocess) -> dict[str, 
         "weights": weights_digest(network.backbone),
         "preprocess": preprocess.model_dump(mode="json"),
         **({} if network.colours is None else {"colours": COLOURS}),
+        **({"own": True} if getattr(network.backbone, "own", False) else {}),  # not in the names of the weights
     }
 
 

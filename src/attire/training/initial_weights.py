@@ -10,8 +10,11 @@ from attire.bundle import ModelBundle
 from attire.config import Architecture, Recipe
 from attire.errors import ConfigError
 from attire.model.backbone import SCRATCH
+from attire.model.input_size import own_size, refused_size, resize
+from attire.model.multiscale import timm_model
 from attire.model.network import Network, build_network
 from attire.model.packaged_weights import packaged_weights
+from attire.model.presets import NO_WEIGHTS, UNKNOWN, licence
 from attire.taxonomy import Taxonomy
 
 MAY_DIFFER = {"flip"}  # has no weights
@@ -29,19 +32,44 @@ def initial_network(
         raise ConfigError(
             f"{init_from.path} already has all weights: leave out either --init-from or --weights ({weights})."
         )
+    if init_from is not None:
+        _check_start(recipe, taxonomy, init_from)
     network = build_network(
-        recipe, taxonomy, SCRATCH if init_from else weights, dropout=recipe.dropout, text_dropout=recipe.text_dropout
+        recipe,
+        taxonomy,
+        SCRATCH if init_from else weights,
+        dropout=recipe.dropout,
+        text_dropout=recipe.text_dropout,
+        size_px=recipe.input_px if init_from is None else init_from.preprocess.size_px,
     )
-    _try_photo(network, recipe)
     if init_from is None:
         pretrained = packaged_weights(recipe.backbone) or "timm's pretrained"
-        return network, pretrained if weights is None else Path(weights).name
-    if not init_from.taxonomy.has_words_of(taxonomy):
+        origin = pretrained if weights is None else Path(weights).name
+    else:
+        network.load_state_dict(init_from.network.state_dict())
+        resize(timm_model(network.backbone), recipe.backbone, recipe.input_px)
+        origin = f"bundle {init_from.digest}"
+    _try_photo(network, recipe)
+    return network, origin
+
+
+def weights_licence(recipe: Recipe, weights: str | Path | None, init_from: ModelBundle | None) -> str:
+    """The licence of the pretrained weights that a run starts from, for the model card."""
+    if init_from is not None:
+        return str(init_from.provenance.get("weights_licence", UNKNOWN))
+    if weights is None:
+        return licence(recipe.backbone)
+    return NO_WEIGHTS if str(weights) == SCRATCH else UNKNOWN
+
+
+def _check_start(recipe: Recipe, taxonomy: Taxonomy, start: ModelBundle) -> None:
+    """Raise `ConfigError` if a run of `recipe` cannot start from the bundle `start`."""
+    if not start.taxonomy.has_words_of(taxonomy):
         raise ConfigError(
-            f"{init_from.path} was trained with other words, or in another order, than the catalog's taxonomy.toml. "
+            f"{start.path} was trained with other words, or in another order, than the catalog's taxonomy.toml. "
             "Ingest with the taxonomy of that run, or train without --init-from."
         )
-    expected, actual = recipe.architecture, init_from.spec.network
+    expected, actual = recipe.architecture, start.spec.network
     differences = [
         f"  {name}: {getattr(actual, name)} in the bundle, {getattr(expected, name)} in the recipe"
         for name in sorted(Architecture.model_fields.keys() - MAY_DIFFER)
@@ -49,33 +77,26 @@ def initial_network(
     ]
     if differences:
         raise ConfigError(
-            f"{init_from.path} has another architecture than recipe {recipe.name}:\n" + "\n".join(differences)
+            f"{start.path} has another architecture than recipe {recipe.name}:\n" + "\n".join(differences)
         )
     if not actual.shared:
         raise ConfigError(
-            f"{init_from.path} has two networks (shared = false), but a run can start from a single one only: "
+            f"{start.path} has two networks (shared = false), but a run can start from a single one only: "
             "leave out --init-from."
         )
-    network.load_state_dict(init_from.network.state_dict())
-    return network, f"bundle {init_from.digest}"
 
 
 def _try_photo(network: Network, recipe: Recipe) -> None:
-    """Try a blank photo: transformers accept one size only, and deep networks reduce small photos to nothing.
+    """Try a blank photo: some transformers accept one size only, and deep networks reduce small photos to nothing.
 
     Parameters of the backbone that the features do not depend on (layers behind the last stage that is pooled) are
     frozen, because training in several processes waits for the gradient of every other parameter.
     """
-    height, width = recipe.size_px
     try:
-        features = network.eval().features(torch.zeros(1, 3, height, width))
+        features = network.eval().features(torch.zeros(1, 3, *recipe.input_px))
         torch.autograd.backward(features.sum())
     except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(
-            f"size_px=[{height}, {width}]: {recipe.backbone} does not accept photos of that size ({reason}). Use "
-            "another --size-px or --backbone."
-        ) from None
+        raise refused_size(recipe.backbone, recipe.input_px, own_size(timm_model(network.backbone)), error) from None
     for parameter in network.backbone.parameters():
         parameter.requires_grad_(parameter.grad is not None)
     network.zero_grad()

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from attire.bundle import SPEC, ModelBundle
 from attire.catalog.learned_groups import in_learned_groups
@@ -28,21 +27,23 @@ from attire.config import Recipe, Stage, load_recipe
 from attire.errors import ConfigError
 from attire.files import locked
 from attire.learned import Learned
-from attire.model.backbone import SCRATCH, data_config, weights_digest
-from attire.model.last_stages import LastStages
+from attire.model.backbone import weights_digest
+from attire.model.input_size import data_config
 from attire.model.network import Network, build_backbone, build_network
-from attire.pixels.normalise import FromBytes
+from attire.model.presets import terms
 from attire.pixels.preprocess import Preprocess
 from attire.score.promise import PRECISION
 from attire.storage import storing
 from attire.taxonomy import Taxonomy
-from attire.training.calibrate import Answers, calibrate, collect_logits
+from attire.training.backbone_defaults import with_backbone_defaults
+from attire.training.calibrate import Answers, calibrate
 from attire.training.data import Parts, RunData, default_workers
-from attire.training.initial_weights import initial_network
-from attire.training.module import StageModule, StageName
+from attire.training.initial_weights import initial_network, weights_licence
+from attire.training.module import StageName
+from attire.training.network_training import NetworkTraining, start_of_folds
 from attire.training.stage_folder import StageFolder
 from attire.training.supervision import STAGES, Taught, stages_to_train, taught_by
-from attire.training.trainer import create_trainer, first_process
+from attire.training.trainer import first_process
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ def train(
     init_from = None if init_from is None else ModelBundle.of(init_from)
     if init_from is not None:
         recipe = recipe.model_copy(update={"category": Stage()})
+    recipe = with_backbone_defaults(recipe, init_from)
     with storing(Path(out)), _explain_memory(recipe):
         run = _Run.prepare(
             catalog,
@@ -91,9 +93,10 @@ def train(
 
 @dataclass(slots=True)
 class _Run:
-    """A network and its training data. `learned` and `provenance` are recorded in the bundle.
+    """A network and its training data. `learned`, `licence` and `provenance` are recorded in the bundle.
 
-    learned: None if the run starts from a bundle that does not record what it learned from.
+    learned: None if the run starts from a bundle that does not record what it learned from. licence: that of the
+    pretrained weights.
     """
 
     recipe: Recipe
@@ -102,6 +105,7 @@ class _Run:
     network: Network
     preprocess: Preprocess
     learned: Learned | None
+    licence: str
     provenance: dict[str, Any]
 
     @classmethod
@@ -133,8 +137,11 @@ class _Run:
                 provenance["start_splits"] = earlier
                 _tell_learned(init_from, catalog, splits)
             learned = None if init_from.learned is None else data.learned | init_from.learned
-        preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.size_px, recipe.fit)
-        return cls(recipe, splits, data, network, preprocess, learned, provenance)
+        preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.input_px, recipe.fit)
+        licence = weights_licence(recipe, weights, init_from)
+        if first_process() and (remark := terms(licence)):
+            logger.warning("The weights of %s have the licence %s: %s.", recipe.backbone, licence, remark)
+        return cls(recipe, splits, data, network, preprocess, learned, licence, provenance)
 
     def train(
         self,
@@ -166,15 +173,15 @@ class _Run:
         if stage != "category" and first_process() and (remark := taught.remark(catalog.taxonomy)):
             logger.warning(remark)
         only_category = stage == "category" or not taught.keys.any()
-        start = None if only_category or not self.data.folds else _start_of_folds(network, recipe, init_from)
-        training = _Training(self, network, self.data.whole, init_from is not None)
+        start = start_of_folds(network, recipe, init_from) if self.data.folds and not only_category else None
+        training = self._training(network, self.data.whole, init_from)
         scores = training.run(out, stages)
-        answers = [] if only_category else self._answers(training, start, out, stages)
+        answers = training.held_out_answers() if start is None else self._fold_answers(start, init_from, out)
         taxonomy = catalog.taxonomy
         if only_category:
             network, taxonomy = _without_keys(network, taxonomy, recipe)
         elif not recipe.shared:
-            network.category_backbone = build_backbone(recipe)
+            network.category_backbone = build_backbone(recipe, size_px=recipe.input_px)
             StageFolder(out, "category").load_result(network.category_backbone, prefix="backbone.")
         if first_process():
             labels = self.data.whole.train.targets
@@ -185,10 +192,14 @@ class _Run:
                 taxonomy=taxonomy,
                 preprocess=self.preprocess,
                 decision=recipe.decision,
-                fitted=calibrate(answers, labels, taxonomy, recipe.decision, taught.keys) if answers else None,
+                fitted=(
+                    calibrate(answers, labels, taxonomy, recipe.decision, taught.keys)
+                    if answers and taxonomy.keys
+                    else None
+                ),
                 untaught=() if only_category else taught.missing(taxonomy),
                 learned=self.learned,
-                provenance=self.provenance | {"scored_on": self._scored_on()},
+                provenance=self.provenance | {"scored_on": self._scored_on(), "weights_licence": self.licence},
                 scores=scores,
             )
         if torch.distributed.is_initialized():
@@ -198,103 +209,37 @@ class _Run:
             bundle.check_promise(PRECISION)
         return bundle
 
-    def _answers(self, whole: _Training, start: Network | None, out: Path, stages: list[StageName]) -> list[Answers]:
-        """Answers on products that a network was not trained on; none if the recipe has no calibration.
-
-        start: what the networks of the folds start from.
-        """
-        if start is None:
-            return whole.held_out_answers()
+    def _fold_answers(self, start: Network, init_from: ModelBundle | None, out: Path) -> list[Answers]:
+        """Answers of a network for each fold, which is trained from `start` on the other folds."""
+        stages = [name for name in STAGES if getattr(self.recipe, name).epochs]
         answers = []
         for number, parts in enumerate(self.data.folds, 1):
             title = f"fold {number} of {len(self.data.folds)}: "
-            fold = _Training(self, copy.deepcopy(start), parts, whole.freeze_batch_norm, title)
+            training = self._training(copy.deepcopy(start), parts, init_from, title)
             folder = out / f"fold-{number}"
             if first_process():
                 for name in stages:
                     StageFolder(folder, name).begin(self.provenance, resume=True)
-            fold.run(folder, stages)
-            answers += fold.held_out_answers()
+            training.run(folder, stages)
+            answers += training.held_out_answers()
         return answers
+
+    def _training(
+        self, network: Network, parts: Parts, init_from: ModelBundle | None, title: str = ""
+    ) -> NetworkTraining:
+        return NetworkTraining(
+            network,
+            self.recipe,
+            self.data.catalog.taxonomy,
+            self.preprocess,
+            self.data.examples(network, self.preprocess, parts),
+            freeze_batch_norm=init_from is not None,
+            title=title,
+        )
 
     def _scored_on(self) -> str:
         inputs = "one photo each" if self.recipe.text == "none" else f"one photo and the {self.recipe.text} each"
         return f"{len(self.splits.val):,} products of the val split, {inputs}"
-
-
-class _Training:
-    """Trains a network on some of the products of a run, in place."""
-
-    def __init__(self, run: _Run, network: Network, parts: Parts, freeze_batch_norm: bool, title: str = "") -> None:
-        """`title` is the start of the title of each stage's progress."""
-        self.recipe, self.taxonomy, self.network, self.title = run.recipe, run.data.catalog.taxonomy, network, title
-        self.freeze_batch_norm, self.workers = freeze_batch_norm, run.data.workers
-        # It takes the inputs of the examples: it is the network after normalisation, or only its heads.
-        self.model = _trained_module(network, run.recipe, run.preprocess)
-        self.data = run.data.examples(network, run.preprocess, parts)
-
-    def run(self, out: Path, stages: list[StageName]) -> dict[str, float]:
-        """Train the stages that are not finished in `out`, load all results into the network, and return the scores."""
-        scores: dict[str, float] = {}
-        for name in STAGES:
-            folder = StageFolder(out, name)
-            if name in stages and not folder.finished:
-                self._train_stage(name, folder)
-            if folder.finished:
-                scores |= folder.load_result(self.network)
-        return scores
-
-    def held_out_answers(self) -> list[Answers]:
-        """Answers on the calibration products, in the first process."""
-        if self.data.calibration is None or not first_process():
-            return []
-        return [collect_logits(self.model, self.data.calibration, self.workers)]
-
-    def _train_stage(self, name: StageName, folder: StageFolder) -> None:
-        """Train from the last checkpoint if there is one, and save the result."""
-        recipe, model = self.recipe, self.model
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        model.train()
-        module = StageModule(model, self.network.heads, self.taxonomy, recipe, name, self.data.train.targets)
-        trainer = create_trainer(
-            recipe,
-            f"{self.title}{name}",
-            module.schedule.epochs,
-            folder.path,
-            freeze_batch_norm=self.freeze_batch_norm,
-        )
-        trainer.fit(module, datamodule=self.data, ckpt_path=folder.checkpoint(), weights_only=True)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
-        if first_process():
-            metrics = trainer.callback_metrics
-            folder.save_result(self.network, {name: float(metrics[name]) for name in metrics if name in module.figures})
-        trainer.strategy.barrier()
-
-
-def _start_of_folds(network: Network, recipe: Recipe, init_from: ModelBundle | None) -> Network:
-    """A copy of the untrained network. The heads of another run have seen the labels of all folds, so they start anew;
-    if its backbone was trained too, the folds' answers are still a little too good."""
-    start = copy.deepcopy(network)
-    if init_from is not None:
-        new = build_network(
-            recipe, init_from.taxonomy, SCRATCH, dropout=recipe.dropout, text_dropout=recipe.text_dropout
-        )
-        start.heads.load_state_dict(new.heads.state_dict())
-        if init_from.provenance.get("recipe", {}).get("trained_stages") != 0 and first_process():
-            logger.warning(
-                "%s has a trained backbone, which has seen the labels of calibration products too, so promised "
-                "precisions are a little too good. attire evaluate on new products shows by how much.",
-                init_from.path,
-            )
-    return start
-
-
-def _trained_module(network: Network, recipe: Recipe, preprocess: Preprocess) -> nn.Module:
-    """What is trained of the network; it takes the inputs of the examples, see `RunData.examples`."""
-    if recipe.trained_stages == "all":
-        return FromBytes(network, preprocess)
-    return LastStages(network, recipe.trained_stages, recipe.size_px) if recipe.trained_stages else network.heads
 
 
 def _tell_learned(start: ModelBundle, catalog: Catalog, splits: Splits) -> None:
@@ -349,17 +294,16 @@ def _explain_memory(recipe: Recipe) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        height, width = recipe.size_px
         raise ConfigError(
-            f"out of memory with batch_size={recipe.batch_size}, size_px=[{height}, {width}] and {recipe.backbone}: "
-            "use a smaller --batch-size, --size-px or --backbone."
+            f"out of memory with batch_size={recipe.batch_size}, size_px={list(recipe.input_px)} and "
+            f"{recipe.backbone}: use a smaller --batch-size, --size-px or --backbone."
         ) from error
 
 
 def _without_keys(network: Network, taxonomy: Taxonomy, recipe: Recipe) -> tuple[Network, Taxonomy]:
     """The network and taxonomy of a run that was trained on categories only."""
     no_keys = Taxonomy(categories=taxonomy.categories, category_aliases=taxonomy.category_aliases, keys={})
-    bare = build_network(recipe, no_keys)
+    bare = build_network(recipe, no_keys, size_px=recipe.input_px)
     bare.backbone, bare.heads.trunk, bare.heads.category = network.backbone, network.heads.trunk, network.heads.category
     bare.heads.text = network.heads.text
     return bare, no_keys
