@@ -208,15 +208,15 @@ def test_a_report_keeps_coarse_values(tmp_path: Path) -> None:
 
 def test_coarse_values_are_judged_by_the_parents_of_the_catalog() -> None:
     """They are what the bundle filled, also where the catalog calls it otherwise or has no parents any more."""
-    fitted, (truth, *logits) = fit(draw(3000, 0)), draw(300, 1)
-    decisions = decisions_of(fitted, (truth, *logits))
+    fitted, new = fit(draw(3000, 0)), draw(300, 1)
+    truth, decisions = new[0], decisions_of(fitted, new)
     accepted = fit_thresholds(TAXONOMY, fitted.record, SURE).accepted(TAXONOMY, decisions)
     colour = TAXONOMY.keys["colour"]
     renamed = {value: "Bleu" if value == "Blue" else value for value in reversed(BLUES)}
     for parents in ({child: renamed[parent] for child, parent in colour.parents.items()}, {}):
         changed = {"values": tuple(renamed.values()), "aliases": {"Blue": "Bleu"}, "parents": parents}
-        new = Key(**colour.model_dump() | changed)
-        later = Taxonomy(**TAXONOMY.model_dump() | {"keys": {"neck": TAXONOMY.keys["neck"], "colour": new}})
+        keys = {"neck": TAXONOMY.keys["neck"], "colour": Key(**colour.model_dump() | changed)}
+        later = Taxonomy(**TAXONOMY.model_dump() | {"keys": keys})
         words = Translation.between(TAXONOMY, later, "it")
         stated = [
             {key: [later.value(key, value)] for (key, value), column in TAXONOMY.column_index.items() if hot[column]}
