@@ -47,7 +47,7 @@ from attire.probe import PROBE, check_probe, library_versions, make_probe
 from attire.records import checked
 from attire.score.calibration import Calibration, Fitted, Floats
 from attire.score.calibration_record import CALIBRATION, CalibrationRecord
-from attire.score.decisions import Accepted, Decisions, abstain, decide, prediction
+from attire.score.decisions import Accepted, Decisions, abstain, decide, prediction, with_coarse
 from attire.score.promise import Promise
 from attire.score.shortfall import promises, shortfall
 from attire.score.thresholds import Thresholds, fit_thresholds
@@ -196,13 +196,13 @@ class ModelBundle:
         promise: Promise | float | None,
         known_category: NDArray[np.int64] | None = None,
     ) -> Accepted:
-        """The answers that are filled: those that are sure enough for `promise`.
+        """The answers that are filled: those that are sure enough for `promise`, or whose coarser value is.
 
         All of them for None or without a calibration. A known category (int64[N], -1 for none) counts as filled.
         """
         if self.calibration is None or promise is None:
             everything = np.ones(len(decisions.category), dtype=bool)
-            return Accepted(everything, labelled(self.taxonomy, decisions.chosen))
+            return Accepted(everything, labelled(self.taxonomy, decisions.chosen), np.zeros_like(decisions.chosen))
         accepted = self.thresholds(promise).accepted(self.taxonomy, decisions)
         if known_category is not None:
             accepted = accepted._replace(category=accepted.category | (known_category >= 0))
@@ -242,7 +242,8 @@ class ModelBundle:
         known = None if known_category is None else np.array([self.taxonomy.category_index[known_category]])
         decisions = self.decide(category[None], attributes[None], known)
         accepted = self.accepted(decisions, promise, known)
-        return prediction(self.taxonomy, decisions, accepted, 0, id, self.digest)
+        answers = with_coarse(self.taxonomy, decisions, accepted.coarse)
+        return prediction(self.taxonomy, answers, accepted, 0, id, self.digest)
 
     def shortfall(self, promise: Promise | float | None) -> str | None:
         """A sentence about keys that are never filled under `promise`; None if there are none.

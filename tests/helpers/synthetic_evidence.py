@@ -61,4 +61,5 @@ def synthetic_evidence(
     accepted = confidence(TAXONOMY, decisions) > 0.65
     sure_category = decisions.category_probability.max(axis=1) > 0.45
     ids = tuple(f"p{i:03d}" for i in range(N))
-    return Evidence(taxonomy, ids, GROUPS, truth, decisions, Accepted(sure_category, accepted) if calibrated else None)
+    filled = Accepted(sure_category, accepted, np.zeros_like(decisions.chosen)) if calibrated else None
+    return Evidence(taxonomy, ids, GROUPS, truth, decisions, filled)

@@ -112,7 +112,9 @@ def test_a_taxonomy_without_keys_still_gets_categories() -> None:
 
 def predict(category: NDArray[np.float32], logits: NDArray[np.float32], rule: DecisionRule = TYPED) -> Prediction:
     decisions = decide(TAXONOMY, rule, category, logits)
-    return prediction(TAXONOMY, decisions, with_categories(labelled(TAXONOMY, decisions.chosen)), 0, "p1", "abc")
+    return prediction(
+        TAXONOMY, decisions, with_categories(TAXONOMY, labelled(TAXONOMY, decisions.chosen)), 0, "p1", "abc"
+    )
 
 
 def test_a_prediction_has_values_confidence_and_alternatives() -> None:

@@ -179,7 +179,7 @@ def test_a_product_without_answers_scores_0() -> None:
 @pytest.mark.parametrize(("truth", "decisions"), CASES)
 def test_confidence_figures_equal_a_plain_loop(truth: Targets, decisions: Decisions) -> None:
     sure = confidence(TAXONOMY, decisions) > 0.7
-    figures = headline(match(TAXONOMY, truth, decisions, with_categories(sure)))
+    figures = headline(match(TAXONOMY, truth, decisions, with_categories(TAXONOMY, sure)))
     known = filled = right_filled = 0
     bins: dict[int, list[tuple[float, bool]]] = {}
     for row in range(N):
@@ -216,13 +216,13 @@ def test_a_weight_of_n_equals_repeating_the_product_n_times(truth: Targets, deci
     times = np.random.default_rng(0).integers(0, 4, N)
     rows = np.repeat(np.arange(N), times)
     sure = confidence(TAXONOMY, decisions) > 0.7
-    plain = match(TAXONOMY, truth, decisions, with_categories(sure))
+    plain = match(TAXONOMY, truth, decisions, with_categories(TAXONOMY, sure))
     repeated = headline(
         match(
             TAXONOMY,
             Targets._make(x[rows] for x in truth),
             Decisions._make(x[rows] for x in decisions),
-            with_categories(sure[rows]),
+            with_categories(TAXONOMY, sure[rows]),
         )
     )
     got = weighted(plain, np.stack([times, np.ones(N)], axis=1))
@@ -254,7 +254,7 @@ def test_a_coarse_answer_is_right_and_scores_only_as_coarse() -> None:
     probability = np.where(chosen, np.float32(0.9), np.float32(0.02))
     applies = np.ones((len(cases), 2), dtype=bool)
     decisions = Decisions(truth.category, np.eye(2, dtype=np.float32)[truth.category], probability, chosen, applies)
-    matches = match(taxonomy, truth, decisions, accepted=with_categories(applies))
+    matches = match(taxonomy, truth, decisions, accepted=with_categories(taxonomy, applies))
     assert matches.iou[:, 1].tolist() == matches.exact[:, 1].tolist() == [iou for _, _, iou, _, _ in cases]
     assert matches.coarse_iou is not None
     assert matches.coarse_iou[:, 1].tolist() == [coarse for _, _, _, coarse, _ in cases]
@@ -264,7 +264,7 @@ def test_a_coarse_answer_is_right_and_scores_only_as_coarse() -> None:
     assert (figures["attribute_iou"], figures["coarse_iou"]) == pytest.approx((1 / 6, 4 / 6))
     assert figures["precision_95"] == pytest.approx(2 / 5)
     np.testing.assert_array_equal(table["coarse_iou"], [np.nan, 4 / 6])
-    plain = match(blues({}), truth, decisions, accepted=with_categories(applies))
+    plain = match(blues({}), truth, decisions, accepted=with_categories(taxonomy, applies))
     assert plain.coarse_iou is None
     assert headline(plain).keys() == FIGURES.keys()
     assert headline(plain)["precision_95"] == pytest.approx(1 / 5)

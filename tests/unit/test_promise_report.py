@@ -119,7 +119,7 @@ def test_if_nothing_is_filled_there_is_no_promise_to_check() -> None:
         EVIDENCE.groups,
         EVIDENCE.truth,
         EVIDENCE.decisions,
-        with_categories(np.zeros_like(EVIDENCE.decisions.applies)),
+        with_categories(TAXONOMY, np.zeros_like(EVIDENCE.decisions.applies)),
     )
     report = score_report(empty, RIVALS, PROVENANCE, promises=PROMISES)
     assert "No field with a label is filled" in promise_sentences(report)[0]

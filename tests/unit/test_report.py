@@ -186,7 +186,7 @@ def test_a_model_that_answers_only_the_category_has_a_page() -> None:
     truth = Targets(TRUTH.category, TRUTH.hot[:, :0], TRUTH.state[:, :0])
     empty = np.zeros((N, 0), dtype=bool)
     decisions = DECISIONS._replace(probability=empty.astype(np.float32), chosen=empty, applies=empty)
-    html = _page(Evidence(words, EVIDENCE.ids, EVIDENCE.groups, truth, decisions, with_categories(empty)))
+    html = _page(Evidence(words, EVIDENCE.ids, EVIDENCE.groups, truth, decisions, with_categories(words, empty)))
     assert "answers only the category" in html
     assert "Confidence of the category: ECE" in html
     for word in ("Per key", "operating point", "Keys within categories", "Left open"):

@@ -37,7 +37,7 @@ def noisy_evidence(catalog: Catalog, accept: float = 0.9) -> Evidence:
     decisions = decide(taxonomy, DecisionRule(), category.astype(np.float32), logits.astype(np.float32))
     accepted = rng.random(decisions.applies.shape) < accept
     groups = tuple(catalog.products["group"])
-    return Evidence(taxonomy, tuple(catalog.ids), groups, truth, decisions, with_categories(accepted))
+    return Evidence(taxonomy, tuple(catalog.ids), groups, truth, decisions, with_categories(taxonomy, accepted))
 
 
 def write(catalog: Catalog, reviews: list[Review], status: str = IN_FORCE) -> Catalog:

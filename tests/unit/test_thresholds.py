@@ -29,6 +29,7 @@ SECOND = 3  # column of u
 def record(*answers: tuple[int, int, float, int], applicability: float = 1.0, ruled_out: int = 0) -> CalibrationRecord:
     """Answers (key, column, confidence, right)."""
     key, column, confidence, right = (np.array(part) for part in zip(*answers, strict=True))
+    fine = (column.astype(np.int32), log_odds(confidence).astype(np.float32), right.astype(np.int8))
     return CalibrationRecord(
         key.astype(np.int16),
         column.astype(np.int32),
@@ -38,6 +39,7 @@ def record(*answers: tuple[int, int, float, int], applicability: float = 1.0, ru
         np.full(len(key), ruled_out, np.int8),
         np.array([len(key)]),
         np.full((2, 5), 0.5, np.float32),
+        *fine,
     )
 
 
@@ -147,7 +149,13 @@ def test_fields_whose_key_does_not_apply_are_rare() -> None:
     answers = record(*many(0, 0, 0.99, 20_000, 0))
     right = np.where(ruled_out, UNKNOWN, 1).astype(np.int8)
     answers = CalibrationRecord(
-        **vars(answers) | {"applicability": applicability, "ruled_out": ruled_out.astype(np.int8), "right": right}
+        **vars(answers)
+        | {
+            "applicability": applicability,
+            "ruled_out": ruled_out.astype(np.int8),
+            "right": right,
+            "coarse_right": right,
+        }
     )
     gate = fit_thresholds(TAXONOMY, answers, Promise()).gate
     assert SPURIOUS / 2 < ruled_out[applicability >= gate].mean() <= SPURIOUS

@@ -22,7 +22,7 @@ from attire.evaluation.selection import ALL, choose
 from attire.evaluation.split_summary import division
 from attire.evaluation.translation import Translation
 from attire.inference.logits import Inputs, catalog_logits
-from attire.labels import Targets
+from attire.labels import Targets, labelled
 from attire.score.decisions import Decisions
 from attire.score.promise import PRECISION, Promise, percent
 from attire.score.verdicts import KeyPromise
@@ -86,12 +86,15 @@ def evaluate(
         inputs=inputs,
         engine=runner.name,
     )
-    notes = tuple(
-        filter(
-            None,
-            (selection.note, *words.notes, bundle.shortfall(promise), _untaught_note(bundle), _scope_note(promise)),
-        )
+    remarks = (
+        selection.note,
+        *words.notes,
+        bundle.shortfall(promise),
+        _untaught_note(bundle),
+        _scope_note(promise),
+        _coarse_note(evidence),
     )
+    notes = tuple(filter(None, remarks))
     summary = division(catalog, splits) if splits and selection.name in SPLIT_NAMES else None
     report = score_report(
         evidence,
@@ -130,6 +133,16 @@ def _scope_note(promise: Promise) -> str | None:
     if promise.scope == "key":
         return None
     return f"{percent(promise.precision)} was promised for all keys together, so that single keys may be below it."
+
+
+def _coarse_note(evidence: Evidence) -> str | None:
+    filled, accepted = evidence.matches.filled, evidence.accepted
+    if filled is None or accepted is None or not accepted.coarse.any():
+        return None
+    coarser = labelled(evidence.taxonomy, accepted.coarse & ~evidence.decisions.chosen) & filled
+    return (
+        f"{coarser.sum():,} of {filled.sum():,} filled fields with a label have a coarser value than the likeliest one."
+    )
 
 
 def _rows(targets: Targets, rows: NDArray[np.int64]) -> Targets:

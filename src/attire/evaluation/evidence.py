@@ -44,6 +44,7 @@ PAIR: dict[str, Any] = {
     "probability": pl.List(pl.Float32),  # of each value of the key
     "confidence": pl.Float32,
     "filled": pl.Boolean,  # filled; null without fitted thresholds
+    "coarse": pl.List(pl.String),  # filled in place of `chosen`; missing in earlier reports
     "iou": pl.Float64,  # null without a label
     "right": pl.Boolean,  # null without a label
     "spurious": pl.Boolean,
@@ -116,6 +117,7 @@ class Evidence:
                 "probability": self.decisions.probability[rows, columns].tolist(),
                 "confidence": m.confidence[rows, i],
                 "filled": [None] * len(rows) if self.accepted is None else self.accepted.keys[rows, i],
+                "coarse": None if self.accepted is None else _words(key.values, self.accepted.coarse[rows, columns]),
                 "iou": _null_unless(known, m.iou[rows, i]),
                 "right": _null_unless(known, m.right[rows, i]),
                 "spurious": m.spurious[rows, i],
@@ -153,12 +155,16 @@ def _from_tables(taxonomy: Taxonomy, products: pl.DataFrame, pairs: pl.DataFrame
     chosen = np.zeros((n, taxonomy.width), dtype=bool)
     probability = np.zeros((n, taxonomy.width), dtype=np.float32)
     applies, accepted = np.zeros((2, n, len(taxonomy.keys)), dtype=bool)
-    for id, key, key_applies, truth, answer, probabilities, filled in pairs.select(
-        "id", "key", "applies", "stated", "chosen", "probability", "filled"
+    coarse = np.zeros_like(chosen)
+    if "coarse" not in pairs.columns:
+        pairs = pairs.with_columns(coarse=None)
+    for id, key, key_applies, truth, answer, probabilities, filled, coarse_words in pairs.select(
+        "id", "key", "applies", "stated", "chosen", "probability", "filled", "coarse"
     ).iter_rows():
         row = row_of[id]
         stated[row][key] = truth
         chosen[row, [taxonomy.column_index[key, value] for value in answer]] = True
+        coarse[row, [taxonomy.column_index[key, value] for value in coarse_words or ()]] = True
         probability[row, taxonomy.columns[key]] = probabilities
         applies[row, key_of[key]], accepted[row, key_of[key]] = key_applies, bool(filled)
     category = [-1 if word is None else taxonomy.category_index[word] for word in products["predicted"].to_list()]
@@ -177,5 +183,5 @@ def _from_tables(taxonomy: Taxonomy, products: pl.DataFrame, pairs: pl.DataFrame
             chosen=chosen,
             applies=applies,
         ),
-        Accepted(category_filled, accepted) if pairs["filled"].null_count() < len(pairs) else None,
+        Accepted(category_filled, accepted, coarse) if pairs["filled"].null_count() < len(pairs) else None,
     )

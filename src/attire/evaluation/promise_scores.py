@@ -34,7 +34,7 @@ def category_promises(matches: Matches, promises: Sequence[KeyPromise]) -> dict[
     filled = count.sum(axis=1)
     return {
         "filled": filled.tolist(),
-        "right_filled": (of_category @ (matches.filled & matches.right)).sum(axis=1).tolist(),
+        "right_filled": (of_category @ matches.filled_right).sum(axis=1).tolist(),
         "promised": np.where(filled > 0, promised / np.maximum(filled, 1), np.nan).tolist(),
     }
 
@@ -49,7 +49,7 @@ def _by_key(matches: Matches) -> tuple[list[Any], list[Any]]:
     if matches.filled is None:
         unknown = [None] * matches.known.shape[1]
         return unknown, unknown
-    return matches.filled.sum(axis=0).tolist(), (matches.filled & matches.right).sum(axis=0).tolist()
+    return matches.filled.sum(axis=0).tolist(), matches.filled_right.sum(axis=0).tolist()
 
 
 def _precisions(promises: Sequence[KeyPromise], keys: int) -> Floats:

@@ -10,6 +10,7 @@ from attire.catalog.content import FIELD, OVERRULED
 from attire.catalog.store import Catalog
 from attire.evaluation.evidence import Evidence
 from attire.labels import contradicted, contradicts, labelled
+from attire.score.decisions import with_coarse
 from attire.score.label_errors import CorrectedPrecision, Stratum, corrected_precision
 
 
@@ -26,7 +27,8 @@ def corrected_by_review(catalog: Catalog, evidence: Evidence) -> CorrectedPrecis
     sample = _judged(catalog, evidence)
     if evidence.accepted is None or sample.is_empty():
         return None
-    taxonomy, chosen = evidence.taxonomy, evidence.decisions.chosen
+    taxonomy = evidence.taxonomy
+    chosen = with_coarse(taxonomy, evidence.decisions, evidence.accepted.coarse).chosen
     fed = catalog.before_review(list(catalog.reviewed.select(FIELD).iter_rows())).targets()
     hot = np.asarray(fed.hot[catalog.rows_of(evidence.ids)], dtype=bool)
     filled = labelled(taxonomy, hot) & labelled(taxonomy, chosen) & evidence.accepted.keys

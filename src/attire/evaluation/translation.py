@@ -78,8 +78,11 @@ class Translation:
         )
 
     def accepted(self, accepted: Accepted) -> Accepted:
-        """The same accepted answers, by the keys of `taxonomy`."""
-        return accepted._replace(keys=_moved(accepted.keys, self.keys, len(self.taxonomy.keys)))
+        """The same accepted answers, by the keys and values of `taxonomy`."""
+        return accepted._replace(
+            keys=_moved(accepted.keys, self.keys, len(self.taxonomy.keys)),
+            coarse=_moved(accepted.coarse, self.values, self.taxonomy.width),
+        )
 
 
 def _moved(columns: NDArray[Number], places: NDArray[np.int64], width: int) -> NDArray[Number]:

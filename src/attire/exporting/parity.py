@@ -12,7 +12,7 @@ from attire.bundle import ModelBundle
 from attire.engines.engine import Engine, Floats, TitleEngine
 from attire.engines.exported import Parity, Precision
 from attire.exporting.sample import Sample
-from attire.score.decisions import Decisions
+from attire.score.decisions import Decisions, with_coarse
 from attire.score.metrics import headline, match
 from attire.score.promise import PRECISION
 
@@ -77,7 +77,9 @@ def passes(parity: Parity, precision: Precision) -> bool:
 
 def _filled(bundle: ModelBundle, decisions: Decisions, precision: float | None) -> Bools:
     """bool[N, K]: the values of accepted answers; of all answers if `precision` is None."""
-    return decisions.chosen & bundle.accepted(decisions, precision).keys[:, bundle.taxonomy.key_of_column]
+    accepted = bundle.accepted(decisions, precision)
+    answers = with_coarse(bundle.taxonomy, decisions, accepted.coarse)
+    return answers.chosen & accepted.keys[:, bundle.taxonomy.key_of_column]
 
 
 def _equal_share(bundle: ModelBundle, a: Decisions, b: Decisions, a_values: Bools, b_values: Bools) -> float:

@@ -22,6 +22,7 @@ from attire.inference.output import SINKS, Format, Outcomes, to_table
 from attire.inference.product_logits import LogitsTable
 from attire.inference.run_record import RunSettings
 from attire.photos.shards import UniqueIds
+from attire.score.decisions import with_coarse
 from attire.score.promise import Promise
 
 METADATA_KEY = "attire"  # key in the Parquet file's metadata
@@ -40,7 +41,8 @@ class RowBuilder:
         """The rows of these products."""
         decisions = self.bundle.decide(logits.category, logits.attributes, logits.known)
         accepted = self.bundle.accepted(decisions, self.promise, logits.known)
-        return to_table(Outcomes(logits, decisions, accepted), self.bundle.taxonomy, self.format)
+        answers = with_coarse(self.bundle.taxonomy, decisions, accepted.coarse)
+        return to_table(Outcomes(logits, answers, accepted), self.bundle.taxonomy, self.format)
 
 
 class Counts(NamedTuple):

@@ -48,7 +48,7 @@ SINKS: dict[str, Callable[[pl.LazyFrame, Path], None]] = {
 class Outcomes:
     """The logits of N products and the decisions on the M of them that have logits.
 
-    accepted: the answers that are sure enough to be filled.
+    accepted: the answers that are sure enough to be filled. `decisions` have the coarser values among them already.
     """
 
     logits: LogitsTable

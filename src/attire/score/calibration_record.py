@@ -16,7 +16,15 @@ from safetensors.numpy import load_file, save_file
 
 from attire.files import replacing
 from attire.labels import Targets, contradicted, labelled
-from attire.score.decisions import Decisions, applicability, confidence, least_confident, log_odds
+from attire.score.decisions import (
+    Decisions,
+    applicability,
+    coarse_values,
+    confidence,
+    least_confident,
+    log_odds,
+    with_coarse,
+)
 from attire.taxonomy import Taxonomy
 
 CALIBRATION = "calibration.safetensors"  # in a bundle
@@ -31,6 +39,7 @@ DTYPES = {
     "products": np.int64,
     "frequency": np.float32,
 }
+COARSE_DTYPES = {"coarse_column": np.int32, "coarse_log_odds": np.float32, "coarse_right": np.int8}
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value
@@ -45,6 +54,9 @@ class CalibrationRecord:
     ruled_out:     int8[M], 1 if the true category rules the key out, 0 if not, -1 for an unknown category
     products:      int64[1], their number
     frequency:     float32[C, K], of each value among the products of a category with a label of the key
+
+    coarse_column, coarse_log_odds and coarse_right, [M] each, are the same of the coarser answer (`coarse_values`), or
+    of the answer itself if there is none. The file has them only if some answer has a coarser one.
     """
 
     key: NDArray[np.int16]
@@ -55,6 +67,9 @@ class CalibrationRecord:
     ruled_out: NDArray[np.int8]
     products: NDArray[np.int64]
     frequency: NDArray[np.float32]
+    coarse_column: NDArray[np.int32]
+    coarse_log_odds: NDArray[np.float32]
+    coarse_right: NDArray[np.int8]
 
     @classmethod
     def of(
@@ -64,18 +79,26 @@ class CalibrationRecord:
         answered = labelled(taxonomy, decisions.chosen)
         key = np.nonzero(answered)[1]
         known, hot = truth.category >= 0, np.asarray(truth.hot, dtype=bool)
-        right = np.where(labelled(taxonomy, hot), ~contradicted(taxonomy, hot, decisions.chosen), UNKNOWN)
         ruled_out = np.where(known[:, None], ~taxonomy.applies[truth.category], UNKNOWN)
         likeliest = decisions.category_probability[np.arange(len(known)), decisions.category]
         columns: dict[str, tuple[Any, Any]] = {  # of the keys, and of the category
             "key": (key, np.full(known.sum(), len(taxonomy.keys))),
-            "column": (least_confident(taxonomy, decisions)[answered], taxonomy.width + decisions.category[known]),
-            "log_odds": (log_odds(confidence(taxonomy, decisions)[answered]), log_odds(likeliest[known])),
             "applicability": (applicability(taxonomy, decisions)[answered], np.ones(known.sum())),
-            "right": (right[answered], (decisions.category == truth.category)[known]),
             "ruled_out": (ruled_out[answered], np.zeros(known.sum())),
         }
-        arrays = {name: np.concatenate(parts).astype(DTYPES[name]) for name, parts in columns.items()}
+        coarse = with_coarse(taxonomy, decisions, coarse_values(taxonomy, decisions))
+        for prefix, answers in (("", decisions), ("coarse_", coarse)):
+            right = np.where(labelled(taxonomy, hot), ~contradicted(taxonomy, hot, answers.chosen), UNKNOWN)
+            columns |= {
+                f"{prefix}column": (
+                    least_confident(taxonomy, answers)[answered],
+                    taxonomy.width + answers.category[known],
+                ),
+                f"{prefix}log_odds": (log_odds(confidence(taxonomy, answers)[answered]), log_odds(likeliest[known])),
+                f"{prefix}right": (right[answered], (answers.category == truth.category)[known]),
+            }
+        dtypes = DTYPES | COARSE_DTYPES
+        arrays = {name: np.concatenate(parts).astype(dtypes[name]) for name, parts in columns.items()}
         return cls(**arrays, products=np.array([len(known)]), frequency=frequency)
 
     @property
@@ -83,10 +106,16 @@ class CalibrationRecord:
         """bool[M]: the answers on fields with a label."""
         return np.asarray(self.right != UNKNOWN)
 
+    @property
+    def has_coarse(self) -> bool:
+        """Whether some answer has a coarser one."""
+        return not np.array_equal(self.coarse_log_odds, self.log_odds)
+
     def save(self, folder: Path) -> None:
         """Write `calibration.safetensors` into a folder, atomically."""
+        names = [*DTYPES, *(COARSE_DTYPES if self.has_coarse else ())]
         with replacing(folder / CALIBRATION) as temporary:
-            save_file({name: np.ascontiguousarray(getattr(self, name)) for name in DTYPES}, temporary)
+            save_file({name: np.ascontiguousarray(getattr(self, name)) for name in names}, temporary)
 
     @classmethod
     def load(cls, folder: Path, taxonomy: Taxonomy) -> Self:
@@ -95,18 +124,22 @@ class CalibrationRecord:
             arrays = load_file(folder / CALIBRATION)
         except SafetensorError as error:
             raise ValueError(str(error)) from None
-        length = len(arrays.get("key", ()))
-        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(DTYPES, (length,))
+        length, dtypes = len(arrays.get("key", ())), DTYPES | COARSE_DTYPES
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(dtypes, (length,))
         shapes |= {"products": (1,), "frequency": (len(taxonomy.categories), taxonomy.width)}
-        expected = {name: (np.dtype(dtype), shapes[name]) for name, dtype in DTYPES.items()}
+        if not COARSE_DTYPES.keys() & arrays.keys():
+            arrays |= {name: arrays[fine] for name in COARSE_DTYPES if (fine := name.removeprefix("coarse_")) in arrays}
+        expected = {name: (np.dtype(dtype), shapes[name]) for name, dtype in dtypes.items()}
         if {name: (array.dtype, array.shape) for name, array in arrays.items()} != expected:
             raise ValueError(f"expected arrays {', '.join(DTYPES)} that fit the bundle's taxonomy")
         keys, columns = len(taxonomy.keys), taxonomy.width + len(taxonomy.categories)
         if length and not (0 <= arrays["key"].min() <= arrays["key"].max() <= keys):
             raise ValueError("key must be an index of a key")
-        if length and not (0 <= arrays["column"].min() <= arrays["column"].max() < columns):
-            raise ValueError("column must be an index of a value or category")
-        if not all(np.isfinite(arrays[name]).all() for name in ("log_odds", "applicability", "frequency")):
+        for name in ("column", "coarse_column"):
+            if length and not (0 <= arrays[name].min() <= arrays[name].max() < columns):
+                raise ValueError(f"{name} must be an index of a value or category")
+        finite = [name for name, dtype in dtypes.items() if dtype is np.float32]
+        if not all(np.isfinite(arrays[name]).all() for name in finite):
             raise ValueError("it contains NaN or infinite values")
         return cls(**arrays)
 

@@ -76,7 +76,7 @@ def filled_reliability(matches: Matches) -> list[tuple[NDArray[np.int64], Bins]]
     by_labels = filled[np.argsort(-known[filled], kind="stable")]
     groups = np.array_split(by_labels, 3 if len(filled) >= GROUPED else 1)
     return [
-        (known[keys], reliability(matches.confidence[:, keys][pairs], matches.right[:, keys][pairs]))
+        (known[keys], reliability(matches.filled_confidence[:, keys][pairs], matches.filled_right[:, keys][pairs]))
         for keys, pairs in ((keys, matches.filled[:, keys]) for keys in groups)
     ]
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attire.config import DecisionRule
+from attire.labels import coarsened, labelled, rolled_up
 from attire.prediction import Abstained, Alternative, Answer, Prediction
 from attire.taxonomy import Taxonomy
 
@@ -34,10 +35,16 @@ class Decisions(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """What is filled of N products: the category bool[N], and the keys bool[N, A]; other fields are left open."""
+    """What is filled of N products; other fields are left open.
+
+    category: bool[N]
+    keys:     bool[N, A]
+    coarse:   bool[N, K], the coarser values that are filled in place of the chosen ones; see `with_coarse`
+    """
 
     category: NDArray[np.bool_]
     keys: NDArray[np.bool_]
+    coarse: NDArray[np.bool_]
 
 
 def decide(
@@ -112,12 +119,34 @@ def least_confident(taxonomy: Taxonomy, decisions: Decisions) -> NDArray[np.int6
     return np.nonzero(likeliest(taxonomy, doubt))[1].reshape(len(doubt), len(taxonomy.keys))
 
 
+def coarse_values(taxonomy: Taxonomy, decisions: Decisions) -> NDArray[np.bool_]:
+    """bool[N, K]: the root of each answer of one value that is a kind of others, or has kinds."""
+    one_of_group = taxonomy.one[taxonomy.key_of_column] & np.isin(taxonomy.roots, taxonomy.ancestors[:, 1])
+    return coarsened(taxonomy, decisions.chosen & one_of_group)
+
+
+def with_coarse(taxonomy: Taxonomy, decisions: Decisions, coarse: NDArray[np.bool_]) -> Decisions:
+    """The decisions with `coarse` values (bool[N, K]) in place of the chosen ones of their keys.
+
+    The probability of a coarse value is that of the value together with all its kinds.
+    """
+    if not coarse.any():
+        return decisions
+    replaced = labelled(taxonomy, coarse)[:, taxonomy.key_of_column]
+    together = np.minimum(rolled_up(taxonomy, decisions.probability), np.float32(1))  # the sum is rounded
+    return decisions._replace(
+        chosen=np.where(replaced, coarse, decisions.chosen),
+        probability=np.where(coarse, together, decisions.probability),
+    )
+
+
 def prediction(
     taxonomy: Taxonomy, decisions: Decisions, accepted: Accepted, row: int, id: str, bundle: str
 ) -> Prediction:
     """The prediction for the product `id` in `row`, in the taxonomy's words. `bundle` is the digest of the model.
 
-    accepted: the answers to fill; the category and keys that are not accepted are left open, with alternatives.
+    accepted: the answers to fill; the category and keys that are not accepted are left open, with alternatives. Coarse
+    values are those of `with_coarse` already.
     """
     category = int(decisions.category[row]) if accepted.category[row] else None
     category_probability = decisions.category_probability[row]

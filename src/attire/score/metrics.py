@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attire.labels import Targets, coarsened, contradicted, labelled
-from attire.score.decisions import Accepted, Decisions, confidence
+from attire.score.decisions import Accepted, Decisions, confidence, with_coarse
 from attire.taxonomy import Taxonomy
 
 MIN_LABELS = 10  # known pairs a key needs to count in macro IoU
@@ -68,6 +68,8 @@ class Matches(NamedTuple):
     right: Bools  # [N, A], known, predicted, and not contradicted
     confidence: NDArray[np.float32]  # [N, A]
     filled: Bools | None  # [N, A], known, and accepted; None without fitted thresholds
+    filled_right: Bools  # [N, A], filled, and what is filled, coarser values included, is not contradicted
+    filled_confidence: NDArray[np.float32]  # [N, A], that of what is filled
     category_filled: Bools | None  # [N], the category is known and accepted; None without fitted thresholds
     spurious: Bools  # [N, A], predicted, but the true category rules the key out
     rankings: tuple[Ranking, ...]
@@ -77,6 +79,8 @@ def match(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, accepted: Ac
     """Compare the decisions on N products with their labels. accepted: the answers that are filled."""
     hot, chosen = np.asarray(truth.hot, dtype=bool), decisions.chosen
     known, predicted = labelled(taxonomy, hot), labelled(taxonomy, chosen)
+    answers = decisions if accepted is None else with_coarse(taxonomy, decisions, accepted.coarse)
+    filled = known & predicted & (False if accepted is None else accepted.keys)
     categories = np.arange(len(taxonomy.categories))
     has_category = truth.category >= 0
     rules_out = np.zeros(known.shape, dtype=bool)
@@ -93,7 +97,9 @@ def match(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, accepted: Ac
         exact=known & ~labelled(taxonomy, hot ^ chosen),
         right=known & predicted & ~contradicted(taxonomy, hot, chosen),
         confidence=confidence(taxonomy, decisions),
-        filled=None if accepted is None else known & predicted & accepted.keys,
+        filled=None if accepted is None else filled,
+        filled_right=filled & ~contradicted(taxonomy, hot, answers.chosen),
+        filled_confidence=confidence(taxonomy, answers),
         category_filled=None if accepted is None else has_category & accepted.category & (decisions.category >= 0),
         spurious=predicted & rules_out,
         rankings=tuple(
@@ -148,7 +154,7 @@ def key_filling(matches: Matches, weights: NDArray[np.floating]) -> tuple[Floats
         undefined = np.full((m.known.shape[1], weights.shape[1]), np.nan)
         return undefined, undefined
     filled = m.filled.T @ weights
-    return _ratio(filled, m.known.T @ weights), _ratio((m.filled & m.right).T @ weights, filled)
+    return _ratio(filled, m.known.T @ weights), _ratio(m.filled_right.T @ weights, filled)
 
 
 def per_key(taxonomy: Taxonomy, matches: Matches) -> dict[str, NDArray[Any]]:
@@ -208,7 +214,7 @@ def _confidence_figures(m: Matches, weights: NDArray[np.floating]) -> dict[str, 
     right_category = (m.true_category & m.category).any(axis=1)
     return {
         "coverage_95": undefined if m.filled is None else _ratio(filled, total),
-        "precision_95": undefined if m.filled is None else _ratio((m.filled & m.right).sum(axis=1) @ weights, filled),
+        "precision_95": undefined if m.filled is None else _ratio(m.filled_right.sum(axis=1) @ weights, filled),
         "category_coverage": (
             undefined if m.category_filled is None else _ratio(category, m.true_category.sum(axis=1) @ weights)
         ),

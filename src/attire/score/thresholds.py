@@ -12,8 +12,18 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from attire.labels import labelled
-from attire.score.calibration_record import CalibrationRecord
-from attire.score.decisions import Accepted, Decisions, applicability, confidence, least_confident, log_odds, sigmoid
+from attire.score.calibration_record import UNKNOWN, CalibrationRecord
+from attire.score.decisions import (
+    Accepted,
+    Decisions,
+    applicability,
+    coarse_values,
+    confidence,
+    least_confident,
+    log_odds,
+    sigmoid,
+    with_coarse,
+)
 from attire.score.promise import Promise
 from attire.taxonomy import CATEGORY, Taxonomy
 
@@ -45,18 +55,20 @@ class HeldBack(NamedTuple):
 @dataclass(frozen=True, eq=False)  # arrays have no truth value
 class Thresholds:
     """When an answer is filled: if its log odds, shifted for its value, reach the minimum of its key, and if its key is
-    likely enough to apply.
+    likely enough to apply. If they do not, but those of the coarser answer do, that one is filled.
 
-    shift:     float[K + C], of each value and category
-    minimum:   float[A + 1], of each key and the category; infinite if it is held back
-    gate:      minimum probability that the key applies
-    held_back: key -> why nothing is filled; `CATEGORY` for the category
+    shift:        float[K + C], of each value and category
+    minimum:      float[A + 1], of each key and the category; infinite if it is held back
+    gate:         minimum probability that the key applies
+    held_back:    key -> why nothing is filled; `CATEGORY` for the category
+    coarse_shift: float[K + C], of values as coarser answers; None if those are never filled
     """
 
     shift: Reals
     minimum: Reals
     gate: float
     held_back: dict[str, HeldBack]
+    coarse_shift: Reals | None = None
 
     @property
     def all_held_back(self) -> bool:
@@ -67,11 +79,22 @@ class Thresholds:
         """The answers that are filled."""
         likeliest = decisions.category_probability[np.arange(len(decisions.category)), decisions.category]
         category = log_odds(likeliest) + self.shift[taxonomy.width :][decisions.category] >= self.minimum[-1] - ROUNDING
+        coarse = np.zeros(decisions.chosen.shape, dtype=bool)
         if not taxonomy.keys:
-            return Accepted(category, np.zeros((len(category), 0), dtype=bool))
-        shifted = log_odds(confidence(taxonomy, decisions)) + self.shift[least_confident(taxonomy, decisions)]
-        sure = (shifted >= self.minimum[:-1] - ROUNDING) & (applicability(taxonomy, decisions) >= self.gate)
-        return Accepted(category, labelled(taxonomy, decisions.chosen) & sure)
+            return Accepted(category, np.zeros((len(category), 0), dtype=bool), coarse)
+        possible = labelled(taxonomy, decisions.chosen) & (applicability(taxonomy, decisions) >= self.gate)
+        filled = possible & self._sure(taxonomy, decisions, self.shift)
+        if self.coarse_shift is not None:
+            values = coarse_values(taxonomy, decisions)
+            sure = self._sure(taxonomy, with_coarse(taxonomy, decisions, values), self.coarse_shift)
+            coarse = values & (possible & sure & ~filled)[:, taxonomy.key_of_column]
+            filled |= labelled(taxonomy, coarse)
+        return Accepted(category, filled, coarse)
+
+    def _sure(self, taxonomy: Taxonomy, decisions: Decisions, shift: Reals) -> NDArray[np.bool_]:
+        """bool[N, A]: whether answers reach the minimum of their key."""
+        shifted = log_odds(confidence(taxonomy, decisions)) + shift[least_confident(taxonomy, decisions)]
+        return np.asarray(shifted >= self.minimum[:-1] - ROUNDING)
 
 
 def fit_thresholds(taxonomy: Taxonomy, record: CalibrationRecord, promise: Promise) -> Thresholds:
@@ -80,36 +103,56 @@ def fit_thresholds(taxonomy: Taxonomy, record: CalibrationRecord, promise: Promi
     First, confidences are corrected for values that are right more or less often than claimed: the log odds of each
     value are shifted by the record of its own answers, shrunk towards 0 so that luck with a few answers of a rare value
     changes little. Then each key gets the lowest threshold on the corrected confidence that passes a test
-    (`fixed_sequence`). Fields whose key does not apply have no label, so they are limited to a share of `SPURIOUS` by a
+    (`fixed_sequence`); finer and coarser answers share it, so that the promise is about what is filled, whichever of
+    them it is. Fields whose key does not apply have no label, so they are limited to a share of `SPURIOUS` by a
     threshold on the probability that the key applies.
     """
     promise.check(taxonomy)
-    shift = _fit_shifts(record, taxonomy.width + len(taxonomy.categories))
-    corrected = sigmoid(record.log_odds + shift[record.column])
-    minimum = _minimums(taxonomy, record, corrected, record.checked, promise)
-    filled = (record.key < len(taxonomy.keys)) & (corrected >= minimum[record.key]) & (record.ruled_out >= 0)
+    width = taxonomy.width + len(taxonomy.categories)
+    shift = _fit_shifts(record.column, record.log_odds, record.right, width)
+    corrected = surest = sigmoid(record.log_odds + shift[record.column])
+    coarse_shift = None
+    if record.has_coarse:
+        coarse_shift = _fit_shifts(record.coarse_column, record.coarse_log_odds, record.coarse_right, width)
+        surest = np.maximum(corrected, sigmoid(record.coarse_log_odds + coarse_shift[record.coarse_column]))
+    minimum = _minimums(taxonomy, record, corrected, surest, record.checked, promise)
+    filled = (record.key < len(taxonomy.keys)) & (surest >= minimum[record.key]) & (record.ruled_out >= 0)
     gate = _gate(record.applicability[filled], record.ruled_out[filled] == 1)
     passing = record.checked & (record.applicability >= gate)
-    minimum = _minimums(taxonomy, record, corrected, passing, promise)
+    minimum = _minimums(taxonomy, record, corrected, surest, passing, promise)
     held_back = {
-        key: _held_back(corrected, record, number, promise, key)
+        key: _held_back(surest, record, number, promise, key)
         for number, key in enumerate([*taxonomy.keys, CATEGORY])
         if minimum[number] > 1
     }
-    return Thresholds(shift, np.where(minimum > 1, NEVER, log_odds(minimum)), gate, held_back)
+    return Thresholds(shift, np.where(minimum > 1, NEVER, log_odds(minimum)), gate, held_back, coarse_shift)
 
 
-def fixed_sequence(confidence: Reals, right: NDArray[np.bool_], precision: float, error: float) -> float:
+def fixed_sequence(
+    confidence: Reals,
+    right: NDArray[np.bool_],
+    precision: float,
+    error: float,
+    coarse: tuple[Reals, NDArray[np.bool_]] | None = None,
+) -> float:
     """The lowest confidence such that answers at or above it are right with `precision`, or infinity.
+
+    coarse: a confidence for each answer, at least as high, and whether it is right, as the coarser value that is filled
+    where only this confidence reaches the threshold.
 
     It is too low with a probability of at most `error`: thresholds are tested in a fixed order, each with an exact
     binomial test at the level `error`, until one fails (fixed-sequence testing in Learn then Test, Angelopoulos et al.,
     2021, section 2.3). The order does not depend on `right`: the first threshold is the one where the confidences
     themselves promise the clearest result, and the next ones accept more and more answers.
     """
+    filled, expected, exact = np.ones(len(right), dtype=np.int64), confidence, right
+    if coarse is not None:  # filled from the coarse confidence on; from its own, the finer value takes its place
+        filled = np.append(filled, np.zeros_like(filled))
+        expected = np.append(coarse[0], confidence - coarse[0])
+        exact = np.append(coarse[1].astype(np.int64), right.astype(np.int64) - coarse[1])
+        confidence = np.append(coarse[0], confidence)
     order = np.argsort(-confidence, kind="stable")
-    confidence, right = confidence[order], right[order]
-    n = np.arange(1, len(order) + 1)
+    confidence, n, right = confidence[order], filled[order].cumsum(), exact[order].cumsum()
     last_of_equals = np.append(np.diff(confidence) != 0, True)[: len(order)]
     enough = n >= _least_answers(precision, error)
     candidates = np.flatnonzero(last_of_equals & enough)
@@ -117,10 +160,10 @@ def fixed_sequence(confidence: Reals, right: NDArray[np.bool_], precision: float
         return NEVER
     steps = np.floor(np.log(n[candidates]) / math.log(STEP))
     candidates = candidates[np.append(np.diff(steps) != 0, True)]
-    expected = confidence.cumsum()[candidates] / n[candidates]
-    start = int(((expected - precision) * np.sqrt(n[candidates])).argmax())
+    mean = expected[order].cumsum()[candidates] / n[candidates]
+    start = int(((mean - precision) * np.sqrt(n[candidates])).argmax())
     candidates = candidates[start:]
-    passed = binom.sf(right.cumsum()[candidates] - 1, n[candidates], precision) <= error
+    passed = binom.sf(right[candidates] - 1, n[candidates], precision) <= error
     count = len(passed) if passed.all() else int(passed.argmin())
     return float(confidence[candidates[count - 1]]) if count else NEVER
 
@@ -131,14 +174,20 @@ def _least_answers(precision: float, error: float) -> int:
 
 
 def _minimums(
-    taxonomy: Taxonomy, record: CalibrationRecord, corrected: Reals, usable: NDArray[np.bool_], promise: Promise
+    taxonomy: Taxonomy,
+    record: CalibrationRecord,
+    corrected: Reals,
+    surest: Reals,
+    usable: NDArray[np.bool_],
+    promise: Promise,
 ) -> NDArray[np.float64]:
     """float64[A + 1]: the minimum of the corrected confidence for each key and the category."""
     keys = len(taxonomy.keys)
 
     def lowest(answers: NDArray[np.bool_], precision: float) -> float:
         chosen = answers & usable
-        return fixed_sequence(corrected[chosen], record.right[chosen] == 1, precision, 1 - promise.confidence)
+        coarse = (surest[chosen], record.coarse_right[chosen] == 1) if (surest > corrected)[chosen].any() else None
+        return fixed_sequence(corrected[chosen], record.right[chosen] == 1, precision, 1 - promise.confidence, coarse)
 
     category = lowest(record.key == keys, promise.of_key(CATEGORY))
     if promise.scope == "average":
@@ -157,10 +206,10 @@ def _gate(applicability: Reals, ruled_out: NDArray[np.bool_]) -> float:
     return float(applicability[passing[-1]]) if len(passing) else 1.0 if len(order) else 0.0
 
 
-def _held_back(corrected: Reals, record: CalibrationRecord, number: int, promise: Promise, key: str) -> HeldBack:
+def _held_back(surest: Reals, record: CalibrationRecord, number: int, promise: Promise, key: str) -> HeldBack:
     answers = record.checked & (record.key == number)
-    checked = int(answers.sum())
-    needed = answers_needed(corrected[answers], record.right[answers] == 1, promise.of_key(key), promise.confidence)
+    checked, right = int(answers.sum()), record.coarse_right[answers] == 1
+    needed = answers_needed(surest[answers], right, promise.of_key(key), promise.confidence)
     # The sequence of tests asks for a little more than a single interval.
     return HeldBack(checked, None if needed is None else max(needed, math.ceil(1.1 * checked)))
 
@@ -186,10 +235,12 @@ def answers_needed(confidence: Reals, right: NDArray[np.bool_], precision: float
     return max(least, math.ceil(factors.min() * len(right))) if above.any() else None
 
 
-def _fit_shifts(record: CalibrationRecord, width: int) -> NDArray[np.float64]:
+def _fit_shifts(
+    column: NDArray[np.int32], log_odds: NDArray[np.float32], right: NDArray[np.int8], width: int
+) -> NDArray[np.float64]:
     """float64[width]: shift of the log odds of each value's answers, by penalised maximum likelihood (Newton)."""
-    checked = record.checked
-    log_odds, column, right = record.log_odds[checked], record.column[checked], record.right[checked] == 1
+    checked = right != UNKNOWN
+    log_odds, column, right = log_odds[checked], column[checked], right[checked]
     shift = np.zeros(width)
     for _ in range(NEWTON_STEPS):
         p = sigmoid(log_odds + shift[column])
