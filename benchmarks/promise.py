@@ -27,7 +27,7 @@ from attire.score.promise import CONFIDENCE, PRECISION, Promise, Scope
 from attire.score.thresholds import Thresholds, fit_thresholds
 from attire.taxonomy import Taxonomy
 
-SCOPES: tuple[Scope, ...] = ("key", "average")
+WORDS: dict[Scope, str] = {"key": "each key", "average": "on average"}
 
 
 @dataclass(slots=True)
@@ -56,10 +56,10 @@ def main(
     assert loaded.record is not None, "the bundle has no calibration record: train it again"
     rows = []
     for share in shares:
-        for scope in SCOPES:
+        for scope in WORDS:
             promise = Promise(precision=precision, confidence=confidence, scope=scope)
             outcome = study(loaded.taxonomy, loaded.record, promise, share, resamples, seed)
-            rows += summary(loaded.taxonomy, outcome, f"{share:.0%} of the answers, promise for each {scope}")
+            rows += summary(loaded.taxonomy, outcome, f"{share:.0%} of the answers, {WORDS[scope]}")
     report(f"{resamples:,} resamples, {precision:.0%} precision, {confidence:.0%} confidence", rows, json)
 
 
@@ -110,8 +110,7 @@ def of_keys(
 def summary(taxonomy: Taxonomy, outcome: Outcome, what: str) -> list[Row]:
     """The figures of one setting."""
     filled = np.maximum(outcome.filled, 1)
-    often = outcome.filled >= len(outcome.coverage) / 10  # a share of few resamples says little
-    rate = np.where(often, outcome.below / filled, 0)
+    rate = outcome.below / len(outcome.coverage)
     worst = int(rate.argmax())
     name = [*taxonomy.keys, "category"][worst]
     return [

@@ -223,7 +223,7 @@ def test_a_key_without_labels_is_left_open(catalog: Catalog, tmp_path: Path, cap
     report = evaluate(bundle, untagged, splits.val)
     assert {row.key: row.predicted > 0 for row in report.keys} == {"colour": True, "tags": False}
     assert any("without labels for tags, so it leaves them open" in note for note in report.notes)
-    assert any("Nothing is filled at 95% precision" in note for note in report.notes)
+    assert any("At 95% precision all keys are left open" in note for note in report.notes)
     predict(bundle, untagged.path, tmp_path / "all.csv", precision=None)
     assert set(pl.read_csv(tmp_path / "all.csv")["tags"].to_list()) == {None}
 

@@ -59,6 +59,7 @@ def test_predictions_in_a_csv_are_restored_for_review(tmp_path: Path) -> None:
     feed.write_text(feed.read_text().replace("p000", "=1+1").replace("p001", "-1"))
     catalog = ingest(feed, tmp_path / "photos", tmp_path / "catalog")
     rows = {name: [None] * 3 for name in LONG} | {"id": catalog.ids, "category": ["Shirts"] * 3}
+    rows |= {"key": ["tags"] * 3, "reason": ["not applicable"] * 3}
     table = pl.LazyFrame(rows, schema=LONG)
     fields = []
     for suffix in (".csv", ".parquet"):

@@ -13,6 +13,7 @@ from attire.errors import ConfigError
 from attire.score.calibration_record import UNKNOWN, CalibrationRecord
 from attire.score.decisions import Decisions, log_odds, sigmoid
 from attire.score.promise import Promise
+from attire.score.shortfall import promises, shortfall
 from attire.score.thresholds import NEVER, SPURIOUS, HeldBack, answers_needed, fit_thresholds, fixed_sequence
 from attire.taxonomy import CATEGORY, Key, Taxonomy
 
@@ -202,3 +203,29 @@ def test_a_promise_is_read_from_options_and_files(tmp_path: Path) -> None:
 def test_what_is_no_precision_is_refused(text: str, fault: str) -> None:
     with pytest.raises(ConfigError, match=fault):
         Promise.parse([text])
+
+
+def test_keys_that_are_held_back_are_named_the_closest_first() -> None:
+    promise = Promise()
+
+    def sentence(*answers: tuple[int, int, float, int]) -> str | None:
+        return shortfall(fit_thresholds(TAXONOMY, record(*answers), promise), promise, TAXONOMY)
+
+    enough, few, wrong = many(0, 0, 0.99, 200, 0), many(1, SECOND, 0.99, 20, 0), many(0, 0, 0.6, 30, 20)
+    assert sentence(*enough, *many(1, SECOND, 0.99, 200, 0)) is None
+    assert (sentence(*enough, *few) or "").startswith("At 95% precision 1 of 2 keys are left open")
+    assert "The closest: second: 20 checked answers, about 25 more are needed." in (sentence(*enough, *few) or "")
+    nothing = sentence(*wrong, *few) or ""
+    assert "all keys are left open" in nothing
+    assert nothing.index("second: 20") < nothing.index("first: 50 checked answers, and not even the most confident")
+
+
+def test_what_can_be_promised_is_said_for_each_precision() -> None:
+    sentences = promises(TAXONOMY, record(*many(0, 0, 0.99, 100, 0)), ["second"])
+    assert sentences == [
+        "At 90% precision for each key, with 90% confidence, it fills 1 of 2 keys.",
+        "At 95% precision for each key, with 90% confidence, it fills 1 of 2 keys.",
+        "At 99% precision for each key, with 90% confidence, it fills 0 of 2 keys.",
+        "Always left open, because no product has a label for them: second.",
+    ]
+    assert "was not calibrated" in promises(TAXONOMY, None, [])[0]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from attire.score.calibration_record import CalibrationRecord
 from attire.score.promise import Promise, percent
 from attire.score.thresholds import Thresholds, fit_thresholds
-from attire.taxonomy import Taxonomy, key_label
+from attire.taxonomy import Taxonomy
 
 SHOWN_PRECISIONS = (0.9, 0.95, 0.99)
 SHOWN_KEYS = 3  # in a sentence
@@ -37,16 +37,13 @@ def shortfall(thresholds: Thresholds, promise: Promise, taxonomy: Taxonomy) -> s
     """A sentence about the keys that are held back, and what to do; None if there are none."""
     held_back = {key: reason for key, reason in thresholds.held_back.items() if key in taxonomy.keys}
     others = "Ask for a lower --precision or --confidence, or for --scope average, or label more products."
-    if thresholds.all_held_back:
-        few = max(held_back.items(), key=lambda item: item[1].checked, default=None)
-        example = f" {key_label(few[0])}: {few[1]}." if few else ""
-        return f"Nothing is filled at {promise} precision: no key has enough checked answers for it.{example} {others}"
     if not held_back:
-        return None
-    most = sorted(held_back, key=lambda key: -held_back[key].checked)[:SHOWN_KEYS]
-    named = "; ".join(f"{key}: {held_back[key]}" for key in most)
-    more = f"; and {len(held_back) - len(most)} more (see attire inspect)" if len(held_back) > len(most) else ""
+        return f"Nothing is filled at {promise} precision. {others}" if thresholds.all_held_back else None
+    closest = sorted(held_back, key=lambda key: held_back[key].missing)[:SHOWN_KEYS]
+    named = "; ".join(f"{key}: {held_back[key]}" for key in closest)
+    more = f"; and {len(held_back) - len(closest)} more (see attire inspect)" if len(held_back) > len(closest) else ""
+    which = "all keys" if thresholds.all_held_back else f"{len(held_back)} of {len(taxonomy.keys)} keys"
     return (
-        f"{len(held_back)} of {len(taxonomy.keys)} keys are left open at {promise} precision, because too few checked "
-        f"answers show that they reach it. {named}{more}. {others}"
+        f"At {promise} precision {which} are left open, because too few checked answers show that they reach it. The "
+        f"closest: {named}{more}. {others}"
     )

@@ -46,10 +46,15 @@ class HeldBack(NamedTuple):
     checked: int
     needed: int | None
 
+    @property
+    def missing(self) -> float:
+        """How many more checked answers it takes; infinite if no number is enough."""
+        return math.inf if self.needed is None else self.needed - self.checked
+
     def __str__(self) -> str:
         if self.needed is None:
             return f"{self.checked:,} checked answers, and not even the most confident are right that often"
-        return f"{self.checked:,} checked answers, about {self.needed - self.checked:,} more are needed"
+        return f"{self.checked:,} checked answers, about {self.missing:,} more are needed"
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value
