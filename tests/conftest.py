@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -19,6 +20,18 @@ from attire.config import Architecture
 from attire.model.network import build_network
 
 os.environ.setdefault("COLUMNS", "200")  # the width of consoles, which is otherwise that of whatever runs the tests
+
+
+@pytest.fixture(autouse=True)
+def _warnings_are_logged() -> None:
+    """Libraries and commands that earlier tests ran may have silenced attire's loggers for the whole process."""
+    logging.disable(logging.NOTSET)
+    for name in (None, "attire"):
+        logger = logging.getLogger(name)
+        logger.setLevel(min(logger.level, logging.WARNING))  # also forgets what was silenced
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.partition(".")[0] == "attire" and isinstance(logger, logging.Logger):
+            logger.disabled = False
 
 
 @pytest.fixture(scope="session")
