@@ -26,12 +26,11 @@ os.environ.setdefault("COLUMNS", "200")  # the width of consoles, which is other
 def _warnings_are_logged() -> None:
     """Libraries and commands that earlier tests ran may have silenced attire's loggers for the whole process."""
     logging.disable(logging.NOTSET)
-    for name in (None, "attire"):
-        logger = logging.getLogger(name)
+    for logger in (logging.getLogger(), logging.getLogger("attire")):
         logger.setLevel(min(logger.level, logging.WARNING))  # also forgets what was silenced
-    for name, logger in logging.root.manager.loggerDict.items():
-        if name.partition(".")[0] == "attire" and isinstance(logger, logging.Logger):
-            logger.disabled = False
+    for name, found in logging.root.manager.loggerDict.items():
+        if name.partition(".")[0] == "attire" and isinstance(found, logging.Logger):
+            found.disabled = False
 
 
 @pytest.fixture(scope="session")
