@@ -24,13 +24,11 @@ os.environ.setdefault("COLUMNS", "200")  # the width of consoles, which is other
 
 @pytest.fixture(autouse=True)
 def _warnings_are_logged() -> None:
-    """Libraries and commands that earlier tests ran may have silenced attire's loggers for the whole process."""
+    """Libraries that earlier tests imported may have silenced loggers or handlers of the whole process."""
+    root = logging.getLogger()
     logging.disable(logging.NOTSET)
-    for logger in (logging.getLogger(), logging.getLogger("attire")):
-        logger.setLevel(min(logger.level, logging.WARNING))  # also forgets what was silenced
-    for name, found in logging.root.manager.loggerDict.items():
-        if name.partition(".")[0] == "attire" and isinstance(found, logging.Logger):
-            found.disabled = False
+    for silenced in (root, logging.getLogger("attire"), *root.handlers):
+        silenced.setLevel(min(silenced.level, logging.WARNING))
 
 
 @pytest.fixture(scope="session")
