@@ -27,8 +27,10 @@ def _warnings_are_logged() -> None:
     """Libraries that earlier tests imported may have silenced loggers or handlers of the whole process."""
     root = logging.getLogger()
     logging.disable(logging.NOTSET)
-    for silenced in (root, logging.getLogger("attire"), *root.handlers):
-        silenced.setLevel(min(silenced.level, logging.WARNING))
+    for logger in (root, logging.getLogger("attire")):
+        logger.setLevel(min(logger.level, logging.WARNING))
+    for handler in root.handlers:
+        handler.setLevel(min(handler.level, logging.WARNING))
 
 
 @pytest.fixture(scope="session")
