@@ -17,11 +17,11 @@ import hashlib
 import logging
 import operator
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -56,6 +56,7 @@ from attire.titles import TitleReader
 
 logger = logging.getLogger(__name__)
 LOGITS = Logits._fields
+PROMISES = 64  # whose thresholds are remembered; clients of a server may ask for any number of them
 SPEC, WEIGHTS, CARD = "bundle.json", "weights.safetensors", "README.md"
 _LEARNED = "learned"  # in the provenance, where an earlier attire does not look, so that it loads the bundle
 
@@ -212,19 +213,21 @@ class ModelBundle:
         """When an answer is filled; raises `ConfigError` for a promise that does not fit the bundle."""
         assert self.calibration is not None
         promise = Promise.of(promise).check(self.taxonomy)
-        name = promise.model_dump_json()
-        if name not in self._thresholds:
-            self._thresholds[name] = (
-                self.calibration.early_thresholds(self.taxonomy, promise)
-                if self.record is None
-                else fit_thresholds(self.taxonomy, self.record, promise)
-            )
-        return self._thresholds[name]
+        return self._thresholds(promise.model_dump_json())
 
     @cached_property
-    def _thresholds(self) -> dict[str, Thresholds]:
-        """Those that were fitted already, by promise."""
-        return {}
+    def _thresholds(self) -> Callable[[str], Thresholds]:
+        """Fits thresholds for a promise, given as JSON, and remembers those of the last promises."""
+
+        @lru_cache(PROMISES)
+        def fit(text: str) -> Thresholds:
+            promise = Promise.model_validate_json(text)
+            if self.record is not None:
+                return fit_thresholds(self.taxonomy, self.record, promise)
+            assert self.calibration is not None
+            return self.calibration.early_thresholds(self.taxonomy, promise)
+
+        return fit
 
     def answer(
         self,

@@ -83,7 +83,7 @@ class CalibrationRecord:
         likeliest = decisions.category_probability[np.arange(len(known)), decisions.category]
         columns: dict[str, tuple[Any, Any]] = {  # of the keys, and of the category
             "key": (key, np.full(known.sum(), len(taxonomy.keys))),
-            "applicability": (applicability(taxonomy, decisions)[answered], np.ones(known.sum())),
+            "applicability": (applicability(taxonomy, decisions.category_probability)[answered], np.ones(known.sum())),
             "ruled_out": (ruled_out[answered], np.zeros(known.sum())),
         }
         coarse = with_coarse(taxonomy, decisions, coarse_values(taxonomy, decisions))

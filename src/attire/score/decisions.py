@@ -68,16 +68,16 @@ def decide(
             logits = logits.copy()
             logits[known] += _evidence_of(taxonomy, category_probability[known], known_category[known], frequency)
         category_probability[known] = np.eye(len(taxonomy.categories), dtype=np.float32)[known_category[known]]
-    sigmoid = np.exp(-np.logaddexp(0, -logits))
+    independent = sigmoid(logits)
     if rule.rule == "threshold":
-        probability = sigmoid
-        chosen = sigmoid > rule.threshold
+        probability = independent
+        chosen = independent > rule.threshold
         applies = np.ones((len(logits), len(taxonomy.keys)), dtype=bool)
     else:
         one = taxonomy.one[taxonomy.key_of_column]
-        probability = np.where(one, np.exp(log_softmax_within_keys(taxonomy, logits)), sigmoid)
-        applies = category_probability @ taxonomy.applies.astype(np.float32) > rule.gate
-        chosen = likeliest(taxonomy, logits) | (~one & (sigmoid > rule.threshold))
+        probability = np.where(one, np.exp(log_softmax_within_keys(taxonomy, logits)), independent)
+        applies = applicability(taxonomy, category_probability) > rule.gate
+        chosen = likeliest(taxonomy, logits) | (~one & (independent > rule.threshold))
         chosen &= applies[:, taxonomy.key_of_column]
     return Decisions(category_probability.argmax(axis=1), category_probability, probability, chosen, applies)
 
@@ -108,9 +108,9 @@ def confidence(taxonomy: Taxonomy, decisions: Decisions) -> NDArray[np.float32]:
     return np.multiply.reduceat(probability, taxonomy.starts, axis=1)
 
 
-def applicability(taxonomy: Taxonomy, decisions: Decisions) -> NDArray[np.float32]:
-    """float32[N, A]: probability that each key applies, by the categories."""
-    return np.asarray(decisions.category_probability @ taxonomy.applies.astype(np.float32), dtype=np.float32)
+def applicability(taxonomy: Taxonomy, category_probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32[N, A]: probability that each key applies, by those of the categories (float32[N, C])."""
+    return np.asarray(category_probability @ taxonomy.applies.astype(np.float32), dtype=np.float32)
 
 
 def least_confident(taxonomy: Taxonomy, decisions: Decisions) -> NDArray[np.int64]:
@@ -195,7 +195,7 @@ def log_odds(probability: NDArray[np.floating]) -> NDArray[np.floating]:
 
 def sigmoid(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """The probabilities with these log odds."""
-    return np.asarray(1 / (1 + np.exp(-values)))
+    return np.asarray(np.exp(-np.logaddexp(0, -values)))
 
 
 def _evidence_of(

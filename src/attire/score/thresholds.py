@@ -87,7 +87,9 @@ class Thresholds:
         coarse = np.zeros(decisions.chosen.shape, dtype=bool)
         if not taxonomy.keys:
             return Accepted(category, np.zeros((len(category), 0), dtype=bool), coarse)
-        possible = labelled(taxonomy, decisions.chosen) & (applicability(taxonomy, decisions) >= self.gate)
+        possible = labelled(taxonomy, decisions.chosen) & (
+            applicability(taxonomy, decisions.category_probability) >= self.gate
+        )
         filled = possible & self._sure(taxonomy, decisions, self.shift)
         if self.coarse_shift is not None:
             values = coarse_values(taxonomy, decisions)
@@ -156,9 +158,8 @@ def fixed_sequence(
         expected = np.append(coarse[0], confidence - coarse[0])
         exact = np.append(coarse[1].astype(np.int64), right.astype(np.int64) - coarse[1])
         confidence = np.append(coarse[0], confidence)
-    order = np.argsort(-confidence, kind="stable")
+    order, last_of_equals = _highest_first(confidence)
     confidence, n, right = confidence[order], filled[order].cumsum(), exact[order].cumsum()
-    last_of_equals = np.append(np.diff(confidence) != 0, True)[: len(order)]
     enough = n >= _least_answers(precision, error)
     candidates = np.flatnonzero(last_of_equals & enough)
     if not len(candidates):
@@ -203,12 +204,10 @@ def _minimums(
 
 def _gate(applicability: Reals, ruled_out: NDArray[np.bool_]) -> float:
     """The lowest probability such that of the answers at or above it, at most `SPURIOUS` are on keys ruled out."""
-    order = np.argsort(-applicability, kind="stable")
-    applicability = applicability[order]
-    last_of_equals = np.append(np.diff(applicability) != 0, True)[: len(order)]
+    order, last_of_equals = _highest_first(applicability)
     share = ruled_out[order].cumsum() / np.arange(1, len(order) + 1)
     passing = np.flatnonzero(last_of_equals & (share <= SPURIOUS))
-    return float(applicability[passing[-1]]) if len(passing) else 1.0 if len(order) else 0.0
+    return float(applicability[order[passing[-1]]]) if len(passing) else 1.0 if len(order) else 0.0
 
 
 def _held_back(surest: Reals, record: CalibrationRecord, number: int, promise: Promise, key: str) -> HeldBack:
@@ -231,13 +230,18 @@ def answers_needed(confidence: Reals, right: NDArray[np.bool_], precision: float
     least = _least_answers(precision, 1 - surety)
     if not len(right):
         return least
-    order = np.argsort(-confidence, kind="stable")
-    last_of_equals = np.append(np.diff(confidence[order]) != 0, True)
+    order, last_of_equals = _highest_first(confidence)
     n = np.arange(1, len(right) + 1)
     share = right[order].cumsum() / n
     above = last_of_equals & (share > precision)
     factors = variance / (share[above] - precision) ** 2 / n[above]
     return max(least, math.ceil(factors.min() * len(right))) if above.any() else None
+
+
+def _highest_first(scores: Reals) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Order by decreasing score, and a mask of the positions that are the last of equal scores."""
+    order = np.argsort(-scores, kind="stable")
+    return order, np.append(np.diff(scores[order]) != 0, True)[: len(order)]
 
 
 def _fit_shifts(

@@ -115,8 +115,9 @@ class Service:
         if question.category is not None:
             # In a thread, because finding a "did you mean" hint is slow.
             known = await self.run(question.client, bundle.taxonomy.category, question.category)
-        if bundle.calibration and promise is not None:
-            # In a thread, because thresholds are fitted when a promise is made for the first time.
+        if bundle.calibration and promise is not None and promise is not self.settings.promise:
+            # In a thread, because thresholds are fitted when a promise is made for the first time. Those of the
+            # server's own promise were fitted when the bundle was loaded.
             await self.run(question.client, bundle.thresholds, promise)
         if question.title and bundle.title_reader is None:
             raise ConfigError("this model reads photos only. Send the request without a title.")

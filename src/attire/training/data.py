@@ -220,8 +220,7 @@ def hold_out(catalog: Catalog, ids: Sequence[str], share: float, seed: int) -> t
 
     If `share` is positive, both get at least one group. Raises `CatalogError` if there is only one group.
     """
-    group = dict(zip(catalog.ids, catalog.products["group"].to_list(), strict=True))
-    groups = np.random.default_rng(seed).permutation(sorted({group[id] for id in ids}))
+    group, groups = _shuffled_groups(catalog, ids, seed)
     if not share or not len(groups):
         return list(ids), []
     if len(groups) == 1:
@@ -238,8 +237,7 @@ def divide(catalog: Catalog, ids: Sequence[str], folds: int, seed: int) -> Itera
 
     Raises `CatalogError` if there are fewer groups than folds.
     """
-    group = dict(zip(catalog.ids, catalog.products["group"].to_list(), strict=True))
-    groups = np.random.default_rng(seed).permutation(sorted({group[id] for id in ids}))
+    group, groups = _shuffled_groups(catalog, ids, seed)
     if len(groups) < folds:
         raise CatalogError(
             f"{catalog.path}: the train split has {len(groups):,} groups of products, too few for {folds} folds. Use "
@@ -251,6 +249,12 @@ def divide(catalog: Catalog, ids: Sequence[str], folds: int, seed: int) -> Itera
             [id for id in ids if fold_of[group[id]] != number],
             [id for id in ids if fold_of[group[id]] == number],
         )
+
+
+def _shuffled_groups(catalog: Catalog, ids: Sequence[str], seed: int) -> tuple[dict[str, str], NDArray[np.str_]]:
+    """The group of each product of the catalog, and the groups of `ids` in random order."""
+    group = dict(zip(catalog.ids, catalog.products["group"].to_list(), strict=True))
+    return group, np.random.default_rng(seed).permutation(sorted({group[id] for id in ids}))
 
 
 def without_audited(catalog: Catalog, ids: Sequence[str]) -> list[str]:

@@ -25,7 +25,6 @@ OPEN, UNDO = "open", "undo"
 REDACTED = "redacted"  # the state of events on purged products
 MARGIN = 1000  # events that `decided` reads again
 CHUNK = 500  # products per query, because databases limit parameters
-STORE = "review.sqlite"  # in the catalog
 FIELD = {"product": pl.String, "key": pl.String}
 INSERTS: dict[str, Callable[[Any], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
