@@ -23,7 +23,7 @@ from attire.score.metrics import headline, match
 from attire.score.promise import PRECISION
 from attire.training.calibrate import collect_logits
 from attire.training.data import Subset
-from attire.training.embeddings import catalog_embeddings
+from attire.embeddings import catalog_embeddings
 
 BINARY: dict[str, Any] = {  # the original's decision rule and labels
     "folds": 0,

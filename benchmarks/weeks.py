@@ -38,7 +38,7 @@ from attire.evaluation.tables import trend_sheets, trend_verdict
 from attire.evaluation.trend import Trend
 from attire.model.input_size import data_config
 from attire.pixels.preprocess import Preprocess
-from attire.training.embeddings import catalog_embeddings
+from attire.embeddings import catalog_embeddings
 from attire.training.initial_weights import initial_network
 
 VAL, TEST = 0.15, 0.1

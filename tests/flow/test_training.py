@@ -170,7 +170,7 @@ def test_frozen_embeds_each_photo_once(
     recipe = tiny("frozen", seed=11)
     train(catalog, splits, recipe=recipe, out=tmp_path / "a", weights="none", workers=0)
     monkeypatch.setattr(training, "PhotoDataset", None, raising=False)
-    monkeypatch.setattr("attire.training.embeddings.PhotoDataset", None)
+    monkeypatch.setattr("attire.embeddings.PhotoDataset", None)
     train(catalog, splits, recipe=recipe, out=tmp_path / "b", weights="none", workers=0)
 
 

@@ -19,6 +19,7 @@ from attire.bundle import ModelBundle
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Architecture, Recipe, load_recipe
+from attire.embeddings import catalog_embeddings
 from attire.engines.engine import TorchEngine
 from attire.errors import ConfigError, ExportError
 from attire.explanation.explain import explain
@@ -35,7 +36,6 @@ from attire.model.presets import PRESETS, licence, terms
 from attire.pixels.preprocess import Preprocess
 from attire.taxonomy import Key, Taxonomy
 from attire.training.backbone_defaults import with_backbone_defaults
-from attire.training.embeddings import catalog_embeddings
 from attire.training.run import train
 
 TAXONOMY = Taxonomy(categories=("Shirts", "Belts"), keys={"neck": Key(categories=("Shirts",), values=("Round", "V"))})

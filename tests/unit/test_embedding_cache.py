@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 import attire
 from attire.catalog.store import Catalog
 from attire.config import Architecture
+from attire.embeddings import BATCH, catalog_embeddings
 from attire.errors import CatalogError, StorageError
 from attire.model.backbone import fastest_precision
 from attire.model.network import Network, build_network
@@ -32,7 +33,6 @@ from attire.pixels.embedding_cache import EMBEDDINGS, FLOAT16, FLOAT32, Embeddin
 from attire.pixels.forgetting import forget_photos
 from attire.pixels.normalise import Normalise
 from attire.pixels.preprocess import Preprocess
-from attire.training.embeddings import BATCH, catalog_embeddings
 
 PREPROCESS = Preprocess(size_px=(32, 24), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 IDENTITY = {"backbone": "fake"}

@@ -14,13 +14,13 @@ import torch
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Architecture, Recipe, load_recipe
+from attire.embeddings import catalog_views
 from attire.errors import ConfigError, StorageError
 from attire.model.input_size import data_config
 from attire.model.last_stages import FirstStages, LastStages
 from attire.model.network import Network, build_network
 from attire.pixels.preprocess import Preprocess
 from attire.taxonomy import Key, Taxonomy
-from attire.training.embeddings import catalog_views
 from attire.training.initial_weights import initial_network
 from attire.training.run import train
 

@@ -22,6 +22,7 @@ SMALL_CHUNKS, CHUNK_BYTES = 1000, 24  # a chunked body with more chunks than thi
 CHUNK_HEAD_BYTES = 6  # framing bytes around a chunk of that size
 PIPELINED = 16  # requests that a connection may send before it gets answers
 HEAD_S = 10  # from connecting, or from the last answer, until the next request's headers are complete
+SOON_S = 1  # a connection that is open at shutdown may still send its first request for this long
 READ_S = 60  # for a client to read data that is ready
 CONNECTIONS = 512
 GOING = CONNECTIONS // 16  # connections closed at once to make room: scanning all of them is slow
@@ -42,6 +43,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes, self._body_bytes, self._body_chunks = 0, 0, 0
         self._fault = HTTPStatus.BAD_REQUEST, "The request is not valid HTTP/1.1."
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._shutting_down = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -73,6 +75,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._stop(HTTPStatus.TOO_MANY_REQUESTS, detail)
         self._cancel_timer("head")
         super().on_headers_complete()
+        if self._shutting_down:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes -= len(body)
@@ -94,6 +98,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._cancel_timer("answer")
         super().resume_writing()
+
+    def shutdown(self) -> None:
+        """Close the connection once its request is answered. Its first request may be on the way: wait for that too."""
+        self._shutting_down = True
+        if self.cycle is None:
+            self._start_timer("head", SOON_S, self.transport.close)
+        else:
+            super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         for name in ("head", "answer"):

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Recipe
+from attire.embeddings import catalog_embeddings, catalog_views
 from attire.errors import CatalogError
 from attire.labels import Targets
 from attire.learned import Learned
@@ -28,7 +29,6 @@ from attire.pixels.embedding_cache import EmbeddingCache
 from attire.pixels.photo_cache import CachedPhotos, PhotoCache, cache_photos, cached_px, caches
 from attire.pixels.preprocess import Preprocess
 from attire.titles import TitleReader
-from attire.training.embeddings import catalog_embeddings, catalog_views
 
 import lightning as L  # isort: skip  (after ops)
 
