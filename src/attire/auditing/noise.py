@@ -1,16 +1,20 @@
-"""How often a label is wrong, and what the right one is: confident learning on one field's labels and probabilities.
+"""How likely a label is wrong, from the labels of a field and the probabilities of networks that have not learned them.
 
 A field has V values, of which each of its M products states one (`stated`: int64[M]). `probability` (float64[M, V]) is
-that of a network which has not learned the product, calibrated on the stated labels.
+calibrated on the stated labels.
 
-Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in dataset labels", JAIR 70, 2021, count how
-often a value is stated of products that are confidently another one (`confident_joint`). The score here goes further:
-the counts become a noise matrix, the noise is taken out of the network's probabilities, which have learned it too, and
-Bayes' rule gives the probability that a label is wrong. Unlike a margin or the confidence in the stated value, it means
-the same for a key of two values with many wrong labels as for one of thirty with few, so it ranks all keys together.
+Like confident learning (Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in dataset labels",
+JAIR 70, 2021) it estimates how often which value is stated of a product that has another one, and then judges each
+label. It differs in two points, because fashion photos are ambiguous and confident learning takes ambiguity for noise
+(docs/experiments.md): the noise rate is counted on those products only of which the network is surest (the anchor
+points of Patrini et al., "Making deep neural networks robust to label noise: a loss correction approach", CVPR 2017),
+and the score is not a margin or a confidence but the probability, by Bayes' rule, that the label is wrong. So it means
+the same for a key of two values as for one of thirty, and ranks the labels of all keys together.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,62 +22,66 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Stated = NDArray[np.int64]
 
-NO_THRESHOLD = 2.0  # of a value that nobody states: above any probability
-EPSILON = 1e-6  # tolerance of thresholds, as in cleanlab
-PRIOR_COUNT = 2.0  # labels of each value that the key's mean noise rate counts for, against its own
+SUREST = 0.25  # share of the products with the same likeliest value that are anchors
+UNIFORM = 0.5  # share of wrong labels that may be any value; the others are values that the network confuses, too
+SMOOTHING = 3.0  # products of each value that are added to its confusions, spread over all values
 STEPS = 3  # of `without_noise`
 
 
-def confident_thresholds(stated: Stated, probability: Floats) -> Floats:
-    """float64[V]: the mean probability of a value among the products that state it."""
-    count = np.bincount(stated, minlength=probability.shape[1])
-    own = np.bincount(stated, probability[np.arange(len(stated)), stated], probability.shape[1])
-    return np.asarray(np.where(count, np.maximum(own / np.maximum(count, 1), EPSILON), NO_THRESHOLD))
+class Anchors(NamedTuple):
+    """The number of anchors of a field, and of those whose label the network contradicts."""
+
+    count: int
+    wrong: int
+
+    @property
+    def rate(self) -> float:
+        """The share of wrong labels; nan without anchors."""
+        return self.wrong / self.count if self.count else np.nan
 
 
-def confident_joint(stated: Stated, probability: Floats) -> NDArray[np.int64]:
-    """int64[V, V]: how many products state a value (row) and are confidently another, or the same one (column).
+def anchors(stated: Stated, probability: Floats, agrees: NDArray[np.bool_]) -> Anchors:
+    """Count the anchors: of each value, the `SUREST` share of the products of which it is the likeliest value.
 
-    A product is confidently a value whose probability reaches its threshold; of several, the likeliest. The diagonal is
-    at least 1.
+    agrees: bool[V, V], whether a value (column) does not contradict a stated one (row).
     """
-    confident = probability >= confident_thresholds(stated, probability) - EPSILON
-    several = confident.sum(axis=1) > 1
-    value = np.where(several, probability.argmax(axis=1), confident.argmax(axis=1))
-    counted = confident.any(axis=1)
-    joint = np.zeros((probability.shape[1],) * 2, dtype=np.int64)
-    np.add.at(joint, (stated[counted], value[counted]), 1)
-    np.fill_diagonal(joint, np.maximum(joint.diagonal(), 1))
-    return joint
+    likeliest, confidence = probability.argmax(axis=1), probability.max(axis=1)
+    is_anchor = np.zeros(len(stated), dtype=bool)
+    for value in np.unique(likeliest):
+        rows = np.flatnonzero(likeliest == value)
+        is_anchor[rows[confidence[rows] >= np.quantile(confidence[rows], 1 - SUREST)]] = True
+    return Anchors(int(is_anchor.sum()), int((~agrees[stated, likeliest])[is_anchor].sum()))
 
 
-def noise_matrix(stated: Stated, probability: Floats) -> Floats:
+def noise_matrix(stated: Stated, probability: Floats, rate: float) -> Floats:
     """float64[V, V]: the probability that a value (column) is stated of a product that has another, or the same (row).
 
-    From the confident joint, scaled so that each value is stated as often as it is. A value with few products follows
-    the mean noise of the field.
+    `rate` of the labels are wrong: half of them any other value, half one that the network takes for it as well, as
+    often as it does so on average. What the labels themselves say about the second is mostly ambiguity.
     """
-    count = np.bincount(stated, minlength=probability.shape[1])
-    joint = confident_joint(stated, probability).astype(np.float64)
-    joint *= (count / joint.sum(axis=1))[:, None]
-    wrong = (joint.sum() - np.trace(joint) + 1) / (joint.sum() + 2)
-    values = len(joint)
-    prior = np.full(joint.shape, wrong / max(1, values - 1))
-    np.fill_diagonal(prior, 1 - wrong)
-    noise = joint.T + PRIOR_COUNT * prior
-    return np.asarray(noise / noise.sum(axis=1, keepdims=True))
+    values = probability.shape[1]
+    confused = np.zeros((values, values))
+    np.add.at(confused, stated, probability)
+    confused += SMOOTHING / max(1, values - 1)
+    uniform = np.ones_like(confused)
+    for share in (confused, uniform):
+        np.fill_diagonal(share, 0)
+        share /= np.maximum(share.sum(axis=1, keepdims=True), 1e-12)
+    noise = rate * (UNIFORM * uniform + (1 - UNIFORM) * confused)
+    np.fill_diagonal(noise, 1 - rate)
+    return noise
 
 
-def without_noise(probability: Floats, noise: Floats, steps: int = STEPS) -> Floats:
+def without_noise(probability: Floats, noise: Floats) -> Floats:
     """float64[M, V]: the probabilities of true values, from those of stated ones.
 
     Stated values are true ones seen through the noise matrix, which is undone by a few steps of expectation
     maximisation (Richardson, JOSA 62, 1972; Lucy, Astronomical Journal 79, 1974): no probability becomes negative.
     """
     true = probability.copy()
-    for _ in range(steps):
+    for _ in range(STEPS):
         true *= (probability / np.maximum(true @ noise, 1e-12)) @ noise.T
-        true /= true.sum(axis=1, keepdims=True)
+        true /= np.maximum(true.sum(axis=1, keepdims=True), 1e-300)
     return true
 
 

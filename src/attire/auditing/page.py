@@ -36,8 +36,9 @@ DEFINITIONS = {
     "score": "probability that the label is wrong, from answers of networks that have not learned the product",
     "labels": "fields with a known label in train and val",
     "suspected": "labels that are likelier wrong than right",
-    "noise rate": "estimated share of wrong labels, with a 95% interval for this number of labels. It is an estimate of "
-    "the model, which takes what a photo does not show for wrong: look at the photos before you believe it",
+    "noise rate": "share of wrong labels among the products that the model is surest of, a quarter of each value, with "
+    "a 95% interval. Ambiguous labels count little in it, but what no photo shows counts as wrong: look at the photos "
+    "before you believe it",
 }
 
 
@@ -87,13 +88,15 @@ def _extent(catalog: Catalog, splits: Splits, products: int) -> str:
 
 
 def _verdict(suspects: pl.DataFrame, rates: Sequence[NoiseRate]) -> str:
-    labels, expected = sum(rate.labels for rate in rates), sum(rate.rate * rate.labels for rate in rates if rate.labels)
+    labels = sum(rate.labels for rate in rates)
     suspected = len(suspects.filter(pl.col("kind") != Kind.DOES_NOT_APPLY))
     if not labels:
         return "There are no labels to audit."
+    counted = [rate for rate in rates if rate.anchors]
+    mean = sum(rate.labels * rate.rate for rate in counted) / max(1, sum(rate.labels for rate in counted))
     return (
-        f"{number(suspected)} of {number(labels)} labels are likelier wrong than right; about {number(round(expected))} "
-        f"({expected / labels:.1%}) are expected to be wrong."
+        f"{number(suspected)} of {number(labels)} labels are likelier wrong than right. Of the products that the model "
+        f"is surest of, {mean:.1%} have a label that it contradicts."
     )
 
 

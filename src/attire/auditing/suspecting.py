@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from attire.auditing.doubts import SUSPICIOUS, Doubts, NoiseRate, doubts, noise_rate
+from attire.auditing.doubts import SUSPICIOUS, Doubts, NoiseRate, counted, doubts, mean_rate, noise_rate
 from attire.auditing.field_labels import FieldLabels, Probabilities, calibrated, field_labels
 from attire.auditing.twins import twins
 from attire.catalog.content import IN_FORCE
@@ -39,11 +39,16 @@ def find_suspects(catalog: Catalog, answers: OutOfFold) -> Suspects:
     taxonomy = catalog.taxonomy
     probabilities = calibrated(taxonomy, answers)
     pairs = _positions(twins(catalog), answers.row)
+    fields = [
+        (field, counted(field, answers.is_learned[field.rows]))
+        for field in field_labels(taxonomy, answers, probabilities)
+    ]
+    rate = mean_rate(fields)
     rows: list[Row] = []
     rates = []
-    for field in field_labels(taxonomy, answers, probabilities):
-        found = doubts(field, answers.is_learned[field.rows])
-        rates.append(noise_rate(field, found))
+    for field, count in fields:
+        found = doubts(field, answers.is_learned[field.rows], rate)
+        rates.append(noise_rate(field, found, count))
         rows += _doubtful(catalog, answers, field, found, pairs)
     stray = [*_stray(catalog, answers, probabilities)]
     doubtful = pl.DataFrame(rows, SCHEMA).sort("score", descending=True, maintain_order=True)
