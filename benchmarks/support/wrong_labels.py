@@ -70,7 +70,8 @@ def relabelled(catalog: Catalog, hot: NDArray[np.bool_], category: NDArray[np.in
     return copy
 
 
-def confusion_of(taxonomy: Taxonomy, truth: Targets, category: NDArray[np.float32], probability: NDArray[np.float32]
+def confusion_of(
+    taxonomy: Taxonomy, truth: Targets, category: NDArray[np.float32], probability: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """float64[K + C, K + C] for `flip`, from probabilities float32[N, C] and float32[N, K]."""
     stated = np.concatenate([truth.hot, np.eye(len(taxonomy.categories), dtype=bool)[truth.category]], axis=1)

@@ -82,7 +82,9 @@ def audit(
     splits = Splits.of(splits, catalog)
     with storing(out):
         out.mkdir(parents=True, exist_ok=True)
-        with locked(out / ".lock", ConfigError(f"another attire audit is writing to {out}: wait, or use another --out.")):
+        with locked(
+            out / ".lock", ConfigError(f"another attire audit is writing to {out}: wait, or use another --out.")
+        ):
             networks = out / f"{NETWORKS}{_digest(catalog, splits, recipe, folds, weights)}"
             answers = out_of_fold(
                 catalog,
@@ -106,7 +108,9 @@ def audit(
 
 def _check(recipe: Recipe, folds: int) -> None:
     if folds < 2:
-        raise ConfigError(f"--folds {folds}: expected 2 or more, because a fold is answered by a network of the others.")
+        raise ConfigError(
+            f"--folds {folds}: expected 2 or more, because a fold is answered by a network of the others."
+        )
     if not recipe.shared:
         raise ConfigError(
             f"recipe {recipe.name} trains a network for the category and another one for the keys, which an audit "
@@ -120,7 +124,13 @@ def _check(recipe: Recipe, folds: int) -> None:
 
 def _digest(catalog: Catalog, splits: Splits, recipe: Recipe, folds: int, weights: str | Path | None) -> str:
     """What decides the networks, so that those of an interrupted audit are used by an equal one only."""
-    content = [catalog.digest, splits.digest, recipe.model_dump(mode="json"), folds, None if weights is None else str(weights)]
+    content = [
+        catalog.digest,
+        splits.digest,
+        recipe.model_dump(mode="json"),
+        folds,
+        None if weights is None else str(weights),
+    ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 

@@ -127,9 +127,7 @@ def _of_many(field: FieldLabels, is_learned: NDArray[np.bool_], rate: float) -> 
     )
 
 
-def _questions(
-    field: FieldLabels, rows: NDArray[np.bool_]
-) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+def _questions(field: FieldLabels, rows: NDArray[np.bool_]) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """For each value: whether it is stated (int64[R]), and the probabilities that it is not and that it is."""
     stated, probability = field.stated[rows].astype(np.int64), field.probability[rows]
     return [

@@ -103,7 +103,9 @@ def _stray(catalog: Catalog, answers: OutOfFold, probabilities: Probabilities) -
             "product": catalog.ids[answers.row[row]],
             "key": key,
             "kind": Kind.DOES_NOT_APPLY,
-            "stated": SEPARATOR.join(value for value, is_stated in zip(taxonomy.keys[key].values, hot, strict=True) if is_stated),
+            "stated": SEPARATOR.join(
+                value for value, is_stated in zip(taxonomy.keys[key].values, hot, strict=True) if is_stated
+            ),
             "proposed": None,
             "score": float(1 - applies[row, number]),
             "confidence": None,
@@ -112,9 +114,7 @@ def _stray(catalog: Catalog, answers: OutOfFold, probabilities: Probabilities) -
         }
 
 
-def _contradictions(
-    field: FieldLabels, found: Doubts, pairs: NDArray[np.int64]
-) -> dict[int, tuple[int, float]]:
+def _contradictions(field: FieldLabels, found: Doubts, pairs: NDArray[np.int64]) -> dict[int, tuple[int, float]]:
     """For labels that contradict that of a twin and are likelier wrong than it: the twin, and how likely.
 
     Exactly one of the two is taken to be wrong, so its chance is that of this case beside the opposite one. Twins
