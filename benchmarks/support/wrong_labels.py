@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from attire import Catalog
 from attire.catalog.store import TABLES
-from attire.labels import State, Targets, labelled
+from attire.labels import State, Targets
 from attire.taxonomy import Taxonomy
 
 

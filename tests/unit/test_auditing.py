@@ -1,4 +1,4 @@
-"""Wrong labels are found: against cleanlab where the questions agree, by their kinds, and in files that review reads."""
+"""Wrong labels are found: beside cleanlab where the questions agree, by their kinds, and in files for review."""
 
 from __future__ import annotations
 
@@ -243,6 +243,7 @@ def test_folds_divide_train_and_val_and_keep_groups_together(catalog: Catalog, t
 @pytest.fixture(scope="module")
 def audited(catalog: Catalog, splits: Splits, tmp_path_factory: pytest.TempPathFactory) -> tuple[Catalog, Path]:
     """A copy of the catalog, and what the command wrote."""
+    assert not splits.test
     folder = tmp_path_factory.mktemp("audited")
     shutil.copytree(catalog.path, folder / "catalog")
     options = ["--backbone", "test_resnet", "--size-px", "32", "24", "--weights", "none", "--workers", "0"]

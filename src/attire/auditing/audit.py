@@ -82,8 +82,9 @@ def audit(
     splits = Splits.of(splits, catalog)
     with storing(out):
         out.mkdir(parents=True, exist_ok=True)
+        busy = ConfigError(f"another attire audit is writing to {out}: wait, or use another --out.")
         with locked(
-            out / ".lock", ConfigError(f"another attire audit is writing to {out}: wait, or use another --out.")
+            out / ".lock", busy
         ):
             networks = out / f"{NETWORKS}{_digest(catalog, splits, recipe, folds, weights)}"
             answers = out_of_fold(

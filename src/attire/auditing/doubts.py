@@ -67,7 +67,7 @@ def mean_rate(fields: Sequence[tuple[FieldLabels, Anchors]]) -> float:
 
 def doubts(field: FieldLabels, is_learned: NDArray[np.bool_], rate: float) -> Doubts:
     """Judge all labels of a field. is_learned: bool[M], those that noise may be estimated from; rate: `mean_rate`."""
-    if not is_learned.any() or len(field.values) < 2 and not field.takes_many:
+    if not is_learned.any() or (len(field.values) < 2 and not field.takes_many):
         nothing = np.zeros(len(field.rows))
         return Doubts(nothing, field.stated.copy(), nothing, nothing > 0)
     return _of_many(field, is_learned, rate) if field.takes_many else _of_one(field, is_learned, rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -29,6 +30,6 @@ def twins(catalog: Catalog) -> NDArray[np.int64]:
     of_file: dict[str, list[int]] = defaultdict(list)
     for product, digest in zip(products.tolist(), firsts["sha256"], strict=True):
         of_file[digest].append(product)
-    same = [pair for rows in of_file.values() for pair in zip(rows, rows[1:], strict=False)]
+    same = [pair for rows in of_file.values() for pair in pairwise(rows)]
     pairs = np.concatenate([near, np.array(same, dtype=np.int64).reshape(-1, 2)])
     return np.unique(np.sort(pairs, axis=1), axis=0)

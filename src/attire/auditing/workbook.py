@@ -12,7 +12,7 @@ WIDTH = 22  # of a column, in characters
 
 
 def write_workbook(table: pl.DataFrame, path: Path) -> None:
-    """Write a table of texts and numbers as the only sheet of a workbook; rows beyond the limit of Excel are left out."""
+    """Write a table of texts and numbers as a workbook of one sheet; rows beyond the limit of Excel are left out."""
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     with Workbook(str(path), options) as book:
         sheet = book.add_worksheet("suspects")

@@ -54,7 +54,7 @@ QUEUES: dict[Name, Queue] = {
     ),
     "suspect": Queue(
         title="Suspected wrong labels",
-        purpose="Labels that attire audit found to be probably wrong or, without an audit, that a sure answer contradicts. "
+        purpose="Labels that are probably wrong: found by attire audit or, without one, contradicted by a sure answer. "
         "Most suspicious first.",
         pick=lambda fields, audit: pl.col("suspicion").is_not_null(),  # noqa: ARG005
         urgency=-pl.col("suspicion").max().over("product"),

@@ -39,8 +39,8 @@ Batch = tuple[torch.Tensor, Targets] | tuple[torch.Tensor, Targets, torch.Tensor
 class Subset:
     """Photos, targets and titles of those products of a catalog that have a readable photo.
 
-    ids: of the products; photos: the photos of each product; digests: their SHA-256; targets: `Targets` of N products; text: the titles
-    encoded by `reader`, or None.
+    ids, photos: the id and the photos of each product; digests: SHA-256 of the photos; targets: `Targets` of N
+    products; text: the titles encoded by `reader`, or None.
     """
 
     def __init__(self, catalog: Catalog, ids: Sequence[str], name: str, reader: TitleReader | None = None) -> None:
