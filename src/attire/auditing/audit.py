@@ -83,9 +83,7 @@ def audit(
     with storing(out):
         out.mkdir(parents=True, exist_ok=True)
         busy = ConfigError(f"another attire audit is writing to {out}: wait, or use another --out.")
-        with locked(
-            out / ".lock", busy
-        ):
+        with locked(out / ".lock", busy):
             networks = out / f"{NETWORKS}{_digest(catalog, splits, recipe, folds, weights)}"
             answers = out_of_fold(
                 catalog,

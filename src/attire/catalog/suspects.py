@@ -58,7 +58,7 @@ def suspects_of(catalog: Catalog) -> pl.DataFrame | None:
     """
     path = catalog.path / SUSPECTS
     try:
-        suspects = read_parquet(path).select(SCHEMA).cast(SCHEMA)
+        suspects = read_parquet(path).select(*SCHEMA).cast(SCHEMA)
     except FileNotFoundError:
         return None
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -88,7 +88,7 @@ def forget_suspects(folder: Path, ids: Collection[str]) -> None:
     if not path.is_file():
         return
     try:
-        suspects, gone = read_parquet(path).select(SCHEMA), list(ids)
+        suspects, gone = read_parquet(path).select(*SCHEMA), list(ids)
         named = pl.col("product").is_in(gone) | pl.col("twin").is_in(gone).fill_null(False)
         replace_parquet(path, suspects.filter(~named))
     except pl.exceptions.PolarsError:
