@@ -271,7 +271,7 @@ def test_the_command_writes_its_files(audited: tuple[Catalog, Path]) -> None:
     assert "90 products of train and val" in page
     assert not re.search(r'(src|href)="(?!data:|#)', page)  # it needs no network
     keys = pl.read_csv(out / "keys.csv")
-    assert keys["key"].to_list() == [CATEGORY, "colour", "tags"]
+    assert keys["key"].to_list() == ["category", "colour", "tags"]
     assert keys["labels"][0] == 90
 
 

@@ -30,6 +30,7 @@ from attire.errors import ConfigError
 from attire.files import locked, replace_bytes, replace_parquet, replace_text, replacing
 from attire.spreadsheets import safe_table
 from attire.storage import storing
+from attire.taxonomy import key_label
 from attire.training.data import default_workers
 from attire.training.fold_answers import out_of_fold
 from attire.training.trainer import first_process
@@ -137,8 +138,10 @@ def _write(result: Audit, catalog: Catalog, splits: Splits, out: Path) -> None:
     """Write the files, each atomically, the page last."""
     (out / PAGE).unlink(missing_ok=True)
     replace_parquet(out / SUSPECTS, result.suspects)
-    keys = pl.DataFrame([rate._asdict() for rate in result.keys]).fill_nan(None)
-    for name, table in (("suspects.csv", result.suspects), (KEYS, keys)):
+    for_people = pl.col("key").map_elements(key_label, pl.String)
+    suspects = result.suspects.with_columns(for_people)
+    keys = pl.DataFrame([rate._asdict() for rate in result.keys]).fill_nan(None).with_columns(for_people)
+    for name, table in (("suspects.csv", suspects), (KEYS, keys)):
         replace_bytes(out / name, safe_table(table).write_csv().encode())
     try:
         from attire.auditing.workbook import write_workbook
@@ -146,7 +149,7 @@ def _write(result: Audit, catalog: Catalog, splits: Splits, out: Path) -> None:
         logger.info("without suspects.xlsx, which needs XlsxWriter: pip install 'attire[excel]'")
     else:
         with replacing(out / "suspects.xlsx") as temporary:
-            write_workbook(result.suspects, temporary)
+            write_workbook(suspects, temporary)
     replace_text(out / PAGE, page(catalog, splits, result.suspects, result.keys, result.products, result.decided))
 
 
