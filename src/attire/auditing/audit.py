@@ -118,7 +118,7 @@ def _check(recipe: Recipe, folds: int) -> None:
         )
     if torch.cuda.device_count() > 1 or not first_process():
         raise ConfigError(
-            "an audit runs in one process, on one GPU at most: set CUDA_VISIBLE_DEVICES=0, and call it without torchrun."
+            "an audit runs in one process, on one GPU at most: set CUDA_VISIBLE_DEVICES=0, and do not use torchrun."
         )
 
 
