@@ -37,7 +37,7 @@ from support.quick_heads import QuickHeads
 from support.wrong_labels import Flips, confusion_of, flip
 
 from attire import Catalog, Splits, load_recipe
-from attire.auditing.doubts import SUSPICIOUS, counted, doubts, mean_rate
+from attire.auditing.doubts import SUSPICIOUS, count_anchors, doubts, mean_rate
 from attire.auditing.field_labels import FieldLabels, calibrated, field_labels
 from attire.files import replacing
 from attire.training.data import divide
@@ -67,7 +67,7 @@ def ranked(fields: list[FieldLabels]) -> dict[str, list[Scores]]:
     from cleanlab.rank import get_label_quality_scores
 
     every = [np.ones(len(field.rows), dtype=bool) for field in fields]
-    rate = mean_rate([(field, counted(field, rows)) for field, rows in zip(fields, every, strict=True)])
+    rate = mean_rate([(field, count_anchors(field, rows)) for field, rows in zip(fields, every, strict=True)])
     scores: dict[str, list[Scores]] = {
         ATTIRE: [doubts(field, rows, rate).wrong for field, rows in zip(fields, every, strict=True)],
         DISAGREEMENT: [_disagreement(field) for field in fields],

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from attire.auditing.audit import NETWORKS, audit
-from attire.auditing.doubts import counted, doubts, mean_rate, noise_rate
+from attire.auditing.doubts import count_anchors, doubts, mean_rate, noise_rate
 from attire.auditing.field_labels import FieldLabels
 from attire.auditing.noise import anchors, noise_matrix, posterior, without_noise
 from attire.auditing.suspecting import Suspects, find_suspects
@@ -56,7 +56,7 @@ def simulated(
 
 def judged(field: FieldLabels) -> NDArray[np.float64]:
     every = np.ones(len(field.rows), dtype=bool)
-    return doubts(field, every, mean_rate([(field, counted(field, every))])).wrong
+    return doubts(field, every, mean_rate([(field, count_anchors(field, every))])).wrong
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -81,10 +81,10 @@ def test_clear_errors_are_the_issues_of_cleanlab(values: int, seed: int) -> None
 @pytest.mark.parametrize("rate", [0.02, 0.1, 0.3])
 def test_anchors_count_the_flipped_labels(rate: float) -> None:
     field, wrong = simulated(5, 8000, rate, 3, skill=5)
-    found = counted(field, np.ones(8000, dtype=bool))
+    found = count_anchors(field, np.ones(8000, dtype=bool))
     every = noise_rate(field, doubts(field, np.ones(8000, dtype=bool), rate), found)
     assert every.low <= wrong.mean() <= every.high
-    assert every.anchors == found.count == pytest.approx(2000, abs=10)
+    assert every.anchors == found.number == pytest.approx(2000, abs=10)
     assert wrong[judged(field) >= 0.5].mean() > 0.9
 
 

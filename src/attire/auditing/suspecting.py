@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from attire.auditing.doubts import SUSPICIOUS, Doubts, NoiseRate, counted, doubts, mean_rate, noise_rate
+from attire.auditing.doubts import SUSPICIOUS, Doubts, NoiseRate, count_anchors, doubts, mean_rate, noise_rate
 from attire.auditing.field_labels import FieldLabels, Probabilities, calibrated, field_labels
 from attire.auditing.twins import twins
 from attire.catalog.content import IN_FORCE
@@ -40,7 +40,7 @@ def find_suspects(catalog: Catalog, answers: OutOfFold) -> Suspects:
     probabilities = calibrated(taxonomy, answers)
     pairs = _positions(twins(catalog), answers.row)
     fields = [
-        (field, counted(field, answers.is_learned[field.rows]))
+        (field, count_anchors(field, answers.is_learned[field.rows]))
         for field in field_labels(taxonomy, answers, probabilities)
     ]
     rate = mean_rate(fields)
