@@ -63,8 +63,8 @@ def _doubtful(
 ) -> Iterator[Row]:
     """The suspects of a field: labels that the network doubts, and those that contradict a twin."""
     twin_of = _contradictions(field, found, pairs)
-    for place in np.flatnonzero((found.wrong >= SUSPICIOUS) | np.isin(np.arange(len(field.rows)), [*twin_of])):
-        twin, chance = twin_of.get(int(place), (-1, 0.0))
+    for place in np.flatnonzero((found.wrong >= SUSPICIOUS) | np.isin(np.arange(len(field.rows)), [*twin_of])).tolist():
+        twin, chance = twin_of.get(place, (-1, 0.0))
         if found.wrong[place] < SUSPICIOUS:
             kind, proposed = Kind.CONTRADICTS_TWIN, field.stated[twin]
             confidence = field.probability[place][proposed].min()
@@ -142,7 +142,7 @@ def _positions(pairs: NDArray[np.int64], row: NDArray[np.int64]) -> NDArray[np.i
     position = np.searchsorted(row, pairs)
     inside = (position < len(row)).all(axis=1)
     found = inside & (row[np.minimum(position, len(row) - 1)] == pairs).all(axis=1)
-    return position[found]
+    return np.asarray(position[found])
 
 
 def _joined(field: FieldLabels, marks: NDArray[np.bool_]) -> str:
