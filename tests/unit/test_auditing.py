@@ -162,11 +162,11 @@ def answered(catalog: Catalog) -> OutOfFold:
     category = np.full((width, 2), -logits / 2, np.float32)
     attributes = np.full((width, TAXONOMY.width), -logits / 2, np.float32)
     for row, product in enumerate(catalog):
-        ordinarily = (product.category, *product.labels.get("colour", ("red",)), product.labels.get("tags", ()))
-        name, colour, tags = ANSWERS.get(product.id, ordinarily)
-        category[row, TAXONOMY.category_index[str(name)]] = logits / 2
+        colours, tags = product.labels.get("colour", ("red",)), product.labels.get("tags", ())
+        name, colour, tags = ANSWERS.get(product.id, (str(product.category), colours[0], tags))
+        category[row, TAXONOMY.category_index[name]] = logits / 2
         for value in ("red", "navy") if colour == "unsure" else (colour,):
-            attributes[row, TAXONOMY.column_index["colour", str(value)]] = logits / 2
+            attributes[row, TAXONOMY.column_index["colour", value]] = logits / 2
         for tag in tags:
             attributes[row, TAXONOMY.column_index["tags", tag]] = logits / 2
         if product.id == "twin-1":
