@@ -44,7 +44,7 @@ from attire.training.data import divide
 from attire.training.fold_answers import OutOfFold
 
 RATES, KINDS, FOLDS = (0.05, 0.1, 0.2), ("uniform", "confusion"), 3
-HEADS = {"trunk": 128, "colour": 32, "attributes": {"epochs": 6, "lr": 4e-3}}  # small, because 57 are trained
+HEADS = {"trunk": 256, "colour": 64, "attributes": {"epochs": 8, "lr": 3e-3}}  # small: 57 are trained
 ATTIRE, DISAGREEMENT = "attire", "disagreement"
 Scores = NDArray[np.float64]
 
