@@ -40,6 +40,7 @@ from attire.files import file_sha256, read_json, replacing, temporary_folder
 from attire.labels import labelled
 from attire.learned import LEARNED, Learned
 from attire.model.backbone import not_numbers
+from attire.model.layout import Layout, fits
 from attire.model.network import Logits, Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
 from attire.prediction import Prediction
@@ -75,6 +76,8 @@ class BundleSpec(BaseModel):
     calibration: Calibration | None = None  # None: uncalibrated probabilities, no thresholds
     # Keys without any label in training, which are never answered. Not written if empty, as in older bundles.
     untaught: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
+    # The matrices of the attribute heads, if keys were added later. Not written if empty, as in older bundles.
+    layout: Layout = Field(default=(), exclude_if=operator.not_)
     provenance: dict[str, Any]
     scores: dict[str, float | None]
     sha256: dict[str, str]  # of the weights, the probe and the record of the calibration
@@ -86,6 +89,8 @@ class BundleSpec(BaseModel):
                 raise ValueError(f"provenance.{name} must be an object")
         if unknown := [key for key in self.untaught if key not in self.taxonomy.keys]:
             raise ValueError(f"untaught names '{unknown[0]}', which is not a key")
+        if not fits(self.layout, self.taxonomy):
+            raise ValueError("layout must have each key once")
         if self.calibration:
             lengths = {len(values) for values in self.calibration.thresholds.values()}
             if len(self.calibration.temperature) != len(self.taxonomy.keys) or lengths - {self.taxonomy.width}:
@@ -313,6 +318,7 @@ class ModelBundle:
         decision: DecisionRule,
         fitted: Fitted | None = None,
         untaught: Sequence[str] = (),
+        layout: Layout = (),
         learned: Learned | None = None,
         provenance: Mapping[str, Any],
         scores: Mapping[str, float | None],
@@ -353,6 +359,7 @@ class ModelBundle:
                 decision=decision,
                 calibration=None if fitted is None else fitted.calibration,
                 untaught=tuple(untaught),
+                layout=layout,
                 provenance={**provenance, **facts, "versions": library_versions()},
                 scores=dict(scores),
                 sha256={name: file_sha256(folder / name) for name in files},
@@ -423,7 +430,7 @@ def _read_record(path: Path, spec: BundleSpec) -> CalibrationRecord | None:
 def _untrained(spec: BundleSpec) -> Network:
     """The bundle's network with random weights."""
     size_px = spec.preprocess.size_px
-    network = build_network(spec.network, spec.taxonomy, size_px=size_px)
+    network = build_network(spec.network, spec.taxonomy, size_px=size_px, layout=spec.layout)
     if not spec.network.shared:
         network.category_backbone = build_backbone(spec.network, size_px=size_px)
     return network

@@ -39,8 +39,8 @@ Batch = tuple[torch.Tensor, Targets] | tuple[torch.Tensor, Targets, torch.Tensor
 class Subset:
     """Photos, targets and titles of those products of a catalog that have a readable photo.
 
-    photos: the photos of each product; digests: their SHA-256; targets: `Targets` of N products; text: the titles
-    encoded by `reader`, or None.
+    ids: of the products; photos: those of each product; digests: their SHA-256; targets: `Targets` of N products; text:
+    the titles encoded by `reader`, or None.
     """
 
     def __init__(self, catalog: Catalog, ids: Sequence[str], name: str, reader: TitleReader | None = None) -> None:
@@ -51,6 +51,7 @@ class Subset:
             raise CatalogError(
                 f"{catalog.path}: the {name} split has no product with a readable photo. Split it again."
             )
+        self.ids = [catalog.ids[row] for row in rows.tolist()]
         self.photos: list[tuple[Path, ...]] = [photos[row] for row in rows.tolist()]
         digests = catalog.photo_digests()
         self.digests = [digests[row] for row in rows.tolist()]
@@ -75,6 +76,11 @@ class Subset:
     def view_examples(self, views: Sequence[EmbeddingCache]) -> CachedViews:
         """Examples from cached views of the photos (`catalog_views`)."""
         return CachedViews(views, self._all_digests(), [len(photos) for photos in self.photos], self.targets, self.text)
+
+    @property
+    def learned(self) -> Learned:
+        """The photos of the products."""
+        return Learned.of(self._all_digests())
 
     def _all_digests(self) -> list[str]:
         return [digest for views in self.digests for digest in views]
