@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from attire.filling.fill import fill
     from attire.inference.bulk import predict
     from attire.inference.predictor import Predictor
+    from attire.learning_curve.curve import LearningCurve, curve
     from attire.model.backbone_table import backbones
     from attire.pixels.photo_cache import cache_photos
     from attire.prediction import Abstained, Answer, Prediction
@@ -54,6 +55,7 @@ _HOMES = {
     "AttireError": "attire.errors",
     "Catalog": "attire.catalog.store",
     "Explanation": "attire.explanation.explain",
+    "LearningCurve": "attire.learning_curve.curve",
     "ModelBundle": "attire.bundle",
     "Prediction": "attire.prediction",
     "Predictor": "attire.inference.predictor",
@@ -67,6 +69,7 @@ _HOMES = {
     "cache_photos": "attire.pixels.photo_cache",
     "check_taxonomy": "attire.catalog.taxonomy_check",
     "compare": "attire.evaluation.compare",
+    "curve": "attire.learning_curve.curve",
     "diff_taxonomy": "attire.taxonomy_diff.diff",
     "evaluate": "attire.evaluation.evaluate",
     "explain": "attire.explanation.explain",
@@ -88,6 +91,7 @@ __all__ = [
     "AttireError",
     "Catalog",
     "Explanation",
+    "LearningCurve",
     "ModelBundle",
     "Prediction",
     "Predictor",
@@ -101,6 +105,7 @@ __all__ = [
     "cache_photos",
     "check_taxonomy",
     "compare",
+    "curve",
     "diff_taxonomy",
     "evaluate",
     "explain",

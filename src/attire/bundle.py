@@ -7,8 +7,8 @@ calibration.safetensors  the answers that it was calibrated with, from which thr
 learned.safetensors      the photos that it was trained or calibrated on, by content
 README.md                model card
 
-Bundles of format 1 have thresholds for three precisions in bundle.json instead of calibration.safetensors; those of
-earlier versions also lack learned.safetensors.
+Bundles of format 3 have keys that were added later (`layout`). Those of format 1 have thresholds for three precisions in
+bundle.json instead of calibration.safetensors; those of earlier versions also lack learned.safetensors.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class BundleSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1, 2] = 1  # 2: calibrated with a record
+    format: Literal[1, 2, 3] = 1  # 2: calibrated with a record; 3: with a layout, calibrated with a record or not
     created: str
     network: Architecture
     taxonomy: Taxonomy
@@ -351,7 +351,7 @@ class ModelBundle:
                 learned.save(folder)
                 facts = {_LEARNED: {"photos": len(learned), "sha256": file_sha256(folder / LEARNED)}}
             spec = BundleSpec(
-                format=1 if fitted is None else 2,
+                format=3 if layout else 1 if fitted is None else 2,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 network=architecture,
                 taxonomy=taxonomy,
@@ -381,12 +381,13 @@ def _read_spec(path: Path) -> BundleSpec:
         raise BundleError(f"{path} is not a model bundle: it has no {SPEC}.{hint}")
     try:
         content = read_json(file)
-        if isinstance(content, dict) and content.get("format") not in (1, 2):
+        if isinstance(content, dict) and content.get("format") not in (1, 2, 3):
             raise BundleError(
-                f"{file} has format {content.get('format')!r}; this attire reads formats 1 and 2. Update attire."
+                f"{file} has format {content.get('format')!r}; this attire reads formats 1 to 3. Update attire."
             )
         spec = checked(content, BundleSpec)
-        files = [WEIGHTS, PROBE] + [CALIBRATION] * (spec.format == 2)
+        has_record = spec.format == 2 or (spec.format == 3 and spec.calibration is not None)
+        files = [WEIGHTS, PROBE] + [CALIBRATION] * has_record
         if spec.sha256.keys() != set(files):
             raise ValueError(f"sha256 must name {', '.join(files)}, and nothing else")
         return spec

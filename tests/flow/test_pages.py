@@ -46,6 +46,7 @@ def tiny_networks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("attire.model.network.create_backbone", lambda *_: create_backbone("test_resnet", "none"))
         patch.setattr(run, "load_recipe", small)
+        patch.setattr("attire.learning_curve.curve.load_recipe", small)
         patch.setattr("attire.cli.training.load_recipe", small)
         yield
 

@@ -30,7 +30,7 @@ def train(
     stage: Literal["category", "attributes", "both"] = "both",
     weights: str | None = None,
     init_from: Path | None = None,
-    only_keys: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    only_keys: list[str] | None = None,
     resume: bool = False,
     workers: int | None = None,
     cache: bool | None = None,
