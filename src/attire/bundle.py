@@ -7,8 +7,8 @@ calibration.safetensors  the answers that it was calibrated with, from which thr
 learned.safetensors      the photos that it was trained or calibrated on, by content
 README.md                model card
 
-Bundles of format 3 have keys that were added later (`layout`). Those of format 1 have thresholds for three precisions in
-bundle.json instead of calibration.safetensors; those of earlier versions also lack learned.safetensors.
+Bundles of format 3 have keys that were added later (`layout`). Those of format 1 have thresholds for three precisions
+in bundle.json instead of calibration.safetensors; those of earlier versions also lack learned.safetensors.
 """
 
 from __future__ import annotations
