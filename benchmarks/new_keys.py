@@ -51,11 +51,11 @@ def relabelled(catalog: Catalog, taxonomy: Taxonomy, labels: pl.DataFrame) -> Ca
     return changed
 
 
-def without(taxonomy: Taxonomy) -> Taxonomy:
-    """The taxonomy without what is held out."""
+def without(taxonomy: Taxonomy, keys: Sequence[str], values: Mapping[str, str]) -> Taxonomy:
+    """The taxonomy without these keys, and without these values of other keys."""
     content = taxonomy.model_dump()
-    content["keys"] = {name: key for name, key in content["keys"].items() if name not in HELD_KEYS}
-    for name, value in HELD_VALUES.items():
+    content["keys"] = {name: key for name, key in content["keys"].items() if name not in keys}
+    for name, value in values.items():
         key = content["keys"][name]
         key["values"] = [word for word in key["values"] if word != value]
         for field in ("aliases", "titles", "parents"):
@@ -63,45 +63,28 @@ def without(taxonomy: Taxonomy) -> Taxonomy:
     return Taxonomy.model_validate(content)
 
 
-def is_held() -> pl.Expr:
-    """Rows of labels that are held out."""
-    values = [(pl.col("key") == key) & (pl.col("value") == value) for key, value in HELD_VALUES.items()]
-    return pl.any_horizontal(pl.col("key").is_in(HELD_KEYS), *values)
-
-
-def drawn(catalog: Catalog, splits: Splits, count: int | None, seed: int) -> pl.DataFrame:
+def drawn(catalog: Catalog, splits: Splits, count: int | None, seed: int, held: pl.Expr) -> pl.DataFrame:
     """All labels, but of those held out and in train only `count` of each value (None: all)."""
-    held, others = catalog.labels.filter(is_held()), catalog.labels.filter(~is_held())
+    rows, others = catalog.labels.filter(held), catalog.labels.filter(~held)
     in_train = pl.col("id").is_in(splits.train)
-    learned = held.filter(in_train)
+    learned = rows.filter(in_train)
     if count is not None:
         shuffled = learned.sample(fraction=1, shuffle=True, seed=seed)
         learned = shuffled.filter(pl.int_range(pl.len()).over("key", "value") < count)
-    return pl.concat([others, learned, held.filter(~in_train)])
+    return pl.concat([others, learned, rows.filter(~in_train)])
 
 
 def score(bundle: ModelBundle, catalog: Catalog, splits: Splits) -> dict[str, Any]:
-    """IoU, coverage and precision at 95% of the keys, and IoU of the single values, on val."""
+    """IoU of the keys, and of the single values, on val."""
     val = Subset(catalog, splits.val, "val")
     embeddings = catalog_embeddings(catalog, bundle.network, bundle.spec.network.backbone, bundle.preprocess, 0)
     answers = collect_logits(bundle.network.heads, val.embedding_examples(embeddings))
     decisions = bundle.decide(answers.category, answers.attributes)
-    accepted = bundle.accepted(decisions, 0.95) if bundle.calibration else None
     taxonomy = bundle.taxonomy
-    matches = match(taxonomy, answers.truth, decisions, accepted)
+    matches = match(taxonomy, answers.truth, decisions)
     iou = dict(zip(taxonomy.keys, per_key(taxonomy, matches)["iou"].tolist(), strict=True))
     figures: dict[str, Any] = {"iou": {key: iou[key] for key in HELD_KEYS if key in iou}, "value_iou": {}}
     names = list(taxonomy.keys)
-    if matches.filled is not None:
-        figures["filled"] = {
-            key: [
-                float(matches.filled[:, names.index(key)].sum() / matches.known[:, names.index(key)].sum()),
-                float(
-                    matches.filled_right[:, names.index(key)].sum() / max(1, matches.filled[:, names.index(key)].sum())
-                ),
-            ]
-            for key in HELD_KEYS
-        }
     hot = np.asarray(answers.truth.hot, dtype=bool)
     for key, value in HELD_VALUES.items():
         column = taxonomy.column_index.get((key, value))
@@ -109,13 +92,17 @@ def score(bundle: ModelBundle, catalog: Catalog, splits: Splits) -> dict[str, An
             known = labelled(taxonomy, hot)[:, names.index(key)]
             stated, chosen = hot[known, column], decisions.chosen[known, column]
             figures["value_iou"][f"{key}: {value}"] = float((stated & chosen).sum() / max(1, (stated | chosen).sum()))
-            figures["iou"][key] = iou[key]
     return figures
 
 
-def share(figures: Mapping[str, Any], full: Mapping[str, Any], kind: str, names: Sequence[str]) -> float:
-    """The mean share of the full model's figure."""
-    return float(np.mean([figures[kind][name] / full[kind][name] for name in names]))
+def summary(draws: Sequence[Mapping[str, Any]], full: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Means over draws, and for each draw the mean share of the full model's figures."""
+    field, names = ("iou", list(HELD_KEYS)) if kind == "keys" else ("value_iou", list(full["value_iou"]))
+    return {
+        "iou": {name: round(float(np.mean([one[field][name] for one in draws])), 3) for name in names},
+        "share_of_full": [round(float(np.mean([one[field][n] / full[field][n] for n in names])), 3) for one in draws],
+        "cpu_s": [round(one["cpu_s"], 1) for one in draws],
+    }
 
 
 def main(
@@ -127,43 +114,38 @@ def main(
     complete = ModelBundle.load(full)
     parts = parts or Path(tempfile.mkdtemp())
     parts.mkdir(parents=True, exist_ok=True)
-    small = relabelled(catalog, without(catalog.taxonomy), catalog.labels.filter(~is_held()))
+    of_keys = pl.col("key").is_in(HELD_KEYS)
+    of_values = pl.any_horizontal(
+        (pl.col("key") == key) & (pl.col("value") == value) for key, value in HELD_VALUES.items()
+    )
     if not held.exists():
         recipe = Recipe.model_validate(complete.provenance["recipe"])
+        taxonomy = without(catalog.taxonomy, HELD_KEYS, HELD_VALUES)
+        small = relabelled(catalog, taxonomy, catalog.labels.filter(~(of_keys | of_values)))
         train(small, splits, recipe=recipe, out=held.parent, weights=weights, resume=True)
     start = ModelBundle.load(held)
     reference = score(complete, catalog, splits)
-    records: dict[str, Any] = {}
-    for count in (*COUNTS, None):
-        for seed in SEEDS if count else SEEDS[:1]:
-            file = parts / f"{count or 'all'}-{seed}.json"
-            if not file.exists():
-                grown = relabelled(catalog, catalog.taxonomy, drawn(catalog, splits, count, seed))
-                keys = [*HELD_KEYS, *HELD_VALUES]
-                with tempfile.TemporaryDirectory() as out:
-                    begun = time.perf_counter()
-                    bundle = train(grown, splits, init_from=start, only_keys=keys, out=out, workers=0)
-                    figures = {"seconds": time.perf_counter() - begun, **score(bundle, catalog, splits)}
-                    if bundle.calibration:
-                        figures["held_back"] = sorted(set(bundle.thresholds(0.95).held_back) & set(keys))
-                file.write_text(json.dumps(figures))
-            records.setdefault(str(count or "all"), []).append(json.loads(file.read_text()))
-            console.print(file.name, records[str(count or "all")][-1]["seconds"])
-    table = {}
-    for count, draws in records.items():
-        of_keys = [share(one, reference, "iou", HELD_KEYS) for one in draws]
-        of_values = [share(one, reference, "value_iou", list(reference["value_iou"])) for one in draws]
-        table[count] = {
-            "keys": {k: round(float(np.mean([one["iou"][k] for one in draws])), 3) for k in reference["iou"]},
-            "values": {
-                k: round(float(np.mean([one["value_iou"][k] for one in draws])), 3) for k in reference["value_iou"]
-            },
-            "share_of_full_keys": [round(x, 3) for x in of_keys],
-            "share_of_full_values": [round(x, 3) for x in of_values],
-            "held_back": [one.get("held_back") for one in draws],
-            "filled": [one.get("filled") for one in draws],
-            "seconds": [round(one["seconds"], 1) for one in draws],
-        }
+    table: dict[str, Any] = {}
+    for kind, counts in (("keys", (*COUNTS, None)), ("values", COUNTS)):
+        added, rows = (list(HELD_KEYS), of_keys) if kind == "keys" else (list(HELD_VALUES), of_values)
+        taxonomy = without(catalog.taxonomy, *(((), HELD_VALUES) if kind == "keys" else (HELD_KEYS, {})))
+        known = catalog.labels.filter(~(of_values if kind == "keys" else of_keys))
+        draws: dict[str, list[dict[str, Any]]] = {}
+        for seed in SEEDS:
+            for count in counts if seed == SEEDS[0] else COUNTS:
+                name = f"{kind}-{count or 'all'}-{seed}"
+                file = parts / f"{name}.json"
+                if not file.exists():
+                    chosen = drawn(relabelled(catalog, taxonomy, known), splits, count, seed, rows)
+                    grown = relabelled(catalog, taxonomy, chosen)
+                    with tempfile.TemporaryDirectory() as out:
+                        begun = time.process_time()
+                        bundle = train(grown, splits, init_from=start, only_keys=added, out=out, workers=0)
+                        figures = {"cpu_s": time.process_time() - begun, **score(bundle, grown, splits)}
+                    file.write_text(json.dumps(figures))
+                draws.setdefault(str(count or "all"), []).append(json.loads(file.read_text()))
+                console.print(name, draws[str(count or "all")][-1])
+        table[kind] = {count: summary(figures, reference, kind) for count, figures in draws.items()}
     console.print_json(json.dumps({"full": reference, **table}))
     if json_to is not None:
         content = {
@@ -171,7 +153,7 @@ def main(
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
             "machine": machine(),
             "full": reference,
-            "labels_per_value": table,
+            **table,
         }
         json_to.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

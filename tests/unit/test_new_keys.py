@@ -14,13 +14,13 @@ from attire.bundle import ModelBundle
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Architecture, Recipe, load_recipe
-from attire.errors import ConfigError
+from attire.errors import AttireError, ConfigError
 from attire.model.colour import COLOURS
 from attire.model.layout import extended
 from attire.model.network import Heads, Network, build_network
 from attire.taxonomy import Key, Taxonomy
 from attire.training.carried_weights import carry_over
-from attire.training.linear_probe import LinearProbe, Scaling
+from attire.training.linear_probe import PENALTY, LinearProbe, Scaling
 from attire.training.run import train
 from attire.word_places import WordPlaces
 
@@ -144,8 +144,6 @@ def test_a_probe_equals_scikit_learn(one: bool) -> None:
     hot = np.eye(3, dtype=bool)[value]
     scaling = Scaling.of(features)
     probe = LinearProbe.fit(features, hot, scaling, one=one)
-    from attire.training.linear_probe import PENALTY
-
     model = linear_model.LogisticRegression(C=1 / PENALTY, max_iter=5000, tol=1e-8)
     inputs = scaling(features)
     if one:
@@ -156,6 +154,25 @@ def test_a_probe_equals_scikit_learn(one: bool) -> None:
         for column in range(3):
             expected = model.fit(inputs, hot[:, column]).predict_proba(inputs)[:, 1]
             np.testing.assert_allclose(1 / (1 + np.exp(-probe(features)[:, column])), expected, atol=0.02)
+
+
+def test_picked_examples_are_corrected_for_how_frequent_values_are() -> None:
+    """Learned from as many examples of each value, where one of them is nine times as frequent."""
+    rng = np.random.default_rng(0)
+    value = rng.choice(3, size=3000, p=[0.9, 0.05, 0.05])
+    features = (np.eye(3)[value] * 1.5 + rng.normal(size=(3000, 3))).astype(np.float32)
+    picked = np.concatenate([np.flatnonzero(value == v)[:40] for v in range(3)])
+    hot = np.eye(3, dtype=bool)[value[picked]]
+    probe = LinearProbe.fit(features[picked], hot, Scaling.of(features), one=True)
+    others = np.setdiff1d(np.arange(3000), picked)
+    corrected = probe.for_frequencies_of(features[others], hot)
+
+    def accuracy(probe: LinearProbe) -> float:
+        return float((probe(features[others]).argmax(axis=1) == value[others]).mean())
+
+    assert accuracy(corrected) > accuracy(probe) + 0.05
+    nothing = probe.for_frequencies_of(features[:0], hot)
+    torch.testing.assert_close(nothing.bias, probe.bias, atol=0.05, rtol=0)
 
 
 def without(catalog: Catalog, key: str) -> Catalog:
@@ -216,8 +233,6 @@ def test_a_key_is_added_and_the_rest_stays(
 def test_what_only_keys_cannot_do_is_refused(
     start: ModelBundle, catalog: Catalog, splits: Splits, tmp_path: Path, options: dict[str, object], message: str
 ) -> None:
-    from attire.errors import AttireError
-
     arguments = {"init_from": start, **options}
     with pytest.raises(AttireError, match=message):
         train(catalog, splits, out=tmp_path, workers=0, **arguments)  # type: ignore[arg-type]

@@ -35,6 +35,7 @@ from attire.training.linear_probe import Floats, LinearProbe, Scaling
 from attire.word_places import WordPlaces
 
 FOLDS = 5  # parts of a key's products, each answered by a head that learned the others
+MANY = 1000  # labels from which 3 parts are enough
 BATCH = 256
 
 
@@ -73,11 +74,12 @@ class Inputs:
 class KeyLabels:
     """The products of train with a label of one key: their rows in `Inputs`, ids and targets.
 
-    `taxonomy` has this key only, and so do `targets`.
+    `taxonomy` has this key only, and so do `targets`. unlabelled: rows of other products to which the key applies.
     """
 
     taxonomy: Taxonomy
     rows: NDArray[np.int64]
+    unlabelled: NDArray[np.int64]
     ids: list[str]
     targets: Targets
 
@@ -86,7 +88,9 @@ class KeyLabels:
         """Raises `CatalogError` if no product of train has a label of the key."""
         taxonomy = catalog.taxonomy
         number, columns = list(taxonomy.keys).index(key), taxonomy.columns[key]
-        rows = np.flatnonzero(train.targets.state[:, number] == State.KNOWN)
+        state = train.targets.state[:, number]
+        rows = np.flatnonzero(state == State.KNOWN)
+        unlabelled = np.flatnonzero((state == State.UNKNOWN) & (train.targets.category >= 0))
         if not len(rows):
             raise CatalogError(
                 f"{catalog.path}: no product of the train split has a label for {key}. Add labels first."
@@ -97,7 +101,7 @@ class KeyLabels:
             train.targets.state[rows, number : number + 1],
         )
         alone = Taxonomy(categories=taxonomy.categories, keys={key: taxonomy.keys[key]})
-        return cls(alone, rows, [train.ids[row] for row in rows.tolist()], targets)
+        return cls(alone, rows, unlabelled, [train.ids[row] for row in rows.tolist()], targets)
 
 
 def train_keys(
@@ -191,10 +195,10 @@ def _check(start: ModelBundle, places: WordPlaces, keys: Sequence[str]) -> None:
 
 def _fit(labels: KeyLabels, inputs: Inputs, scaling: Scaling, chosen: NDArray[np.int64]) -> LinearProbe:
     """Fit on the chosen ones of the products with a label."""
-    (key,) = labels.taxonomy.keys.values()
-    return LinearProbe.fit(
-        inputs.features[labels.rows[chosen]], labels.targets.hot[chosen], scaling, one=key.arity == "one"
-    )
+    one = bool(labels.taxonomy.one[0])
+    hot = labels.targets.hot[chosen]
+    probe = LinearProbe.fit(inputs.features[labels.rows[chosen]], hot, scaling, one=one)
+    return probe.for_frequencies_of(inputs.features[labels.unlabelled], hot) if one else probe
 
 
 def _put(heads: Heads, taxonomy: Taxonomy, probes: dict[str, LinearProbe]) -> None:
@@ -241,7 +245,7 @@ def _folds(catalog: Catalog, labels: KeyLabels, seed: int) -> Iterator[NDArray[n
     if groups < 2:
         return
     place = {id: i for i, id in enumerate(labels.ids)}
-    for _, held_out in divide(catalog, labels.ids, min(FOLDS, groups), seed):
+    for _, held_out in divide(catalog, labels.ids, min(FOLDS if len(labels.ids) < MANY else 3, groups), seed):
         yield np.array([place[id] for id in held_out], dtype=np.int64)
 
 

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-STEPS = 100  # of L-BFGS, at most
-PENALTY = 0.01  # of the squared weights on features of variance 1 / F; chosen on val (docs/experiments.md)
+STEPS = 60  # of L-BFGS, at most
+PENALTY = 0.3  # of the squared weights on features of variance 1 / F; chosen on val (docs/experiments.md)
+EM_STEPS = 100
+SMOOTHING = 0.01  # share of all products that is added to the count of each value
+CAUTIOUS = 10  # labels of a value from which half of the correction of its frequency is believed
 CONSTANT = 1e-3  # added to a feature's standard deviation
 
 Floats = NDArray[np.float32]
@@ -73,6 +76,28 @@ class LinearProbe(NamedTuple):
         with torch.no_grad():
             unscaled = weight * torch.from_numpy(scaling.factor)
             return cls(unscaled, bias - unscaled @ torch.from_numpy(scaling.mean))
+
+    def for_frequencies_of(self, unlabelled: Floats, hot: NDArray[np.bool_]) -> LinearProbe:
+        """The same classifier of one value for products among which values are as frequent as in the catalog.
+
+        Examples that people pick are not: often there are equally many of each value. How frequent values are among
+        `unlabelled` products, float32[M, F], is estimated by expectation maximisation from their answers: Saerens et
+        al., "Adjusting the Outputs of a Classifier to New a Priori Probabilities", Neural Computation 2002. With few
+        labels of a value, the answers say little, so less of the correction is believed. hot: bool[N, V], as in `fit`.
+        """
+        counts = hot.sum(axis=0).astype(np.float64)
+        total, values = counts.sum() + len(unlabelled), len(counts)
+        learned = (counts + 1) / (counts.sum() + values)
+        likelihood = self(unlabelled).astype(np.float64) - np.log(learned)
+        frequency = learned
+        for _ in range(EM_STEPS):
+            logits = likelihood + np.log(frequency)
+            answers = np.exp(logits - logits.max(axis=1, keepdims=True))
+            answers /= answers.sum(axis=1, keepdims=True)
+            frequency = counts + answers.sum(axis=0) + SMOOTHING * total
+            frequency /= frequency.sum()
+        shift = counts / (counts + CAUTIOUS) * np.log(frequency / learned)
+        return self._replace(bias=self.bias + torch.from_numpy(shift.astype(np.float32)))
 
     def __call__(self, features: Floats) -> Floats:
         """float32[N, V]: the logits of float32[N, F]."""
