@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import attire
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
+from attire.cli import app
 from attire.config import load_recipe
 from attire.errors import ConfigError
 from attire.learning_curve import measure as measuring
@@ -80,13 +81,31 @@ def test_a_key_with_few_labels_has_no_forecast() -> None:
     assert (one.limit, one.forecasts, one.law) == ("too few labels", (), None)
 
 
-RECIPE = {"backbone": "test_resnet", "size_px": (32, 24), "amp": "off", "trunk": 8, "folds": 0}
+RECIPE = """
+backbone = "test_resnet"
+size_px = [32, 24]
+flip = true
+trunk = 8
+head = "linear"
+loss = "softmax"
+trained_stages = 0
+[decision]
+rule = "typed"
+[attributes]
+epochs = 1
+lr = 1e-3
+"""
 
 
 def test_a_catalog_gets_a_curve_and_finished_parts_are_kept(
-    catalog: Catalog, splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog,
+    splits: Splits,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    recipe = load_recipe("frozen", {**RECIPE, "attributes": {"epochs": 1}})
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE)
     trained: list[int] = []
     train = measuring.train
 
@@ -109,7 +128,12 @@ def test_a_catalog_gets_a_curve_and_finished_parts_are_kept(
     assert result.keys[0].points[-1].labels == sum(key.points[-1].labels for key in result.keys[1:])
     assert LearningCurve.model_validate(json.loads((tmp_path / "curve.json").read_text())) == result
     assert not list(tmp_path.glob("parts-*/*/")), "networks of parts are not kept"
-    html = page(result)
+    arguments = ["curve", str(catalog.path), "--out", str(tmp_path), "--recipe", str(recipe), "--weights", "none"]
+    app(arguments, result_action="return_value")
+    assert len(trained) == 4, "the command reads the same parts"
+    assert f"{tmp_path / 'curve.html'}" in capsys.readouterr().out.replace("\n", "")
+    html = (tmp_path / "curve.html").read_text()
+    assert html == page(result)
     assert html.count("<figure>") == len(result.keys)
     assert verdict(result) in html
     assert len(sheet(result).rows) == len(result.keys)
