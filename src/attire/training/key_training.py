@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from attire.bundle import ModelBundle
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
+from attire.config import DecisionRule
 from attire.embeddings import catalog_embeddings
-from attire.errors import CatalogError, ConfigError, first_few
-from attire.labels import State, Targets
+from attire.errors import ConfigError, first_few
+from attire.labels import Targets
 from attire.model.layout import extended
 from attire.model.network import Heads, build_network
-from attire.pixels.dataset import DrawSampler, EmbeddingDataset
+from attire.progress import track
 from attire.score.added_keys import AddedKey, with_added_keys
 from attire.score.calibration import Calibration, Fitted, fit_temperatures
 from attire.score.calibration_record import CalibrationRecord, frequencies
@@ -30,78 +29,12 @@ from attire.taxonomy import Taxonomy
 from attire.titles import TitleReader
 from attire.training.calibrate import collect_logits
 from attire.training.carried_weights import carry_over
-from attire.training.data import Subset, divide, without_audited
-from attire.training.linear_probe import Floats, LinearProbe, Scaling
+from attire.training.data import Subset, without_audited
+from attire.training.key_data import Inputs, KeyLabels
+from attire.training.linear_probe import LinearProbe, Scaling
 from attire.word_places import WordPlaces
 
-FOLDS = 5  # parts of a key's products, each answered by a head that learned the others
-MANY = 1000  # labels from which 3 parts are enough
-BATCH = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What the heads of a network read of N products, and what they answer.
-
-    features: float32[N, F], the inputs of the last layers, those of the colour branch at the end; category: float32[N,
-    C], logits.
-    """
-
-    features: Floats
-    category: Floats
-
-    @classmethod
-    def read(cls, heads: Heads, examples: EmbeddingDataset) -> Inputs:
-        """From the embeddings of products, and their titles if the network reads them."""
-        features, category = [], []
-        layers = [heads.attributes, *([] if heads.colour is None else [heads.colour.values])]
-        seen: list[Tensor] = []
-        hooks = [layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])) for layer in layers]
-        with torch.inference_mode():
-            for inputs, _, *text in DataLoader(examples, BATCH, sampler=DrawSampler(len(examples), None)):
-                logits = heads.eval()(inputs, *text)
-                if heads.colour is not None:
-                    seen.reverse()  # colours are read first
-                features.append(torch.cat(seen, dim=1).numpy())
-                category.append(logits.category.numpy())
-                seen.clear()
-        for hook in hooks:
-            hook.remove()
-        return cls(np.concatenate(features), np.concatenate(category))
-
-
-@dataclass(frozen=True, slots=True)
-class KeyLabels:
-    """The products of train with a label of one key: their rows in `Inputs`, ids and targets.
-
-    `taxonomy` has this key only, and so do `targets`. unlabelled: rows of other products to which the key applies.
-    """
-
-    taxonomy: Taxonomy
-    rows: NDArray[np.int64]
-    unlabelled: NDArray[np.int64]
-    ids: list[str]
-    targets: Targets
-
-    @classmethod
-    def of(cls, catalog: Catalog, train: Subset, key: str) -> KeyLabels:
-        """Raises `CatalogError` if no product of train has a label of the key."""
-        taxonomy = catalog.taxonomy
-        number, columns = list(taxonomy.keys).index(key), taxonomy.columns[key]
-        state = train.targets.state[:, number]
-        rows = np.flatnonzero(state == State.KNOWN)
-        unlabelled = np.flatnonzero((state == State.UNKNOWN) & (train.targets.category >= 0))
-        if not len(rows):
-            raise CatalogError(
-                f"{catalog.path}: no product of the train split has a label for {key}. Add labels first."
-            )
-        targets = Targets(
-            train.targets.category[rows],
-            train.targets.hot[rows, columns],
-            train.targets.state[rows, number : number + 1],
-        )
-        alone = Taxonomy(categories=taxonomy.categories, keys={key: taxonomy.keys[key]})
-        return cls(alone, rows, unlabelled, [train.ids[row] for row in rows.tolist()], targets)
+logger = logging.getLogger(__name__)
 
 
 def train_keys(
@@ -115,6 +48,13 @@ def train_keys(
     taxonomy = catalog.taxonomy
     places = WordPlaces.between(start.taxonomy, taxonomy)
     _check(start, places, keys)
+    if known := [key for key in keys if _taught(start, places, key)]:
+        logger.warning(
+            "%s has learned from labels of %s before, also from those that now check its answers, so their promised "
+            "precision is a little too good. attire evaluate on new products shows by how much.",
+            start.path,
+            ", ".join(known),
+        )
     architecture, preprocess = start.spec.network, start.preprocess
     layout = extended(start.spec.layout, places)
     network = build_network(architecture, taxonomy, size_px=preprocess.size_px, layout=layout).eval()
@@ -127,18 +67,15 @@ def train_keys(
     network.cpu()
     inputs = Inputs.read(network.heads, train.embedding_examples(embeddings))
     scaling = Scaling.of(inputs.features)
-    probes = {key: _fit(of_key, inputs, scaling, np.arange(len(of_key.rows))) for key, of_key in labels.items()}
+    before = None if start.calibration is None or start.record is None else Fitted(start.calibration, start.record)
+    probes, added = {}, []
+    for key in track(keys, "training", "keys", len(keys)):
+        of_key = labels[key]
+        probes[key] = _fit(of_key, inputs, scaling, np.arange(len(of_key.rows)))
+        if before is not None:
+            calibrated = _calibrated(catalog, of_key, inputs, scaling, before.calibration, start.decision, splits.seed)
+            added.append(AddedKey(calibrated, WordPlaces.between(of_key.taxonomy, taxonomy)))
     _put(network.heads, taxonomy, probes)
-    fitted = None
-    if start.calibration is not None and start.record is not None:
-        added = [
-            AddedKey(
-                _calibrated(catalog, of_key, inputs, scaling, start, splits.seed),
-                WordPlaces.between(of_key.taxonomy, taxonomy),
-            )
-            for of_key in labels.values()
-        ]
-        fitted = with_added_keys(Fitted(start.calibration, start.record), places, added)
     answers = collect_logits(network.heads, val.embedding_examples(embeddings))
     decisions = decide(taxonomy, start.decision, answers.category, answers.attributes)
     scores = headline(match(taxonomy, answers.truth, decisions))
@@ -151,7 +88,7 @@ def train_keys(
         taxonomy=taxonomy,
         preprocess=preprocess,
         decision=start.decision,
-        fitted=fitted,
+        fitted=None if before is None else with_added_keys(before, places, added),
         untaught=[key for key in taxonomy.keys if key not in keys and not _taught(start, places, key)],
         layout=layout,
         learned=learned,
@@ -216,12 +153,17 @@ def _put(heads: Heads, taxonomy: Taxonomy, probes: dict[str, LinearProbe]) -> No
 
 
 def _calibrated(
-    catalog: Catalog, labels: KeyLabels, inputs: Inputs, scaling: Scaling, start: ModelBundle, seed: int
+    catalog: Catalog,
+    labels: KeyLabels,
+    inputs: Inputs,
+    scaling: Scaling,
+    before: Calibration,
+    rule: DecisionRule,
+    seed: int,
 ) -> Fitted:
     """The calibration of a key alone, from the answers of heads that learned other products."""
-    assert start.calibration is not None
     taxonomy = labels.taxonomy
-    held_out = list(_folds(catalog, labels, seed))
+    held_out = list(labels.folds(catalog, seed))
     order = np.concatenate(held_out) if held_out else np.zeros(0, dtype=np.int64)
     logits = np.zeros((len(order), taxonomy.width), dtype=np.float32)
     done = 0
@@ -233,20 +175,10 @@ def _calibrated(
     truth = Targets(*(column[order] for column in labels.targets))
     category = inputs.category[labels.rows[order]]
     _, temperature = fit_temperatures(taxonomy, truth, category, logits)
-    calibration = Calibration(category_temperature=start.calibration.category_temperature, temperature=temperature)
-    decisions = decide(taxonomy, start.decision, *calibration.scale(taxonomy, category, logits))
+    calibration = Calibration(category_temperature=before.category_temperature, temperature=temperature)
+    decisions = decide(taxonomy, rule, *calibration.scale(taxonomy, category, logits))
     frequency = frequencies(taxonomy, labels.targets)
     return Fitted(calibration, CalibrationRecord.of(taxonomy, truth, decisions, frequency))
-
-
-def _folds(catalog: Catalog, labels: KeyLabels, seed: int) -> Iterator[NDArray[np.int64]]:
-    """The products with a label in parts of whole groups; none if they are a single group."""
-    groups = catalog.products["group"].gather(catalog.rows_of(labels.ids)).n_unique()
-    if groups < 2:
-        return
-    place = {id: i for i, id in enumerate(labels.ids)}
-    for _, held_out in divide(catalog, labels.ids, min(FOLDS if len(labels.ids) < MANY else 3, groups), seed):
-        yield np.array([place[id] for id in held_out], dtype=np.int64)
 
 
 def _taught(start: ModelBundle, places: WordPlaces, key: str) -> bool:
