@@ -15,6 +15,12 @@ from attire.theme import THEME
 
 PLOT_PX = (240, 150)
 STEPS = 30  # points of a drawn power law
+LIMITS = {
+    "labels": "more labels help",
+    "not labels": "something else limits it",
+    "unclear": "unclear",
+    "too few labels": "too few labels to tell",
+}
 
 
 def page(curve: LearningCurve) -> str:
@@ -53,7 +59,7 @@ def key_chart(key: KeyCurve) -> Chart:
         for forecast in key.forecasts
     ]
     scale = alt.Scale(type="log", nice=False, padding=8)
-    x = alt.X("labels:Q", title="labels", scale=scale, axis=alt.Axis(format="~s", values=_ticks(key), grid=False))
+    x = alt.X("labels:Q", title="labels", scale=scale, axis=alt.Axis(format=".2~s", values=_ticks(key), grid=False))
     y_scale = alt.Scale(domain=[0, 1])
     y = alt.Y("iou:Q", title=None, scale=y_scale, axis=alt.Axis(format=".0%", values=[0, 0.25, 0.5, 0.75, 1]))
 
@@ -70,7 +76,7 @@ def key_chart(key: KeyCurve) -> Chart:
         layers.append(law.encode(x=x, y=y))
     layers += [*marks(measured, "var(--accent)"), *(marks(ahead, "var(--warm)") if ahead else [])]
     chart = alt.layer(*layers).properties(width=PLOT_PX[0], height=PLOT_PX[1])
-    title = f"{key.key}: {key.limit}" if key.limit != "labels" else f"{key.key}: more labels help"
+    title = f"{key.key}: {LIMITS[key.limit]}"
     return Chart(title, drawn(chart, f"{title}. {'; '.join(row['tooltip'] for row in [*measured, *ahead])}"))
 
 

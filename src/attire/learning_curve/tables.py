@@ -23,7 +23,7 @@ def sheet(curve: LearningCurve) -> Sheet:
     """A row for all keys together and for each key, those that gain most by twice the labels first."""
     rows = tuple(map(_row, in_order(curve)))
     title = f"How many labels it takes: figures on val, coverage at {curve.promise}"
-    header = ("key", "labels", "IoU", "coverage", "IoU with 2x", "IoU with 4x", "gain", "at best", "limited by")
+    header = ("key", "limited by", "labels", "IoU", "coverage", "gain", "IoU with 2x", "IoU with 4x", "at best")
     return Sheet(title, header, rows, ("limited by",))
 
 
@@ -38,13 +38,13 @@ def in_order(curve: LearningCurve) -> list[KeyCurve]:
 
 def _row(key: KeyCurve) -> tuple[str, ...]:
     now = key.points[-1]
-    cells = [key.key, f"{now.labels:,}", number(now.iou), f"{now.coverage:.0%}"]
+    cells = [key.key, key.limit, f"{now.labels:,}", number(now.iou), f"{now.coverage:.0%}"]
     if not key.forecasts:
-        return (*cells, "–", "–", "–", "–", key.limit)
-    cells += [f"{number(f.iou)} ({number(f.low)}–{number(f.high)})" for f in key.forecasts]
+        return (*cells, "–", "–", "–", "–")
+    ahead = [f"{number(f.iou)} ({number(f.low)}–{number(f.high)})" for f in key.forecasts]
     twice = key.forecasts[0]
     gain = f"{twice.gain:+.3f} ({twice.gain_low:+.3f} to {twice.gain_high:+.3f})"
-    return (*cells, gain, number(1 - key.law[0]) if key.law else "–", key.limit)
+    return (*cells, gain, *ahead, number(1 - key.law[0]) if key.law else "–")
 
 
 def verdict(curve: LearningCurve) -> str:
