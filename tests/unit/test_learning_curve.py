@@ -16,12 +16,12 @@ from attire.catalog.store import Catalog
 from attire.cli import app
 from attire.config import load_recipe
 from attire.errors import ConfigError
-from attire.learning_curve import measure as measuring
 from attire.learning_curve.curve import ALL, LearningCurve, curve, key_curves
 from attire.learning_curve.measure import Measured
 from attire.learning_curve.page import page
 from attire.learning_curve.power_law import EXPONENTS, fit_power_laws
 from attire.learning_curve.tables import sheet, verdict
+from attire.training.run import train
 
 SIZES = np.array([50, 100, 200, 400, 800])
 
@@ -57,7 +57,8 @@ def test_forecasts_cover_the_truth_and_say_what_limits_a_key() -> None:
     """Key `steep` follows a power law, key `flat` has an error that labels do not change."""
     rng = np.random.default_rng(0)
     steep, flat = 0.05 + 0.2 * (SIZES / 800) ** -0.5, np.full(5, 0.2)
-    limits, covered = {"steep": [], "flat": []}, []
+    limits: dict[str, list[str]] = {"steep": [], "flat": []}
+    covered = []
     for _ in range(12):
         curves = key_curves(["steep", "flat"], drawn(rng, [steep, flat], 800), [str(i) for i in range(800)], 0)
         assert [one.key for one in curves] == [ALL, "steep", "flat"]
@@ -107,7 +108,6 @@ def test_a_catalog_gets_a_curve_and_finished_parts_are_kept(
     recipe = tmp_path / "small.toml"
     recipe.write_text(RECIPE)
     trained: list[int] = []
-    train = measuring.train
 
     def counted(catalog: Catalog, chosen: Splits, **options: object) -> object:
         trained.append(len(chosen.train))
@@ -116,7 +116,7 @@ def test_a_catalog_gets_a_curve_and_finished_parts_are_kept(
             raise KeyboardInterrupt
         return train(catalog, chosen, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(measuring, "train", counted)
+    monkeypatch.setattr("attire.learning_curve.measure.train", counted)
     with pytest.raises(KeyboardInterrupt):
         curve(catalog, splits, out=tmp_path, recipe=recipe, weights="none")
     assert not (tmp_path / "curve.json").exists()

@@ -138,8 +138,7 @@ def test_a_linear_function_fits_into_an_mlp() -> None:
 def test_a_probe_equals_scikit_learn(one: bool) -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     rng = np.random.default_rng(0)
-    features = rng.normal(size=(120, 6)).astype(np.float32) * [1, 5, 0.1, 1, 1, 2] + 3
-    features = features.astype(np.float32)
+    features = (rng.normal(size=(120, 6)) * [1, 5, 0.1, 1, 1, 2] + 3).astype(np.float32)
     value = (features[:, 0] + rng.normal(size=120) > 3).astype(int) + (features[:, 4] > 4)
     hot = np.eye(3, dtype=bool)[value]
     scaling = Scaling.of(features)

@@ -106,9 +106,8 @@ class FusedHeads(nn.Module):
         """The first layers by key, the second ones by value."""
         shape = self.weight.shape[:2]
         second = self.weight.transpose(1, 2).flatten(0, 1)[self.layout.flat], self.bias.flatten()[self.layout.flat]
-        return Rows(
-            (self.hidden.weight.unflatten(0, shape).clone(), self.hidden.bias.unflatten(0, shape).clone()), second
-        )
+        first = self.hidden.weight.reshape(*shape, -1).clone(), self.hidden.bias.reshape(shape).clone()
+        return Rows(first, second)
 
     @torch.no_grad()
     def set_rows(self, rows: Rows) -> None:

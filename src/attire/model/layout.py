@@ -58,7 +58,7 @@ class PartedHeads(nn.Module):
                 tensor[place] = values
         counts = [[len(x[0]) if x else 0 for x in part.rows()] for part in self._heads()]
         divided = [
-            [tensor.split([count[kind] for count in counts]) for tensor in tensors]
+            [torch.split(tensor, [count[kind] for count in counts]) for tensor in tensors]
             for kind, tensors in enumerate(whole)
         ]
         for number, part in enumerate(self._heads()):
