@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attire.auditing.audit import audit
     from attire.bundle import ModelBundle
     from attire.catalog.ingest import ingest
     from attire.catalog.splits import Splits, split
@@ -65,6 +66,7 @@ _HOMES = {
     "Splits": "attire.catalog.splits",
     "Taxonomy": "attire.taxonomy",
     "apply_reviews": "attire.review.apply",
+    "audit": "attire.auditing.audit",
     "backbones": "attire.model.backbone_table",
     "cache_photos": "attire.pixels.photo_cache",
     "check_taxonomy": "attire.catalog.taxonomy_check",
@@ -101,6 +103,7 @@ __all__ = [
     "Splits",
     "Taxonomy",
     "apply_reviews",
+    "audit",
     "backbones",
     "cache_photos",
     "check_taxonomy",
