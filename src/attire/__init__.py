@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from attire.taxonomy import Taxonomy
     from attire.taxonomy_diff.diff import diff_taxonomy
     from attire.training.run import train
+    from attire.twins.duplicates import duplicates
 
 _HOMES = {
     "Abstained": "attire.prediction",
@@ -68,6 +69,7 @@ _HOMES = {
     "check_taxonomy": "attire.catalog.taxonomy_check",
     "compare": "attire.evaluation.compare",
     "diff_taxonomy": "attire.taxonomy_diff.diff",
+    "duplicates": "attire.twins.duplicates",
     "evaluate": "attire.evaluation.evaluate",
     "explain": "attire.explanation.explain",
     "export": "attire.exporting.export",
@@ -102,6 +104,7 @@ __all__ = [
     "check_taxonomy",
     "compare",
     "diff_taxonomy",
+    "duplicates",
     "evaluate",
     "explain",
     "export",

@@ -56,9 +56,7 @@ def catalog_embeddings(
     return photos.cached(_Features(network), identity, f"embedding with {name}", FLOAT32)
 
 
-def cached_embeddings(
-    catalog: Catalog, network: Network, name: str, preprocess: Preprocess
-) -> EmbeddingCache | None:
+def cached_embeddings(catalog: Catalog, network: Network, name: str, preprocess: Preprocess) -> EmbeddingCache | None:
     """What `catalog_embeddings` has cached, for whichever photos; None if that is nothing, or damaged."""
     try:
         folder = embedding_folder(cache_folder(catalog), _features_identity(network, name, preprocess))

@@ -124,7 +124,7 @@ def explain(
         if catalog is not None:
             console.print(f"  {explanation.opinion or 'No photo of the catalog has a label for it.'}", highlight=False)
         for seen in explanation.seen:
-            console.print(f"  {seen.similarity:.2f} {seen.id}: {', '.join(seen.values)}", highlight=False)
+            console.print(f"  {seen.similarity:.2f} {seen.id}: {seen.stated}", highlight=False)
         pictures.append(explanation.picture())
     save(grid(pictures), out)
     console.print(f"{out}")

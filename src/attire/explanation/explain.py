@@ -93,7 +93,7 @@ class Explanation:
         Below are the similar photos, each with what it states.
         """
         lines = (self.title, self.others, self.warning, self.opinion)
-        return picture(self.photo, self.heat, lines, [(seen.path, ", ".join(seen.values)) for seen in self.seen])
+        return picture(self.photo, self.heat, lines, [(seen.path, seen.stated) for seen in self.seen])
 
 
 def explain(
@@ -167,9 +167,7 @@ def _seen(
     with torch.no_grad():
         features = bundle.placed_network.features(inputs).float().cpu().numpy()
     digests = [_digest(question.photo) for question in batch]
-    return [
-        tuple(labelled.nearest(features[row : row + 1], digests[row : row + 1], key)[0]) for row, key in enumerate(keys)
-    ]
+    return [tuple(labelled.nearest(*question)) for question in zip(features, digests, keys, strict=True)]
 
 
 def _digest(photo: str | Photo) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ from attire.bundle import ModelBundle
 from attire.catalog.splits import kept_for_test
 from attire.catalog.store import Catalog
 from attire.embeddings import cached_embeddings, catalog_embeddings
-from attire.labels import labelled
+from attire.errors import ConfigError, MissingExtraError
 from attire.neighbours.search import make_search
 from attire.neighbours.vectors import photo_vectors, require_vectors
 from attire.pixels.content_cache import rows_of
 from attire.taxonomy import CATEGORY
 
+logger = logging.getLogger(__name__)
 SHOWN = 5  # photos
 SPARE = 4  # times as many are looked up at first, because several may be of one group
 WORKERS = 1  # processes that decode photos that have no embedding yet
@@ -39,6 +41,11 @@ class Neighbour:
     path: Path
     similarity: float
     values: tuple[str, ...]
+
+    @property
+    def stated(self) -> str:
+        """The values as text."""
+        return ", ".join(self.values)
 
 
 class LabelledPhotos:
@@ -62,16 +69,15 @@ class LabelledPhotos:
             else cached_embeddings(catalog, network, name, bundle.preprocess)
         )
         self._targets = catalog.targets()
-        self._groups, groups = np.unique(catalog.products["group"].to_numpy(), return_inverse=True)
-        digests, hidden = catalog.photo_digests(), catalog.audited | kept_for_test(catalog)
-        self._digests = digests
+        _, groups = np.unique(catalog.products["group"].to_numpy(), return_inverse=True)
+        self._digests, hidden = catalog.photo_digests(), catalog.audited | kept_for_test(catalog)
         self._groups_of_photo: dict[str, set[int]] = defaultdict(set)
-        for row, photos in enumerate(digests):
+        for row, photos in enumerate(self._digests):
             for photo in photos:
                 self._groups_of_photo[photo].add(int(groups[row]))
         photos = [
             (row, number, photo)
-            for row, (id, views) in enumerate(zip(catalog.ids, digests, strict=True))
+            for row, (id, views) in enumerate(zip(catalog.ids, self._digests, strict=True))
             if id not in hidden
             for number, photo in enumerate(views)
         ]
@@ -87,38 +93,41 @@ class LabelledPhotos:
     def __len__(self) -> int:
         return len(self._product)
 
-    def nearest_to(self, sha256: Sequence[str], key: str, count: int = SHOWN) -> list[list[Neighbour]]:
-        """For each photo of the catalog, by its SHA-256: the most similar ones with a label of `key`, one per group.
+    def nearest_of(self, id: str, number: int, key: str, count: int = SHOWN) -> list[Neighbour]:
+        """As `nearest`, for a photo of a product of the catalog; empty if it has no cached embedding.
 
-        `key` may be `CATEGORY`. Products of the photo's own group are left out, because variants of an item share what
-        is stated. The list is empty for a photo without a cached embedding. Raises `TaxonomyError` for an unknown key.
+        Raises `CatalogError` for an unknown product.
         """
-        found: list[list[Neighbour]] = [[] for _ in sha256]
-        places = self._places(sha256)
-        known = np.flatnonzero(places >= 0)
-        if len(known) and self._cache is not None:
-            features = self._cache.embeddings[places[known]]
-            photos = [sha256[i] for i in known.tolist()]
-            for i, nearest in zip(known.tolist(), self.nearest(features, photos, key, count), strict=True):
-                found[i] = nearest
-        return found
+        (row,) = self.catalog.rows_of([id]).tolist()
+        photos = self._digests[row][number : number + 1]
+        places = self._places(photos)
+        if self._cache is None or not (places >= 0).any():
+            return []
+        return self.nearest(self._cache.embeddings[int(places[0])], photos[0], key, count)
+
+    def embedded(self, id: str, number: int) -> bool:
+        """Whether a photo of a product has a cached embedding; raises `CatalogError` for an unknown product."""
+        (row,) = self.catalog.rows_of([id]).tolist()
+        return bool((self._places(self._digests[row][number : number + 1]) >= 0).any())
 
     def nearest(
-        self, features: NDArray[np.float32], sha256: Sequence[str | None], key: str, count: int = SHOWN
-    ) -> list[list[Neighbour]]:
-        """The same for photos of which the network's features are given, float32[Q, F]; `sha256` may be None."""
+        self, features: NDArray[np.float32], sha256: str | None, key: str, count: int = SHOWN
+    ) -> list[Neighbour]:
+        """The photos with a label of `key` that are most similar to one photo, at most one per group.
+
+        features: what the bundle's network makes of the photo, float32[F]. sha256: of its file. Products of its own
+        group are left out, because variants of an item share what is stated. `key` may be `CATEGORY`. Raises
+        `TaxonomyError` for an unknown key.
+        """
         allowed = self._labelled(key)[self._product]
-        if not allowed.any():
-            return [[] for _ in sha256]
-        vectors = photo_vectors(self._bundle, features)
-        own = [self._groups_of_photo.get(photo or "", set()) for photo in sha256]
-        found: list[list[Neighbour]] = [[] for _ in sha256]
-        pending, wanted, most = list(range(len(vectors))), SPARE * count, int(allowed.sum())
-        while pending:
-            rows, similarity = self._search.nearest(vectors[pending], min(wanted, most), allowed)
-            for query, places, cosines in zip(pending, rows, similarity, strict=True):
-                found[query] = self._one_per_group(places, cosines, own[query], key, count)
-            pending = [query for query in pending if len(found[query]) < count] if wanted < most else []
+        own, vector = self._groups_of_photo.get(sha256 or "", set()), photo_vectors(self._bundle, features[None])
+        found: list[Neighbour] = []
+        wanted, most = SPARE * count, int(allowed.sum())
+        while most and len(found) < count:
+            rows, similarity = self._search.nearest(vector, min(wanted, most), allowed)
+            found = self._one_per_group(rows[0], similarity[0], own, key, count)
+            if wanted >= most:
+                break
             wanted *= SPARE
         return found
 
@@ -128,12 +137,9 @@ class LabelledPhotos:
         seen, neighbours = set(own), []
         for row, cosine in zip(rows.tolist(), similarity.tolist(), strict=True):
             group = int(self._group[row])
-            if row < 0 or group in seen:
-                continue
-            seen.add(group)
-            neighbours.append(self._neighbour(row, cosine, key))
-            if len(neighbours) == count:
-                break
+            if row >= 0 and group not in seen and len(neighbours) < count:
+                seen.add(group)
+                neighbours.append(self._neighbour(row, cosine, key))
         return neighbours
 
     def _neighbour(self, row: int, similarity: float, key: str) -> Neighbour:
@@ -161,6 +167,24 @@ class LabelledPhotos:
         return rows_of(self._cache.entries, sha256)
 
 
+def cached_photos(bundle: ModelBundle, catalog: Catalog) -> LabelledPhotos | None:
+    """The labelled photos, without computing anything; None, and a logged reason, if there are none to search."""
+    try:
+        photos = LabelledPhotos(bundle, catalog)
+    except (ConfigError, MissingExtraError) as error:
+        logger.info("no similar photos are shown: %s", error)
+        return None
+    if not len(photos):
+        logger.info(
+            "no similar photos are shown, because %s has no embeddings of this bundle. Make them with 'attire explain "
+            "%s PHOTO --catalog %s'.",
+            catalog.path,
+            bundle.path,
+            catalog.path,
+        )
+    return photos if len(photos) else None
+
+
 def opinion(neighbours: Sequence[Neighbour]) -> str:
     """What most of the photos state, as a sentence; "" without any.
 
@@ -168,9 +192,9 @@ def opinion(neighbours: Sequence[Neighbour]) -> str:
     >>> opinion([*photos, Neighbour("p3", 0, Path(), 0.8, ("Round Neck",))])
     '2 of the 3 most similar photos state V-Neck.'
     """
-    if not neighbours:
-        return ""
     counts = Counter(value for neighbour in neighbours for value in neighbour.values)
+    if not counts:
+        return ""
     value, count = counts.most_common(1)[0]
     return f"{count} of the {len(neighbours)} most similar photos state {value}."
 

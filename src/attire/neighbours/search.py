@@ -64,7 +64,9 @@ class ExactSearch:
             if count < len(rows[0]):
                 top = np.argpartition(-similarity, count, axis=1)[:, :count]
                 rows, similarity = (np.take_along_axis(part, top, axis=1) for part in (rows, similarity))
-            best = _first(*(np.concatenate(parts, axis=1) for parts in zip(best, (rows, similarity), strict=True)), count)
+            best = _first(
+                *(np.concatenate(parts, axis=1) for parts in zip(best, (rows, similarity), strict=True)), count
+            )
         return best
 
 
