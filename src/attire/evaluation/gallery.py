@@ -24,7 +24,7 @@ from attire.taxonomy import CATEGORY, key_label
 logger = logging.getLogger(__name__)
 SHOWN = 24  # examples per section
 THUMBNAIL_PX = 144  # the longer side
-SIMILAR, SIMILAR_PX = 4, 56  # similar photos of a card, and their longer side
+SIMILAR, SIMILAR_PX = 3, 64  # similar photos of a card, and their longer side
 MIN_PROBABILITY = 0.01  # of a listed alternative
 
 

@@ -35,7 +35,8 @@ class Seen:
     def like(self, product: str, key: str, decisions: Callable[[list[str]], Decisions]) -> tuple[list[Neighbour], str]:
         """The labelled photos that are most similar to the product's first one, and a sentence about them.
 
-        The sentence is what most of them state, or why there are none. `decisions` gets the decisions on the fields of products, which count instead of what the feed states.
+        The sentence is what most of them state, or why there are none. `decisions` returns the decisions on the fields
+        of products, which count instead of what the feed states.
 
         Raises `CatalogError` for an unknown product or without a bundle, `TaxonomyError` for an unknown key, and the
         errors of `LabelledPhotos`.
