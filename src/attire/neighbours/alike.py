@@ -10,7 +10,7 @@ from attire.catalog.store import Catalog
 from attire.embeddings import catalog_embeddings
 from attire.neighbours.labelled_photos import WORKERS
 from attire.neighbours.search import make_search
-from attire.neighbours.vectors import photo_vectors, require_vectors
+from attire.neighbours.vectors import cached_vectors, require_vectors
 from attire.progress import track
 
 EACH = 8  # photos that are compared with each photo: the most similar ones
@@ -24,15 +24,13 @@ def alike(bundle: ModelBundle, catalog: Catalog, similarity: float) -> NDArray[n
     `MissingExtraError` for many photos without usearch.
     """
     require_vectors(bundle)
-    embeddings = catalog_embeddings(
-        catalog, bundle.placed_network, bundle.spec.network.backbone, bundle.preprocess, WORKERS
-    )
+    cache = catalog_embeddings(catalog, bundle.placed_network, bundle.spec.network.backbone, bundle.preprocess, WORKERS)
     first: dict[str, int] = {}
     for row, photos in enumerate(catalog.photo_digests()):
         for photo in photos:
             first.setdefault(photo, row)
     owner = np.array(list(first.values()), dtype=np.int64)
-    vectors = photo_vectors(bundle, embeddings[list(first)])
+    vectors = cached_vectors(bundle, cache.embeddings, cache.rows(list(first)))
     search, pairs = make_search(vectors), set()
     steps = range(0, len(vectors), BLOCK)
     for start in track(steps, "comparing photos", "steps", len(steps)):

@@ -18,7 +18,7 @@ from attire.catalog.store import Catalog
 from attire.embeddings import cached_embeddings, catalog_embeddings
 from attire.errors import ConfigError, MissingExtraError
 from attire.neighbours.search import make_search
-from attire.neighbours.vectors import photo_vectors, require_vectors
+from attire.neighbours.vectors import cached_vectors, photo_vectors, require_vectors
 from attire.pixels.content_cache import rows_of
 from attire.taxonomy import CATEGORY
 
@@ -88,7 +88,7 @@ class LabelledPhotos:
         self._group = groups[self._product]
         if len(table):
             assert self._cache is not None
-            self._search = make_search(photo_vectors(bundle, self._cache.embeddings[table[:, 2]]))
+            self._search = make_search(cached_vectors(bundle, self._cache.embeddings, table[:, 2]))
 
     def __len__(self) -> int:
         return len(self._product)

@@ -30,8 +30,13 @@ def photo_vectors(bundle: ModelBundle, features: NDArray[np.float32]) -> NDArray
     What the last layers see: the output of the trunk (the features themselves without one), then that of the colour
     branch's hidden layer, each at unit length. The network has learned which differences matter for the labels.
     """
-    blocks = [features[start : start + BATCH] for start in range(0, max(1, len(features)), BATCH)]
-    return np.concatenate([_vectors(bundle, block) for block in blocks])
+    return cached_vectors(bundle, features, np.arange(len(features)))
+
+
+def cached_vectors(bundle: ModelBundle, features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """`photo_vectors` of some rows of features that may be mapped from a file, without a copy of all of them."""
+    blocks = [rows[start : start + BATCH] for start in range(0, max(1, len(rows)), BATCH)]
+    return np.concatenate([_vectors(bundle, features[block]) for block in blocks])
 
 
 def _vectors(bundle: ModelBundle, features: NDArray[np.float32]) -> NDArray[np.float32]:
