@@ -154,7 +154,7 @@ class LabelledPhotos:
         return Neighbour(self.catalog.ids[product], number, paths[number], similarity, values)
 
     def _labelled(self, key: str) -> NDArray[np.bool_]:
-        """bool[N]: the products with a label of the key that their category does not rule out."""
+        """bool[N]: the products with a label of the key; raises `TaxonomyError` for an unknown one."""
         if key == CATEGORY:
             return np.asarray(self._targets.category >= 0)
         self.catalog.taxonomy.key(key)

@@ -39,13 +39,13 @@ def open_review(catalog: Path, options: Options) -> ReviewContext:
     """
     if options.audit < 0:
         raise ConfigError(f"--audit {options.audit}: expected the number of fields to sample, 0 or more.")
+    if options.embed and options.bundle is None:
+        raise ConfigError("--embed needs the model that is to look at the photos: add --bundle BUNDLE.")
     opened = Catalog.load(catalog)
     store = Store(options.store or catalog / STORE)
     opened = opened.before_review(store.held())  # the page shows what the feed states next to the decisions
     data = ReviewData(opened, options.predictions)
     queues = Queues(data, audit=options.audit, seed=options.seed)
-    if options.embed and options.bundle is None:
-        raise ConfigError("--embed needs the model that is to look at the photos: add --bundle BUNDLE.")
     photos = Photos(opened, options.bundle)
     seen = Seen(opened, photos.bundle, embed=options.embed)
     add_sampled(store, queues.sampled)
