@@ -31,7 +31,7 @@ from attire.model.colour import COLOURS
 from attire.neighbours.vectors import photo_vectors
 from attire.score.decisions import EDGE, Decisions, decide
 from attire.score.intervals import intervals
-from attire.score.metrics import Matches, headline, match, weighted
+from attire.score.metrics import MIN_LABELS, Matches, key_iou, match
 from attire.taxonomy import Taxonomy
 
 NEAREST, TEMPERATURE = 10, 0.05
@@ -122,7 +122,9 @@ def of_mixtures(bundle: ModelBundle, data: Data, name: str) -> list[Row]:
     alone = decide(taxonomy, bundle.decision, category, attributes)
     share = vote(taxonomy, photo_vectors(bundle, data.val) @ photo_vectors(bundle, data.train).T, data.votes)
     before = match(taxonomy, data.truth, alone)
-    rows = [Row(f"{name}, model alone: {figure}", value, "share") for figure, value in figures(before).items()]
+    rows = [
+        Row(f"{name}, model alone: {figure}", float(value[0]), "share") for figure, value in figures(before).items()
+    ]
     for weight in WEIGHTS:
         logits = mixed(taxonomy, alone, share, weight)
         after = match(taxonomy, data.truth, decide(taxonomy, bundle.decision, category, logits))
@@ -170,25 +172,26 @@ def iou_of_vote(taxonomy: Taxonomy, share: Floats, truth: NDArray[np.bool_]) -> 
     return float((both / np.maximum(either, 1))[known].mean())
 
 
-def figures(matches: Matches) -> dict[str, float]:
-    """IoU, macro IoU, ECE and coverage."""
-    scores = headline(matches)
-    names = ("attribute_iou", "macro_iou", "ece")
-    ones = np.ones((len(matches.known), 1), np.float32)
-    return {name: scores[name] for name in names} | {"coverage": float(coverage(matches, ones)[0])}
+def figures(matches: Matches, weights: NDArray[np.float32] | None = None) -> dict[str, NDArray[np.float64]]:
+    """IoU, macro IoU and coverage, float64[R] each, for R sets of product weights (float[N, R])."""
+    weights = np.ones((len(matches.known), 1), np.float32) if weights is None else weights
+    counted = matches.known.sum(axis=0) >= MIN_LABELS
+    return {
+        "attribute IoU": matches.iou.sum(axis=1) @ weights / (matches.known.sum(axis=1) @ weights),
+        "macro IoU": np.nanmean(key_iou(matches, weights)[counted], axis=0),
+        "coverage": coverage(matches, weights),
+    }
 
 
 def differences(before: Matches, after: Matches, groups: list[str]) -> dict[str, tuple[float, float, float]]:
     """For each figure: how much larger it is after than before, and the ends of the interval of that."""
 
-    def resampled(weights: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
-        old, new = weighted(before, weights), weighted(after, weights)
-        changes = {name: new[name] - old[name] for name in ("attribute_iou", "macro_iou", "ece")}
-        return changes | {"coverage": coverage(after, weights) - coverage(before, weights)}
+    def change(weights: NDArray[np.float32] | None = None) -> dict[str, NDArray[np.float64]]:
+        old, new = figures(before, weights), figures(after, weights)
+        return {name: new[name] - old[name] for name in old}
 
-    ends = intervals(resampled, groups, RESAMPLES)
-    old, new = figures(before), figures(after)
-    return {name: (new[name] - old[name], ends[name].low, ends[name].high) for name in old}
+    ends = intervals(change, groups, RESAMPLES)
+    return {name: (float(value[0]), ends[name].low, ends[name].high) for name, value in change().items()}
 
 
 def coverage(matches: Matches, weights: NDArray[np.float32]) -> NDArray[np.float64]:
