@@ -62,7 +62,7 @@ def test_the_exact_search_equals_sorting(allowed: float, count: int, monkeypatch
 
 def test_equal_vectors_are_in_the_order_of_their_rows() -> None:
     vectors = np.repeat(unit_vectors(1, 4), 5, axis=0)
-    assert ExactSearch(vectors).nearest(vectors[:1], 3).rows.tolist() == [[0, 1, 2]]
+    assert ExactSearch(vectors).nearest(vectors[:1], 5).rows.tolist() == [[0, 1, 2, 3, 4]]
 
 
 @pytest.mark.parametrize("allowed", [None, 0.5, 0.02])

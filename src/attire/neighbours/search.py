@@ -59,14 +59,7 @@ class ExactSearch:
             rows = candidates[start : start + ROWS]
             every = len(rows) == rows[-1] - rows[0] + 1
             block = self.vectors[rows[0] : rows[-1] + 1] if every else self.vectors[rows]  # a slice is not copied
-            similarity = queries @ block.astype(np.float32, copy=False).T
-            rows = np.broadcast_to(rows, similarity.shape)
-            if count < len(rows[0]):
-                top = np.argpartition(-similarity, count, axis=1)[:, :count]
-                rows, similarity = (np.take_along_axis(part, top, axis=1) for part in (rows, similarity))
-            best = _first(
-                *(np.concatenate(parts, axis=1) for parts in zip(best, (rows, similarity), strict=True)), count
-            )
+            best = _first(best, _of_block(queries @ block.astype(np.float32, copy=False).T, rows, count), count)
         return best
 
 
@@ -106,7 +99,7 @@ class GraphSearch:
                 forbidden = (found.rows < 0) | ~allowed[found.rows]
                 found.similarity[forbidden], found.rows[forbidden] = -np.inf, -1
             if wanted == total or (found.rows >= 0).sum(axis=1).min(initial=count) >= count:
-                return _first(*found, count)
+                return _first(found, Nearest(found.rows[:, :0], found.similarity[:, :0]), count)
 
     def _search(self, queries: NDArray[np.float16], count: int) -> Nearest:
         matches = self._index.search(queries, count)
@@ -114,7 +107,17 @@ class GraphSearch:
         return Nearest(keys.astype(np.int64), np.asarray(1 - distances, np.float32))
 
 
-def _first(rows: NDArray[np.int64], similarity: NDArray[np.float32], count: int) -> Nearest:
-    """The first `count` by similarity; equal ones by row."""
+def _of_block(similarity: NDArray[np.float32], rows: NDArray[np.int64], count: int) -> Nearest:
+    """The nearest of a block, in no order. similarity: [Q, B]; rows: [B]."""
+    if count >= len(rows):
+        return Nearest(np.broadcast_to(rows, similarity.shape), similarity)
+    top = np.argpartition(-similarity, count, axis=1)[:, :count]
+    return Nearest(rows[top], np.take_along_axis(similarity, top, axis=1))
+
+
+def _first(a: Nearest, b: Nearest, count: int) -> Nearest:
+    """The first `count` of both by similarity; equal ones by row."""
+    rows = np.concatenate([a.rows, b.rows], axis=1)
+    similarity = np.concatenate([a.similarity, b.similarity], axis=1)
     order = np.lexsort((rows, -similarity), axis=1)[:, :count]
     return Nearest(np.take_along_axis(rows, order, axis=1), np.take_along_axis(similarity, order, axis=1))
