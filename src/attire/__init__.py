@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from attire.taxonomy import Taxonomy
     from attire.taxonomy_diff.diff import diff_taxonomy
     from attire.training.run import train
+    from attire.twins.duplicates import duplicates
 
 _HOMES = {
     "Abstained": "attire.prediction",
@@ -73,6 +74,7 @@ _HOMES = {
     "compare": "attire.evaluation.compare",
     "curve": "attire.learning_curve.curve",
     "diff_taxonomy": "attire.taxonomy_diff.diff",
+    "duplicates": "attire.twins.duplicates",
     "evaluate": "attire.evaluation.evaluate",
     "explain": "attire.explanation.explain",
     "export": "attire.exporting.export",
@@ -110,6 +112,7 @@ __all__ = [
     "compare",
     "curve",
     "diff_taxonomy",
+    "duplicates",
     "evaluate",
     "explain",
     "export",
