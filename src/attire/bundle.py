@@ -51,6 +51,7 @@ from attire.score.decisions import Accepted, Decisions, abstain, decide, predict
 from attire.score.promise import Promise
 from attire.score.shortfall import promises, shortfall
 from attire.score.thresholds import Thresholds, fit_thresholds
+from attire.shelf import HISTORY, present_bundle
 from attire.taxonomy import Taxonomy
 from attire.titles import TitleReader
 
@@ -270,8 +271,8 @@ class ModelBundle:
 
     @classmethod
     def of(cls, bundle: ModelBundle | str | Path) -> ModelBundle:
-        """Return `bundle` itself, or load it from a path."""
-        return cls.load(bundle) if isinstance(bundle, str | Path) else bundle
+        """Return `bundle` itself, or load it from a path: that of a bundle, or of a shelf, for its present version."""
+        return cls.load(present_bundle(Path(bundle))) if isinstance(bundle, str | Path) else bundle
 
     @classmethod
     def load(cls, path: str | Path) -> ModelBundle:
@@ -370,7 +371,12 @@ def _read_spec(path: Path) -> BundleSpec:
     file = path / SPEC
     if not file.is_file():
         inner = path / "bundle"
-        hint = f" Its bundle is {inner}." if (inner / SPEC).is_file() else " Expected what `attire train` writes."
+        if (path / HISTORY).is_file():
+            hint = f" It is a shelf, whose present bundle is {present_bundle(path)}."
+        elif (inner / SPEC).is_file():
+            hint = f" Its bundle is {inner}."
+        else:
+            hint = " Expected what `attire train` writes."
         raise BundleError(f"{path} is not a model bundle: it has no {SPEC}.{hint}")
     try:
         content = read_json(file)

@@ -61,6 +61,10 @@ class ReportError(AttireError):
     """A report directory is missing or damaged, or two reports cannot be compared."""
 
 
+class ShelfError(AttireError):
+    """A shelf of models is missing, damaged or busy, or lacks the version that was asked for."""
+
+
 class StorageError(AttireError):
     """A file cannot be written: the disk is full or read-only, or permission is denied."""
 
