@@ -1,14 +1,13 @@
 """How often `attire promote` refuses a model that is as good as the present one, and whether it catches a real loss.
 
-python benchmarks/promote.py CATALOG --equal RUN... --worse RUN... --work DIR [--trials 400] [--json FILE]
+python benchmarks/promote.py CATALOG --equal RUN... --worse RUN... --work DIR [--json FILE]
 
-RUN is a directory that `attire train --recipe frozen` wrote; all have the same backbone, whose features are computed
-once. Each bundle is evaluated on val. Then
+RUN is a directory that `attire train --recipe frozen` wrote. The answers to val are computed from cached embeddings.
 
 - the answers of two equal models are swapped for random groups, so that neither is better, and they are compared;
 - each model of --equal (one recipe, several seeds) is compared with each other, in both directions;
 - each model of --worse is compared with each of --equal;
-- the right answers of single keys are replaced in a share of the products, and the result compared with the original.
+- right answers on single keys are replaced in a share of the products, and the result compared with the original.
 
 Beside the decision of `attire.promotion.judgement` stand two that are simpler: paired bootstrap intervals of 95% for
 each figure by itself, as `attire compare` shows them, and the same corrected by Bonferroni.
@@ -16,10 +15,9 @@ each figure by itself, as `attire compare` shows them, and the same corrected by
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import permutations
+from json import dumps, loads
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,59 +26,44 @@ import numpy as np
 import torch
 from cyclopts import Parameter
 from numpy.typing import NDArray
+from scipy.stats import norm
 from support.common import Row, report
 
 from attire.bundle import ModelBundle
+from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
-from attire.engines.engine import Bytes, Floats
+from attire.embeddings import catalog_embeddings
 from attire.evaluation.compare import LOWER_IS_BETTER
-from attire.evaluation.evaluate import evaluate
 from attire.evaluation.evidence import Evidence
-from attire.labels import labelled
-from attire.pixels.normalise import Normalise
-from attire.progress import track
+from attire.labels import Targets
 from attire.promotion.judgement import CHANCE, Judgement, judge
 from attire.score.decisions import Accepted, Decisions
-from attire.score.metrics import key_iou, weighted
+from attire.score.metrics import MIN_LABELS, key_iou, weighted
 from attire.score.promise import PRECISION
 
 Paths = Annotated[list[Path], Parameter(consume_multiple=True)]
 BROKEN = (0.02, 0.05, 0.1, 0.2)  # shares of products whose right answers on a key are replaced
 
 
-class SharedFeatures:
-    """Runs the heads of bundles with the same frozen backbone on features that are computed once for each photo."""
-
-    name = "torch"
-
-    def __init__(self) -> None:
-        self.features: dict[bytes, NDArray[np.float32]] = {}
-        self.bundle: ModelBundle | None = None
-
-    def logits(self, pixels: Bytes) -> tuple[Floats, Floats]:
-        assert self.bundle is not None
-        network, names = self.bundle.network, [hashlib.sha256(photo.tobytes()).digest() for photo in pixels]
-        photos = Normalise(self.bundle.preprocess)(torch.from_numpy(pixels))
-        with torch.inference_mode():
-            if new := [i for i, name in enumerate(names) if name not in self.features]:
-                for i, row in zip(new, network._backbone_features(photos[new]).numpy(), strict=True):
-                    self.features[names[i]] = row
-            features = torch.from_numpy(np.stack([self.features[name] for name in names]))
-            category, attributes = network.heads(network.with_colours(features, photos), None)
-        return category.numpy(), attributes.numpy()
-
-
-def answers(runs: Sequence[Path], catalog: Catalog, work: Path) -> list[Evidence]:
-    """The answers of each run's bundle to the products of val; finished reports are used again."""
-    engine = SharedFeatures()
-    found = []
-    for run in runs:
-        out = work / run.name
-        if not (out / "scores.json").is_file():
-            engine.bundle = ModelBundle.load(run / "bundle")
-            evaluate(engine.bundle, catalog, "val", engine=engine, out=out)
-        found.append(Evidence.load(out))
-    return found
+def answers(bundle: ModelBundle, catalog: Catalog) -> Evidence:
+    """The answers to the products of val, from the catalog's cached embeddings."""
+    ids = Splits.load(catalog).val
+    rows = catalog.rows_of(ids)
+    features = catalog_embeddings(catalog, bundle.network, bundle.spec.network.backbone, bundle.preprocess, 0)
+    photos = [catalog.photo_digests()[row] for row in rows]
+    product = np.repeat(np.arange(len(ids)), [len(of_product) for of_product in photos])
+    with torch.inference_mode():
+        logits = bundle.network.heads(torch.from_numpy(features[[photo for views in photos for photo in views]]), None)
+    totals = [np.zeros((len(ids), values.shape[1]), np.float32) for values in logits]
+    for total, values in zip(totals, logits, strict=True):
+        np.add.at(total, product, values.numpy())
+    count = np.bincount(product, minlength=len(ids))
+    assert count.all(), "a product of val has no photo"
+    decisions = bundle.decide(*(total / count[:, None].astype(np.float32) for total in totals))
+    truth = Targets(*(column[rows] for column in catalog.targets()))
+    accepted = bundle.accepted(decisions, PRECISION)
+    groups = tuple(catalog.products["group"].gather(rows))
+    return Evidence(catalog.taxonomy, tuple(ids), groups, truth, decisions, accepted)
 
 
 def mixed(a: Evidence, b: Evidence, rng: np.random.Generator) -> tuple[Evidence, Evidence]:
@@ -92,7 +75,8 @@ def mixed(a: Evidence, b: Evidence, rng: np.random.Generator) -> tuple[Evidence,
         return [np.where(swap.reshape(-1, *[1] * (x.ndim - 1)), y, x) for x, y in zip(first, second, strict=True)]
 
     def side(first: Evidence, second: Evidence) -> Evidence:
-        assert first.accepted is not None and second.accepted is not None
+        assert first.accepted is not None
+        assert second.accepted is not None
         return replace(
             first,
             decisions=Decisions._make(chosen(first.decisions, second.decisions)),
@@ -135,8 +119,6 @@ def bootstrapped(a: Evidence, b: Evidence, resamples: int = 1000) -> tuple[bool,
     known = ~np.isnan(plain)
     samples, plain, sign = samples[known], plain[known], sign[known]
     alone = np.nanquantile(samples * sign[:, None], 0.975, axis=1) < 0
-    from scipy.stats import norm
-
     corrected = plain * sign + norm.ppf(1 - CHANCE / len(plain)) * np.nanstd(samples, axis=1) < 0
     return bool(alone.any()), bool(corrected.any())
 
@@ -152,33 +134,65 @@ def main(
     equal: Paths,
     worse: Paths,
     work: Path,
-    trials: int = 400,
-    bootstraps: int = 60,
-    keys: Annotated[list[str], Parameter(consume_multiple=True)] = [],  # noqa: B006
+    trials: int = 200,
+    bootstraps: int = 40,
     json: Path | None = None,
 ) -> None:
-    """Run all four parts and report them."""
+    """Run all parts, each of which is kept in `work` and not repeated, and report them."""
     store = Catalog.load(catalog)
-    good, bad = answers(equal, store, work), answers(worse, store, work)
-    rng = np.random.default_rng(0)
-    print(
-        equal,
-        worse,
-        trials,
-        bootstraps,
-        keys,
+    of_run = {run: answers(ModelBundle.load(run / "bundle"), store) for run in (*equal, *worse)}
+    work.mkdir(parents=True, exist_ok=True)
+
+    def kept(name: str, compute: Callable[[], list[Any]]) -> list[Any]:
+        file = work / f"{name}.json"
+        if not file.is_file():
+            file.write_text(dumps(compute()), encoding="utf-8")
+        found: list[Any] = loads(file.read_text(encoding="utf-8"))
+        return found
+
+    rows = []
+    first, second = (of_run[run] for run in equal[:2])
+    for part in range(0, trials, 20):
+        pairs = [mixed(first, second, np.random.default_rng([part, i])) for i in range(20)]
+        found = kept(f"equal-{part}", lambda pairs=pairs: [len(judged(*pair).losses) for pair in pairs])  # type: ignore[misc]
+        rows += [("equal", count > 0) for count in found]
+    for part in range(0, bootstraps, 5):
+        pairs = [mixed(first, second, np.random.default_rng([part, i])) for i in range(5)]
+        found = kept(f"bootstrap-{part}", lambda pairs=pairs: [bootstrapped(*pair) for pair in pairs])  # type: ignore[misc]
+        rows += [("alone", one) for one, _ in found] + [("bonferroni", both) for _, both in found]
+    for run in equal:
+        others = [other for other in equal if other != run]
+        found = kept(f"seeds-{run.name}", lambda: [lost(judged(of_run[run], of_run[other])) for other in others])  # noqa: B023
+        rows += [("seeds", bool(names)) for names in found]
+    named: dict[str, str] = {}
+    for run in worse:
+        found = kept(f"worse-{run.name}", lambda: [lost(judged(of_run[good], of_run[run])) for good in equal])  # noqa: B023
+        rows += [(f"worse {run.name}", bool(names)) for names in found]
+        named[f"worse {run.name}"] = ", ".join(found[0])
+    known = dict(zip(first.taxonomy.keys, first.matches.known.sum(axis=0).tolist(), strict=True))
+    by_labels = sorted((count, key) for key, count in known.items() if count >= MIN_LABELS)
+    for count, key in by_labels[:: max(1, len(by_labels) // 5)]:
+        for share in BROKEN:
+            found = kept(
+                f"broken-{key}-{share}",
+                lambda: [key in lost(judged(first, broken(first, key, share, np.random.default_rng(0))))],  # noqa: B023
+            )
+            rows.append((f"{key} ({count} labels), {share:.0%} of right answers broken", found[0]))
+    kinds = dict.fromkeys(kind for kind, _ in rows)
+    shares = {kind: [refused for other, refused in rows if other == kind] for kind in kinds}
+    report(
+        "share of candidates that are refused",
+        [
+            Row(f"{kind} (of {len(found)})", float(np.mean(found)), named.get(kind, ""))
+            for kind, found in shares.items()
+        ],
         json,
-        judged,
-        bootstrapped,
-        track,
-        labelled,
-        permutations,
-        Row,
-        report,
-        rng,
-        good,
-        bad,
     )
+
+
+def lost(judgement: Judgement) -> list[str]:
+    """The names of the figures and keys that are worse."""
+    return [name for _, name in judgement.losses]
 
 
 if __name__ == "__main__":

@@ -249,6 +249,11 @@ class ModelBundle:
         answers = with_coarse(self.taxonomy, decisions, accepted.coarse)
         return prediction(self.taxonomy, answers, accepted, 0, id, self.digest)
 
+    def card(self, address: str = "") -> str:
+        """The model card, in Markdown. `address`: where the bundle can be pulled from."""
+        sentences = promises(self.taxonomy, self.record, self.spec.untaught)
+        return model_card(self.spec.model_dump(), sentences, address)
+
     def shortfall(self, promise: Promise | float | None) -> str | None:
         """A sentence about keys that are never filled under `promise`; None if there are none.
 

@@ -97,7 +97,7 @@ def test_an_equal_bundle_is_promoted_and_rolled_back(
         rollback(shelf)
     with pytest.raises(ShelfError, match="no version 3; it has versions 1 to 2"):
         rollback(shelf, to=3)
-    with pytest.raises(ShelfError, match="version 1 of .* is the present one already"):
+    with pytest.raises(ShelfError, match=r"version 1 of .* is the present one already"):
         rollback(shelf, to=1)
     assert rollback(shelf, to=2).present.version == 2
 
@@ -178,7 +178,7 @@ def test_one_promotion_at_a_time_and_rollbacks_meanwhile(
     second, third = other("second"), other("third")
     promote(second, shelf, split_catalog)
     with locked(shelf / PROMOTING):
-        with pytest.raises(ShelfError, match="another promotion to .* is running"):
+        with pytest.raises(ShelfError, match=r"another promotion to .* is running"):
             promote(third, shelf, split_catalog)
         rollback(shelf)
     with locked(shelf / WRITING), pytest.raises(ShelfError, match="another attire command is writing"):
@@ -190,7 +190,7 @@ def test_one_promotion_at_a_time_and_rollbacks_meanwhile(
         return compared(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(promoting, "compared", slowly)
-    with pytest.raises(ShelfError, match="version 2 of .* became the present one while"):
+    with pytest.raises(ShelfError, match=r"version 2 of .* became the present one while"):
         promote(third, shelf, split_catalog)
     assert require_shelf(shelf).present.version == 2
 
@@ -200,7 +200,7 @@ def test_a_damaged_version_is_not_gone_back_to_and_a_damaged_bundle_not_promoted
 ) -> None:
     promote(other("second"), shelf, split_catalog)
     (version_folder(shelf, 1) / "weights.safetensors").write_bytes(b"damaged")
-    with pytest.raises(BundleError, match="0001/weights.safetensors is not the file that was saved"):
+    with pytest.raises(BundleError, match=r"0001/weights.safetensors is not the file that was saved"):
         rollback(shelf)
     third = other("third")
     (third.path / "weights.safetensors").write_bytes(b"damaged after it was loaded")

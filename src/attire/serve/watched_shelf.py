@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from attire.errors import ShelfError
-from attire.shelf import HISTORY, present_bundle
+from attire.shelf import HISTORY, read_shelf
 
 logger = logging.getLogger(__name__)
 CHECK_S = 1.0
@@ -39,9 +39,10 @@ class WatchedShelf:
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino
 
-    def _read(self) -> Path | None:
+    def _read(self) -> int | None:
         try:
-            return present_bundle(self._path)
+            shelf = read_shelf(self._path)
+            return shelf.present.version if shelf else None
         except ShelfError as error:
             logger.error("the shelf is not followed until this is repaired: %s", error)
             return None
