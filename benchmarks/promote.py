@@ -1,6 +1,6 @@
 """How often `attire promote` refuses a model that is as good as the present one, and whether it catches a real loss.
 
-python benchmarks/promote.py CATALOG --equal RUN... --worse RUN... --work DIR [--json FILE]
+python benchmarks/promote.py CATALOG --equal RUN... --worse RUN... --work DIR [--json FILE] [--plot FILE]
 
 RUN is a directory that `attire train --recipe frozen` wrote. The answers to val are computed from cached embeddings.
 
@@ -137,6 +137,7 @@ def main(
     trials: int = 200,
     bootstraps: int = 40,
     json: Path | None = None,
+    plot: Path | None = None,
 ) -> None:
     """Run all parts, each of which is kept in `work` and not repeated, and report them."""
     store = Catalog.load(catalog)
@@ -178,6 +179,10 @@ def main(
                 lambda: [key in lost(judged(first, broken(first, key, share, np.random.default_rng(0))))],  # noqa: B023
             )
             rows.append((f"{key} ({count} labels), {share:.0%} of right answers broken", found[0]))
+    if plot is not None:
+        widths = kept("widths", lambda: [d.high - d.value for d in judged(first, second).keys.values()])
+        names = [key for key, count in known.items() if count]
+        draw([{"key": key, "labels": known[key], "loss": w} for key, w in zip(names, widths, strict=True)], plot)
     kinds = dict.fromkeys(kind for kind, _ in rows)
     shares = {kind: [refused for other, refused in rows if other == kind] for kind in kinds}
     report(
@@ -188,6 +193,21 @@ def main(
         ],
         json,
     )
+
+
+def draw(keys: list[dict[str, Any]], file: Path) -> None:
+    """Draw the smallest loss of IoU that is refused, over the labels of a key, each of which is a point."""
+    import altair as alt
+    import vl_convert
+
+    points = alt.Chart(alt.InlineData(values=[key for key in keys if key["loss"] > 0])).mark_point(filled=True, size=36)
+    chart = points.encode(
+        x=alt.X("labels:Q", title="labels of the key in the compared products", scale=alt.Scale(type="log")),
+        y=alt.Y("loss:Q", title="smallest loss of IoU that is refused"),
+        tooltip=["key:N"],
+    ).properties(width=460, height=220)
+    look = {"font": "sans-serif", "background": "white", "view": {"stroke": None}}
+    file.write_text(vl_convert.vegalite_to_svg(chart.to_dict() | {"config": look}), encoding="utf-8")
 
 
 def lost(judgement: Judgement) -> list[str]:

@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
     def create(self, wanted: dict[str, Any]) -> None:
         name = f"{wanted['organization']}/{wanted['name']}"
         if name in self.hub.repositories:
-            self.answer({"error": "You already created this model repo"}, 409)
+            self.answer({"error": "You already created this model repo", "url": f"{self.hub.address}/{name}"}, 409)
             return
         self.hub.repositories[name] = {}
         self.hub.private[name] = wanted.get("private", wanted.get("visibility") == "private")
