@@ -54,12 +54,13 @@ def answers(bundle: ModelBundle, catalog: Catalog) -> Evidence:
     product = np.repeat(np.arange(len(ids)), [len(of_product) for of_product in photos])
     with torch.inference_mode():
         logits = bundle.network.heads(torch.from_numpy(features[[photo for views in photos for photo in views]]), None)
-    totals = [np.zeros((len(ids), values.shape[1]), np.float32) for values in logits]
+    totals = [np.zeros((len(ids), values.shape[1]), dtype=np.float32) for values in logits]
     for total, values in zip(totals, logits, strict=True):
         np.add.at(total, product, values.numpy())
     count = np.bincount(product, minlength=len(ids))
     assert count.all(), "a product of val has no photo"
-    decisions = bundle.decide(*(total / count[:, None].astype(np.float32) for total in totals))
+    category, attributes = (total / count[:, None].astype(np.float32) for total in totals)
+    decisions = bundle.decide(category, attributes)
     truth = Targets(*(column[rows] for column in catalog.targets()))
     accepted = bundle.accepted(decisions, PRECISION)
     groups = tuple(catalog.products["group"].gather(rows))
@@ -110,7 +111,9 @@ def bootstrapped(a: Evidence, b: Evidence, resamples: int = 1000) -> tuple[bool,
         return sides[1] - sides[0]
 
     blocks = [
-        numbers(rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), 50).T[of_product])
+        numbers(
+            rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), 50).T[of_product].astype(np.float32)
+        )
         for _ in range(resamples // 50)
     ]
     samples, plain = np.hstack(blocks), numbers(np.ones((len(a.ids), 1)))[:, 0]
@@ -206,7 +209,10 @@ def draw(keys: list[dict[str, Any]], file: Path) -> None:
         y=alt.Y("loss:Q", title="smallest loss of IoU that is refused"),
         tooltip=["key:N"],
     ).properties(width=460, height=220)
-    look = {"font": "sans-serif", "background": "white", "view": {"stroke": None}}
+    grey = "#808890"
+    text = {"labelColor": grey, "titleColor": grey, "labelFontSize": 12, "titleFontSize": 12}
+    look: dict[str, Any] = {"axis": {**text, "gridColor": "#80889040", "domainColor": grey, "tickColor": grey}}
+    look |= {"view": {"stroke": None}, "background": "transparent", "font": "sans-serif"}
     file.write_text(vl_convert.vegalite_to_svg(chart.to_dict() | {"config": look}), encoding="utf-8")
 
 

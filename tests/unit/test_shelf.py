@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from attire.catalog.store import Catalog
 from attire.errors import BundleError, ShelfError
 from attire.files import locked
 from attire.model.network import build_network
-from attire.promotion import promote as promoting
+from attire.promotion.comparison import Compared, compared
 from attire.promotion.evaluations import evaluated
 from attire.promotion.promote import PROMOTING, promote, rollback
 from attire.promotion.versions import WRITING
@@ -183,13 +184,12 @@ def test_one_promotion_at_a_time_and_rollbacks_meanwhile(
         rollback(shelf)
     with locked(shelf / WRITING), pytest.raises(ShelfError, match="another attire command is writing"):
         rollback(shelf, to=2)
-    compared = promoting.compared
 
-    def slowly(*args: object) -> object:
+    def slowly(*args: Any) -> Compared:
         rollback(shelf, to=2)
-        return compared(*args)  # type: ignore[arg-type]
+        return compared(*args)
 
-    monkeypatch.setattr(promoting, "compared", slowly)
+    monkeypatch.setattr("attire.promotion.promote.compared", slowly)
     with pytest.raises(ShelfError, match=r"version 2 of .* became the present one while"):
         promote(third, shelf, split_catalog)
     assert require_shelf(shelf).present.version == 2

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from helpers.synthetic_evidence import WITH_PARENTS, synthetic_evidence
+from helpers.synthetic_evidence import TAXONOMY, WITH_PARENTS, synthetic_evidence
 from numpy.typing import NDArray
 
 from attire.evaluation.evidence import Evidence, matches_of_both
@@ -79,8 +79,7 @@ def test_equal_answers_have_no_error_and_undefined_figures_are_left_out() -> Non
 
 @pytest.mark.parametrize("parents", [False, True])
 def test_figures_of_both_models_are_those_of_each(parents: bool) -> None:
-    taxonomy = {"taxonomy": WITH_PARENTS} if parents else {}
-    sides = [synthetic_evidence(skill=skill, **taxonomy) for skill in (1, 3)]
+    sides = [synthetic_evidence(skill=skill, taxonomy=WITH_PARENTS if parents else TAXONOMY) for skill in (1, 3)]
     both, n = matches_of_both(*sides), len(sides[0].ids)
     for i, side in enumerate(sides):
         weights = np.zeros((2 * n, 1))
