@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from json import dumps, loads
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,15 +35,16 @@ from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.embeddings import catalog_embeddings
 from attire.evaluation.compare import LOWER_IS_BETTER
-from attire.evaluation.evidence import Evidence
+from attire.evaluation.evidence import Evidence, matches_of_both
 from attire.labels import Targets
+from attire.progress import track
 from attire.promotion.judgement import CHANCE, Judgement, judge
-from attire.score.decisions import Accepted, Decisions
+from attire.score.decisions import Decisions
 from attire.score.metrics import MIN_LABELS, key_iou, weighted
 from attire.score.promise import PRECISION
 
 Paths = Annotated[list[Path], Parameter(consume_multiple=True)]
-BROKEN = (0.02, 0.05, 0.1, 0.2)  # shares of products whose right answers on a key are replaced
+BROKEN = (0.05, 0.15)  # shares of products whose right answers on a key are replaced
 
 
 def answers(bundle: ModelBundle, catalog: Catalog) -> Evidence:
@@ -67,22 +69,39 @@ def answers(bundle: ModelBundle, catalog: Catalog) -> Evidence:
     return Evidence(catalog.taxonomy, tuple(ids), groups, truth, decisions, accepted)
 
 
+def by_chance(a: Evidence, b: Evidence, comparisons: int = 1000) -> list[bool]:
+    """Whether a model is refused that is as good as the other: the answers of both are swapped for random groups.
+
+    The limit of the comparison is the same whatever is swapped before it, so it is computed once.
+    """
+    judgement, both = judged(a, b), matches_of_both(a, b)
+    groups, of_product = np.unique(np.asarray(a.groups), return_inverse=True)
+    rng, refused = np.random.default_rng(1), []
+    limits = {name: (d.high - d.value) for name, d in judgement.changes.items()}
+    for _ in track(range(comparisons // 50), "swapping"):
+        swap = rng.integers(0, 2, (len(groups), 50)).astype(np.float32)[of_product]
+        sides = [
+            weighted(both, weights) | dict(zip(a.taxonomy.keys, key_iou(both, weights), strict=True))
+            for weights in (np.concatenate([1 - swap, swap]), np.concatenate([swap, 1 - swap]))
+        ]
+        losses = [
+            (sides[0][name] - sides[1][name]) * (-1 if name in LOWER_IS_BETTER else 1) > limit
+            for (_, name), limit in limits.items()
+            if limit > 0
+        ]
+        refused += np.any(losses, axis=0).tolist()
+    return refused
+
+
 def mixed(a: Evidence, b: Evidence, rng: np.random.Generator) -> tuple[Evidence, Evidence]:
-    """The two models with their answers swapped for random groups."""
+    """The two models with their answers swapped for random groups, without the figures of filled fields."""
     groups, of_product = np.unique(np.asarray(a.groups), return_inverse=True)
     swap = rng.integers(0, 2, len(groups)).astype(bool)[of_product]
 
-    def chosen(first: Any, second: Any) -> list[NDArray[Any]]:
-        return [np.where(swap.reshape(-1, *[1] * (x.ndim - 1)), y, x) for x, y in zip(first, second, strict=True)]
-
     def side(first: Evidence, second: Evidence) -> Evidence:
-        assert first.accepted is not None
-        assert second.accepted is not None
-        return replace(
-            first,
-            decisions=Decisions._make(chosen(first.decisions, second.decisions)),
-            accepted=Accepted._make(chosen(first.accepted, second.accepted)),
-        )
+        pairs = zip(first.decisions, second.decisions, strict=True)
+        chosen = [np.where(swap.reshape(-1, *[1] * (x.ndim - 1)), y, x) for x, y in pairs]
+        return replace(first, decisions=Decisions._make(chosen), accepted=None)
 
     return side(a, b), side(b, a)
 
@@ -96,11 +115,11 @@ def broken(evidence: Evidence, key: str, share: float, rng: np.random.Generator)
     return replace(evidence, decisions=evidence.decisions._replace(chosen=chosen))
 
 
-def bootstrapped(a: Evidence, b: Evidence, resamples: int = 1000) -> tuple[bool, bool]:
+def bootstrapped(a: Evidence, b: Evidence, resamples: int = 300) -> tuple[bool, bool]:
     """Whether B is refused by bootstrap intervals: of each figure by itself, and corrected by Bonferroni.
 
-    With 1,000 resamples Bonferroni's quantile is beyond the most extreme one, so the interval is that of a normal
-    distribution with the same standard error.
+    Bonferroni's quantile is beyond the most extreme of the resamples, so that interval is that of a normal distribution
+    with the same standard error.
     """
     matches = [side.matches for side in (a, b)]
     groups, of_product = np.unique(np.asarray(a.groups), return_inverse=True)
@@ -137,7 +156,6 @@ def main(
     equal: Paths,
     worse: Paths,
     work: Path,
-    trials: int = 200,
     bootstraps: int = 40,
     json: Path | None = None,
     plot: Path | None = None,
@@ -156,32 +174,29 @@ def main(
 
     rows = []
     first, second = (of_run[run] for run in equal[:2])
-    for part in range(0, trials, 20):
-        pairs = [mixed(first, second, np.random.default_rng([part, i])) for i in range(20)]
-        found = kept(f"equal-{part}", lambda pairs=pairs: [len(judged(*pair).losses) for pair in pairs])  # type: ignore[misc]
-        rows += [("equal", count > 0) for count in found]
-    for part in range(0, bootstraps, 5):
-        pairs = [mixed(first, second, np.random.default_rng([part, i])) for i in range(5)]
-        found = kept(f"bootstrap-{part}", lambda pairs=pairs: [bootstrapped(*pair) for pair in pairs])  # type: ignore[misc]
-        rows += [("alone", one) for one, _ in found] + [("bonferroni", both) for _, both in found]
-    for run in equal:
-        others = [other for other in equal if other != run]
-        found = kept(f"seeds-{run.name}", lambda: [lost(judged(of_run[run], of_run[other])) for other in others])  # noqa: B023
-        rows += [("seeds", bool(names)) for names in found]
+    rows += [("equal", refused) for refused in kept("equal", lambda: by_chance(first, second))]
+    for part in range(0, bootstraps, 10):
+        pairs = [mixed(first, second, np.random.default_rng([part, i])) for i in range(10)]
+        found = kept(f"bootstrap-{part}", lambda: [bootstrapped(*pair) for pair in pairs])  # noqa: B023
+        rows += [("equal, bootstrap intervals of each figure", alone) for alone, _ in found]
+        rows += [("equal, bootstrap intervals and Bonferroni", corrected) for _, corrected in found]
+    for a, b in combinations(equal, 2):
+        found = kept(f"{a.name}-{b.name}", lambda: both_ways(judged(of_run[a], of_run[b])))  # noqa: B023
+        rows += [("another seed", bool(names)) for names in found]
     named: dict[str, str] = {}
     for run in worse:
-        found = kept(f"worse-{run.name}", lambda: [lost(judged(of_run[good], of_run[run])) for good in equal])  # noqa: B023
-        rows += [(f"worse {run.name}", bool(names)) for names in found]
-        named[f"worse {run.name}"] = ", ".join(found[0])
+        for good in equal[:3]:
+            found = kept(f"{good.name}-{run.name}", lambda: both_ways(judged(of_run[good], of_run[run])))  # noqa: B023
+            rows += [(run.name, bool(found[0])), (f"back from {run.name}", bool(found[1]))]
+            named[run.name] = ", ".join(found[0])
+            named[f"back from {run.name}"] = ", ".join(found[1])
     known = dict(zip(first.taxonomy.keys, first.matches.known.sum(axis=0).tolist(), strict=True))
     by_labels = sorted((count, key) for key, count in known.items() if count >= MIN_LABELS)
-    for count, key in by_labels[:: max(1, len(by_labels) // 5)]:
+    for count, key in by_labels[5 :: max(1, len(by_labels) // 4)]:
         for share in BROKEN:
-            found = kept(
-                f"broken-{key}-{share}",
-                lambda: [key in lost(judged(first, broken(first, key, share, np.random.default_rng(0))))],  # noqa: B023
-            )
-            rows.append((f"{key} ({count} labels), {share:.0%} of right answers broken", found[0]))
+            candidate = broken(first, key, share, np.random.default_rng(0))
+            found = kept(f"broken-{key}-{share}", lambda: lost(judged(first, candidate)))  # noqa: B023
+            rows.append((f"{share:.0%} of the right answers to a key with {count} labels", key in found))
     if plot is not None:
         widths = kept("widths", lambda: [d.high - d.value for d in judged(first, second).keys.values()])
         names = [key for key, count in known.items() if count]
@@ -214,6 +229,11 @@ def draw(keys: list[dict[str, Any]], file: Path) -> None:
     look: dict[str, Any] = {"axis": {**text, "gridColor": "#80889040", "domainColor": grey, "tickColor": grey}}
     look |= {"view": {"stroke": None}, "background": "transparent", "font": "sans-serif"}
     file.write_text(vl_convert.vegalite_to_svg(chart.to_dict() | {"config": look}), encoding="utf-8")
+
+
+def both_ways(judgement: Judgement) -> list[list[str]]:
+    """What is worse in the candidate than in the present one, and what would be if they were each other."""
+    return [lost(judgement), [name for _, name in judgement.gains]]
 
 
 def lost(judgement: Judgement) -> list[str]:

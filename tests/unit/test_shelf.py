@@ -241,7 +241,7 @@ def test_the_commands(shelf: Path, other: Make, split_catalog: Catalog, tmp_path
     listed = run_attire("shelf", shelf).out
     assert "1 (present)" in listed
     assert "Eve" in listed
-    assert "went back to version 1: too slow" in listed
+    assert "went back to version 1 (too slow)" in listed
     for wrong in (["--rollback", "--force"], [], [second.path], [second.path, "--rollback"]):
         assert run_attire("promote", *wrong, "--shelf", shelf).status == 2
     assert run_attire("shelf", tmp_path).status == 2

@@ -97,11 +97,11 @@ def _print(promotion: Promotion) -> None:
 
 @app.command
 def shelf(directory: Path, /) -> None:
-    """List the versions of a shelf: when, by whom and why each was promoted, and its figures at that time."""
-    from attire.promotion.tables import rollback_sentences, version_rows
+    """List the versions of a shelf, with their figures when they were promoted, and its history: who, when and why."""
+    from attire.promotion.tables import history_sentences, version_rows
     from attire.shelf import require_shelf
 
     content = require_shelf(directory)
     console.print(table(pl.DataFrame(version_rows(content))))
-    for sentence in rollback_sentences(content):
+    for sentence in history_sentences(content):
         console.print(sentence, highlight=False)

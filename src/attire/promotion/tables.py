@@ -7,7 +7,7 @@ from attire.evaluation.tables import FIGURE_TITLES, Sheet, number, signed
 from attire.promotion.judgement import CHANCE, Judgement, Name
 from attire.shelf import Shelf
 
-SHOWN = {"attribute_iou": "attribute IoU", "coverage_95": "filled", "category_accuracy": "category"}
+SHOWN = {"attribute_iou": "IoU", "coverage_95": "filled"}
 HEADER = ("present", "candidate", "candidate − present", f"{1 - CHANCE:.0%} of all together", "")
 
 
@@ -29,24 +29,28 @@ def version_rows(shelf: Shelf) -> list[dict[str, str | float | None]]:
     return [
         {
             "version": f"{entry.version}{' (present)' if entry.version == shelf.present.version else ''}",
-            "promoted": entry.when[:16].replace("T", " "),
+            "promoted": entry.when[:10],
             "by": entry.who,
             "bundle": entry.digest[:12],
             **{title: entry.figures[name].after if name in entry.figures else None for name, title in SHOWN.items()},
             "why": entry.why,
-            "verdict": f"forced: {entry.verdict}" if entry.forced else entry.verdict,
         }
         for entry in shelf.versions
     ]
 
 
-def rollback_sentences(shelf: Shelf) -> list[str]:
-    """What was rolled back, by whom and why."""
+def history_sentences(shelf: Shelf) -> list[str]:
+    """The history, oldest first: what happened when, by whom, and what was found."""
     return [
-        f"{entry.when[:16].replace('T', ' ')}  {entry.who} went back to version {entry.version}"
-        + (f": {entry.why}" if entry.why else ".")
+        f"{entry.when[:16].replace('T', ' ')}  {entry.who} "
+        + (
+            f"went back to version {entry.version}"
+            if entry.action == "rollback"
+            else f"{'forced' if entry.forced else 'promoted'} version {entry.version}"
+        )
+        + (f" ({entry.why})" if entry.why else "")
+        + (f": {entry.verdict}" if entry.action == "promote" else "")
         for entry in shelf.history
-        if entry.action == "rollback"
     ]
 
 
