@@ -52,7 +52,8 @@ def answers(bundle: ModelBundle, catalog: Catalog) -> Evidence:
     ids = Splits.load(catalog).val
     rows = catalog.rows_of(ids)
     features = catalog_embeddings(catalog, bundle.network, bundle.spec.network.backbone, bundle.preprocess, 0)
-    photos = [catalog.photo_digests()[row] for row in rows]
+    digests = catalog.photo_digests()
+    photos = [digests[row] for row in rows]
     product = np.repeat(np.arange(len(ids)), [len(of_product) for of_product in photos])
     with torch.inference_mode():
         logits = bundle.network.heads(torch.from_numpy(features[[photo for views in photos for photo in views]]), None)
