@@ -62,7 +62,7 @@ def answers(bundle: ModelBundle, catalog: Catalog) -> Evidence:
         np.add.at(total, product, values.numpy())
     count = np.bincount(product, minlength=len(ids))
     assert count.all(), "a product of val has no photo"
-    category, attributes = (total / count[:, None].astype(np.float32) for total in totals)
+    category, attributes = ((total / count[:, None]).astype(np.float32) for total in totals)
     decisions = bundle.decide(category, attributes)
     truth = Targets(*(column[rows] for column in catalog.targets()))
     accepted = bundle.accepted(decisions, PRECISION)
@@ -79,7 +79,7 @@ def by_chance(a: Evidence, b: Evidence, comparisons: int = 1000) -> list[bool]:
     groups, of_product = np.unique(np.asarray(a.groups), return_inverse=True)
     rng, refused = np.random.default_rng(1), []
     limits = {name: (d.high - d.value) for name, d in judgement.changes.items()}
-    for _ in track(range(comparisons // 50), "swapping"):
+    for _ in track(range(comparisons // 50), "swapping", "blocks"):
         swap = rng.integers(0, 2, (len(groups), 50)).astype(np.float32)[of_product]
         sides = [
             weighted(both, weights) | dict(zip(a.taxonomy.keys, key_iou(both, weights), strict=True))
@@ -100,7 +100,7 @@ def mixed(a: Evidence, b: Evidence, rng: np.random.Generator) -> tuple[Evidence,
     swap = rng.integers(0, 2, len(groups)).astype(bool)[of_product]
 
     def side(first: Evidence, second: Evidence) -> Evidence:
-        pairs = zip(first.decisions, second.decisions, strict=True)
+        pairs: list[tuple[NDArray[Any], NDArray[Any]]] = [*zip(first.decisions, second.decisions, strict=True)]
         chosen = [np.where(swap.reshape(-1, *[1] * (x.ndim - 1)), y, x) for x, y in pairs]
         return replace(first, decisions=Decisions._make(chosen), accepted=None)
 
