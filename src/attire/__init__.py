@@ -37,12 +37,14 @@ if TYPE_CHECKING:
     from attire.explanation.explain import Explanation, explain
     from attire.exporting.export import export
     from attire.filling.fill import fill
+    from attire.hub import pull, push
     from attire.inference.bulk import predict
     from attire.inference.predictor import Predictor
     from attire.learning_curve.curve import LearningCurve, curve
     from attire.model.backbone_table import backbones
     from attire.pixels.photo_cache import cache_photos
     from attire.prediction import Abstained, Answer, Prediction
+    from attire.promotion.promote import promote, rollback
     from attire.removal.remove import remove
     from attire.review.apply import apply_reviews
     from attire.score.promise import Promise
@@ -83,7 +85,11 @@ _HOMES = {
     "load_recipe": "attire.config",
     "open_engine": "attire.engines.engine",
     "predict": "attire.inference.bulk",
+    "promote": "attire.promotion.promote",
+    "pull": "attire.hub",
+    "push": "attire.hub",
     "remove": "attire.removal.remove",
+    "rollback": "attire.promotion.promote",
     "split": "attire.catalog.splits",
     "train": "attire.training.run",
     "trend": "attire.evaluation.trend",
@@ -121,7 +127,11 @@ __all__ = [
     "load_recipe",
     "open_engine",
     "predict",
+    "promote",
+    "pull",
+    "push",
     "remove",
+    "rollback",
     "split",
     "train",
     "trend",

@@ -15,6 +15,8 @@ from attire.cli import (  # noqa: E402
     removing,  # noqa: F401
     reviewing,  # noqa: F401
     serving,  # noqa: F401
+    sharing,  # noqa: F401
+    shelving,  # noqa: F401
     taxonomies,  # noqa: F401
     training,  # noqa: F401
 )
