@@ -52,6 +52,7 @@ from attire.score.decisions import Accepted, Decisions, abstain, decide, predict
 from attire.score.promise import Promise
 from attire.score.shortfall import promises, shortfall
 from attire.score.thresholds import Thresholds, fit_thresholds
+from attire.shelf import HISTORY, present_bundle
 from attire.taxonomy import Taxonomy
 from attire.titles import TitleReader
 
@@ -253,6 +254,11 @@ class ModelBundle:
         answers = with_coarse(self.taxonomy, decisions, accepted.coarse)
         return prediction(self.taxonomy, answers, accepted, 0, id, self.digest)
 
+    def card(self, address: str = "") -> str:
+        """The model card, in Markdown. `address`: where the bundle can be pulled from."""
+        sentences = promises(self.taxonomy, self.record, self.spec.untaught)
+        return model_card(self.spec.model_dump(), sentences, address)
+
     def shortfall(self, promise: Promise | float | None) -> str | None:
         """A sentence about keys that are never filled under `promise`; None if there are none.
 
@@ -275,8 +281,8 @@ class ModelBundle:
 
     @classmethod
     def of(cls, bundle: ModelBundle | str | Path) -> ModelBundle:
-        """Return `bundle` itself, or load it from a path."""
-        return cls.load(bundle) if isinstance(bundle, str | Path) else bundle
+        """Return `bundle` itself, or load it from a path: that of a bundle, or of a shelf, for its present version."""
+        return cls.load(present_bundle(Path(bundle))) if isinstance(bundle, str | Path) else bundle
 
     @classmethod
     def load(cls, path: str | Path) -> ModelBundle:
@@ -377,7 +383,12 @@ def _read_spec(path: Path) -> BundleSpec:
     file = path / SPEC
     if not file.is_file():
         inner = path / "bundle"
-        hint = f" Its bundle is {inner}." if (inner / SPEC).is_file() else " Expected what `attire train` writes."
+        if (path / HISTORY).is_file():
+            hint = f" It is a shelf, whose present bundle is {present_bundle(path)}."
+        elif (inner / SPEC).is_file():
+            hint = f" Its bundle is {inner}."
+        else:
+            hint = " Expected what `attire train` writes."
         raise BundleError(f"{path} is not a model bundle: it has no {SPEC}.{hint}")
     try:
         content = read_json(file)

@@ -93,6 +93,12 @@ class ColourHead(nn.Sequential):
         assert isinstance(layer, KeyHeads | PartedHeads)
         return layer
 
+    def hidden(self, colours: Tensor) -> Tensor:
+        """What the last layer sees: float32[B, COLOURS] -> float32[B, width]."""
+        for layer in list(self)[:-1]:
+            colours = layer(colours)
+        return colours
+
 
 def _lab(rgb: Tensor, xyz: Tensor) -> Tensor:
     """CIELAB under D65 of sRGB [B, 3, h, w] in [0, 1] -> [B, h, w, 3]."""

@@ -55,6 +55,11 @@ class Heads(nn.Module):
         self.colour = ColourHead(taxonomy, architecture, dropout, layout) if architecture.colour else None
         self.text_dropout = text_dropout
 
+    def joined(self, features: Tensor) -> Tensor:
+        """What the last layers see of a photo alone, from its features without those of the colours."""
+        joined: Tensor = self.activation(self.trunk(features))
+        return joined
+
     def forward(self, features: Tensor | None, text: Tensor | None = None) -> Logits:
         """`features=None` answers from the title alone, `text=None` from the photo alone."""
         colours = None

@@ -9,7 +9,6 @@ RUN/bundle/                      the model
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,14 +35,15 @@ from attire.score.promise import PRECISION
 from attire.storage import storing
 from attire.taxonomy import Taxonomy
 from attire.training.backbone_defaults import with_backbone_defaults
-from attire.training.calibrate import Answers, calibrate
-from attire.training.data import Parts, RunData, default_workers
+from attire.training.calibrate import calibrate
+from attire.training.data import RunData, default_workers
+from attire.training.fold_answers import fold_answers
 from attire.training.initial_weights import initial_network, weights_licence
 from attire.training.key_training import train_keys
 from attire.training.module import StageName
 from attire.training.network_training import NetworkTraining, start_of_folds
 from attire.training.stage_folder import StageFolder
-from attire.training.supervision import STAGES, Taught, stages_to_train, taught_by
+from attire.training.supervision import Taught, stages_to_train, taught_by
 from attire.training.trainer import first_process
 
 logger = logging.getLogger(__name__)
@@ -203,9 +203,22 @@ class _Run:
             if self.data.folds and not only_category
             else None
         )
-        training = self._training(network, self.data.whole, init_from)
+        training = NetworkTraining(
+            network,
+            recipe,
+            catalog.taxonomy,
+            self.preprocess,
+            self.data.examples(network, self.preprocess, self.data.whole),
+            freeze_batch_norm=init_from is not None,
+        )
         scores = training.run(out, stages)
-        answers = training.held_out_answers() if start is None else self._fold_answers(start, init_from, out)
+        answers = (
+            training.held_out_answers()
+            if start is None
+            else fold_answers(
+                self.data, start, self.preprocess, self.provenance, out, freeze_batch_norm=init_from is not None
+            )
+        )
         taxonomy = catalog.taxonomy
         if only_category:
             network, taxonomy = _without_keys(network, taxonomy, recipe)
@@ -237,34 +250,6 @@ class _Run:
         if first_process():
             bundle.check_promise(PRECISION)
         return bundle
-
-    def _fold_answers(self, start: Network, init_from: ModelBundle | None, out: Path) -> list[Answers]:
-        """Answers of a network for each fold, which is trained from `start` on the other folds."""
-        stages = [name for name in STAGES if getattr(self.recipe, name).epochs]
-        answers = []
-        for number, parts in enumerate(self.data.folds, 1):
-            title = f"fold {number} of {len(self.data.folds)}: "
-            training = self._training(copy.deepcopy(start), parts, init_from, title)
-            folder = out / f"fold-{number}"
-            if first_process():
-                for name in stages:
-                    StageFolder(folder, name).begin(self.provenance, resume=True)
-            training.run(folder, stages)
-            answers += training.held_out_answers()
-        return answers
-
-    def _training(
-        self, network: Network, parts: Parts, init_from: ModelBundle | None, title: str = ""
-    ) -> NetworkTraining:
-        return NetworkTraining(
-            network,
-            self.recipe,
-            self.data.catalog.taxonomy,
-            self.preprocess,
-            self.data.examples(network, self.preprocess, parts),
-            freeze_batch_norm=init_from is not None,
-            title=title,
-        )
 
     def _scored_on(self) -> str:
         inputs = "one photo each" if self.recipe.text == "none" else f"one photo and the {self.recipe.text} each"
