@@ -84,6 +84,7 @@ class ReviewContext:
             self.store.held([id]),
             wanted=wanted,
             sampled=self.queues.sampled,
+            suspected=self.queues.suspected,
             other_viewer=viewer if viewer != reviewer else "",
         )
 
@@ -93,11 +94,20 @@ class ReviewContext:
 
     def cells(self, products: list[str], key: str) -> list[FieldView]:
         """Return one field of many products, for the grid."""
-        decisions, catalog, sampled = self.store.held(products), self.data.catalog, self.queues.sampled
+        decisions, catalog, queues = self.store.held(products), self.data.catalog, self.queues
 
         def cell(id: str) -> FieldView:
             field, answer = (id, key), self.data.answers(id).get(key)
-            return field_view(catalog, catalog[id], key, answer, decisions.get(field), True, field in sampled)
+            return field_view(
+                catalog,
+                catalog[id],
+                key,
+                answer,
+                decisions.get(field),
+                wanted=True,
+                sampled=field in queues.sampled,
+                suspected=field in queues.suspected,
+            )
 
         return [cell(id) for id in products]
 

@@ -83,7 +83,7 @@ class Photos:
 def _load(bundle: Path) -> ModelBundle:
     from attire.bundle import ModelBundle  # imports torch, which is needed only for heat maps
 
-    return ModelBundle.load(bundle)
+    return ModelBundle.of(bundle)
 
 
 def _jpeg(photo: Image.Image, quality: int) -> Encoded:
