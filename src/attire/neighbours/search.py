@@ -11,9 +11,9 @@ from attire.errors import MissingExtraError
 
 EXACT = 100_000  # vectors that are searched exactly
 ROWS, QUERIES = 16_384, 512  # compared at once
-# Of the graph (HNSW, Malkov and Yashunin, 2018). usearch's own 16, 128 and 64 find 0.93 of ten neighbours among
-# 20,000 random vectors; these find 0.99.
-CONNECTIVITY, EXPANSION_ADD, EXPANSION = 32, 256, 512
+# Vectors of the graph (HNSW, Malkov and Yashunin, 2018) that are looked at for each query. Among 4,000 random ones, 0.998
+# of the nearest ten are found, with usearch's default of 64 it is 0.986.
+EXPANSION = 256
 
 Vectors = NDArray[np.floating]
 
@@ -79,8 +79,6 @@ class GraphSearch:
             ndim=vectors.shape[1],
             metric="ip",
             dtype="f16",
-            connectivity=CONNECTIVITY,
-            expansion_add=EXPANSION_ADD,
             expansion_search=EXPANSION,
         )
         self._index.add(np.arange(len(vectors), dtype=np.uint64), self._exact.vectors)
