@@ -11,8 +11,8 @@ from attire.errors import MissingExtraError
 
 EXACT = 100_000  # vectors that are searched exactly
 ROWS, QUERIES = 16_384, 512  # compared at once
-# Vectors that are kept while the graph (HNSW, Malkov and Yashunin, 2018) is searched. Among 4,000 random ones, this finds
-# 0.998 of the nearest ten, and usearch's default of 64 finds 0.986.
+# Vectors that are kept while the graph (HNSW, Malkov and Yashunin, 2018) is searched. Among 4,000 random ones, this
+# finds 0.998 of the nearest ten, and usearch's default of 64 finds 0.986.
 EXPANSION = 256
 
 Vectors = NDArray[np.floating]
