@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from attire.errors import first_few
 from attire.evaluation.compare import FIGURE, KEY, LOWER_IS_BETTER, Difference, better
 from attire.evaluation.evidence import Evidence, matches_of_both
 from attire.evaluation.tables import FIGURE_TITLES, number, signed
@@ -16,7 +18,7 @@ from attire.score.swaps import swapped
 
 CHANCE = 0.05  # how often a candidate that is as good as the present version is refused, at most
 # Of these more than what was promised is not asked for, because it costs filled fields.
-PROMISED = ("precision_95", "category_precision")
+PROMISED = ((FIGURE, "precision_95"), (FIGURE, "category_precision"))
 NAMED = 5  # changes that a sentence names
 Name = tuple[str, str]  # FIGURE or KEY, and its name
 
@@ -52,13 +54,13 @@ class Judgement(BaseModel):
         return {
             name: difference
             for name, difference in self.changes.items()
-            if better(name[1], difference) == "A" and not (name[1] in PROMISED and difference.b >= self.promised)
+            if side(name, difference) == "A" and not (name in PROMISED and difference.b >= self.promised)
         }
 
     @property
     def gains(self) -> dict[Name, Difference]:
         """What is better beyond chance."""
-        return {name: difference for name, difference in self.changes.items() if better(name[1], difference) == "B"}
+        return {name: difference for name, difference in self.changes.items() if side(name, difference) == "B"}
 
     @property
     def reasons(self) -> list[str]:
@@ -70,8 +72,14 @@ class Judgement(BaseModel):
         if self.uncalibrated:
             sentences.append("It was not calibrated, so it cannot promise a precision, as the present version does.")
         if self.gone:
-            sentences.append(f"It cannot answer with words that the present version knows: {', '.join(self.gone)}.")
+            sentences.append(f"It cannot answer with words that the present version knows: {first_few(self.gone, 10)}.")
         return sentences
+
+
+def side(name: Name, difference: Difference) -> Literal["A", "B", ""]:
+    """The side that is better beyond chance: A is the present version. Of a key, a higher IoU is."""
+    kind, figure = name
+    return better(figure if kind == FIGURE else KEY, difference)
 
 
 def summary(judgement: Judgement, split: str) -> str:
