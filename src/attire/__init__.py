@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attire.auditing.audit import audit
     from attire.bundle import ModelBundle
     from attire.catalog.ingest import ingest
     from attire.catalog.splits import Splits, split
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from attire.hub import pull, push
     from attire.inference.bulk import predict
     from attire.inference.predictor import Predictor
+    from attire.learning_curve.curve import LearningCurve, curve
     from attire.model.backbone_table import backbones
     from attire.pixels.photo_cache import cache_photos
     from attire.prediction import Abstained, Answer, Prediction
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from attire.taxonomy import Taxonomy
     from attire.taxonomy_diff.diff import diff_taxonomy
     from attire.training.run import train
+    from attire.twins.duplicates import duplicates
 
 _HOMES = {
     "Abstained": "attire.prediction",
@@ -56,6 +59,7 @@ _HOMES = {
     "AttireError": "attire.errors",
     "Catalog": "attire.catalog.store",
     "Explanation": "attire.explanation.explain",
+    "LearningCurve": "attire.learning_curve.curve",
     "ModelBundle": "attire.bundle",
     "Prediction": "attire.prediction",
     "Predictor": "attire.inference.predictor",
@@ -65,11 +69,14 @@ _HOMES = {
     "Splits": "attire.catalog.splits",
     "Taxonomy": "attire.taxonomy",
     "apply_reviews": "attire.review.apply",
+    "audit": "attire.auditing.audit",
     "backbones": "attire.model.backbone_table",
     "cache_photos": "attire.pixels.photo_cache",
     "check_taxonomy": "attire.catalog.taxonomy_check",
     "compare": "attire.evaluation.compare",
+    "curve": "attire.learning_curve.curve",
     "diff_taxonomy": "attire.taxonomy_diff.diff",
+    "duplicates": "attire.twins.duplicates",
     "evaluate": "attire.evaluation.evaluate",
     "explain": "attire.explanation.explain",
     "export": "attire.exporting.export",
@@ -94,6 +101,7 @@ __all__ = [
     "AttireError",
     "Catalog",
     "Explanation",
+    "LearningCurve",
     "ModelBundle",
     "Prediction",
     "Predictor",
@@ -103,11 +111,14 @@ __all__ = [
     "Splits",
     "Taxonomy",
     "apply_reviews",
+    "audit",
     "backbones",
     "cache_photos",
     "check_taxonomy",
     "compare",
+    "curve",
     "diff_taxonomy",
+    "duplicates",
     "evaluate",
     "explain",
     "export",

@@ -5,7 +5,9 @@ from attire.memory import keep_freed_memory
 keep_freed_memory()  # before the imports below start threads
 
 from attire.cli import (  # noqa: E402
+    auditing,  # noqa: F401
     backbones,  # noqa: F401
+    curves,  # noqa: F401
     data,  # noqa: F401
     exporting,  # noqa: F401
     filling,  # noqa: F401

@@ -35,6 +35,10 @@ class Photos:
         self.heat: Callable[[str, int, str | None, str], Encoded] = lru_cache(maxsize=200)(self._heat)
 
     @property
+    def bundle(self) -> ModelBundle | None:
+        return self._bundle
+
+    @property
     def explains(self) -> bool:
         return self._bundle is not None
 
