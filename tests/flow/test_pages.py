@@ -46,8 +46,8 @@ def tiny_networks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("attire.model.network.create_backbone", lambda *_: create_backbone("test_resnet", "none"))
         patch.setattr(run, "load_recipe", small)
-        for module in ("attire.cli.training", "attire.cli.auditing", "attire.auditing.audit"):
-            patch.setattr(f"{module}.load_recipe", small)
+        for module in ("cli.training", "cli.auditing", "auditing.audit", "learning_curve.curve"):
+            patch.setattr(f"attire.{module}.load_recipe", small)
         yield
 
 

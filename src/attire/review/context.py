@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from attire.review.data import ReviewData, values_of
 from attire.review.photos import Photos
 from attire.review.queues import QUEUES, Filters, Queues
+from attire.review.seen import Seen
 from attire.review.store.claims import claim, release, viewers
 from attire.review.store.events import Store
 from attire.review.views import FieldView, ProductView, field_view, product_view, title_of, value_title
@@ -32,6 +33,7 @@ class ReviewContext:
     queues: Queues
     store: Store
     photos: Photos
+    seen: Seen
     reviewer: str = ""
     # Pages that were closed, as far as this process knows. If a load balancer sends a page's last message to another
     # process, products that the page requested just before stay leased for `LEASE`; nothing else is lost.

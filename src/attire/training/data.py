@@ -77,6 +77,11 @@ class Subset:
         """Examples from cached views of the photos (`catalog_views`)."""
         return CachedViews(views, self._all_digests(), [len(photos) for photos in self.photos], self.targets, self.text)
 
+    @property
+    def learned(self) -> Learned:
+        """The photos of the products."""
+        return Learned.of(self._all_digests())
+
     def _all_digests(self) -> list[str]:
         return [digest for views in self.digests for digest in views]
 
