@@ -168,16 +168,17 @@ def plot(records: list[dict[str, Any]], file: Path) -> None:
         for r in records
         for m in shown
     ]
-    x = alt.X("rate:Q", title="labels flipped", scale=alt.Scale(nice=False, padding=12))
+    x = alt.X("rate:Q", title="labels flipped", scale=alt.Scale(zero=False, nice=False, padding=12))
     x = x.axis(values=list(RATES), format="%", grid=False)
-    y = alt.Y("mean(precision):Q", title="flipped among the first k", scale=alt.Scale(domain=[0.4, 1]))
+    scale = alt.Scale(domain=[0.4, 1])
+    y = alt.Y("mean(precision):Q", title="flipped among the first k", scale=scale)
     legend = alt.Legend(orient="bottom", columns=2, symbolOpacity=1)
     colour = alt.Color("method:N", title=None, sort=shown, legend=legend)
     lines = alt.Chart().mark_line(point=True).encode(x=x, y=y.axis(tickCount=5, format="%"), color=colour)
     ranges = (
         alt.Chart()
         .mark_rule(strokeWidth=2)
-        .encode(x=x, y=alt.Y("min(precision):Q"), y2="max(precision):Q", color=colour)
+        .encode(x=x, y=alt.Y("min(precision):Q", scale=scale), y2="max(precision):Q", color=colour)
     )
     panels = alt.layer(ranges, lines).properties(width=260, height=240)
     chart = panels.facet(
@@ -240,7 +241,7 @@ def main(
     console.print(f"attire ahead of every other method in every setting and seed: {ahead}")
     if json_to is not None:
         content = {
-            "command": f"python benchmarks/audit.py MYNTRA26 --weights {weights.name} --seeds {seeds}",
+            "command": f"python benchmarks/audit.py CATALOG --weights {weights.name} --work FOLDER",
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
             "machine": machine(),
             "folds": FOLDS,
