@@ -113,9 +113,8 @@ def evaluate(
         explainer = bundle if inputs != "title" and words.taxonomy.has_words_of(bundle.taxonomy) else None
         photos = catalog.photo_paths(rows)
         with storing(Path(out)):
-            write_report(
-                report, evidence, photos, Path(out), explainer, explainer and cached_photos(explainer, catalog)
-            )
+            similar = None if explainer is None else cached_photos(explainer, catalog)
+            write_report(report, evidence, photos, Path(out), explainer, similar)
     return report
 
 
