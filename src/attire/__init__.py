@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from attire.filling.fill import fill
     from attire.inference.bulk import predict
     from attire.inference.predictor import Predictor
+    from attire.learning.learn import learn
     from attire.model.backbone_table import backbones
     from attire.pixels.photo_cache import cache_photos
     from attire.prediction import Abstained, Answer, Prediction
@@ -73,6 +74,7 @@ _HOMES = {
     "export": "attire.exporting.export",
     "fill": "attire.filling.fill",
     "ingest": "attire.catalog.ingest",
+    "learn": "attire.learning.learn",
     "load_recipe": "attire.config",
     "open_engine": "attire.engines.engine",
     "predict": "attire.inference.bulk",
@@ -107,6 +109,7 @@ __all__ = [
     "export",
     "fill",
     "ingest",
+    "learn",
     "load_recipe",
     "open_engine",
     "predict",

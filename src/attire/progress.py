@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -16,6 +16,8 @@ SHORT_S = 2.0  # shorter work prints no line
 LINE_S = 30.0  # between two log lines
 
 Item = TypeVar("Item")
+Listener = Callable[[str, int, int | None], None]  # what is done, finished units, their total
+_listeners: list[Listener] = []
 
 
 class Tracker:
@@ -38,6 +40,8 @@ class Tracker:
     def advance(self, count: int = 1) -> None:
         """Count `count` more units as done."""
         self.done += count
+        for listener in _listeners:
+            listener(self.what, self.done, self.total)
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done)
         elif time.monotonic() - self._last_line >= LINE_S:
@@ -78,6 +82,16 @@ class Tracker:
         if finished and seconds >= SHORT_S:
             count = f"{self.done:,} {self.unit} in " if self.done else ""
             self.say(f"{self.what}: {count}{_clock(seconds)}")
+
+
+@contextmanager
+def heard_by(listener: Listener) -> Iterator[None]:
+    """Tell `listener` about all progress within the block, beside showing it."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 @contextmanager

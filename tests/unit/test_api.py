@@ -96,7 +96,7 @@ def test_training_takes_paths(
         calls.append(arguments)
         return Mock()
 
-    monkeypatch.setattr(run._Run, "prepare", prepare)
+    monkeypatch.setattr(run.Run, "prepare", prepare)
     folder = kind(catalog.path)
     attire.train(catalog, splits, out="run", init_from=untrained)
     attire.train(folder, folder, out="run", init_from=kind(untrained.path))

@@ -38,6 +38,7 @@ def evaluate(
     engine: str | Engine = AUTO,
     precision: Promise | float = PRECISION,
     out: str | Path | None = None,
+    page: bool = True,
 ) -> Report:
     """Evaluate the bundle on a split of the catalog, on the whole catalog (`"all"`), or on a list of product ids.
 
@@ -48,7 +49,8 @@ def evaluate(
     does not record them. Answers are scored in the words of the catalog's taxonomy, which may have got more words and
     aliases since the bundle was trained. Baselines are fitted on train products that are not evaluated. If people
     judged a random sample of filled fields (`attire review apply`), their precision is also corrected for wrong labels.
-    With `out`, the report is written to that directory.
+    With `out`, the report is written to that directory; without `page`, which takes some seconds, only its scores and
+    evidence.
 
     Raises `CatalogError` if the catalog's taxonomy lacks words of the bundle, or if no product is left, `ConfigError`
     for `inputs` that the bundle does not read, and `BundleError` for an engine that it does not have.
@@ -109,7 +111,7 @@ def evaluate(
     if out is not None:
         explainer = bundle if inputs != "title" and words.taxonomy.has_words_of(bundle.taxonomy) else None
         with storing(Path(out)):
-            write_report(report, evidence, catalog.photo_paths(rows), Path(out), explainer)
+            write_report(report, evidence, catalog.photo_paths(rows), Path(out), explainer, page=page)
     return report
 
 

@@ -13,6 +13,7 @@ from fastapi import Depends, HTTPException, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from attire.review.data import ReviewData, values_of
+from attire.review.learner import Learner
 from attire.review.photos import Photos
 from attire.review.queues import QUEUES, Filters, Queues
 from attire.review.store.claims import claim, release, viewers
@@ -33,6 +34,7 @@ class ReviewContext:
     store: Store
     photos: Photos
     reviewer: str = ""
+    learner: Learner | None = None  # None without a bundle
     # Pages that were closed, as far as this process knows. If a load balancer sends a page's last message to another
     # process, products that the page requested just before stay leased for `LEASE`; nothing else is lost.
     closed_pages: deque[str] = field(default_factory=lambda: deque(maxlen=1000))

@@ -15,7 +15,7 @@ class Options:
     predictions
         The output of `attire predict BUNDLE CATALOG --format long`.
     bundle
-        The bundle that made the predictions, for heat maps.
+        The bundle that made the predictions, for heat maps and for the button Learn.
     store
         Where decisions are saved: a file, or postgresql://user@host/database for a team on several machines.
         Default: CATALOG/review.sqlite.

@@ -28,7 +28,7 @@ class Photos:
 
     def __init__(self, catalog: Catalog, bundle: Path | None = None) -> None:
         self._catalog = catalog
-        self._bundle = None if bundle is None else _load(bundle)
+        self.bundle = None if bundle is None else _load(bundle)
         self._paths = dict(zip(catalog.ids, catalog.photo_paths(), strict=True))
         self._heat_lock = threading.Lock()  # a heat map uses gradients and all cores
         self.thumb: Callable[[str, int], Encoded] = lru_cache(maxsize=2000)(self._thumb)
@@ -36,7 +36,7 @@ class Photos:
 
     @property
     def explains(self) -> bool:
-        return self._bundle is not None
+        return self.bundle is not None
 
     def photo(self, product: str, index: int) -> Encoded:
         """Return the photo's file, or a JPEG if browsers cannot show the format or the photo is very large.
@@ -63,10 +63,10 @@ class Photos:
         from attire.explanation.explain import explain
         from attire.explanation.picture import overlay
 
-        if self._bundle is None:
+        if self.bundle is None:
             raise CatalogError("heat maps need a model. Start the page with attire review ... --bundle BUNDLE.")
         with self._heat_lock:
-            explanation = explain(self._bundle, self._path(product, index), key, value)
+            explanation = explain(self.bundle, self._path(product, index), key, value)
         return _jpeg(overlay(explanation.photo, explanation.heat), 88)
 
     def _path(self, product: str, index: int) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +29,7 @@ from attire.pixels.embedding_cache import EmbeddingCache
 from attire.pixels.photo_cache import CachedPhotos, PhotoCache, cache_photos, cached_px, caches
 from attire.pixels.preprocess import Preprocess
 from attire.titles import TitleReader
+from attire.training.folds import EarlierFold, divide, divide_again, shuffled_groups
 
 import lightning as L  # isort: skip  (after ops)
 
@@ -75,6 +76,11 @@ class Subset:
     def view_examples(self, views: Sequence[EmbeddingCache]) -> CachedViews:
         """Examples from cached views of the photos (`catalog_views`)."""
         return CachedViews(views, self._all_digests(), [len(photos) for photos in self.photos], self.targets, self.text)
+
+    @property
+    def learned(self) -> Learned:
+        """The record of a network that is trained on these products."""
+        return Learned.of(self._all_digests())
 
     def _all_digests(self) -> list[str]:
         return [digest for views in self.digests for digest in views]
@@ -148,8 +154,18 @@ class RunData:
     workers: int
 
     @classmethod
-    def of(cls, catalog: Catalog, splits: Splits, recipe: Recipe, cache: bool | None, workers: int) -> RunData:
-        """Raises `CatalogError` if a split has no product with a readable photo, or too few to calibrate on."""
+    def of(
+        cls,
+        catalog: Catalog,
+        splits: Splits,
+        recipe: Recipe,
+        cache: bool | None,
+        workers: int,
+        earlier: Sequence[EarlierFold] = (),
+    ) -> RunData:
+        """The folds continue `earlier` ones, if there are any.
+
+        Raises `CatalogError` if a split has no product with a readable photo, or too few to calibrate on."""
         reader = TitleReader.of(recipe)
 
         def parts(train: Sequence[str], calibration: Sequence[str]) -> Parts:
@@ -162,7 +178,12 @@ class RunData:
         train, calibration = (
             without_audited(catalog, ids) for ids in hold_out(catalog, splits.train, recipe.calibration, splits.seed)
         )
-        folds = [parts(*fold) for fold in divide(catalog, train, recipe.folds, splits.seed)] if recipe.folds else []
+        divided: Iterable[tuple[list[str], list[str]]] = ()
+        if earlier:
+            divided = divide_again(catalog, train, earlier, splits.seed)
+        elif recipe.folds:
+            divided = divide(catalog, train, recipe.folds, splits.seed)
+        folds = [parts(*fold) for fold in divided]
         return cls(
             catalog,
             recipe,
@@ -176,8 +197,8 @@ class RunData:
     @property
     def learned(self) -> Learned:
         """The photos that the run is trained or calibrated on: those of whole groups, as train has whole groups."""
-        subsets = filter(None, self.whole)
-        return Learned.of(digest for subset in subsets for views in subset.digests for digest in views)
+        train, calibration = self.whole
+        return train.learned if calibration is None else train.learned | calibration.learned
 
     def examples(self, network: Network, preprocess: Preprocess, parts: Parts) -> StageData:
         """The data of both stages: photos, or what is cached of them for a backbone that is wholly or partly frozen."""
@@ -220,7 +241,7 @@ def hold_out(catalog: Catalog, ids: Sequence[str], share: float, seed: int) -> t
 
     If `share` is positive, both get at least one group. Raises `CatalogError` if there is only one group.
     """
-    group, groups = _shuffled_groups(catalog, ids, seed)
+    group, groups = shuffled_groups(catalog, ids, seed)
     if not share or not len(groups):
         return list(ids), []
     if len(groups) == 1:
@@ -230,31 +251,6 @@ def hold_out(catalog: Catalog, ids: Sequence[str], share: float, seed: int) -> t
         )
     held_out = set(groups[: min(max(1, round(share * len(groups))), len(groups) - 1)].tolist())
     return [id for id in ids if group[id] not in held_out], [id for id in ids if group[id] in held_out]
-
-
-def divide(catalog: Catalog, ids: Sequence[str], folds: int, seed: int) -> Iterator[tuple[list[str], list[str]]]:
-    """For each of `folds` parts of `ids`: the products of the other parts, and its own; groups stay together.
-
-    Raises `CatalogError` if there are fewer groups than folds.
-    """
-    group, groups = _shuffled_groups(catalog, ids, seed)
-    if len(groups) < folds:
-        raise CatalogError(
-            f"{catalog.path}: the train split has {len(groups):,} groups of products, too few for {folds} folds. Use "
-            "fewer (--set folds=2), or no calibration (--set folds=0), or ingest more products."
-        )
-    fold_of = {name: number % folds for number, name in enumerate(groups.tolist())}
-    for number in range(folds):
-        yield (
-            [id for id in ids if fold_of[group[id]] != number],
-            [id for id in ids if fold_of[group[id]] == number],
-        )
-
-
-def _shuffled_groups(catalog: Catalog, ids: Sequence[str], seed: int) -> tuple[dict[str, str], NDArray[np.str_]]:
-    """The group of each product of the catalog, and the groups of `ids` in random order."""
-    group = dict(zip(catalog.ids, catalog.products["group"].to_list(), strict=True))
-    return group, np.random.default_rng(seed).permutation(sorted({group[id] for id in ids}))
 
 
 def without_audited(catalog: Catalog, ids: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ RUN/STAGE/stage.json             recipe and data; checked when the run is resume
 RUN/STAGE/checkpoints/last.ckpt  after each epoch
 RUN/STAGE/logs/                  metrics.csv, TensorBoard events
 RUN/STAGE/network.safetensors    the stage's result; exists once the stage is finished
+RUN/fold-N/                      the network that answers the fold N; what it learned is in learned.safetensors
 RUN/bundle/                      the model
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ from attire.taxonomy import Taxonomy
 from attire.training.backbone_defaults import with_backbone_defaults
 from attire.training.calibrate import Answers, calibrate
 from attire.training.data import Parts, RunData, default_workers
+from attire.training.folds import EarlierFold, fold_folder
 from attire.training.initial_weights import initial_network, weights_licence
 from attire.training.module import StageName
 from attire.training.network_training import NetworkTraining, start_of_folds
@@ -78,8 +80,8 @@ def train(
     if init_from is not None:
         recipe = recipe.model_copy(update={"category": Stage()})
     recipe = with_backbone_defaults(recipe, init_from)
-    with storing(Path(out)), _explain_memory(recipe):
-        run = _Run.prepare(
+    with storing(Path(out)), explain_memory(recipe):
+        run = Run.prepare(
             catalog,
             Splits.of(splits, catalog),
             recipe,
@@ -92,11 +94,11 @@ def train(
 
 
 @dataclass(slots=True)
-class _Run:
+class Run:
     """A network and its training data. `learned`, `licence` and `provenance` are recorded in the bundle.
 
     learned: None if the run starts from a bundle that does not record what it learned from. licence: that of the
-    pretrained weights.
+    pretrained weights. earlier: the folds that those of the run continue; none if they begin with new heads.
     """
 
     recipe: Recipe
@@ -107,6 +109,7 @@ class _Run:
     learned: Learned | None
     licence: str
     provenance: dict[str, Any]
+    earlier: Sequence[EarlierFold] = ()
 
     @classmethod
     def prepare(
@@ -118,10 +121,11 @@ class _Run:
         init_from: ModelBundle | None,
         workers: int,
         cache: bool | None,
-    ) -> _Run:
+        earlier: Sequence[EarlierFold] = (),
+    ) -> Run:
         torch.manual_seed(recipe.seed)
         network, origin = initial_network(recipe, catalog.taxonomy, weights, init_from)
-        data = RunData.of(catalog, splits, recipe, cache, workers)
+        data = RunData.of(catalog, splits, recipe, cache, workers, earlier)
         provenance = {
             "recipe": recipe.model_dump(mode="json"),
             "weights": origin,
@@ -141,7 +145,7 @@ class _Run:
         licence = weights_licence(recipe, weights, init_from)
         if first_process() and (remark := terms(licence)):
             logger.warning("The weights of %s have the licence %s: %s.", recipe.backbone, licence, remark)
-        return cls(recipe, splits, data, network, preprocess, learned, licence, provenance)
+        return cls(recipe, splits, data, network, preprocess, learned, licence, provenance, earlier)
 
     def train(
         self,
@@ -173,7 +177,7 @@ class _Run:
         if stage != "category" and first_process() and (remark := taught.remark(catalog.taxonomy)):
             logger.warning(remark)
         only_category = stage == "category" or not taught.keys.any()
-        start = start_of_folds(network, recipe, init_from) if self.data.folds and not only_category else None
+        start = self._start_of_folds(init_from) if self.data.folds and not only_category else None
         training = self._training(network, self.data.whole, init_from)
         scores = training.run(out, stages)
         answers = training.held_out_answers() if start is None else self._fold_answers(start, init_from, out)
@@ -209,17 +213,30 @@ class _Run:
             bundle.check_promise(PRECISION)
         return bundle
 
+    def _start_of_folds(self, init_from: ModelBundle | None) -> Network:
+        if self.earlier:  # their results replace all weights
+            return copy.deepcopy(self.network)
+        return start_of_folds(self.network, self.recipe, init_from)
+
     def _fold_answers(self, start: Network, init_from: ModelBundle | None, out: Path) -> list[Answers]:
-        """Answers of a network for each fold, which is trained from `start` on the other folds."""
+        """Answers of a network for each fold, which is trained on the other folds.
+
+        It starts from `start`, or where the network of the earlier fold has ended.
+        """
         stages = [name for name in STAGES if getattr(self.recipe, name).epochs]
         answers = []
         for number, parts in enumerate(self.data.folds, 1):
             title = f"fold {number} of {len(self.data.folds)}: "
-            training = self._training(copy.deepcopy(start), parts, init_from, title)
-            folder = out / f"fold-{number}"
+            network, learned = copy.deepcopy(start), parts.train.learned
+            if self.earlier:
+                self.earlier[number - 1].folder.load_result(network)
+                learned = learned | self.earlier[number - 1].learned
+            training = self._training(network, parts, init_from, title)
+            folder = fold_folder(out, number)
             if first_process():
                 for name in stages:
                     StageFolder(folder, name).begin(self.provenance, resume=True)
+                learned.save(folder)
             training.run(folder, stages)
             answers += training.held_out_answers()
         return answers
@@ -287,7 +304,7 @@ def _only_run(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _explain_memory(recipe: Recipe) -> Iterator[None]:
+def explain_memory(recipe: Recipe) -> Iterator[None]:
     """Turn an out-of-memory error into a `ConfigError` that names the options to change."""
     try:
         yield
