@@ -123,7 +123,7 @@ def _tidy(run: Path) -> None:
     for name in ("checkpoints", "logs"):
         for folder in run.rglob(name):
             shutil.rmtree(folder)
-    shutil.rmtree(run / "attributes")  # the bundle has its network
+    shutil.rmtree(run / "attributes", ignore_errors=True)  # the bundle has its network
 
 
 @contextmanager

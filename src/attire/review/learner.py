@@ -20,6 +20,7 @@ from attire.records import read_as
 from attire.review.learn_status import LOG, LearnStatus, Outcome, is_running, read_status
 from attire.review.options import Options
 from attire.review.store.events import Store
+from attire.storage import storing
 
 if TYPE_CHECKING:  # it imports torch
     from attire.bundle import ModelBundle
@@ -74,8 +75,8 @@ class Learner:
         return LearnView(status, self._waiting(store), outcome, self.catalog / LOG)
 
     def start(self) -> None:
-        """Start a run; raises `ConfigError` if one is at work, and `OSError` if it cannot be started."""
-        with self._starting:
+        """Start a run; raises `ConfigError` if one is at work, `StorageError` if it cannot write."""
+        with storing(self.catalog), self._starting:
             if is_running(self.catalog) or (self._process is not None and self._process.poll() is None):
                 raise ConfigError("Learning is already under way, started by another reviewer or on the command line.")
             self._began = datetime.now(UTC)

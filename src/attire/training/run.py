@@ -137,8 +137,8 @@ class Run:
         }
         learned: Learned | None = data.learned
         if init_from is not None:
-            if (earlier := init_from.provenance.get("splits")) != splits.digest:
-                provenance["start_splits"] = earlier
+            if (start_splits := init_from.provenance.get("splits")) != splits.digest:
+                provenance["start_splits"] = start_splits
                 _tell_learned(init_from, catalog, splits)
             learned = None if init_from.learned is None else data.learned | init_from.learned
         preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.input_px, recipe.fit)
