@@ -68,7 +68,7 @@ def main(
     for name in ("before", "learned", "anew"):
         bundle = attire.ModelBundle.load(work / name / "bundle")
         engine = EmbeddedEngine(bundle, opened)
-        report = attire.evaluate(bundle, opened, engine=engine, out=work / "scores" / name, page=False)
+        report = attire.evaluate(bundle, opened, engine=engine, out=work / "scores" / name, brief=True)
         rows[name] = {figure: report.figures[figure].value for figure in FIGURES}
         print(name, {figure: round(value, 4) for figure, value in rows[name].items()}, flush=True)
     learned = attire.compare(work / "scores" / "anew", work / "scores" / "learned")

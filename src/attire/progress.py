@@ -40,13 +40,17 @@ class Tracker:
     def advance(self, count: int = 1) -> None:
         """Count `count` more units as done."""
         self.done += count
-        for listener in _listeners:
-            listener(self.what, self.done, self.total)
+        self.tell()
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done)
         elif time.monotonic() - self._last_line >= LINE_S:
             self._last_line = time.monotonic()
             self.say(f"{self.what}: {self.state()}")
+
+    def tell(self) -> None:
+        """Tell listeners how far it is."""
+        for listener in _listeners:
+            listener(self.what, self.done, self.total)
 
     def describe(self, what: str) -> None:
         """Change the description of the work."""
@@ -98,6 +102,7 @@ def heard_by(listener: Listener) -> Iterator[None]:
 def tracking(what: str, total: int | None = None, unit: str = "", *, done: int = 0) -> Iterator[Tracker]:
     """Show the progress of a block with `total` units of work, `done` of them finished by an earlier run."""
     tracker = Tracker(what, total, unit, done, Console(stderr=True))
+    tracker.tell()
     finished = False
     try:
         yield tracker

@@ -24,6 +24,7 @@ from attire.evaluation.translation import Translation
 from attire.inference.logits import Inputs, catalog_logits
 from attire.labels import Targets, labelled
 from attire.score.decisions import Decisions
+from attire.score.intervals import RESAMPLES
 from attire.score.promise import PRECISION, Promise, percent
 from attire.score.verdicts import KeyPromise
 from attire.storage import storing
@@ -38,7 +39,7 @@ def evaluate(
     engine: str | Engine = AUTO,
     precision: Promise | float = PRECISION,
     out: str | Path | None = None,
-    page: bool = True,
+    brief: bool = False,
 ) -> Report:
     """Evaluate the bundle on a split of the catalog, on the whole catalog (`"all"`), or on a list of product ids.
 
@@ -49,8 +50,8 @@ def evaluate(
     does not record them. Answers are scored in the words of the catalog's taxonomy, which may have got more words and
     aliases since the bundle was trained. Baselines are fitted on train products that are not evaluated. If people
     judged a random sample of filled fields (`attire review apply`), their precision is also corrected for wrong labels.
-    With `out`, the report is written to that directory; without `page`, which takes some seconds, only its scores and
-    evidence.
+    With `out`, the report is written to that directory; if it is `brief`, only the evidence, and
+    scores without intervals, which takes a tenth of the time and is enough for `compare`.
 
     Raises `CatalogError` if the catalog's taxonomy lacks words of the bundle, or if no product is left, `ConfigError`
     for `inputs` that the bundle does not read, and `BundleError` for an engine that it does not have.
@@ -107,11 +108,12 @@ def evaluate(
         selection.left_out,
         promises=[_promise(bundle, promise, key) for key in words.taxonomy.keys] if bundle.calibration else (),
         corrected=corrected_by_review(catalog, evidence),
+        resamples=0 if brief else RESAMPLES,
     )
     if out is not None:
         explainer = bundle if inputs != "title" and words.taxonomy.has_words_of(bundle.taxonomy) else None
         with storing(Path(out)):
-            write_report(report, evidence, catalog.photo_paths(rows), Path(out), explainer, page=page)
+            write_report(report, evidence, catalog.photo_paths(rows), Path(out), explainer, page=not brief)
     return report
 
 

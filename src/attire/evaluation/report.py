@@ -21,7 +21,7 @@ from attire.evaluation.promise_scores import advantage, category_promises, key_p
 from attire.evaluation.split_summary import Division
 from attire.records import read_as
 from attire.score.decisions import Decisions
-from attire.score.intervals import intervals
+from attire.score.intervals import RESAMPLES, intervals
 from attire.score.label_errors import CorrectedPrecision
 from attire.score.metrics import MIN_LABELS, Floats, headline, match, per_category, per_key, weighted
 from attire.score.verdicts import KeyPromise
@@ -185,8 +185,9 @@ def score_report(
     left_out: int = 0,
     promises: Sequence[KeyPromise] = (),
     corrected: CorrectedPrecision | None = None,
+    resamples: int = RESAMPLES,
 ) -> Report:
-    """Score answers and `baselines` on the same products, with bootstrap intervals over groups.
+    """Score answers and `baselines` on the same products, with bootstrap intervals over groups (nan for 0 resamples).
 
     left_out: number of products of the split that are not in `evidence`. promises: the promise of each key at which
     fields are filled; none if nothing was promised.
@@ -200,7 +201,7 @@ def score_report(
         margins = advantage(matches, lookup, weights) if lookup else ()
         return figures | {("key", name): values for name, values in zip(taxonomy.keys, margins, strict=False)}
 
-    interval = intervals(resampled, evidence.groups)
+    interval = intervals(resampled, evidence.groups, resamples)
     unknown = np.full(max(taxonomy.applies.shape), np.nan)
     keys: dict[str, Any] = per_key(taxonomy, matches) | key_promises(matches, promises)
     categories: dict[str, Any] = per_category(matches) | category_promises(matches, promises)
@@ -208,7 +209,7 @@ def score_report(
         keys[name] = per_key(taxonomy, rival)["iou"] if rival else unknown[: len(taxonomy.keys)]
     answers = (matches.known & matches.predicted).sum(axis=0)
     keys["beats_lookup"] = [
-        bool(interval["key", name].low > 0) if lookup and count else None
+        bool(interval["key", name].low > 0) if lookup and count and resamples else None
         for name, count in zip(taxonomy.keys, answers, strict=True)
     ]
     categories["mode_iou"] = per_category(mode)["iou"] if mode else unknown[: len(taxonomy.categories)]

@@ -95,15 +95,14 @@ def _learn(
     reporter.step("training the heads")
     learned = retrain(bundle, catalog, splits, made, workers=workers)
     _tidy(made)
-    for name, side in ((BEFORE, bundle), (AFTER, learned)):
+    engine = EmbeddedEngine(learned, catalog)
+    for name, side, answers in ((BEFORE, bundle, EmbeddedEngine(bundle, catalog)), (AFTER, learned, engine)):
         reporter.step(f"scoring the bundle {name}")
-        engine = EmbeddedEngine(side, catalog)
-        evaluate(side, catalog, engine=engine, precision=promise, out=made / name, page=False)
+        evaluate(side, catalog, engine=answers, precision=promise, out=made / name, brief=True)
+    reporter.step("comparing both")
     comparison = compare(made / BEFORE, made / AFTER)
     reporter.step("predicting the catalog")
-    predict(
-        learned, path, made / PREDICTIONS, format="long", precision=promise, engine=EmbeddedEngine(learned, catalog)
-    )
+    predict(learned, path, made / PREDICTIONS, format="long", precision=promise, engine=engine)
     return Outcome(
         bundle=str(out / BUNDLE),
         digest=learned.digest,

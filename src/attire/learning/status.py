@@ -41,7 +41,7 @@ class Reporter:
         self._write(state="failed", error=reason)
 
     def _hear(self, what: str, done: int, total: int | None) -> None:
-        if time.monotonic() - self._written >= EVERY_S:
+        if what != self._status.step or time.monotonic() - self._written >= EVERY_S:
             self._write(step=what, done=done, total=total or 0)
 
     def _write(self, **changes: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,16 +47,15 @@ class Subset:
 
     def __init__(self, catalog: Catalog, ids: Sequence[str], name: str, reader: TitleReader | None = None) -> None:
         """`name` is the split's name, for messages. Raises `CatalogError` if none of `ids` has a readable photo."""
-        photos = catalog.photo_paths()
+        photos, digests, targets = _of_products(catalog)
         rows = np.array([row for row in catalog.rows_of(ids).tolist() if photos[row]], dtype=np.int64)
         if not len(rows):
             raise CatalogError(
                 f"{catalog.path}: the {name} split has no product with a readable photo. Split it again."
             )
         self.photos: list[tuple[Path, ...]] = [photos[row] for row in rows.tolist()]
-        digests = catalog.photo_digests()
         self.digests = [digests[row] for row in rows.tolist()]
-        self.targets = Targets(*(column[rows] for column in catalog.targets()))
+        self.targets = Targets(*(column[rows] for column in targets))
         self.text = reader(catalog.products["title"].gather(rows).to_list()) if reader else None
 
     def photo_examples(self, preprocess: Preprocess, augment: str, cache: PhotoCache | None = None) -> PhotoDataset:
@@ -84,6 +84,12 @@ class Subset:
 
     def _all_digests(self) -> list[str]:
         return [digest for views in self.digests for digest in views]
+
+
+@lru_cache(1)  # of the catalog at hand, from which a run takes a subset for each part of each fold
+def _of_products(catalog: Catalog) -> tuple[list[tuple[Path, ...]], list[tuple[str, ...]], Targets]:
+    """Photos, their digests and the labels of all products."""
+    return catalog.photo_paths(), catalog.photo_digests(), catalog.targets()
 
 
 class StageData(L.LightningDataModule):
