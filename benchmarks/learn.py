@@ -1,10 +1,10 @@
 """How good heads are that learned decisions in a minute, beside those that are trained from the start.
 
-python benchmarks/learn.py CATALOG --weights FILE --work DIR [--hidden 0.4] [--json FILE]
+python benchmarks/learn.py CATALOG --weights FILE --work DIR [--hidden 0.4] [--set FIELD=VALUE] [--json FILE]
 
 CATALOG is a split catalog whose embeddings are cached. A reviewer first clears the labels of a share of the products of
-train, and a bundle is trained on the rest. Then the reviewer decides what the labels were, and `attire learn` and `attire
-train` learn them, each on its own. All bundles are scored on val. Each step is skipped if WORK has its result.
+train, and a bundle is trained on the rest. Then the reviewer decides what the labels were, and `attire learn` and
+`attire train` learn them, each on its own. All bundles are scored on val. Each step is skipped if WORK has its result.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import cyclopts
 import numpy as np
+from rich.console import Console
 from support.common import machine
 
 import attire
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
-from attire.config import load_recipe
+from attire.config import load_recipe, parse_assignments
 from attire.inference.embedded import EmbeddedEngine
 from attire.learning.learn import learn
 from attire.review.store.events import STORE, Store, Verdict
 
 FIGURES = ("attribute_iou", "macro_iou", "category_accuracy", "coverage_95", "precision_95")
+console = Console()
 AT_ONCE = 1000  # verdicts per transaction
 
 
@@ -39,12 +42,11 @@ def main(
     work: Path,
     hidden: float = 0.4,
     json_: Path | None = None,
-    backbone: str = "tf_efficientnet_lite0",
-    size_px: tuple[int, int] = (224, 168),
+    fields: Annotated[list[str] | None, cyclopts.Parameter(name="--set")] = None,
 ) -> None:
     """Run the simulation."""
     os.environ["ATTIRE_CACHE"] = str(catalog.absolute() / "cache")
-    recipe = load_recipe("frozen", {"backbone": backbone, "size_px": size_px})
+    recipe = load_recipe("frozen", parse_assignments(fields or ()))
     shop = work / "catalog"
     if not shop.exists():
         shutil.copytree(catalog, work / "copy", ignore=shutil.ignore_patterns("cache", "review.sqlite*", "learn*"))
@@ -52,7 +54,9 @@ def main(
         attire.apply_reviews(work / "copy")
         attire.split(work / "copy")
         (work / "copy").rename(shop)
-    seconds: dict[str, float] = {}
+    seconds: dict[str, float] = (
+        json.loads((work / "seconds.json").read_text()) if (work / "seconds.json").exists() else {}
+    )
     if not (work / "before" / "bundle").exists():
         attire.train(shop, recipe=recipe, out=work / "before", weights=weights, resume=True)
     if not (work / "learned").exists():
@@ -60,20 +64,22 @@ def main(
         began = time.monotonic()
         learn(shop, work / "before" / "bundle", work / "learned")
         seconds["learn"] = time.monotonic() - began
+        (work / "seconds.json").write_text(json.dumps(seconds))
     if not (work / "anew" / "bundle").exists():
         began = time.monotonic()
         attire.train(shop, recipe=recipe, out=work / "anew", weights=weights, resume=True)
         seconds["train"] = time.monotonic() - began
+        (work / "seconds.json").write_text(json.dumps(seconds))
     opened, rows = Catalog.load(shop), {}
     for name in ("before", "learned", "anew"):
         bundle = attire.ModelBundle.load(work / name / "bundle")
         engine = EmbeddedEngine(bundle, opened)
         report = attire.evaluate(bundle, opened, engine=engine, out=work / "scores" / name, brief=True)
         rows[name] = {figure: report.figures[figure].value for figure in FIGURES}
-        print(name, {figure: round(value, 4) for figure, value in rows[name].items()}, flush=True)
+        console.print(name, {figure: round(value, 4) for figure, value in rows[name].items()})
     learned = attire.compare(work / "scores" / "anew", work / "scores" / "learned")
     intervals = {name: (learned.figures[name].low, learned.figures[name].high) for name in FIGURES}
-    print("learned - anew, 95% interval", intervals)
+    console.print("learned - anew, 95% interval", intervals)
     if json_ is not None:
         result = {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
