@@ -113,7 +113,8 @@ def evaluate(
     if out is not None:
         explainer = bundle if inputs != "title" and words.taxonomy.has_words_of(bundle.taxonomy) else None
         with storing(Path(out)):
-            write_report(report, evidence, catalog.photo_paths(rows), Path(out), explainer, page=not brief)
+            photos = [] if brief else catalog.photo_paths(rows)
+            write_report(report, evidence, photos, Path(out), explainer, page=not brief)
     return report
 
 

@@ -13,7 +13,7 @@ from attire.config import DecisionRule
 from attire.errors import ConfigError
 from attire.labels import State, Targets
 from attire.score.calibration_record import CalibrationRecord
-from attire.score.decisions import abstain, decide, log_odds, log_softmax, log_softmax_within_keys
+from attire.score.decisions import abstain, decide, log_odds, log_softmax
 from attire.score.promise import Promise
 from attire.score.thresholds import NEVER, Thresholds
 from attire.taxonomy import Taxonomy
@@ -102,7 +102,7 @@ def fit_temperatures(
     known = truth.category >= 0
     rows, true = np.flatnonzero(known), truth.category[known]
     category_loss = np.array([-log_softmax(category / np.float32(t))[rows, true].sum() for t in TEMPERATURES])
-    loss = np.stack([_key_losses(taxonomy, truth, attributes / np.float32(t)) for t in TEMPERATURES])  # [T, A]
+    loss = np.stack([_losses_of(taxonomy, key, truth, attributes) for key in taxonomy.keys], axis=1)  # [T, A]
     log = np.log(TEMPERATURES)
     common = log[(loss.sum(axis=1) + TIE * log**2).argmin()]
     best_of_keys = (loss + SHRINKAGE / 2 * (log - common)[:, None] ** 2).argmin(axis=0)
@@ -110,11 +110,12 @@ def fit_temperatures(
     return float(TEMPERATURES[best]), tuple(float(TEMPERATURES[i]) for i in best_of_keys)
 
 
-def _key_losses(taxonomy: Taxonomy, truth: Targets, logits: Floats) -> NDArray[np.float64]:
-    """float64[A]: negative log likelihood of the stated values, summed over the products with a known label."""
-    known = truth.state == State.KNOWN
-    one = taxonomy.one[taxonomy.key_of_column]
-    sign = np.where(truth.hot, 1, -1)
-    loss = np.where(one, -log_softmax_within_keys(taxonomy, logits) * truth.hot, np.logaddexp(0, -sign * logits))
-    per_pair = np.add.reduceat(loss, taxonomy.starts, axis=1, dtype=np.float64)
-    return np.asarray((per_pair * known).sum(axis=0))
+def _losses_of(taxonomy: Taxonomy, key: str, truth: Targets, logits: Floats) -> NDArray[np.float64]:
+    """float64[T]: negative log likelihood of a key's stated values at each temperature, summed over known labels."""
+    number, columns = [*taxonomy.keys].index(key), taxonomy.columns[key]
+    known = truth.state[:, number] == State.KNOWN
+    hot, x = truth.hot[known, columns], logits[known, columns]
+    if taxonomy.one[number]:
+        return np.array([-(log_softmax(x / np.float32(t)) * hot).sum(dtype=np.float64) for t in TEMPERATURES])
+    evidence = np.where(hot, x, -x)
+    return np.array([np.logaddexp(0, -evidence / np.float32(t)).sum(dtype=np.float64) for t in TEMPERATURES])
