@@ -235,16 +235,11 @@ def _average_precisions(matches: Matches, weights: NDArray[np.floating]) -> Floa
     """float64[values, R]: sum over distinct probabilities of (increase in recall) x precision, as in scikit-learn."""
     averages = np.full((len(matches.rankings), weights.shape[1]), np.nan)
     for i, (_, rows, hits, ends) in enumerate(matches.rankings):
-        if not hits.any():
-            continue
-        # Only at a probability with a hit does the recall increase; the rows up to the next such one are one step.
-        after = ends[np.unique(np.searchsorted(ends, np.flatnonzero(hits)))]
-        first = np.concatenate([[0], after[:-1] + 1])
-        weight = weights[rows[: after[-1] + 1]]
-        right = np.add.reduceat(np.where(hits[: len(weight), None], weight, 0), first, axis=0)
-        above = np.add.reduceat(weight, first, axis=0).cumsum(axis=0)
-        precision = right.cumsum(axis=0) / np.where(above > 0, above, 1)
-        averages[i] = _ratio((right * precision).sum(axis=0), right.sum(axis=0))
+        weight = weights[rows]
+        above = weight.cumsum(axis=0)[ends]
+        right = (weight * hits[:, None]).cumsum(axis=0)[ends]
+        precision = right / np.where(above > 0, above, 1)
+        averages[i] = _ratio((np.diff(right, axis=0, prepend=0) * precision).sum(axis=0), right[-1])
     return averages
 
 
