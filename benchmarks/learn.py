@@ -42,7 +42,7 @@ def main(
     work: Path,
     hidden: float = 0.4,
     json_: Path | None = None,
-    fields: Annotated[list[str] | None, cyclopts.Parameter(name="--set")] = None,
+    fields: Annotated[list[str] | None, cyclopts.Parameter(name="--set", consume_multiple=True)] = None,
 ) -> None:
     """Run the simulation."""
     os.environ["ATTIRE_CACHE"] = str(catalog.absolute() / "cache")
@@ -96,6 +96,7 @@ def _decide(shop: Path, hidden: float, *, clear: bool) -> None:
     """Clear the labels of a share of train, or decide what they were before."""
     catalog, store = Catalog.load(shop), Store(shop / STORE)
     held = store.held()
+    fields: list[tuple[str, str, tuple[str, ...]]]
     if clear:
         train = np.array(Splits.load(catalog).train)
         chosen = np.random.default_rng(0).random(len(train)) < hidden

@@ -248,7 +248,7 @@ def test_the_page_learns_and_goes_on(page: TestClient, shop: Path, monkeypatch: 
     trained = [id for id in of_split(shop, "train") if id not in sampled]
     decide(shop, *trained[:2])
     assert "2 decisions are not learned yet." in page.get("/").text
-    commands = []
+    commands: list[list[str]] = []
 
     def in_process(learner: learner_module.Learner) -> Iterator[str]:
         command = [*original(learner)]

@@ -175,6 +175,6 @@ def _changes(differences: dict[str, Difference], known: dict[str, int]) -> Itera
             after=difference.b,
             low=difference.low,
             high=difference.high,
-            better=SIDES[better(name, difference)],  # type: ignore[arg-type]
+            better=SIDES[better(name, difference)],
             labels=known.get(name, 0),
         )
