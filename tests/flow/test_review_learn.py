@@ -51,7 +51,6 @@ def outcome_of(bundle: Path, predictions: Path) -> Outcome:
         learned=1,
         checks=0,
         sampled=0,
-        anew=False,
         seconds=48.2,
         products=27,
         figures=(better, unsure),

@@ -24,7 +24,6 @@ from attire.learning.status import Reporter
 from attire.review.learn_status import LOCK, Change, Outcome
 from attire.score.promise import PRECISION, Promise
 from attire.storage import storing
-from attire.training.folds import earlier_folds
 from attire.training.retrain import retrain
 
 STORE = "review.sqlite"  # of the review page, in the catalog
@@ -91,7 +90,6 @@ def _learn(
     version, catalog = _apply(path, store)
     splits = _split(catalog)
     counts = _count_decisions(catalog, bundle, splits)
-    anew = bool(bundle.calibration) and not earlier_folds(bundle)
     reporter.step("training the heads")
     learned = retrain(bundle, catalog, splits, made, workers=workers)
     _tidy(made)
@@ -109,7 +107,6 @@ def _learn(
         predictions=str(out / PREDICTIONS),
         version=version,
         **counts,
-        anew=anew,
         seconds=time.monotonic() - began,
         products=comparison.products,
         figures=tuple(_changes(comparison.figures, {})),

@@ -56,7 +56,6 @@ class Outcome(_Frozen):
     learned: int
     checks: int
     sampled: int
-    anew: bool
     seconds: float
     products: int
     figures: tuple[Change, ...]

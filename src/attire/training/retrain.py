@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -17,11 +18,12 @@ from attire.training.folds import earlier_folds
 from attire.training.network_training import renew_heads
 from attire.training.run import Run, explain_memory
 
+NAME = "learn"  # of the recipe
 EPOCHS = 3  # of heads that have learned most labels already
 LR = 5e-4  # half of the recipes' peak: the heads stay near those that were good
-NAME = "learn"
 BATCH = 512  # on a CPU a third faster than 256
 FOLDS = 3  # if the bundle was calibrated on a part that was set aside, which may have been learned since
+logger = logging.getLogger(__name__)
 
 
 def retrain(
@@ -38,6 +40,12 @@ def retrain(
     Raises `ConfigError` for a bundle whose heads cannot be trained alone, or that does not fit the catalog's taxonomy.
     """
     folds = earlier_folds(bundle)
+    if bundle.calibration and not folds:
+        logger.warning(
+            "the folds of the run that made %s are not beside it, so all heads begin anew, which takes several times "
+            "as long. The next time they continue.",
+            bundle.path,
+        )
     recipe = head_recipe(bundle, continued=bool(folds))
     workers = default_workers() if workers is None else workers
     with storing(out), explain_memory(recipe):
