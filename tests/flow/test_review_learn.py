@@ -89,6 +89,7 @@ def test_learning(catalog: Catalog, untrained: ModelBundle, tmp_path: Path, monk
             expect(ben.get_by_role("progressbar", name="fold 1 of 3")).to_be_visible()
             check(ben)
             ann.goto(f"{address}/review?queue=all")  # the page stays usable
+            expect(ann.locator(".field[aria-current=true]")).to_be_visible()
             ann.keyboard.press("Enter")
             expect(ann.locator("#saved")).to_have_class("saved good")
             new = write_predictions(catalog, tmp_path / "new.parquet", catalog.ids[:40])
