@@ -61,6 +61,7 @@ def test_every_public_function_takes_objects_and_paths() -> None:
         ("cache_photos", "catalog"),
         ("diff_taxonomy", "catalog"),
         ("evaluate", "catalog"),
+        ("learn", "catalog"),
         ("remove", "catalog"),
         ("split", "catalog"),
         ("train", "catalog"),
