@@ -23,6 +23,7 @@ from attire.evaluation.split_summary import division
 from attire.evaluation.translation import Translation
 from attire.inference.logits import Inputs, catalog_logits
 from attire.labels import Targets, labelled
+from attire.neighbours.labelled_photos import cached_photos
 from attire.score.decisions import Decisions
 from attire.score.intervals import RESAMPLES
 from attire.score.promise import PRECISION, Promise, percent
@@ -115,8 +116,15 @@ def evaluate(
     if out is not None:
         explainer = bundle if inputs != "title" and words.taxonomy.has_words_of(bundle.taxonomy) else None
         with storing(Path(out)):
-            photos = [] if brief else catalog.photo_paths(rows)
-            write_report(report, evidence, photos, Path(out), explainer, page=not brief)
+            write_report(
+                report,
+                evidence,
+                [] if brief else catalog.photo_paths(rows),
+                Path(out),
+                explainer,
+                None if brief or explainer is None else cached_photos(explainer, catalog),
+                page=not brief,
+            )
     return report
 
 

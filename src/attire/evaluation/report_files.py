@@ -13,6 +13,7 @@ from attire.evaluation.evidence import PAIRS, PRODUCTS, TAXONOMY, Evidence
 from attire.evaluation.report import SCORES, Report
 from attire.evaluation.report_page import page as report_page
 from attire.files import replace_bytes
+from attire.neighbours.labelled_photos import LabelledPhotos
 from attire.spreadsheets import safe_table
 
 PAGE = "report.html"
@@ -24,10 +25,11 @@ def write_report(
     photos: Sequence[Sequence[Path]],
     out: Path,
     bundle: ModelBundle | None = None,
+    labelled: LabelledPhotos | None = None,
     *,
     page: bool = True,
 ) -> None:
-    """Write the files into `out`, each atomically, `scores.json` last. `photos` and `bundle` are as for `report_page`.
+    """Write the files into `out`, each atomically, `scores.json` last. What is not named here is as for `report_page`.
 
     Without `page`, `report.html` is not written, and one that is there is removed.
     """
@@ -40,7 +42,7 @@ def write_report(
         TAXONOMY: evidence.taxonomy.to_toml().encode(),
         PRODUCTS: _parquet(evidence.products()),
         PAIRS: _parquet(evidence.pairs()),
-        **({PAGE: report_page(report, evidence, photos, bundle).encode()} if page else {}),
+        **({PAGE: report_page(report, evidence, photos, bundle, labelled).encode()} if page else {}),
         SCORES: report.model_dump_json(indent=1).encode(),
     }
     for name, data in content.items():

@@ -13,6 +13,7 @@ from attire.review.learner import Learner
 from attire.review.options import Options
 from attire.review.photos import Photos
 from attire.review.queues import Queues
+from attire.review.seen import Seen
 from attire.review.store.events import STORE, Store
 from attire.review.store.samples import add_sampled
 
@@ -24,6 +25,8 @@ def open_review(catalog: Path, options: Options) -> ReviewContext:
     """
     if options.audit < 0:
         raise ConfigError(f"--audit {options.audit}: expected the number of fields to sample, 0 or more.")
+    if options.embed and options.bundle is None:
+        raise ConfigError("--embed needs the model that is to look at the photos: add --bundle BUNDLE.")
     return _opened(catalog, options, Store(options.store or catalog / STORE))
 
 
@@ -41,6 +44,7 @@ def _opened(catalog: Path, options: Options, store: Store) -> ReviewContext:
     data = ReviewData(opened, options.predictions)
     queues = Queues(data, audit=options.audit, seed=options.seed)
     photos = Photos(opened, options.bundle)
+    seen = Seen(opened, photos.bundle, embed=options.embed)
     add_sampled(store, queues.sampled)
     learner = None if photos.bundle is None else Learner(catalog, options, photos.bundle)
-    return ReviewContext(data, queues, store, photos, clean_name(options.reviewer), learner)
+    return ReviewContext(data, queues, store, photos, seen, clean_name(options.reviewer), learner)

@@ -28,15 +28,19 @@ class Photos:
 
     def __init__(self, catalog: Catalog, bundle: Path | None = None) -> None:
         self._catalog = catalog
-        self.bundle = None if bundle is None else _load(bundle)
+        self._bundle = None if bundle is None else _load(bundle)
         self._paths = dict(zip(catalog.ids, catalog.photo_paths(), strict=True))
         self._heat_lock = threading.Lock()  # a heat map uses gradients and all cores
         self.thumb: Callable[[str, int], Encoded] = lru_cache(maxsize=2000)(self._thumb)
         self.heat: Callable[[str, int, str | None, str], Encoded] = lru_cache(maxsize=200)(self._heat)
 
     @property
+    def bundle(self) -> ModelBundle | None:
+        return self._bundle
+
+    @property
     def explains(self) -> bool:
-        return self.bundle is not None
+        return self._bundle is not None
 
     def photo(self, product: str, index: int) -> Encoded:
         """Return the photo's file, or a JPEG if browsers cannot show the format or the photo is very large.
@@ -63,10 +67,10 @@ class Photos:
         from attire.explanation.explain import explain
         from attire.explanation.picture import overlay
 
-        if self.bundle is None:
+        if self._bundle is None:
             raise CatalogError("heat maps need a model. Start the page with attire review ... --bundle BUNDLE.")
         with self._heat_lock:
-            explanation = explain(self.bundle, self._path(product, index), key, value)
+            explanation = explain(self._bundle, self._path(product, index), key, value)
         return _jpeg(overlay(explanation.photo, explanation.heat), 88)
 
     def _path(self, product: str, index: int) -> Path:
@@ -79,7 +83,7 @@ class Photos:
 def _load(bundle: Path) -> ModelBundle:
     from attire.bundle import ModelBundle  # imports torch, which is needed only for heat maps
 
-    return ModelBundle.load(bundle)
+    return ModelBundle.of(bundle)
 
 
 def _jpeg(photo: Image.Image, quality: int) -> Encoded:

@@ -102,7 +102,7 @@ def fit_temperatures(
     known = truth.category >= 0
     rows, true = np.flatnonzero(known), truth.category[known]
     category_loss = np.array([-log_softmax(category / np.float32(t))[rows, true].sum() for t in TEMPERATURES])
-    loss = np.stack([_losses_of(taxonomy, key, truth, attributes) for key in taxonomy.keys], axis=1)  # [T, A]
+    loss = _key_losses(taxonomy, truth, attributes)
     log = np.log(TEMPERATURES)
     common = log[(loss.sum(axis=1) + TIE * log**2).argmin()]
     best_of_keys = (loss + SHRINKAGE / 2 * (log - common)[:, None] ** 2).argmin(axis=0)
@@ -110,12 +110,16 @@ def fit_temperatures(
     return float(TEMPERATURES[best]), tuple(float(TEMPERATURES[i]) for i in best_of_keys)
 
 
-def _losses_of(taxonomy: Taxonomy, key: str, truth: Targets, logits: Floats) -> NDArray[np.float64]:
-    """float64[T]: negative log likelihood of a key's stated values at each temperature, summed over known labels."""
-    number, columns = [*taxonomy.keys].index(key), taxonomy.columns[key]
-    known = truth.state[:, number] == State.KNOWN
-    hot, x = truth.hot[known, columns], logits[known, columns]
-    if taxonomy.one[number]:
-        return np.array([-(log_softmax(x / np.float32(t)) * hot).sum(dtype=np.float64) for t in TEMPERATURES])
-    evidence = np.where(hot, x, -x)
-    return np.array([np.logaddexp(0, -evidence / np.float32(t)).sum(dtype=np.float64) for t in TEMPERATURES])
+def _key_losses(taxonomy: Taxonomy, truth: Targets, logits: Floats) -> NDArray[np.float64]:
+    """float64[T, A]: at each of `TEMPERATURES`, the negative log likelihood of the stated values, summed over the
+    products with a known label."""
+    loss = np.zeros((len(TEMPERATURES), len(taxonomy.keys)))
+    for number, columns in enumerate(taxonomy.columns.values()):
+        known = truth.state[:, number] == State.KNOWN  # a small part: most keys apply to few categories
+        own, hot = logits[known, columns], truth.hot[known, columns]
+        sign = np.where(hot, np.float32(1), np.float32(-1))
+        for step, t in enumerate(TEMPERATURES if known.any() else ()):
+            scaled = own / np.float32(t)
+            surprise = -log_softmax(scaled) * hot if taxonomy.one[number] else np.logaddexp(0, -sign * scaled)
+            loss[step, number] = surprise.sum(dtype=np.float64)
+    return loss

@@ -86,7 +86,7 @@ class NetworkTraining:
         trainer.strategy.barrier()
 
 
-def start_of_folds(network: Network, recipe: Recipe, init_from: ModelBundle | None) -> Network:
+def start_of_folds(network: Network, recipe: Recipe, taxonomy: Taxonomy, init_from: ModelBundle | None) -> Network:
     """A copy of the untrained network, for the networks of the folds to start from.
 
     The heads of another run have seen the labels of all folds, so they start anew. If its backbone was trained too, the
@@ -94,7 +94,7 @@ def start_of_folds(network: Network, recipe: Recipe, init_from: ModelBundle | No
     """
     start = copy.deepcopy(network)
     if init_from is not None:
-        renew_heads(start, recipe, init_from.taxonomy)
+        renew_heads(start, recipe, taxonomy)
         if init_from.provenance.get("recipe", {}).get("trained_stages") != 0 and first_process():
             logger.warning(
                 "%s has a trained backbone, which has seen the labels of calibration products too, so promised "

@@ -39,11 +39,11 @@ def retrain(
 
     Raises `ConfigError` for a bundle whose heads cannot be trained alone, or that does not fit the catalog's taxonomy.
     """
-    folds = earlier_folds(bundle)
+    folds = earlier_folds(bundle) if bundle.taxonomy.has_words_of(catalog.taxonomy) else ()
     if bundle.calibration and not folds:
         logger.warning(
-            "the folds of the run that made %s are not beside it, so all heads begin anew, which takes several times "
-            "as long. The next time they continue.",
+            "the folds of the run that made %s are not beside it, or have other words, so all heads begin anew, which "
+            "takes several times as long. The next time they continue.",
             bundle.path,
         )
     recipe = head_recipe(bundle, continued=bool(folds))
