@@ -40,8 +40,8 @@ from attire import Catalog, Splits, load_recipe
 from attire.auditing.doubts import SUSPICIOUS, count_anchors, doubts, mean_rate
 from attire.auditing.field_labels import FieldLabels, calibrated, field_labels
 from attire.files import replacing
-from attire.training.data import divide
 from attire.training.fold_answers import OutOfFold
+from attire.training.folds import divide
 
 RATES, KINDS, FOLDS = (0.05, 0.1, 0.2), ("uniform", "confusion"), 3
 HEADS = {"trunk": 256, "colour": 64, "attributes": {"epochs": 8, "lr": 3e-3}}  # small: 57 are trained

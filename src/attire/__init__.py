@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from attire.hub import pull, push
     from attire.inference.bulk import predict
     from attire.inference.predictor import Predictor
+    from attire.learning.learn import learn
     from attire.learning_curve.curve import LearningCurve, curve
     from attire.model.backbone_table import backbones
     from attire.pixels.photo_cache import cache_photos
@@ -82,6 +83,7 @@ _HOMES = {
     "export": "attire.exporting.export",
     "fill": "attire.filling.fill",
     "ingest": "attire.catalog.ingest",
+    "learn": "attire.learning.learn",
     "load_recipe": "attire.config",
     "open_engine": "attire.engines.engine",
     "predict": "attire.inference.bulk",
@@ -124,6 +126,7 @@ __all__ = [
     "export",
     "fill",
     "ingest",
+    "learn",
     "load_recipe",
     "open_engine",
     "predict",

@@ -11,6 +11,7 @@ from attire.cli import (  # noqa: E402
     data,  # noqa: F401
     exporting,  # noqa: F401
     filling,  # noqa: F401
+    learning,  # noqa: F401
     predicting,  # noqa: F401
     removing,  # noqa: F401
     reviewing,  # noqa: F401

@@ -49,6 +49,7 @@ def home(context: Context, reviewer: Reviewer) -> str:
         products=len(context.data.products),
         wanted=context.data.precision,
         audit=audit(context.queues, context.store),
+        learning=None if context.learner is None else context.learner.view(context.store),
     )
 
 
