@@ -68,7 +68,8 @@ def changed_logits(
     """Logits float32[N, C] and float32[N, K] of the first photo of each product, changed."""
     engine, alter = open_engine(bundle, "torch"), CHANGES[change]
     paths: list[Path] = [photos[0] for photos in catalog.photo_paths(rows)]
-    category, attributes = [], []
+    category: list[NDArray[np.float32]] = []
+    attributes: list[NDArray[np.float32]] = []
     for start in track(range(0, len(paths), BATCH), change, "batches"):
         photos = [bundle.preprocess.resize(alter(open_photo(path))) for path in paths[start : start + BATCH]]
         for part, logits in zip((category, attributes), engine.logits(np.stack(photos)), strict=True):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from attire.engines.engine import open_engine
     from attire.errors import AttireError
     from attire.evaluation.compare import compare
+    from attire.evaluation.drift import drift
     from attire.evaluation.evaluate import evaluate
     from attire.evaluation.report import Report
     from attire.evaluation.trend import trend
@@ -68,6 +69,7 @@ _HOMES = {
     "check_taxonomy": "attire.catalog.taxonomy_check",
     "compare": "attire.evaluation.compare",
     "diff_taxonomy": "attire.taxonomy_diff.diff",
+    "drift": "attire.evaluation.drift",
     "evaluate": "attire.evaluation.evaluate",
     "explain": "attire.explanation.explain",
     "export": "attire.exporting.export",
@@ -102,6 +104,7 @@ __all__ = [
     "check_taxonomy",
     "compare",
     "diff_taxonomy",
+    "drift",
     "evaluate",
     "explain",
     "export",

@@ -30,11 +30,13 @@ from attire.inference.output import SINKS, check_output
 from attire.inference.run_record import RunSettings
 from attire.photos.remote import Remote
 from attire.photos.shards import samples
+from attire.score.answer_counts import AnswerCounts
 from attire.score.promise import Promise
 from attire.spreadsheets import read_csv
 from attire.taxonomy import Key, Taxonomy
 
 CHUNK, COUNT = 4, 10
+NO_ANSWERS = AnswerCounts.none(Taxonomy(categories=("A",), keys={}))
 
 
 class Dying(MeanColour):
@@ -138,10 +140,10 @@ def test_chunks_that_were_changed_during_the_run_are_not_joined(tmp_path: Path) 
     rows = pl.DataFrame({"id": ["a"]})
     other = settings.model_copy(update={"engine": "onnx"})
     for number, origin in enumerate([folder.origin(0), Origin(other, "1")]):
-        folder.add(number, chunks.encode(rows, origin, chunks.Counts(1, 0, 0, 0)))
+        folder.add(number, chunks.encode(rows, origin, chunks.Counts(1, 0, 0, 0), NO_ANSWERS))
     with pytest.raises(ConfigError, match="was changed while its chunks were written"):
         folder.counts()
-    folder.add(2, chunks.encode(rows, folder.origin(2), chunks.Counts(1, 0, 0, 0)))
+    folder.add(2, chunks.encode(rows, folder.origin(2), chunks.Counts(1, 0, 0, 0), NO_ANSWERS))
     (tmp_path / "chunks" / "000001.parquet").unlink()
     with pytest.raises(ConfigError, match="was changed while its chunks were written"):
         folder.counts()
@@ -360,7 +362,7 @@ def test_ids_of_separate_shards_are_those_of_one_machine(tmp_path: Path) -> None
     for number, shard in enumerate(shards):
         ids = [sample.id for sample in samples([shard], tmp_path, Remote())]
         table = pl.DataFrame({"id": [id for id in ids for _ in "ab"], "key": ["a", "b"] * len(ids)})
-        folder.add(number, chunks.encode(table, folder.origin(number), Counts(len(ids), 0, 0, 0)))
+        folder.add(number, chunks.encode(table, folder.origin(number), Counts(len(ids), 0, 0, 0), NO_ANSWERS))
     for _ in range(2):  # a resumed run does it again
         folder.make_ids_unique(shards)
         assert pl.read_parquet(tmp_path / "*.parquet")["id"].unique(maintain_order=True).to_list() == together

@@ -7,6 +7,7 @@ keep_freed_memory()  # before the imports below start threads
 from attire.cli import (  # noqa: E402
     backbones,  # noqa: F401
     data,  # noqa: F401
+    drifting,  # noqa: F401
     exporting,  # noqa: F401
     filling,  # noqa: F401
     predicting,  # noqa: F401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,9 +54,9 @@ class AnswerCounts:
         taxonomy: Taxonomy,
         decisions: Decisions,
         thresholds: Thresholds | None = None,
-        groups: Iterable[str] | None = None,
+        groups: Iterable[str] = (),
     ) -> Self:
-        """From decisions on N products, the thresholds for what is filled, and each product's group if it is known."""
+        """From decisions on N products, the thresholds for what is filled, and each product's group, "" if unknown."""
         none, products = cls.none(taxonomy), len(decisions.category)
         answered = labelled(taxonomy, decisions.chosen)
         category = decisions.category_probability[np.arange(products), decisions.category]
@@ -69,9 +70,9 @@ class AnswerCounts:
             is_filled = np.column_stack([accepted.keys, accepted.category])
             right = thresholds.corrected(taxonomy, decisions, accepted)
             filled, expected = is_filled.sum(axis=0), (right * is_filled).sum(axis=0, dtype=np.float64)
-        sizes = np.ones(products) if groups is None else np.unique(list(groups), return_counts=True)[1]
-        answers = _counted(columns, sure, len(none.answers))
-        return cls(none.words, products, int((sizes**2).sum()), answers, filled, expected)
+        sizes = Counter(group for group in groups if group).values()
+        squares = products - sum(sizes) + sum(size**2 for size in sizes)
+        return cls(none.words, products, squares, _counted(columns, sure, len(none.answers)), filled, expected)
 
     @classmethod
     def of_record(cls, taxonomy: Taxonomy, record: CalibrationRecord, thresholds: Thresholds | None = None) -> Self:
@@ -82,7 +83,7 @@ class AnswerCounts:
             found = thresholds.filled_of(record)
             key = record.key[found.filled]
             filled = np.bincount(key, minlength=len(filled))
-            expected = np.bincount(key, found.expected[found.filled], minlength=len(filled))
+            expected = np.bincount(key, found.expected[found.filled], minlength=len(filled)).astype(np.float64)
         answers = _counted(record.column, record.log_odds, len(none.answers))
         return cls(none.words, products, products, answers, filled, expected)
 

@@ -1,10 +1,10 @@
-"""Whether a model's answers for new products are like those at its calibration, and what that says about its promise."""
+"""Whether a model answers new products as it did at its calibration, and what that says about its promise."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,9 +48,14 @@ class Reference(NamedTuple):
         record: CalibrationRecord,
         thresholds: Thresholds,
         promise: Promise,
+        variety: float = 1.0,
     ) -> Reference:
-        """The answers at calibration, and their precision where they have labels."""
+        """The answers at calibration, and their precision where they have labels.
+
+        variety: as many independent products for each product (`AnswerCounts.independent`).
+        """
         counts = AnswerCounts.of_record(taxonomy, record, thresholds)
+        counts = replace(counts, squares=round(counts.products / variety))
         found = thresholds.filled_of(record)
         checked = found.filled & record.checked
         right = np.bincount(record.key[checked], found.right[checked] == 1, len(counts.words))
@@ -92,7 +97,8 @@ class KeyDrift:
     @property
     def doubted(self) -> bool:
         """Whether the change speaks against the promise: answers are less sure, or expected to be right less often."""
-        return self.alarm and (self.verdict == Verdict.LESS_SURE or self.expected < self.promised)
+        promised = self.filled[1] > 0 and not np.isnan(self.promised)
+        return self.alarm and promised and (self.verdict == Verdict.LESS_SURE or self.expected < self.promised)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,18 @@ class Drift:
     def doubted(self) -> tuple[KeyDrift, ...]:
         """The keys whose promise should not be relied on before some of their filled fields were checked."""
         return tuple(key for key in self.alarms if key.doubted)
+
+    def facts(self) -> list[dict[str, Any]]:
+        """What changed beyond chance, for records."""
+        return [
+            {
+                "key": key.key,
+                "verdict": key.verdict.value,
+                "promise": "in doubt" if key.doubted else "expected to hold",
+                "expected_precision": None if np.isnan(key.expected) else round(key.expected, 4),
+            }
+            for key in self.alarms
+        ]
 
 
 def find_drift(reference: Reference, now: AnswerCounts, error: float = ERROR) -> Drift:
@@ -183,7 +201,10 @@ def _population(counts: AnswerCounts, key: str) -> int:
 
 
 def _tests(before: AnswerCounts, now: AnswerCounts, rows: slice, scales: list[float], key: str) -> _Tests:
-    pairs = [(counts.answers[rows] * scale, _population(counts, key) * scale) for counts, scale in zip((before, now), scales, strict=True)]
+    pairs = [
+        (counts.answers[rows] * scale, _population(counts, key) * scale)
+        for counts, scale in zip((before, now), scales, strict=True)
+    ]
     (first, of_first), (second, of_second) = pairs
     sureness, p_sureness = less_sure(first, second)
     outcomes = [

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import hypergeom, norm
 
-Counts = NDArray[np.integer]
+Counts = NDArray[np.integer] | NDArray[np.floating]
 
 
 def shares_differ(first: Counts, of_first: int, second: Counts, of_second: int) -> NDArray[np.float64]:
