@@ -150,7 +150,7 @@ def test_less_sure_answers_put_the_promise_in_doubt(bundle: ModelBundle) -> None
     found = find_drift(reference, counted(bundle, draw(300, 1, spread=2)))
     assert {key.key for key in found.doubted} == {"neck", "colour"}
     assert {key.verdict for key in found.doubted} == {Verdict.LESS_SURE}
-    assert all(key.sureness < -0.2 and key.filled[1] < key.filled[0] for key in found.doubted)
+    assert all(key.sureness < -0.2 for key in found.doubted)
     assert "in doubt for 2: neck (less sure), colour (less sure)." in drift_sentences(found)[1]
     surer = verdicts(bundle, counted(bundle, draw(300, 1, spread=9)))
     assert Verdict.LESS_SURE not in surer.values()
@@ -193,17 +193,17 @@ def test_variants_of_one_product_do_not_count_as_many(bundle: ModelBundle) -> No
     assert counted(bundle, draw(3, 0), ("a", "", "a")).squares == 5
 
 
-def record(out: Path, bundle: ModelBundle, counts: AnswerCounts, **changes: object) -> Path:
+def record(out: Path, digest: str, counts: AnswerCounts) -> Path:
     """Write an output with a record, as `predict` does."""
     out.write_text("id\n")
-    settings = {"attire": "1", "bundle": bundle.digest, "engine": "torch", "format": "wide", "promise": SURE}
-    write_record(out, RunSettings.model_validate(settings | changes), "", counts, {"products": 1, "unread": 0})
+    settings = {"attire": "1", "bundle": digest, "engine": "torch", "format": "wide", "promise": SURE}
+    write_record(out, RunSettings.model_validate(settings), "", counts, {"products": 1, "unread": 0})
     return out
 
 
 def test_two_outputs_are_compared_and_drawn(bundle: ModelBundle, tmp_path: Path) -> None:
-    a = record(tmp_path / "a.csv", bundle, counted(bundle, draw(900, 1)))
-    b = record(tmp_path / "b.csv", bundle, counted(bundle, draw(300, 2, spread=2)))
+    a = record(tmp_path / "a.csv", bundle.digest, counted(bundle, draw(900, 1)))
+    b = record(tmp_path / "b.csv", bundle.digest, counted(bundle, draw(300, 2, spread=2)))
     found = drift(a, b, out=tmp_path / "new" / "page.html")
     assert {key.key for key in found.doubted} == {"neck", "colour"}
     page = (tmp_path / "new" / "page.html").read_text()
@@ -216,8 +216,8 @@ def test_two_outputs_are_compared_and_drawn(bundle: ModelBundle, tmp_path: Path)
 
 
 def test_sides_that_cannot_be_compared_are_refused(bundle: ModelBundle, tmp_path: Path) -> None:
-    a = record(tmp_path / "a.csv", bundle, counted(bundle, draw(60, 1)))
-    other = record(tmp_path / "other.csv", bundle, counted(bundle, draw(60, 1)), bundle="f" * 64)
+    a = record(tmp_path / "a.csv", bundle.digest, counted(bundle, draw(60, 1)))
+    other = record(tmp_path / "other.csv", "f" * 64, counted(bundle, draw(60, 1)))
     bare = tmp_path / "bare.csv"
     bare.write_text("id\n")
     faults = {
@@ -229,8 +229,9 @@ def test_sides_that_cannot_be_compared_are_refused(bundle: ModelBundle, tmp_path
     for b, message in faults.items():
         with pytest.raises(ConfigError, match=message):
             drift(a, b)
+    uncalibrated = ModelBundle.load(bundle.path)
     with pytest.raises(ConfigError, match="has no record of its answers at calibration"):
-        drift(bundle.path, record(tmp_path / "b.csv", bundle, AnswerCounts.none(TAXONOMY), bundle=saved_digest(bundle)))
+        drift(bundle.path, record(tmp_path / "b.csv", uncalibrated.digest, AnswerCounts.none(TAXONOMY)))
     content = json.loads(record_path(a).read_text())
     content["answers"]["keys"]["neck"]["answers"]["V"] = {"56": 1}
     record_path(a).write_text(json.dumps(content))
@@ -239,11 +240,6 @@ def test_sides_that_cannot_be_compared_are_refused(bundle: ModelBundle, tmp_path
     record_path(a).write_text(json.dumps(content | {"answers": None}))
     with pytest.raises(ConfigError, match="an earlier attire wrote it"):
         drift(a, a)
-
-
-def saved_digest(bundle: ModelBundle) -> str:
-    """The digest of the bundle on disk, which has no calibration."""
-    return ModelBundle.load(bundle.path).digest
 
 
 def test_known_categories_do_not_change_what_is_compared(bundle: ModelBundle) -> None:
