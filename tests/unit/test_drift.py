@@ -3,58 +3,32 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.bundles import accepting_bundle
-from helpers.taxonomies import blues
+from helpers.drawn_answers import TAXONOMY, Drawn, calibrated_bundle, draw
 from scipy.stats import binom, fisher_exact, mannwhitneyu
 
 from attire.bundle import ModelBundle
-from attire.config import DecisionRule
 from attire.errors import ConfigError
 from attire.evaluation.drift import drift
 from attire.evaluation.drift_tables import belief, drift_sentences
 from attire.inference.chunks import RowBuilder
 from attire.inference.product_logits import LogitsTable
 from attire.inference.run_record import RunSettings, record_path, write_record
-from attire.labels import Targets
 from attire.score.answer_counts import AnswerCounts, SavedCounts
-from attire.score.calibration import fit_calibration
-from attire.score.calibration_record import frequencies
 from attire.score.drift import Verdict, find_drift
 from attire.score.promise import Promise
 from attire.score.two_samples import holm, less_sure, shares_differ
 
-TAXONOMY = blues()
 SURE = Promise(precision=0.9)
-Drawn = tuple[Targets, np.ndarray, np.ndarray]
-PLAIN = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
-
-
-def draw(n: int, seed: int, spread: float = 6, prior: np.ndarray = PLAIN) -> Drawn:
-    """Shirts with labels drawn from the softmax of their logits. A smaller `spread` makes answers less sure."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(prior, spread, (n, TAXONOMY.width)).astype(np.float32)
-    hot = np.zeros(logits.shape, dtype=bool)
-    for columns in TAXONOMY.columns.values():
-        p = np.exp(logits[:, columns])
-        value = (p.cumsum(1) / p.sum(1, keepdims=True) < rng.random((n, 1))).sum(1)
-        hot[np.arange(n), columns.start + value] = True
-    category = rng.normal((9, -9), 3, (n, 2)).astype(np.float32)
-    return Targets(np.zeros(n, np.int64), hot, np.ones((n, 2), np.int8)), category, logits
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
-    """An untrained bundle with the calibration of drawn answers."""
-    folder = tmp_path_factory.mktemp("drift") / "bundle"
-    saved, drawn = accepting_bundle(folder, TAXONOMY), draw(3000, 0)
-    fitted = fit_calibration(TAXONOMY, DecisionRule(), *drawn, frequencies(TAXONOMY, drawn[0]))
-    return replace(saved, spec=saved.spec.model_copy(update={"calibration": fitted.calibration}), record=fitted.record)
+    return calibrated_bundle(tmp_path_factory.mktemp("drift") / "bundle")
 
 
 def counted(bundle: ModelBundle, drawn: Drawn, groups: tuple[str, ...] = ()) -> AnswerCounts:

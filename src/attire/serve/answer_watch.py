@@ -53,7 +53,7 @@ class AnswerWatch:
         category, attributes = (np.stack(rows) for rows in zip(*self._logits, strict=True))
         counts = bundle.answer_counts(category, attributes, promise)
         self._logits = []
-        self._metrics.count_answers(counts)
+        self._metrics.count_answers(counts, fill_all=promise is None or bundle.calibration is None)
         self._block = counts if self._block is None else self._block + counts
         if self._block.products < self._settings.drift_window / BLOCKS:
             return

@@ -87,12 +87,13 @@ class Metrics:
         self.drift_checks = Counter("attire_drift_checks", "Comparisons with the calibration", registry=registry)
         self.reloads = Counter("attire_reloads", "Attempts to load a bundle", ["outcome"], registry=registry)
 
-    def count_answers(self, counts: AnswerCounts) -> None:
-        """Count the answers for some products."""
+    def count_answers(self, counts: AnswerCounts, fill_all: bool) -> None:
+        """Count the answers for some products; with `fill_all` every answer is filled."""
         self.products.inc(counts.products)
         for number, (key, rows) in enumerate(counts.columns.items()):
-            label, answers, filled = key_label(key), counts.answers[rows], int(counts.filled[number])
+            label, answers = key_label(key), counts.answers[rows]
             answered = int(answers.sum())
+            filled = answered if fill_all else int(counts.filled[number])
             self.fields.labels(label, "filled").inc(filled)
             self.fields.labels(label, "left open").inc(answered - filled)
             self.fields.labels(label, "not applicable").inc(counts.products - answered)
