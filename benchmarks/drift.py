@@ -6,13 +6,15 @@ The products are those of val, which the bundle has not learned from. *False ala
 bundle's calibration, and random halves against each other. *Real shifts*: older and newer products, some categories,
 brands and customers alone, and photos that look different (`support/changed_photos.py`). Of each shift: in how many
 random samples it is found, and for all its products, the measured precision of what is filled, for the keys whose
-promise can be believed and for those in doubt. Logits are kept in the work folder, so that an interrupted run resumes.
+promise can be believed and for those in doubt. Logits and results are kept in the work folder, so that an interrupted
+run resumes.
 """
 
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -26,6 +28,7 @@ from support.common import machine
 from attire.bundle import ModelBundle
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
+from attire.files import replace_text
 from attire.labels import contradicted, labelled
 from attire.progress import track
 from attire.score.answer_counts import AnswerCounts
@@ -36,7 +39,7 @@ from attire.score.promise import Promise
 PROMISE = Promise()
 FOOTWEAR = ("Casual Shoes", "Sports Shoes", "Heels", "Flip Flops", "Sandals", "Formal Shoes", "Flats")
 SPORTS = ("Nike", "ADIDAS", "Puma", "Reebok", "Fila", "Lotto", "Converse", "Wilson", "Speedo")
-SIZES = (100, 300, 600, 1200)  # products of a sample
+SMALL = (100, 300)  # products of a sample
 CHECKED = 20  # filled fields with a label that it takes to measure a key's precision
 Rows = NDArray[np.int64]
 
@@ -102,6 +105,14 @@ class Study:
         checked = accepted.keys & labelled(taxonomy, hot)
         return checked.sum(axis=0), (checked & ~contradicted(taxonomy, hot, chosen)).sum(axis=0)
 
+    def kept(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The result of `compute`, kept in the work folder."""
+        file = self.work / f"{name.replace(' ', '-')}.json"
+        if not file.is_file():
+            replace_text(file, json_module.dumps(compute()))
+        result: dict[str, Any] = json_module.loads(file.read_text(encoding="utf-8"))
+        return result
+
     def shifts(self, changes: list[str]) -> Iterator[tuple[str, Answers]]:
         """Every shift with its answers."""
         products, rows = self.catalog.products, self.plain.rows
@@ -140,7 +151,10 @@ def main(
         "machine": machine(),
         "products": {"calibration": study.reference.counts.products, "val": len(study.val)},
         "false_alarms": list(false_alarms(study, resamples)),
-        "shifts": [shift_row(study, name, answers, resamples // 4) for name, answers in study.shifts(changes)],
+        "shifts": [
+            study.kept(name, partial(shift_row, study, name, answers, resamples // 8))
+            for name, answers in study.shifts(changes)
+        ],
     }
     text = json_module.dumps(result, indent=1)
     if json is None:
@@ -152,20 +166,28 @@ def main(
 
 
 def false_alarms(study: Study, resamples: int) -> Iterator[dict[str, Any]]:
-    """The share of random samples with an alarm, by size; and of halves that are compared with each other."""
-    rng, count = np.random.default_rng(0), len(study.val)
-    for size in (*SIZES, count // 2):
-        found = []
-        for _ in track(range(resamples), f"samples of {size}", "samples"):
-            found.append(study.drift(study.plain.of(rng.permutation(count)[:size])))
-        yield {"against": "the calibration", "products": size, **_rates(found)}
-    found = []
-    for _ in track(range(resamples), "halves", "halves"):
-        order = rng.permutation(count)
-        first, second = (study.counts(study.plain.of(half)) for half in (order[: count // 2], order[count // 2 :]))
-        unknown = np.full(len(first.words), np.nan)
-        found.append(find_drift(Reference(first, unknown, study.reference.promised), second))
-    yield {"against": "the other half", "products": count - count // 2, **_rates(found)}
+    """In how many random samples there is an alarm, by size; and in halves that are compared with each other."""
+    count = len(study.val)
+
+    def against_calibration(size: int) -> dict[str, Any]:
+        rng = np.random.default_rng(size)
+        samples = (study.plain.of(rng.permutation(count)[:size]) for _ in range(resamples))
+        found = [study.drift(sample) for sample in track(samples, f"samples of {size}", "samples", resamples)]
+        return {"against": "the calibration", "products": size, **_rates(found)}
+
+    def against_each_other() -> dict[str, Any]:
+        rng, found = np.random.default_rng(0), []
+        for _ in track(range(resamples), "halves", "halves"):
+            order = rng.permutation(count)
+            halves = order[: count // 2], order[count // 2 :]
+            first, second = (study.counts(study.plain.of(half)) for half in halves)
+            unknown = np.full(len(first.words), np.nan)
+            found.append(find_drift(Reference(first, unknown, study.reference.promised), second))
+        return {"against": "the other half", "products": count - count // 2, **_rates(found)}
+
+    for size in (*SMALL, count // 2):
+        yield study.kept(f"samples of {size}", lambda size=size: against_calibration(size))  # type: ignore[misc]
+    yield study.kept("halves", against_each_other)
 
 
 def _rates(found: list[Drift]) -> dict[str, Any]:
@@ -188,7 +210,7 @@ def shift_row(study: Study, name: str, answers: Answers, resamples: int) -> dict
             bool(study.drift(answers.of(rng.permutation(len(answers.rows))[:size])).alarms) for _ in range(resamples)
         )
         / resamples
-        for size in (100, 300)
+        for size in SMALL
         if size < len(answers.rows)
     }
 

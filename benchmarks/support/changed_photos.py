@@ -32,19 +32,10 @@ def _grey_background(photo: Image.Image, level: int = 200) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def _warm_light(photo: Image.Image) -> Image.Image:
-    pixels = np.asarray(photo) * np.array([1.0, 0.88, 0.68])
-    return Image.fromarray(pixels.astype(np.uint8))
-
-
 def _cropped(photo: Image.Image, share: float = 0.75) -> Image.Image:
     width, height = photo.size
     left, top = round(width * (1 - share) / 2), round(height * (1 - share) / 2)
     return photo.crop((left, top, width - left, height - top))
-
-
-def _small(photo: Image.Image, height_px: int = 64) -> Image.Image:
-    return photo.resize((max(1, photo.width * height_px // photo.height), height_px))
 
 
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
@@ -53,12 +44,8 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "strong blur": lambda photo: photo.filter(ImageFilter.GaussianBlur(2.5)),
     "darker": lambda photo: ImageEnhance.Brightness(photo).enhance(0.6),
     "grey background": _grey_background,
-    "warm light": _warm_light,
-    "JPEG quality 50": lambda photo: _jpeg(photo, 50),
     "JPEG quality 10": lambda photo: _jpeg(photo, 10),
     "cropped": _cropped,
-    "64 px": _small,
-    "on its side": lambda photo: photo.transpose(Image.Transpose.ROTATE_90),
 }
 
 

@@ -13,7 +13,7 @@ from attire.score.decisions import sigmoid
 
 VALUES = 12  # that are shown
 ROW_PX = 18
-TICKS = (0.5, 0.8, 0.95, 0.99, 0.999)  # confidences on the axis
+TICKS = (0.5, 0.9, 0.99, 0.999)  # confidences on the axis
 
 
 def confidence_chart(before: NDArray[np.int64], now: NDArray[np.int64]) -> Chart:
@@ -75,6 +75,6 @@ def values_chart(
             x=alt.X("now:Q", title="share of the products", axis=axis), description="tooltip:N"
         ),
         base.mark_tick(color="var(--ink)", thickness=2, size=ROW_PX - 3).encode(x="before:Q"),
-    ).properties(width=PLOT_PX[0] - 60, height=alt.Step(ROW_PX))
+    ).properties(width=PLOT_PX[0], height=alt.Step(ROW_PX))
     title = "What is answered: | before, bar now"
     return Chart(title, drawn(chart, f"{title}. {'; '.join(row['tooltip'] for row in rows)}"))

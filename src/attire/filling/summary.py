@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,7 +66,7 @@ class FillSummary:
     without_column: tuple[str, ...]
     unmapped: Mapping[str, int]
     left_out: Mapping[str, int]
-    drift: Drift | None = None
+    drift: Drift | None = field(default=None, compare=False, repr=False)
 
 
 class Tally:

@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,8 +49,8 @@ class Summary:
     products: int
     unread: int
     resumed: int
-    answers: AnswerCounts | None = None
-    drift: Drift | None = None
+    answers: AnswerCounts | None = field(default=None, compare=False, repr=False)
+    drift: Drift | None = field(default=None, compare=False, repr=False)
 
 
 def predict(
