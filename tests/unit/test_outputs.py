@@ -27,7 +27,7 @@ from attire.inference import bulk, chunks
 from attire.inference.bulk import Summary, predict
 from attire.inference.chunks import Chunks, Counts, Origin
 from attire.inference.output import SINKS, check_output
-from attire.inference.run_record import RunSettings
+from attire.inference.run_record import RunSettings, record_path
 from attire.photos.remote import Remote
 from attire.photos.shards import samples
 from attire.score.answer_counts import AnswerCounts
@@ -147,6 +147,18 @@ def test_chunks_that_were_changed_during_the_run_are_not_joined(tmp_path: Path) 
     (tmp_path / "chunks" / "000001.parquet").unlink()
     with pytest.raises(ConfigError, match="was changed while its chunks were written"):
         folder.counts()
+
+
+def test_a_resumed_run_records_the_answers_of_all_chunks(shop: Shop) -> None:
+    shop.kill(2 * CHUNK)
+    shop.predict()
+    shop.predict(out=shop.folder / "at once.csv")
+    resumed, at_once = (
+        json.loads(record_path(out).read_text())["answers"] for out in (shop.out, shop.folder / "at once.csv")
+    )
+    assert resumed == at_once
+    assert sum(sum(bins.values()) for bins in resumed["keys"]["@category"]["answers"].values()) == COUNT
+    assert shop.predict()[0].answers is not None, "a finished output has them too"
 
 
 def test_a_finished_output_is_not_computed_again(shop: Shop) -> None:

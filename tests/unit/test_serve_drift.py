@@ -33,8 +33,7 @@ class Watched:
         _, category, logits = draw(products, seed, spread)
         for rows in zip(category, logits, strict=True):
             self.watch.add(self.model, *rows)
-        self.watch.count()
-        self.watch._compare.submit(int).result()  # the comparison before it is done
+        self.watch.count().result()
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(name, labels)

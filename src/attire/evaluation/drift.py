@@ -43,6 +43,8 @@ def drift(a: str | Path, b: str | Path, *, out: str | Path | None = None) -> Dri
         before, counts = _recorded(a)
         _check_same(a, before.settings.bundle, b, now)
         reference = _of_output(before, counts)
+    if reference.counts.words != answers.words:
+        raise ConfigError(f"{record_path(b)} was changed: its answers have other words than {a}. Run it again.")
     found = find_drift(reference, answers)
     if out is not None:
         from attire.evaluation.drift_page import drift_page

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from attire.serve.settings import Settings
 
 TOGETHER = 50  # products that are counted at once, which is cheaper than one by one
 BLOCKS = 4  # of a window: it moves by one of them at a time
+Logits = tuple[NDArray[np.float32], NDArray[np.float32]]
 logger = logging.getLogger(__name__)
 
 
@@ -28,31 +29,42 @@ class AnswerWatch:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
-        self._compare = ThreadPoolExecutor(1, "drift")  # it takes a tenth of a second, in which requests must not wait
         self._model: Model | None = None
-        self._logits: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
-        self._blocks: deque[AnswerCounts] = deque(maxlen=BLOCKS)
+        self._logits: list[Logits] = []
+        # Counting takes milliseconds and a comparison a tenth of a second, in which requests must not wait.
+        self._thread = ThreadPoolExecutor(1, "drift")
+        self._counted: Model | None = None  # from here on: used by the thread only
         self._block: AnswerCounts | None = None
+        self._blocks: deque[AnswerCounts] = deque(maxlen=BLOCKS)
         self._alarmed: frozenset[str] = frozenset()
 
     def add(self, model: Model, category: NDArray[np.float32], attributes: NDArray[np.float32]) -> None:
         """Take the mean logits of one product, float32[C] and float32[K]."""
         if model is not self._model:
             self.count()
-            self._model, self._block = model, None
-            self._blocks.clear()
+            self._model = model
         self._logits.append((category, attributes))
         if len(self._logits) == TOGETHER:
             self.count()
 
-    def count(self) -> None:
+    def count(self) -> Future[None]:
         """Count the products that were not counted yet, and compare the window if another block of it is full."""
-        if self._model is None or not self._logits:
+        logits, self._logits = self._logits, []
+        return self._thread.submit(self._count, self._model, logits)
+
+    def close(self) -> None:
+        """Wait for what is being counted."""
+        self._thread.shutdown()
+
+    def _count(self, model: Model | None, logits: list[Logits]) -> None:
+        if model is None or not logits:
             return
-        bundle, promise = self._model.bundle, self._settings.promise
-        category, attributes = (np.stack(rows) for rows in zip(*self._logits, strict=True))
+        if model is not self._counted:
+            self._counted, self._block = model, None
+            self._blocks.clear()
+        bundle, promise = model.bundle, self._settings.promise
+        category, attributes = (np.stack(rows) for rows in zip(*logits, strict=True))
         counts = bundle.answer_counts(category, attributes, promise)
-        self._logits = []
         self._metrics.count_answers(counts, fill_all=promise is None or bundle.calibration is None)
         self._block = counts if self._block is None else self._block + counts
         if self._block.products < self._settings.drift_window / BLOCKS:
@@ -61,12 +73,7 @@ class AnswerWatch:
         self._block = None
         if len(self._blocks) == BLOCKS and (reference := bundle.reference(promise)) is not None:
             window = sum(list(self._blocks)[1:], self._blocks[0])
-            error = ERROR / self._settings.workers
-            self._compare.submit(lambda: self._show(find_drift(reference, window, error)))
-
-    def close(self) -> None:
-        """Wait for the comparison that is running."""
-        self._compare.shutdown()
+            self._show(find_drift(reference, window, ERROR / self._settings.workers))
 
     def _show(self, drift: Drift) -> None:
         """Set the gauges, and log alarms that are new."""

@@ -137,7 +137,7 @@ async def readyz(request: Request) -> State:
 async def metrics(request: Request) -> Response:
     """Return metrics for Prometheus."""
     service = service_of(request)
-    service.watch.count()
+    await asyncio.wrap_future(service.watch.count())
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
