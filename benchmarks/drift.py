@@ -123,7 +123,10 @@ class Study:
         brand = products["title"].gather(rows)
         customer = np.asarray(self.truth.hot)[rows][:, self.bundle.taxonomy.columns["ideal_for"]]
         values = self.bundle.taxonomy.keys["ideal_for"].values
-        child = customer[:, [values.index(value) for value in values if value in ("Boys", "Girls")]].any(axis=1)
+        child = np.asarray(
+            customer[:, [values.index(value) for value in values if value in ("Boys", "Girls")]].any(axis=1)
+        )
+        yield "no shift", self.plain
         yield "the oldest third", self.plain.of(order[:third])
         yield "the newest third", self.plain.of(order[-third:])
         yield "footwear only", self.plain.of(category.is_in(FOOTWEAR).to_numpy())

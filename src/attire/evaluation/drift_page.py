@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from attire.evaluation.charts import Chart
 from attire.evaluation.drift_charts import confidence_chart, values_chart
-from attire.evaluation.drift_tables import MEANINGS, belief, drift_sentences, drift_sheet, shares
+from attire.evaluation.drift_tables import MEANINGS, belief, drift_sentences, drift_sheet
 from attire.evaluation.report_page import render
 from attire.score.drift import Drift, KeyDrift
 from attire.score.promise import percent
@@ -43,10 +43,9 @@ def _charts(drift: Drift, key: KeyDrift) -> dict[str, Any]:
         confidence_chart(before.sum(axis=0), now.sum(axis=0)),
         values_chart(drift.before.words[name], before.sum(axis=1), now.sum(axis=1), products),
     )
-    said = f"{key.verdict.value}; the promise: {belief(key)}"
     return {
         "name": key.key,
-        "said": f"{said}. Changed most: {shares(key)}" if key.alarm else said,
+        "said": f"{key.verdict.value}; the promise: {belief(key)}",
         "charts": [_safe(chart) for chart in charts],
     }
 

@@ -40,9 +40,10 @@ MEANINGS = {
 
 
 def drift_sheet(drift: Drift) -> Sheet:
-    """A row per key, those in doubt first."""
+    """A row per key, those in doubt first. What changed most is left out where chance may do as much."""
     rows = sorted(drift.keys, key=lambda key: (not key.doubted, not key.alarm, key.verdict == Verdict.FEW))
-    return Sheet("Drift by key", HEADER, tuple(map(_cells, rows)), ("answers", "promise", "what changed most"))
+    cells = (_cells(key, key.alarm and key.p_shares <= drift.error) for key in rows)
+    return Sheet("Drift by key", HEADER, tuple(cells), ("answers", "promise", "what changed most"))
 
 
 def terminal_sheet(drift: Drift) -> Sheet:
@@ -87,7 +88,7 @@ def drift_sentences(drift: Drift) -> list[str]:
     return sentences
 
 
-def shares(key: KeyDrift) -> str:
+def _shares(key: KeyDrift) -> str:
     """The value whose share changed most clearly, with its shares."""
     return f"{key.value or 'no answer'} {_change(key.value_shares)}"
 
@@ -104,7 +105,7 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def _cells(key: KeyDrift) -> tuple[str, ...]:
+def _cells(key: KeyDrift, with_shares: bool) -> tuple[str, ...]:
     return (
         key.key,
         key.verdict.value,
@@ -112,7 +113,7 @@ def _cells(key: KeyDrift) -> tuple[str, ...]:
         number(key.expected),
         number(key.promised),
         f"{key.sureness:+.2f}" if min(key.answers) else "–",
-        shares(key) if key.alarm else "–",
+        _shares(key) if with_shares else "–",
         _change(key.answered),
         _change(key.filled),
         f"{key.answers[0]:,} → {key.answers[1]:,}",
