@@ -16,13 +16,14 @@ from attire.inference.run_record import SHOWN, AnswersRecord, record_path
 from attire.records import read_as
 from attire.score.answer_counts import AnswerCounts
 from attire.score.drift import Drift, Reference, find_drift
+from attire.shelf import present_bundle
 from attire.storage import storing
 
 
 def drift(a: str | Path, b: str | Path, *, out: str | Path | None = None) -> Drift:
     """Compare the answers in `b`, an output of `predict` or `fill`, with those of `a`.
 
-    `a` is the bundle that made `b`, which is then compared with the products that the bundle was calibrated on, or an
+    `a` is the bundle that made `b` (or its shelf), which is then compared with the products that the bundle was calibrated on, or an
     earlier output of the same bundle. With `out`, an HTML file, the page is written there, and next to it the figures
     as JSON. See `find_drift` for the tests.
 
@@ -30,8 +31,9 @@ def drift(a: str | Path, b: str | Path, *, out: str | Path | None = None) -> Dri
     """
     a, b = Path(a), Path(b)
     now, answers = _recorded(b)
-    if (a / SPEC).is_file():
-        bundle = ModelBundle.load(a)
+    folder = present_bundle(a)
+    if (folder / SPEC).is_file():
+        bundle = ModelBundle.load(folder)
         _check_same(a, bundle.digest, b, now)
         reference = bundle.reference(now.settings.promise)
         if reference is None:
