@@ -23,9 +23,9 @@ from attire.storage import storing
 def drift(a: str | Path, b: str | Path, *, out: str | Path | None = None) -> Drift:
     """Compare the answers in `b`, an output of `predict` or `fill`, with those of `a`.
 
-    `a` is the bundle that made `b` (or its shelf), which is then compared with the products that the bundle was calibrated on, or an
-    earlier output of the same bundle. With `out`, an HTML file, the page is written there, and next to it the figures
-    as JSON. See `find_drift` for the tests.
+    `a` is the bundle that made `b` (or its shelf), which is then compared with the products that the bundle was
+    calibrated on, or an earlier output of the same bundle. With `out`, an HTML file, the page is written there, and
+    next to it the figures as JSON. See `find_drift` for the tests.
 
     Raises `ConfigError` if a side has no record of its answers, or if the sides are from different bundles.
     """
