@@ -10,6 +10,7 @@ from attire.evaluation.charts import Chart
 from attire.evaluation.drift_charts import confidence_chart, values_chart
 from attire.evaluation.drift_tables import MEANINGS, belief, drift_sentences, drift_sheet
 from attire.evaluation.report_page import render
+from attire.progress import track
 from attire.score.drift import Drift, KeyDrift
 from attire.score.promise import percent
 from attire.taxonomy import CATEGORY
@@ -29,7 +30,7 @@ def drift_page(drift: Drift, before: str, now: str) -> str:
         sentences=drift_sentences(drift),
         error=percent(drift.error),
         sheet=sheet,
-        keys=[_charts(drift, by_name[row[0]]) for row in sheet.rows],
+        keys=[_charts(drift, by_name[row[0]]) for row in track(sheet.rows, "drawing", "keys", len(sheet.rows))],
         meanings=MEANINGS,
     )
 
