@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from attire.engines.engine import open_engine
     from attire.errors import AttireError
     from attire.evaluation.compare import compare
+    from attire.evaluation.drift import drift
     from attire.evaluation.evaluate import evaluate
     from attire.evaluation.report import Report
     from attire.evaluation.trend import trend
@@ -77,6 +78,7 @@ _HOMES = {
     "compare": "attire.evaluation.compare",
     "curve": "attire.learning_curve.curve",
     "diff_taxonomy": "attire.taxonomy_diff.diff",
+    "drift": "attire.evaluation.drift",
     "duplicates": "attire.twins.duplicates",
     "evaluate": "attire.evaluation.evaluate",
     "explain": "attire.explanation.explain",
@@ -120,6 +122,7 @@ __all__ = [
     "compare",
     "curve",
     "diff_taxonomy",
+    "drift",
     "duplicates",
     "evaluate",
     "explain",

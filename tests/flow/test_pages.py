@@ -28,6 +28,7 @@ RUN = (
     "evaluate",
     "predict",
     "fill",
+    "drift",
     "scale",
     "reference/api",
 )  # each runs in a copy of the folder after the tour

@@ -9,6 +9,7 @@ from attire.cli import (  # noqa: E402
     backbones,  # noqa: F401
     curves,  # noqa: F401
     data,  # noqa: F401
+    drifting,  # noqa: F401
     exporting,  # noqa: F401
     filling,  # noqa: F401
     learning,  # noqa: F401

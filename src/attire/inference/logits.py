@@ -145,7 +145,8 @@ class _Pending:
         if not self.logits:
             return ProductLogits(product.id, None, None, faults, product.category, bool(product.title))
         category, attributes = (np.mean(logits, axis=0) for logits in zip(*self.logits, strict=True))
-        return ProductLogits(product.id, category, attributes, faults, product.category, bool(product.title))
+        titled = bool(product.title)
+        return ProductLogits(product.id, category, attributes, faults, product.category, titled, product.group)
 
 
 def _compute(engine: Engine, batch: Sequence[tuple[_Pending, Pixels]], reader: TitleReader | None) -> None:

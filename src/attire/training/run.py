@@ -159,6 +159,7 @@ class Run:
             "catalog": catalog.digest,
             "splits": splits.digest,
             "products": len(catalog),
+            "variety": _variety(catalog, splits),
             "photo_cache_px": data.photos_px,
         }
         learned: Learned | None = data.learned
@@ -266,6 +267,12 @@ class Run:
     def _scored_on(self) -> str:
         inputs = "one photo each" if self.recipe.text == "none" else f"one photo and the {self.recipe.text} each"
         return f"{len(self.splits.val):,} products of the val split, {inputs}"
+
+
+def _variety(catalog: Catalog, splits: Splits) -> float:
+    """How many independent products each product of train is worth, if products of a group are alike (Kish, 1965)."""
+    sizes = catalog.products["group"].gather(catalog.rows_of(splits.train)).value_counts()["count"].to_numpy()
+    return round(float(sizes.sum() / (sizes**2).sum()), 4) if len(sizes) else 1.0
 
 
 def _tell_learned(start: ModelBundle, catalog: Catalog, splits: Splits) -> None:
