@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attire.acquisition.suggest import Suggestions, suggest
     from attire.bundle import ModelBundle
     from attire.catalog.ingest import ingest
     from attire.catalog.splits import Splits, split
@@ -61,6 +62,7 @@ _HOMES = {
     "Recipe": "attire.config",
     "Report": "attire.evaluation.report",
     "Splits": "attire.catalog.splits",
+    "Suggestions": "attire.acquisition.suggest",
     "Taxonomy": "attire.taxonomy",
     "apply_reviews": "attire.review.apply",
     "backbones": "attire.model.backbone_table",
@@ -78,6 +80,7 @@ _HOMES = {
     "predict": "attire.inference.bulk",
     "remove": "attire.removal.remove",
     "split": "attire.catalog.splits",
+    "suggest": "attire.acquisition.suggest",
     "train": "attire.training.run",
     "trend": "attire.evaluation.trend",
 }
@@ -95,6 +98,7 @@ __all__ = [
     "Recipe",
     "Report",
     "Splits",
+    "Suggestions",
     "Taxonomy",
     "apply_reviews",
     "backbones",
@@ -112,6 +116,7 @@ __all__ = [
     "predict",
     "remove",
     "split",
+    "suggest",
     "train",
     "trend",
 ]

@@ -13,6 +13,7 @@ from attire.cli import (  # noqa: E402
     removing,  # noqa: F401
     reviewing,  # noqa: F401
     serving,  # noqa: F401
+    suggesting,  # noqa: F401
     taxonomies,  # noqa: F401
     training,  # noqa: F401
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attire.acquisition.table import SUGGESTIONS
 from attire.catalog.commit import PURGE, writing
 from attire.catalog.content import Changes
 from attire.catalog.ingest import PHOTOS, WORK
@@ -133,6 +134,7 @@ def _erase_traces(
     shutil.rmtree(out / WORK, ignore_errors=True)
     cached = forget_photos(catalog, todo.photos)
     reviews = _redact(decisions, todo.ids)
+    (out / SUGGESTIONS).unlink(missing_ok=True)
     (out / PURGE).unlink()
     from attire.removal.traces import beside, find_traces  # imports torch
 
