@@ -92,12 +92,12 @@ def fields_of(catalog: Catalog, photos: Photos, bundle: ModelBundle | None) -> F
     else:
         free, decisions = _decisions(catalog, photos, bundle, targets)
         applies = applicability(taxonomy, decisions.category_probability) > GATE
-        doubt = np.column_stack([_gini(free.category_probability), _doubts(taxonomy, decisions, bundle.taught)])
+        doubt = doubts(taxonomy, free.category_probability, decisions.probability, bundle.taught)
         sure = decisions.category_probability.max(axis=1) >= SURE_CATEGORY
     applies = np.column_stack([np.ones(len(labels), dtype=bool), applies])
     return Fields(
         features=principal_components(photos.mean(photos.of_photos)),
-        doubt=doubt.astype(np.float32),
+        doubt=doubt,
         applies=applies | labels,
         labelled=labels,
         open=applies & ~labels & ~_decided(catalog, photos),
@@ -129,20 +129,16 @@ def _decisions(catalog: Catalog, photos: Photos, bundle: ModelBundle, targets: T
     return bundle.decide(means[0], means[1]), bundle.decide(means[0], means[1], targets.category)
 
 
-def _doubts(taxonomy: Taxonomy, decisions: Decisions, taught: Bools) -> Floats:
-    """float32[N, A]: the doubt about each key; 1 for keys that the model was not taught.
+def doubts(taxonomy: Taxonomy, category: Floats, values: Floats, taught: Bools) -> Floats:
+    """float32[N, F]: how unsure answers are, from probabilities float32[N, C] of categories and float32[N, K] of values.
 
-    Of a key of arity one, the probability that two draws from the model's answer differ (Gini impurity); of a key of
-    arity many, that of the value in most doubt.
+    Of the category and of a key of arity one, the probability that two draws from the answer differ (Gini impurity); of
+    a key of arity many, that of the value in most doubt; 1 for keys that the model was not taught (bool[A]).
     """
-    probability = decisions.probability
-    one = 1 - np.add.reduceat(probability**2, taxonomy.starts, axis=1)
-    many = np.maximum.reduceat(2 * probability * (1 - probability), taxonomy.starts, axis=1)
-    return np.where(taught, np.where(taxonomy.one, one, many), np.float32(1))
-
-
-def _gini(probability: Floats) -> Floats:
-    return np.asarray(1 - (probability**2).sum(axis=1))
+    one = 1 - np.add.reduceat(values**2, taxonomy.starts, axis=1)
+    many = np.maximum.reduceat(2 * values * (1 - values), taxonomy.starts, axis=1)
+    of_keys = np.where(taught, np.where(taxonomy.one, one, many), 1)
+    return np.column_stack([1 - (category**2).sum(axis=1), of_keys]).astype(np.float32)
 
 
 def _decided(catalog: Catalog, photos: Photos) -> Bools:
