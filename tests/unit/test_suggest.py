@@ -14,14 +14,15 @@ from helpers.review_context import write_predictions
 from attire.acquisition.design import BIAS, LEAST_DOUBT, PRIOR, Fields, choose
 from attire.acquisition.evidence import principal_components
 from attire.acquisition.suggest import suggest
-from attire.acquisition.table import SUGGESTIONS, saved_suggestions
 from attire.bundle import ModelBundle
 from attire.catalog.ingest import ingest
 from attire.catalog.sources.options import SourceOptions
 from attire.catalog.splits import Splits, split
 from attire.catalog.store import Catalog
+from attire.catalog.suggestions import SUGGESTIONS, forget_suggestions, suggestions_of
 from attire.config import load_recipe
 from attire.errors import CatalogError, ConfigError
+from attire.removal.remove import remove
 from attire.review.app import open_review
 from attire.review.options import Options
 from attire.review.queues import Filters
@@ -139,7 +140,9 @@ def test_only_fields_without_a_label_of_products_of_train_are_suggested(own: Cat
         (id, "colour") for id in blank
     }
     assert suggested.table["rank"].to_list() == list(range(1, len(suggested.table) + 1))
-    assert saved_suggestions(own).equals(suggested.table)
+    saved = suggestions_of(own)
+    assert saved is not None
+    assert saved.equals(suggested.table)
 
 
 def test_products_of_the_random_sample_and_decided_fields_are_left_out(own: Catalog, untrained: ModelBundle) -> None:
@@ -227,8 +230,10 @@ def test_refusals(own: Catalog, untrained: ModelBundle, tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="the train split of the catalog has no product"):
         suggest(own, untrained)
     (own.path / SUGGESTIONS).write_bytes(b"no parquet")
-    with pytest.raises(CatalogError, match=r"suggestions\.parquet cannot be read .*run 'attire suggest' again"):
-        saved_suggestions(own)
+    with pytest.raises(CatalogError, match=r"suggestions\.parquet cannot be read .*Run attire suggest .* again"):
+        suggestions_of(own)
+    forget_suggestions(own.path, ["p001"])
+    assert suggestions_of(own) is None
 
 
 def test_the_review_page_has_the_queue_in_the_order_of_the_ranks(own: Catalog, untrained: ModelBundle) -> None:
@@ -245,6 +250,12 @@ def test_the_review_page_has_the_queue_in_the_order_of_the_ranks(own: Catalog, u
     found, wanted = queues.of(Filters(queue="useful")), table[1:]
     assert found["product"].unique(maintain_order=True).equals(wanted["product"].unique(maintain_order=True))
     assert set(found.rows()) == set(wanted.select("product", "key").rows())
+
+
+def test_a_purge_erases_the_suggestions_of_its_products(own: Catalog, untrained: ModelBundle) -> None:
+    table = suggest(own, untrained, n=4, workers=0).table
+    remove(own, [table["product"][0]], purge=True)
+    assert suggestions_of(own).equals(table.filter(pl.col("product") != table["product"][0]))  # type: ignore[union-attr]
 
 
 def test_a_catalog_that_was_not_split_is_asked_as_a_whole(own: Catalog, untrained: ModelBundle) -> None:

@@ -130,7 +130,7 @@ def _decisions(catalog: Catalog, photos: Photos, bundle: ModelBundle, targets: T
 
 
 def doubts(taxonomy: Taxonomy, category: Floats, values: Floats, taught: Bools) -> Floats:
-    """float32[N, F]: how unsure answers are, from probabilities float32[N, C] of categories and float32[N, K] of values.
+    """float32[N, F]: how unsure answers are, from float32[N, C] of categories and float32[N, K] of values.
 
     Of the category and of a key of arity one, the probability that two draws from the answer differ (Gini impurity); of
     a key of arity many, that of the value in most doubt; 1 for keys that the model was not taught (bool[A]).

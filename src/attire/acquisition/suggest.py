@@ -12,15 +12,14 @@ import polars as pl
 
 from attire.acquisition.design import Choice, choose
 from attire.acquisition.evidence import Photos, embedded_by_backbone, embedded_by_bundle, fields_of
-from attire.acquisition.table import COLUMNS, SUGGESTIONS
 from attire.acquisition.worksheet import ASK, worksheet, worksheet_columns, write_worksheet
 from attire.bundle import ModelBundle
 from attire.catalog.own_feeds import ingest_command
 from attire.catalog.splits import MANIFEST, Splits
 from attire.catalog.store import Catalog
+from attire.catalog.suggestions import SCHEMA, save_suggestions
 from attire.config import Recipe, load_recipe
 from attire.errors import CatalogError, ConfigError
-from attire.files import replace_parquet
 from attire.progress import track
 from attire.storage import storing
 from attire.taxonomy import CATEGORY
@@ -94,7 +93,7 @@ def suggest(
                 "new products, or check labels with attire review."
             )
         table = _table(catalog, photos, choices)
-        replace_parquet(catalog.path / SUGGESTIONS, table)
+        save_suggestions(catalog, table)
     if sheet is None:
         return Suggestions(table, None, 0, "")
     columns = worksheet_columns(catalog)
@@ -126,6 +125,5 @@ def _table(catalog: Catalog, photos: Photos, choices: Sequence[Choice]) -> pl.Da
         for choice in choices
         for field, gain in zip(choice.fields, choice.gains, strict=True)
     ]
-    columns = {name: kind for name, kind in COLUMNS.items() if name != "rank"}
-    table = pl.DataFrame(rows, columns, orient="row")
-    return table.with_row_index("rank", 1).select(pl.col(name).cast(kind) for name, kind in COLUMNS.items())
+    table = pl.DataFrame(rows, ["product", "key", "score"], orient="row")
+    return table.with_row_index("rank", 1).select(SCHEMA).cast(SCHEMA)

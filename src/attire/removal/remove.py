@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attire.acquisition.table import SUGGESTIONS
 from attire.catalog.commit import PURGE, writing
 from attire.catalog.content import Changes
 from attire.catalog.ingest import PHOTOS, WORK
 from attire.catalog.removal import Purge, Removal, refuse_unknown, without_products
 from attire.catalog.store import Catalog
+from attire.catalog.suggestions import forget_suggestions
 from attire.errors import CatalogError, ConfigError, MissingExtraError
 from attire.photos.index import remove_unlisted
 from attire.pixels.forgetting import forget_photos
@@ -133,8 +133,8 @@ def _erase_traces(
     files = remove_unlisted(out / PHOTOS, (out / path for path in catalog.photos["path"]))
     shutil.rmtree(out / WORK, ignore_errors=True)
     cached = forget_photos(catalog, todo.photos)
+    forget_suggestions(out, todo.ids)
     reviews = _redact(decisions, todo.ids)
-    (out / SUGGESTIONS).unlink(missing_ok=True)
     (out / PURGE).unlink()
     from attire.removal.traces import beside, find_traces  # imports torch
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from attire.acquisition.table import saved_suggestions
+from attire.catalog.suggestions import suggestions_of
 from attire.review.data import ReviewData, ordered, values_of
 from attire.review.store.events import Store
 from attire.taxonomy import CATEGORY, SEPARATOR
@@ -100,9 +100,9 @@ class Queues:
         self.fields = data.fields.with_columns(ticket=pl.Series(tickets, dtype=pl.UInt64)).join(
             titles, on="product", how="left", maintain_order="left"
         )
-        suggestions = saved_suggestions(data.catalog).select("product", "key", "rank")
-        self.fields = self.fields.join(suggestions, on=["product", "key"], how="left", maintain_order="left")
-        self.offered = [name for name in QUEUES if name != "useful" or len(suggestions)]
+        suggestions = suggestions_of(data.catalog)
+        self.offered = [name for name in QUEUES if name != "useful" or suggestions is not None]
+        self.fields = _ranked(self.fields, suggestions)
         self.of = lru_cache(maxsize=64)(self._of)
 
     def _of(self, filters: Filters) -> pl.DataFrame:
@@ -141,6 +141,14 @@ class Queues:
     def sampled(self) -> frozenset[tuple[str, str]]:
         """The fields (product, key) of the random sample."""
         return frozenset(self.sample().select("product", "key").iter_rows())
+
+
+def _ranked(fields: pl.DataFrame, suggestions: pl.DataFrame | None) -> pl.DataFrame:
+    """The fields with a column `rank`: that of the suggestion to label it, null if there is none."""
+    if suggestions is None:
+        return fields.with_columns(rank=pl.lit(None, pl.Int64))
+    ranks = suggestions.select("product", "key", "rank")
+    return fields.join(ranks, on=["product", "key"], how="left", maintain_order="left")
 
 
 def _best_alternative() -> pl.Expr:
