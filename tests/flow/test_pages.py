@@ -28,6 +28,7 @@ RUN = (
     "evaluate",
     "predict",
     "fill",
+    "what-to-label-next",
     "scale",
     "reference/api",
 )  # each runs in a copy of the folder after the tour

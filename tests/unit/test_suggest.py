@@ -57,7 +57,7 @@ def brute_force_gains(fields: Fields, taught: list[tuple[int, int]]) -> np.ndarr
     for number in range(fields.open.shape[1]):
         doubt = fields.doubt[:, number].astype(float)
         information = PRIOR * np.eye(x.shape[1])
-        for row in np.flatnonzero(fields.labelled[:, number]):
+        for row in np.flatnonzero(fields.labelled[:, number]).tolist():
             information += max(doubt[row], LEAST_DOUBT) * np.outer(x[row], x[row])
         for row in (row for row, other in taught if other == number):
             information += doubt[row] * np.outer(x[row], x[row])
@@ -66,7 +66,7 @@ def brute_force_gains(fields: Fields, taught: list[tuple[int, int]]) -> np.ndarr
         def unsure(matrix: np.ndarray, everything: np.ndarray = everything) -> float:
             return float(np.trace(np.linalg.inv(matrix) @ everything))
 
-        for row in np.flatnonzero(fields.open[:, number]):
+        for row in np.flatnonzero(fields.open[:, number]).tolist():
             after = information + doubt[row] * np.outer(x[row], x[row])
             gains[row, number] = unsure(information) - unsure(after)
     return gains
@@ -118,7 +118,7 @@ def test_principal_components_keep_the_distances() -> None:
     scaled = (values - values.mean(axis=0)) / values.std(axis=0)
     components = principal_components(values, 6)
     distances = [np.linalg.norm(x[:, None] - x[None], axis=2) for x in (scaled, components)]
-    np.testing.assert_allclose(*distances, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(distances[0], distances[1], rtol=1e-4, atol=1e-4)
 
 
 @pytest.fixture

@@ -60,8 +60,9 @@ class Choice(NamedTuple):
 def choose(fields: Fields, share: float = SHARE) -> Iterator[Choice]:
     """Yield products with fields to ask for, the most useful first, until no open field is left."""
     features = _scaled(fields.features)
-    gain = np.zeros(fields.open.shape)
-    models = [_Model(features, fields, number) for number in range(gain.shape[1])]
+    products, kinds = fields.open.shape
+    gain = np.zeros((products, kinds))
+    models = [_Model(features, fields, number) for number in range(kinds)]
     for number, model in enumerate(models):
         gain[model.candidates, number] = model.gains()
     waiting = np.ones(len(gain), dtype=bool)

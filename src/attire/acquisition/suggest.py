@@ -115,7 +115,8 @@ def _candidates(catalog: Catalog) -> list[str]:
         raise CatalogError(f"{catalog.path}: {where} has no product with a readable photo. Ingest more products.")
     if len(ids) <= CANDIDATES:
         return ids
-    return np.random.default_rng(SEED).choice(ids, CANDIDATES, replace=False).tolist()
+    drawn = np.random.default_rng(SEED).choice(len(ids), CANDIDATES, replace=False)
+    return [ids[number] for number in sorted(drawn.tolist())]
 
 
 def _table(catalog: Catalog, photos: Photos, choices: Sequence[Choice]) -> pl.DataFrame:
