@@ -127,4 +127,4 @@ def _table(catalog: Catalog, photos: Photos, choices: Sequence[Choice]) -> pl.Da
         for field, gain in zip(choice.fields, choice.gains, strict=True)
     ]
     table = pl.DataFrame(rows, ["product", "key", "score"], orient="row")
-    return table.with_row_index("rank", 1).select(SCHEMA).cast(SCHEMA)
+    return table.with_row_index("rank", 1).select(list(SCHEMA)).cast(SCHEMA)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -15,7 +14,7 @@ from attire.files import read_parquet, replace_parquet
 SUGGESTIONS = "suggestions.parquet"
 # One row per field, most useful first. key: `CATEGORY` for the category. score: by how much its label would lower the
 # doubt of all products, summed over them. rank: from 1.
-SCHEMA: dict[str, Any] = {"product": pl.String, "key": pl.String, "score": pl.Float64, "rank": pl.Int64}
+SCHEMA = pl.Schema({"product": pl.String, "key": pl.String, "score": pl.Float64, "rank": pl.Int64})
 
 
 def save_suggestions(catalog: Catalog, suggestions: pl.DataFrame) -> None:
@@ -30,7 +29,7 @@ def suggestions_of(catalog: Catalog) -> pl.DataFrame | None:
     """
     path = catalog.path / SUGGESTIONS
     try:
-        suggestions = read_parquet(path).select(SCHEMA).cast(SCHEMA)
+        suggestions = read_parquet(path).select(list(SCHEMA)).cast(SCHEMA)
     except FileNotFoundError:
         return None
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -46,6 +45,6 @@ def forget_suggestions(folder: Path, ids: Collection[str]) -> None:
     if not path.is_file():
         return
     try:
-        replace_parquet(path, read_parquet(path).select(SCHEMA).filter(~pl.col("product").is_in(list(ids))))
+        replace_parquet(path, read_parquet(path).select(list(SCHEMA)).filter(~pl.col("product").is_in(list(ids))))
     except pl.exceptions.PolarsError:
         path.unlink()
