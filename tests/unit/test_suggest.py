@@ -190,11 +190,9 @@ def test_the_filled_feed_is_read_back(own: Catalog, untrained: ModelBundle, tmp_
         pl.when(pl.col("ask").str.contains(key)).then(pl.lit(answers[key])).otherwise(key).alias(key) for key in answers
     ]
     rows.with_columns(filled).write_csv(sheet)
-    words = suggested.command.split()
-    assert words[:3] == ["attire", "ingest", str(sheet)]
-    assert words[-5:] == ["--update", "--ignore", "ask", "--out", str(own.path)]
-    images = words[words.index("--images") + 1]
-    now = ingest(sheet, images, own.path, update=True, options=SourceOptions(ignore=("ask",)))
+    assert suggested.command == f"attire ingest {sheet} --update --ignore photo ask --out {own.path}"
+    assert all(Path(photo).is_file() for photo in rows["photo"])
+    now = ingest(sheet, (), own.path, update=True, options=SourceOptions(ignore=("photo", "ask")))
     assert len(now) == len(own)
     for id in own.ids:
         wanted = set(suggested.table.filter(pl.col("product") == id)["key"])
@@ -218,7 +216,7 @@ def test_cells_that_a_spreadsheet_would_run_are_not_written(tmp_path: Path) -> N
     assert "=1+1" in set(suggested.table["product"])
     assert "=1+1" not in set(written["id"])
     assert suggested.left_out == 1
-    assert set(written["title"]) == {""}
+    assert written["title"].null_count() == len(written)
 
 
 def test_refusals(own: Catalog, untrained: ModelBundle, tmp_path: Path) -> None:

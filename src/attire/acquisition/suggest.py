@@ -12,9 +12,8 @@ import polars as pl
 
 from attire.acquisition.design import Choice, choose
 from attire.acquisition.evidence import Photos, embedded_by_backbone, embedded_by_bundle, fields_of
-from attire.acquisition.worksheet import ASK, worksheet, worksheet_columns, write_worksheet
+from attire.acquisition.worksheet import ingest_command, worksheet, worksheet_columns, write_worksheet
 from attire.bundle import ModelBundle
-from attire.catalog.own_feeds import ingest_command
 from attire.catalog.splits import MANIFEST, Splits
 from attire.catalog.store import Catalog
 from attire.catalog.suggestions import SCHEMA, save_suggestions
@@ -96,11 +95,11 @@ def suggest(
         save_suggestions(catalog, table)
     if sheet is None:
         return Suggestions(table, None, 0, "")
-    columns = worksheet_columns(catalog)
+    columns = worksheet_columns(catalog.taxonomy)
     rows = worksheet(catalog, table, columns)
     with storing(sheet):
         write_worksheet(sheet, rows)
-    command = ingest_command(catalog, sheet, catalog.path, ["--update", "--ignore", columns[ASK]], columns)
+    command = ingest_command(catalog, sheet, columns)
     return Suggestions(table, sheet, table["product"].n_unique() - len(rows), command)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import os
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from attire.catalog.own_feeds import ingest_command, standard_columns
 from attire.catalog.store import TAXONOMY, Catalog, Product
 from attire.errors import ConfigError, TaxonomyError
 from attire.files import replacing
@@ -19,6 +20,7 @@ from attire.spreadsheets import safe_text
 from attire.taxonomy import CATEGORY, SEPARATOR
 
 DIFF, FEED = "changes.csv", "feed.csv"
+ROOTS = 8  # photo folders that are listed in the command before they are replaced by their common parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def export(catalog: Catalog, store: Store, out: Path) -> Exported:
         changes = list(_changes(catalog, by_product))
         safe_rows = ([safe_text(cell) for cell in row] for row in changes)  # people open this file in a spreadsheet
         _write(out / DIFF, ["id", "key", "before", "after", "state", "who", "when"], safe_rows)
-        columns = standard_columns(catalog.taxonomy)
+        columns = _columns(catalog)
         keys = [*catalog.taxonomy.keys]
         _write(
             out / FEED,
@@ -62,8 +64,7 @@ def export(catalog: Catalog, store: Store, out: Path) -> Exported:
         raise ConfigError(
             f"cannot write {out}: {error.strerror or error}. Free space or choose another --out."
         ) from error
-    command = ingest_command(catalog, out / FEED, "NEW_CATALOG", ["--taxonomy", out / TAXONOMY], columns)
-    return Exported(out / DIFF, out / FEED, len(decisions), len(changes), command)
+    return Exported(out / DIFF, out / FEED, len(decisions), len(changes), _command(catalog, out, columns))
 
 
 def _check(catalog: Catalog, decisions: Mapping[tuple[str, str], Decision]) -> None:
@@ -112,8 +113,35 @@ def _row(product: Product, decisions: Mapping[str, Decision], keys: Sequence[str
     ]
 
 
+def _columns(catalog: Catalog) -> dict[str, str]:
+    """Return the names of the feed's standard columns, renamed if an attribute key has the same name."""
+    return {
+        name: name if name not in catalog.taxonomy.keys else f"product {name}"
+        for name in ("id", "group", "category", "title", "image")
+    }
+
+
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def _command(catalog: Catalog, out: Path, columns: Mapping[str, str]) -> str:
+    renamed = [word for name, column in columns.items() if column != name for word in (f"--{name}", column)]
+    words = ["attire", "ingest", out / FEED, "--images", *_roots(catalog), "--taxonomy", out / TAXONOMY, *renamed]
+    return shlex.join([*map(str, words), "--out", "NEW_CATALOG"])
+
+
+def _roots(catalog: Catalog) -> list[Path]:
+    """Return the folders in which the photos are found under the names in the feed."""
+    roots: dict[Path, None] = {}
+    for name, stored_path in catalog.photos.select("name", "path").iter_rows():
+        path = catalog.path / stored_path
+        parts = PurePosixPath(name).parts
+        depth = len(parts) if path.parts[-len(parts) :] == parts else 1
+        roots[path.parents[depth - 1]] = None
+    if len(roots) > ROOTS:
+        return [Path(os.path.commonpath(list(roots)))]
+    return list(roots)
