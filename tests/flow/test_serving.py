@@ -21,7 +21,7 @@ import httpx
 import psutil
 import pytest
 import schemathesis
-from helpers.serve_client import FakeEngine, ask, get, photo, served, server, until
+from helpers.serve_client import PATIENCE_S, FakeEngine, ask, get, photo, served, server, until
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from pydantic import SecretStr
@@ -75,7 +75,7 @@ class Load:
     def __enter__(self) -> Load:
         for thread in self._threads:
             thread.start()
-        until(lambda: self.answers["200"] > 5, 20)
+        until(lambda: self.answers["200"] > 5)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -84,7 +84,7 @@ class Load:
             thread.join()
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self.address, timeout=30) as api:
+        with httpx.Client(base_url=self.address, timeout=PATIENCE_S) as api:
             while not self._stop.is_set():
                 try:
                     answer = ask(api, RED)
@@ -102,10 +102,10 @@ def test_hangup_swaps_the_bundle_without_losing_a_request_and_refuses_a_broken_o
         with Load(address) as load:
             replace(bundle, untrained, "2031-01-01T00:00:00")
             process.send_signal(signal.SIGHUP)
-            until(lambda: len(load.bundles) == 2, 30)
+            until(lambda: len(load.bundles) == 2)
             damage(bundle)
             process.send_signal(signal.SIGHUP)
-            until(lambda: "the old one stays" in log(), 30)
+            until(lambda: "the old one stays" in log())
             seen = load.answers["200"]
             until(lambda: load.answers["200"] > seen + 5)
         assert load.answers.keys() == {"200"}
@@ -114,7 +114,7 @@ def test_hangup_swaps_the_bundle_without_losing_a_request_and_refuses_a_broken_o
 def test_termination_answers_what_is_in_flight(bundle: Path) -> None:
     def several(address: str) -> int | None:
         photos = [photo(size=(1500, 1500))] * 8
-        with httpx.Client(base_url=address, timeout=30) as api:
+        with httpx.Client(base_url=address, timeout=PATIENCE_S) as api:
             try:
                 return ask(api, *photos).status_code
             except httpx.TransportError:
@@ -129,7 +129,7 @@ def test_termination_answers_what_is_in_flight(bundle: Path) -> None:
             statuses = [answer.result() for answer in answers]
         assert set(statuses) <= {200, None}
         assert statuses.count(200) >= max(1, in_flight)
-        process.wait(20)
+        process.wait(PATIENCE_S)
         assert "Finished server process" in log()
 
 
@@ -144,7 +144,7 @@ def admitted(address: str) -> float:
 def test_termination_waits_for_a_request_that_is_on_its_way(bundle: Path) -> None:
     with server(bundle) as (address, process, log):
         url = httpx.URL(address)
-        with socket.create_connection((url.host, url.port), timeout=20) as connection:
+        with socket.create_connection((url.host, url.port), timeout=PATIENCE_S) as connection:
             connection.sendall(b"GET /healthz HTTP/1.1\r\n")
             get(f"{address}/healthz")  # answered after the other connection was accepted
             process.terminate()
@@ -154,27 +154,27 @@ def test_termination_waits_for_a_request_that_is_on_its_way(bundle: Path) -> Non
                 content = answer.read()  # until the server closes the connection
         assert content.startswith(b"HTTP/1.1 200")
         assert b"connection: close" in content.lower()
-        process.wait(20)
+        process.wait(PATIENCE_S)
 
 
 def test_a_killed_worker_is_replaced_even_while_the_bundle_at_the_path_is_broken(
     bundle: Path, untrained: ModelBundle
 ) -> None:
     with server(bundle, "--workers", "2") as (address, process, log):
-        until(lambda: log().count("Application startup complete") == 2, 60)
+        until(lambda: log().count("Application startup complete") == 2)
         with Load(address) as load:
             damage(bundle)
             process.send_signal(signal.SIGHUP)
-            until(lambda: "the old one stays" in log(), 30)
+            until(lambda: "the old one stays" in log())
             assert 'attire_reloads_total{outcome="refused"} 1.0' in get(f"{address}/metrics").text
             assert load.answers.keys() == {"200"}
             children = psutil.Process(process.pid).children()
             next(one for one in children if "spawn_main" in " ".join(one.cmdline())).kill()
-            until(lambda: log().count("Application startup complete") == 3, 60)
+            until(lambda: log().count("Application startup complete") == 3)
             replace(bundle, untrained, "2031-01-01T00:00:00")
             process.send_signal(signal.SIGHUP)
-            until(lambda: len(load.bundles) == 2, 30)
-            until(lambda: log().count("answers") == 5, 30)
+            until(lambda: len(load.bundles) == 2)
+            until(lambda: log().count("answers") == 5)
         # Clients that were connected to the killed worker lost one request each; the others lost none.
         lost = sum(count for kind, count in load.answers.items() if kind != "200")
         assert lost <= 3, load.answers
@@ -185,12 +185,12 @@ def test_workers_end_when_their_supervisor_is_killed(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with server(bundle, "--workers", "2") as (address, process, log):
-        until(lambda: log().count("Application startup complete") == 2, 60)
-        assert ask(httpx.Client(base_url=address, timeout=30), photo(size=(2500, 2500))).status_code == 200
+        until(lambda: log().count("Application startup complete") == 2)
+        assert ask(httpx.Client(base_url=address, timeout=PATIENCE_S), photo(size=(2500, 2500))).status_code == 200
         family = psutil.Process(process.pid).children(recursive=True)
         assert any("attire.serve.decoder_process" in one.cmdline() for one in family)
         process.kill()
-        until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family), 20)
+        until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family))
         assert "the supervisor is gone" in log()
     assert not list(tmp_path.glob("attire-serve-*"))
 
@@ -210,21 +210,21 @@ def test_reload_over_http_reaches_every_worker_and_reports_a_broken_bundle(
     monkeypatch.setenv("ATTIRE_ADMIN_KEYS", ADMIN)
     admin = {"Authorization": f"Bearer {ADMIN}"}
     with server(bundle, "--workers", "2") as (address, process, _):
-        until(lambda: [len(pids) for pids in answering(address).values()] == [2], 60)
+        until(lambda: [len(pids) for pids in answering(address).values()] == [2])
         (old,) = answering(address)
         damage(bundle)
-        refused = httpx.post(f"{address}/admin/reload", headers=admin, timeout=30)
+        refused = httpx.post(f"{address}/admin/reload", headers=admin, timeout=PATIENCE_S)
         assert refused.status_code == 409
         assert "is not the file that was saved" in refused.json()["detail"]
         replace(bundle, untrained, "2031-01-01T00:00:00")
-        accepted = httpx.post(f"{address}/admin/reload", headers=admin, timeout=30)
+        accepted = httpx.post(f"{address}/admin/reload", headers=admin, timeout=PATIENCE_S)
         assert accepted.status_code == 202
         new = accepted.json()["bundle"]
         assert new != old
-        until(lambda: {version: len(pids) for version, pids in answering(address).items()} == {new: 2}, 30)
+        until(lambda: {version: len(pids) for version, pids in answering(address).items()} == {new: 2})
         (before,) = answering(address).values()
         next(one for one in psutil.Process(process.pid).children() if str(one.pid) in before).kill()
-        until(lambda: len(answering(address)[new] - before) == 1 and len(answering(address)[new]) == 2, 60)
+        until(lambda: len(answering(address)[new] - before) == 1 and len(answering(address)[new]) == 2)
 
 
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/predict/batch", "/v2/models/attire/infer"])

@@ -31,6 +31,8 @@ from attire.serve.live_bundle import Model
 from attire.serve.settings import Settings
 from attire.taxonomy import Taxonomy
 
+PATIENCE_S = 180  # for what takes seconds; on a busy machine it may take minutes
+
 
 class FakeEngine:
     """An engine whose logits are a fixed linear map of the mean colour.
@@ -49,7 +51,7 @@ class FakeEngine:
         self.batches: list[int] = []
 
     def logits(self, pixels: Bytes) -> tuple[Floats, Floats]:
-        assert self.gate.wait(20)
+        assert self.gate.wait(PATIENCE_S)
         self.batches.append(len(pixels))
         colour = pixels.mean(axis=(2, 3), dtype=np.float32) / 255
         if (colour.max(axis=1) == 0).any():
@@ -98,13 +100,13 @@ def server(bundle: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        until(lambda: process.poll() is not None or ready(address), 60)
+        until(lambda: process.poll() is not None or ready(address))
         assert process.poll() is None, log.read_text()
         yield address, process, log.read_text
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 def get(url: str) -> httpx.Response:
@@ -120,11 +122,11 @@ def ready(address: str) -> bool:
         return False
 
 
-def until(done: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until `done` returns true; fails after `seconds`."""
-    end = time.monotonic() + seconds
+def until(done: Callable[[], bool]) -> None:
+    """Wait until `done` returns true; fails after `PATIENCE_S`."""
+    end = time.monotonic() + PATIENCE_S
     while not done():
-        assert time.monotonic() < end, f"not done within {seconds:g} s"
+        assert time.monotonic() < end, f"not done within {PATIENCE_S} s"
         time.sleep(0.05)
 
 

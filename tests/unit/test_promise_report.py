@@ -17,7 +17,7 @@ from rich.console import Console
 from attire.evaluation.baselines import MODE_WITHIN_PREDICTED, baselines
 from attire.evaluation.evidence import Evidence
 from attire.evaluation.promise_chart import promise_chart
-from attire.evaluation.promise_tables import FilledRow, key_rows, promise_sentences, promise_sheets
+from attire.evaluation.promise_tables import FilledRow, category_row, key_rows, promise_sentences, promise_sheets
 from attire.evaluation.report import KeyScores, Report, score_report
 from attire.evaluation.report_files import write_report
 from attire.evaluation.report_page import page
@@ -29,7 +29,9 @@ EVIDENCE = synthetic_evidence()
 RIVALS = baselines(TAXONOMY, labels(0, 200), EVIDENCE.truth, EVIDENCE.decisions.category)
 PROMISES = (KeyPromise(0.95), KeyPromise(0.8), KeyPromise(None, "it had no labels in training"), KeyPromise(0.3))
 CORRECTED = corrected_precision(Stratum(filled=150, judged=40, right=39), Stratum(filled=20, judged=10, right=6))
-REPORT = score_report(EVIDENCE, RIVALS, PROVENANCE, promises=PROMISES, corrected=CORRECTED)
+REPORT = score_report(
+    EVIDENCE, RIVALS, PROVENANCE, promises=PROMISES, category_promise=KeyPromise(0.9), corrected=CORRECTED
+)
 PHOTOS: list[list[Path]] = [[]] * N
 NEW = ("filled", "right_filled", "promised", "held_back", "lookup_iou", "beats_lookup")
 
@@ -74,7 +76,7 @@ def test_keys_are_compared_with_the_lookup_on_the_same_products() -> None:
 def test_the_table_gives_a_verdict_for_each_key_and_for_all() -> None:
     by_key, by_category = promise_sheets(REPORT)
     rows = {row[0]: row[1:] for row in by_key.rows}
-    assert list(rows) == ["all keys", *TAXONOMY.keys]
+    assert list(rows) == ["all keys", "category", *TAXONOMY.keys]
     assert rows["silent"][:3] == ("held back: it had no labels in training", "–", "–")
     for name, scores in zip(TAXONOMY.keys, REPORT.keys, strict=True):
         if scores.filled:
@@ -90,8 +92,27 @@ def test_the_table_gives_a_verdict_for_each_key_and_for_all() -> None:
     assert by_category.rows[2][1] == "–"
 
 
+def test_the_category_has_a_row_and_a_sentence_of_its_own() -> None:
+    truth, decisions, accepted = EVIDENCE.truth.category, EVIDENCE.decisions.category, EVIDENCE.accepted
+    assert accepted is not None
+    open_for_some = accepted._replace(category=np.arange(N) % 3 > 0)
+    evidence = Evidence(TAXONOMY, EVIDENCE.ids, EVIDENCE.groups, EVIDENCE.truth, EVIDENCE.decisions, open_for_some)
+    report = score_report(evidence, RIVALS, PROVENANCE, promises=PROMISES, category_promise=KeyPromise(0.9))
+    filled = open_for_some.category & (truth >= 0) & (decisions >= 0)
+    right = int((truth == decisions)[filled].sum())
+    row = category_row(report)
+    assert row is not None
+    assert row[:5] == ("category", int((truth >= 0).sum()), int(filled.sum()), right, 0.9)
+    assert f"{right / filled.sum():.3f} of them rightly" in promise_sentences(report)[1]
+    assert "category: " in json.dumps(promise_chart([row])[1])
+    held = score_report(evidence, RIVALS, PROVENANCE, promises=PROMISES, category_promise=KeyPromise(None, "too few"))
+    cells = next(cells for cells in promise_sheets(held)[0].rows if cells[0] == "category")
+    assert cells[1] == "held back: too few"
+    assert category_row(score_report(EVIDENCE, RIVALS, PROVENANCE)) is None
+
+
 def test_sentences_say_what_chance_does_and_what_review_found() -> None:
-    verdicts, corrected = promise_sentences(REPORT)
+    verdicts, _, corrected = promise_sentences(REPORT)
     assert verdicts.startswith("Of 3 keys with filled fields, the promise is kept for ")
     assert re.search(r"chance alone would call 0\.\d of them broken, and measure \d below", verdicts)
     assert CORRECTED is not None

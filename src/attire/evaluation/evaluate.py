@@ -27,6 +27,7 @@ from attire.score.decisions import Decisions
 from attire.score.promise import PRECISION, Promise, percent
 from attire.score.verdicts import KeyPromise
 from attire.storage import storing
+from attire.taxonomy import CATEGORY
 
 
 def evaluate(
@@ -104,6 +105,7 @@ def evaluate(
         notes,
         selection.left_out,
         promises=[_promise(bundle, promise, key) for key in words.taxonomy.keys] if bundle.calibration else (),
+        category_promise=_held_promise(bundle, promise, CATEGORY) if bundle.calibration else None,
         corrected=corrected_by_review(catalog, evidence),
     )
     if out is not None:
@@ -119,6 +121,11 @@ def _promise(bundle: ModelBundle, promise: Promise, key: str) -> KeyPromise:
         return KeyPromise(None, "the bundle is older than this key")
     if key in bundle.spec.untaught:
         return KeyPromise(None, "it had no labels in training")
+    return _held_promise(bundle, promise, key)
+
+
+def _held_promise(bundle: ModelBundle, promise: Promise, key: str) -> KeyPromise:
+    """The promise of a key that the bundle answers, or of the category."""
     if reason := bundle.thresholds(promise).held_back.get(key):
         return KeyPromise(None, str(reason))
     return KeyPromise(promise.of_key(key))

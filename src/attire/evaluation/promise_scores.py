@@ -39,6 +39,20 @@ def category_promises(matches: Matches, promises: Sequence[KeyPromise]) -> dict[
     }
 
 
+def filled_category(matches: Matches, promise: KeyPromise) -> dict[str, Any] | None:
+    """The fields of `FilledCategory`; None without fitted thresholds."""
+    if matches.category_filled is None:
+        return None
+    right = (matches.true_category & matches.category).any(axis=1)
+    return {
+        "known": int(matches.true_category.any(axis=1).sum()),
+        "filled": int(matches.category_filled.sum()),
+        "right_filled": int((matches.category_filled & right).sum()),
+        "promised": np.nan if promise.precision is None else promise.precision,
+        "held_back": promise.reason,
+    }
+
+
 def advantage(matches: Matches, lookup: Matches, weights: NDArray[np.floating]) -> Floats:
     """float64[A, R]: by how much the IoU of each key is above that of `lookup` (`MODE_WITHIN_PREDICTED`)."""
     return key_iou(matches, weights) - key_iou(lookup, weights)

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attire.evaluation.report import CategoryScores, KeyScores, Report
+from attire.evaluation.report import CategoryScores, FilledCategory, KeyScores, Report
 from attire.evaluation.tables import Sheet, number
 from attire.score.intervals import wilson
 from attire.score.verdicts import Verdict, chances, judge
+from attire.taxonomy import CATEGORY, key_label
 
 HEADER = ("verdict", "right", "95% interval", "promised", "known", "filled", "coverage")
 HELD_BACK, LOOKUP = "held back", "≈ lookup"
@@ -69,15 +70,22 @@ def key_rows(report: Report) -> list[FilledRow]:
     return [_row(scores.key, scores, tuple(_notes(scores))) for scores in report.keys if scores.filled is not None]
 
 
+def category_row(report: Report) -> FilledRow | None:
+    """The row of the category; None without fitted thresholds, and in earlier reports."""
+    scores = report.filled_category
+    return None if scores is None else _row(key_label(CATEGORY), scores, tuple(_held_back(scores)))
+
+
 def promise_sheets(report: Report) -> tuple[Sheet, Sheet]:
     """Two sheets: the promise by key, and by category; without rows if no thresholds were fitted."""
-    keys = key_rows(report)
+    keys, category = key_rows(report), category_row(report)
+    rows = [*([_total(keys)] if keys else []), *([category] if category else []), *keys]
     categories = [_row(scores.category, scores) for scores in report.categories if scores.filled is not None]
     return (
         Sheet(
             "Promise by key",
             ("key", *HEADER),
-            tuple(map(_cells, [*([_total(keys)] if keys else []), *keys])),
+            tuple(map(_cells, rows)),
             HEADER[:1],
         ),
         Sheet("Promise by category", ("category", *HEADER), tuple(map(_cells, categories)), HEADER[:1]),
@@ -111,7 +119,18 @@ def promise_sentences(report: Report) -> list[str]:
             f"Marked {LOOKUP}, because not shown to be better than the most frequent value of the predicted category: "
             f"{_some(lookups)}."
         )
-    return sentences + correction(report)
+    return sentences + _category_sentence(report) + correction(report)
+
+
+def _category_sentence(report: Report) -> list[str]:
+    row = category_row(report)
+    if row is None or not row.filled:
+        return []
+    low, high = row.interval
+    return [
+        f"The category is filled for {row.filled:,} of {row.known:,} products, {number(row.precision)} of them rightly "
+        f"({number(low)} to {number(high)}); promised {number(row.promised)}: {row.verdict}."
+    ]
 
 
 def correction(report: Report) -> list[str]:
@@ -128,13 +147,17 @@ def correction(report: Report) -> list[str]:
     ]
 
 
-def _row(name: str, scores: KeyScores | CategoryScores, notes: tuple[str, ...] = ()) -> FilledRow:
+def _row(name: str, scores: KeyScores | CategoryScores | FilledCategory, notes: tuple[str, ...] = ()) -> FilledRow:
     return FilledRow(name, scores.known, scores.filled or 0, scores.right_filled or 0, scores.promised, notes)
 
 
-def _notes(scores: KeyScores) -> Iterable[str]:
+def _held_back(scores: KeyScores | FilledCategory) -> Iterable[str]:
     if np.isnan(scores.promised):
         yield f"{HELD_BACK}: {scores.held_back}" if scores.held_back else HELD_BACK
+
+
+def _notes(scores: KeyScores) -> Iterable[str]:
+    yield from _held_back(scores)
     if scores.beats_lookup is False:
         yield LOOKUP
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from attire.errors import ReportError
 from attire.evaluation.baselines import MODE, MODE_WITHIN_CATEGORY, MODE_WITHIN_PREDICTED
 from attire.evaluation.evidence import Evidence
-from attire.evaluation.promise_scores import advantage, category_promises, key_promises
+from attire.evaluation.promise_scores import advantage, category_promises, filled_category, key_promises
 from attire.evaluation.split_summary import Division
 from attire.records import read_as
 from attire.score.decisions import Decisions
@@ -94,6 +94,16 @@ class CategoryScores(_Frozen):
     promised: Figure = math.nan
 
 
+class FilledCategory(_Frozen):
+    """How often the category is filled, of the products where it is known. `promised` and so on: see `KeyScores`."""
+
+    known: int
+    filled: int
+    right_filled: int
+    promised: Figure
+    held_back: str
+
+
 class Counts(_Frozen):
     """The amount of evidence behind the figures."""
 
@@ -132,6 +142,8 @@ class Report(_Frozen):
     baselines: dict[str, dict[str, Figure]] = Field(default_factory=dict)
     keys: tuple[KeyScores, ...]
     categories: tuple[CategoryScores, ...]
+    # None without fitted thresholds, and in earlier reports.
+    filled_category: FilledCategory | None = Field(default=None, exclude_if=operator.not_)
     division: Division | None = None  # None unless a split was evaluated
     # The precision of filled fields without the effect of wrong labels; None unless people judged a sample of them.
     corrected: CorrectedPrecision | None = Field(default=None, exclude_if=operator.not_)
@@ -184,12 +196,13 @@ def score_report(
     notes: Sequence[str] = (),
     left_out: int = 0,
     promises: Sequence[KeyPromise] = (),
+    category_promise: KeyPromise | None = None,
     corrected: CorrectedPrecision | None = None,
 ) -> Report:
     """Score answers and `baselines` on the same products, with bootstrap intervals over groups.
 
-    left_out: number of products of the split that are not in `evidence`. promises: the promise of each key at which
-    fields are filled; none if nothing was promised.
+    left_out: number of products of the split that are not in `evidence`. promises, category_promise: the promise of
+    each key, and of the category, at which fields are filled; none if nothing was promised.
     """
     taxonomy, matches = evidence.taxonomy, evidence.matches
     rivals = {name: match(taxonomy, evidence.truth, rival) for name, rival in baselines.items()}
@@ -211,6 +224,7 @@ def score_report(
         bool(interval["key", name].low > 0) if lookup and count else None
         for name, count in zip(taxonomy.keys, answers, strict=True)
     ]
+    category = None if category_promise is None else filled_category(matches, category_promise)
     categories["mode_iou"] = per_category(mode)["iou"] if mode else unknown[: len(taxonomy.categories)]
     return Report(
         provenance=provenance,
@@ -222,6 +236,7 @@ def score_report(
         baselines={name: _baseline_figures(name, headline(rival)) for name, rival in rivals.items()},
         keys=tuple(KeyScores(**row) for row in _rows({"key": list(taxonomy.keys), **keys})),
         categories=tuple(CategoryScores(**row) for row in _rows({"category": taxonomy.categories, **categories})),
+        filled_category=None if category is None else FilledCategory(**category),
         division=division,
         corrected=corrected,
         notes=tuple(notes),

@@ -16,7 +16,7 @@ from attire.evaluation.charts import Cell, Chart
 from attire.evaluation.compare import Comparison
 from attire.evaluation.evidence import Evidence
 from attire.evaluation.promise_chart import promise_chart
-from attire.evaluation.promise_tables import MEANINGS, key_rows, promise_sentences, promise_sheets
+from attire.evaluation.promise_tables import MEANINGS, category_row, key_rows, promise_sentences, promise_sheets
 from attire.evaluation.report import Report
 from attire.evaluation.tables import (
     FIGURE_TITLES,
@@ -63,7 +63,8 @@ def page(
     With the `bundle` that was evaluated, mistakes are shown with heat maps.
     """
     figures, keys, categories = sheets(report)
-    rows = key_rows(report)
+    rows, category = key_rows(report), category_row(report)
+    judged = [*([category] if category else []), *rows]
 
     def cards(picks: list[gallery.Pick], explained: bool = False) -> list[gallery.Card]:
         plain = [gallery.card(evidence, pick, photos[pick.row]) for pick in picks]
@@ -82,7 +83,7 @@ def page(
         categories=categories,
         calibrated=evidence.accepted is not None,
         promises=promise_sheets(report) if rows else (),
-        promise_chart=[(title, _svg(svg)) for title, svg in ([promise_chart(rows)] if rows else [])],
+        promise_chart=[(title, _svg(svg)) for title, svg in ([promise_chart(judged)] if rows else [])],
         filled_charts=[(title, _svg(svg)) for title, svg in _filled_charts(evidence)],
         promise_sentences=promise_sentences(report),
         promise_meanings=MEANINGS,
