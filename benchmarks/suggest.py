@@ -5,9 +5,9 @@ python benchmarks/suggest.py CATALOG BUNDLE RUNS --json FILE --plot docs/suggest
 
 Labels of the train split are hidden, but for those of 200 random products, the same for all strategies. Each round
 shows more of them: those that a strategy asks for, until the round's number of answers is reached. Then heads are
-trained from scratch, for the same number of steps whatever the strategy, and scored on val. A field that has no label
-in the feed cannot be answered and costs nothing; one that does not apply costs an answer. The category of a product is
-a field like others.
+trained from scratch, for the epochs of the recipe and at least 150 steps, and scored on val. Fields that apply and have
+no label in the feed are not part of this world, because nobody can say what the answer would be. An answer that a field
+does not apply costs as much as any other. The category of a product is a field like others.
 
 The heads are those of the recipe `frozen` in small: a trunk of 128, and a colour branch of 64, on 128 and 64 principal
 components of the bundle's embeddings (without its answers: only its backbone is used), all of which are cached.
@@ -50,7 +50,7 @@ from attire.taxonomy import Taxonomy
 
 START = 200  # labelled products at the beginning
 ANSWERS = (2200, 3200, 4600, 6600)  # after each round
-STEPS, BATCH, LR = 150, 128, 5e-3
+EPOCHS, STEPS, BATCH, LR = 20, 150, 128, 5e-3  # epochs as in the recipe, and at least so many steps
 TRUNK, COLOUR = 128, 64
 DIMENSIONS = 64
 RULE = DecisionRule(rule="typed")
@@ -88,6 +88,11 @@ class World:
     known: NDArray[np.bool_]
     applies: NDArray[np.bool_]
 
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """bool[train, F]: fields that apply but have no label."""
+        return (self.applies & ~self.known)[: self.train]
+
     @classmethod
     def of(cls, catalog: Catalog, bundle: ModelBundle) -> World:
         splits, taxonomy = Splits.load(catalog), catalog.taxonomy
@@ -109,14 +114,15 @@ class World:
         """Heads trained on the fields that are shown, bool[train, F]."""
         torch.manual_seed(seed)
         heads, rows = Heads(self.taxonomy), np.flatnonzero(shown.any(axis=1))
+        steps = max(STEPS, EPOCHS * len(rows) // BATCH)
         key_of_column = torch.from_numpy(np.eye(len(self.taxonomy.keys), dtype=np.float32)[self.taxonomy.key_of_column])
         inputs, hot = self.inputs[rows], torch.from_numpy(self.targets.hot[rows]).float()
         known = torch.from_numpy(shown[rows, 1:]).float()
         category = torch.from_numpy(np.where(shown[rows, 0], self.targets.category[rows], -1))
         optimizer = torch.optim.AdamW(heads.parameters(), lr=LR, weight_decay=0.05, fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=STEPS, pct_start=0.1)
-        order = torch.cat([torch.randperm(len(rows)) for _ in range(STEPS * BATCH // len(rows) + 1)])
-        for step in range(STEPS):
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps, pct_start=0.1)
+        order = torch.cat([torch.randperm(len(rows)) for _ in range(steps * BATCH // len(rows) + 1)])
+        for step in range(steps):
             batch = order[step * BATCH : (step + 1) * BATCH]
             of_category, of_keys = heads(inputs[batch])
             # Softmax within keys by a matrix product: ten times as fast as attire's loss, and equal for arity one.
@@ -161,7 +167,7 @@ def suggested(now: Round, share: float | None = None) -> Asked:
     category = np.where(now.shown[:, 0], world.targets.category[train], -1)
     free, decisions = world.decisions(now.heads, train), world.decisions(now.heads, train, category)
     applies = applicability(world.taxonomy, decisions.category_probability) > GATE
-    applies = np.hstack([np.ones((world.train, 1), dtype=bool), applies])
+    applies = np.hstack([np.ones((world.train, 1), dtype=bool), applies]) & ~world.missing
     fields = Fields(
         features=world.features,
         doubt=doubts(world.taxonomy, free.category_probability, decisions.probability, now.shown[:, 1:].any(axis=0)),
@@ -194,7 +200,7 @@ def doubtful(now: Round) -> Asked:
     of_keys = 1 - np.maximum.reduceat(decisions.probability, world.taxonomy.starts, axis=1)
     applies = applicability(world.taxonomy, decisions.category_probability)
     doubt = np.hstack([1 - decisions.category_probability.max(axis=1, keepdims=True), of_keys * applies])
-    waiting = np.hstack([np.ones((world.train, 1), dtype=bool), applies > GATE]) & ~now.asked
+    waiting = np.hstack([np.ones((world.train, 1), dtype=bool), applies > GATE]) & ~world.missing & ~now.asked
     chosen = waiting & (doubt >= doubt[waiting].mean())
     chosen[:, 0] |= waiting[:, 0] & chosen.any(axis=1)
     for row in np.argsort(-(doubt * chosen).sum(axis=1), kind="stable").tolist():
@@ -207,7 +213,7 @@ STRATEGIES: dict[str, Callable[[Round], Asked]] = {
     "least confidence": doubtful,
     "suggest": suggested,
     "suggest, only the best field": partial(suggested, share=1.0),
-    "suggest, half as good": partial(suggested, share=0.5),
+    "suggest, fields a quarter as useful": partial(suggested, share=0.25),
 }
 TITLES = {"suggest": "attire suggest"}
 
@@ -223,9 +229,9 @@ def simulate(world: World, strategy: Callable[[Round], Asked], seed: int) -> lis
         while heads is not None and answers < wanted:
             before = answers
             for row, fields in strategy(Round(world, heads, shown, asked, random)):
-                shown[row, fields] = world.known[row, fields]
+                shown[row, fields] = world.known[row, fields]  # not if it does not apply
                 asked[row, fields] = True
-                answers += int((world.known[row, fields] | ~world.applies[row, fields]).sum())
+                answers += len(fields)
                 if answers >= wanted:
                     break
             if answers == before:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-SHARE = 0.25  # a product is asked for its fields with at least this share of the gain of its best one
+SHARE = 0.5  # a product is asked for its fields with at least this share of the gain of its best one
 PRIOR = 1.0  # precision of the weights, when features have a mean squared length of 1
 BIAS = 0.3  # the constant feature
 LEAST_DOUBT = 0.05  # of a labelled field: even a label that the model is sure of teaches something
