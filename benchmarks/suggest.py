@@ -1,6 +1,7 @@
 """How many answers of people are saved by asking for what `attire suggest` chooses, beside random products and fields.
 
 python benchmarks/suggest.py CATALOG BUNDLE RUNS [--seeds 0 1 2 3 4] [--strategies ...] [--minutes 4]
+python benchmarks/suggest.py CATALOG BUNDLE RUNS --cold
 python benchmarks/suggest.py CATALOG BUNDLE RUNS --json FILE --plot docs/suggest.svg
 
 Labels of the train split are hidden, but for those of 200 random products, the same for all strategies. Each round
@@ -11,6 +12,9 @@ does not apply costs as much as any other. The category of a product is a field 
 
 The heads are those of the recipe `frozen` in small: a trunk of 128, and a colour branch of 64, on 128 and 64 principal
 components of the bundle's embeddings (without its answers: only its backbone is used), all of which are cached.
+
+`--cold` compares the first answers, without any model: those that suggest asks for, and those about whole products, at
+random, by TypiClust and by k-center. Categories are stated, here and on val.
 
 A run is written to RUNS/STRATEGY-SEED.json and not repeated; after `--minutes` the script ends, with status 3 if runs
 are left.
@@ -33,6 +37,8 @@ import numpy as np
 import torch
 from cyclopts import Parameter
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.neighbors import NearestNeighbors
 from support.common import machine
 from torch import Tensor, nn
 
@@ -49,6 +55,7 @@ from attire.score.metrics import headline, match
 from attire.taxonomy import Taxonomy
 
 START = 200  # labelled products at the beginning
+COLD = 1300  # answers of the cold start
 ANSWERS = (2200, 3200, 4600, 6600)  # after each round
 EPOCHS, STEPS, BATCH, LR = 20, 150, 128, 5e-3  # epochs as in the recipe, and at least so many steps
 TRUNK, COLOUR = 128, 64
@@ -143,10 +150,12 @@ class World:
             category, keys = (logits.numpy() for logits in heads(self.inputs[rows]))
         return decide(self.taxonomy, RULE, category, keys, known_category)
 
-    def scores(self, heads: Heads) -> dict[str, float]:
+    def scores(self, heads: Heads, *, stated: bool = False) -> dict[str, float]:
+        """The figures on val; with `stated`, its categories are given."""
         val = slice(self.train, None)
         truth = Targets(*(column[val] for column in self.targets))
-        figures = headline(match(self.taxonomy, truth, self.decisions(heads, val)))
+        decisions = self.decisions(heads, val, truth.category if stated else None)
+        figures = headline(match(self.taxonomy, truth, decisions))
         return {name: round(figures[name], 4) for name in FIGURES}
 
 
@@ -241,6 +250,64 @@ def simulate(world: World, strategy: Callable[[Round], Asked], seed: int) -> lis
     return points
 
 
+def cold_starts(world: World, seeds: Sequence[int]) -> dict[str, dict[str, float]]:
+    """Mean scores with the first `COLD` answers, which are about products of known category, by how they are chosen."""
+    known = world.known[: world.train].copy()
+    fields = Fields(
+        features=world.features,
+        doubt=np.ones(known.shape, np.float32),
+        applies=known,
+        labelled=known & (np.arange(known.shape[1]) == 0),
+        open=known & (np.arange(known.shape[1]) > 0),
+        unsure_category=np.zeros(len(known), dtype=bool),
+    )
+    whole = [np.flatnonzero(row).tolist() for row in fields.open]
+    orders: dict[str, Callable[[int], Asked]] = {
+        "random products": lambda seed: (
+            (row, whole[row]) for row in np.random.default_rng(seed).permutation(len(known)).tolist()
+        ),
+        "TypiClust": lambda seed: ((row, whole[row]) for row in typical(world.features, COLD // 5, seed)),
+        "k-center (core-set)": lambda seed: ((row, whole[row]) for row in spread(world.features, COLD // 5, seed)),
+        "attire suggest": lambda _: ((choice.row, choice.fields) for choice in choose(fields)),
+    }
+    found: dict[str, dict[str, float]] = {}
+    for name, order in orders.items():
+        scores = []
+        for seed in seeds:
+            shown, answers = np.zeros_like(known), 0
+            for row, asked in order(seed):
+                shown[row, [0, *asked]] = True
+                answers += len(asked)
+                if answers >= COLD:
+                    break
+            scores.append(world.scores(world.trained(shown, seed), stated=True))
+        found[name] = {figure: round(float(np.mean([score[figure] for score in scores])), 4) for figure in FIGURES}
+        print(name, found[name])  # noqa: T201
+    return found
+
+
+def typical(features: NDArray[np.float32], n: int, seed: int) -> Iterator[int]:
+    """TypiClust (Hacohen et al., ICML 2022): of each of n clusters, the largest first, the densest product."""
+    cluster = KMeans(n, random_state=seed, n_init=1, max_iter=30).fit_predict(features)
+    for label in np.argsort(-np.bincount(cluster, minlength=n)).tolist():
+        rows = np.flatnonzero(cluster == label)
+        if len(rows) < 2:
+            yield from rows.tolist()
+            continue
+        near, _ = NearestNeighbors(n_neighbors=min(20, len(rows) - 1) + 1).fit(features[rows]).kneighbors()
+        yield int(rows[near.mean(axis=1).argmin()])
+
+
+def spread(features: NDArray[np.float32], n: int, seed: int) -> Iterator[int]:
+    """Greedy k-center (Sener & Savarese, ICLR 2018): the product that is farthest from those chosen."""
+    row = int(np.random.default_rng(seed).integers(len(features)))
+    distance = np.full(len(features), np.inf)
+    for _ in range(n):
+        yield row
+        distance = np.minimum(distance, ((features - features[row]) ** 2).sum(axis=1))
+        row = int(distance.argmax())
+
+
 def _inputs(photos: Photos) -> Tensor:
     """float32[N, TRUNK + COLOUR]: the inputs of `Heads`, from the mean embedding of each product."""
     means = photos.mean(photos.of_photos)
@@ -312,6 +379,7 @@ def main(
     *,
     seeds: Annotated[list[int], Parameter(consume_multiple=True)] = [0, 1, 2, 3, 4],  # noqa: B006
     strategies: Annotated[list[str], Parameter(consume_multiple=True)] = ["random products", "suggest"],  # noqa: B006
+    cold: bool = False,
     minutes: float = 4,
     json_to: Annotated[Path | None, Parameter(name="--json")] = None,
     plot_to: Annotated[Path | None, Parameter(name="--plot")] = None,
@@ -321,6 +389,9 @@ def main(
         torch.set_num_threads(1)
         runs.mkdir(parents=True, exist_ok=True)
         begun, world = time.monotonic(), World.of(Catalog.load(catalog), ModelBundle.load(bundle))
+        if cold:
+            (runs / "cold.json").write_text(json.dumps(cold_starts(world, seeds)))
+            return
         for seed in seeds:
             for name in strategies:
                 if _file(runs, name, seed).is_file():
@@ -348,6 +419,7 @@ def main(
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": machine(),
         "strategies": results,
+        "cold start": json.loads((runs / "cold.json").read_text()) if (runs / "cold.json").is_file() else None,
     }
     json_to.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if plot_to is not None:
