@@ -48,6 +48,7 @@ from attire.bundle import ModelBundle
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import DecisionRule
+from attire.evaluation.charts import inline
 from attire.labels import State, Targets
 from attire.model.colour import COLOURS
 from attire.score.decisions import Decisions, applicability, decide
@@ -179,7 +180,9 @@ def suggested(now: Round, share: float | None = None) -> Asked:
     applies = np.hstack([np.ones((world.train, 1), dtype=bool), applies]) & ~world.missing
     fields = Fields(
         features=world.features,
-        doubt=doubts(world.taxonomy, free.category_probability, decisions.probability, now.shown[:, 1:].any(axis=0)),
+        doubt=doubts(
+            world.taxonomy, free.category_probability, decisions.probability, np.asarray(now.shown[:, 1:].any(axis=0))
+        ),
         applies=applies | now.shown,
         labelled=now.shown,
         open=applies & ~now.asked,
@@ -352,7 +355,7 @@ def plot(results: dict[str, Any]) -> str:
         for point in result["points"]
     ]
     chart = (
-        alt.Chart(alt.Data(values=rows))
+        alt.Chart(inline(rows))
         .mark_line(point=True)
         .encode(
             x=alt.X(
