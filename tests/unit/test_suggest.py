@@ -224,6 +224,11 @@ def test_refusals(own: Catalog, untrained: ModelBundle, tmp_path: Path) -> None:
         suggest(own, untrained, n=0)
     with pytest.raises(ConfigError, match=r"feed\.xlsx: expected a file name that ends in \.csv"):
         suggest(own, untrained, out=tmp_path / "feed.xlsx")
+    filled = tmp_path / "filled.csv"
+    filled.write_text("answers of people")
+    with pytest.raises(ConfigError, match=r"filled\.csv exists, and people may have filled it in"):
+        suggest(own, untrained, out=filled)
+    assert filled.read_text() == "answers of people"
     own.audited = frozenset(own.ids)
     with pytest.raises(CatalogError, match="the train split of the catalog has no product"):
         suggest(own, untrained)

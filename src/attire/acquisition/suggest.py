@@ -67,7 +67,7 @@ def suggest(
     The table is kept in the catalog, for the queue "Most useful" of `attire review`. `out`: a CSV file with the
     products to fill in.
 
-    Raises `ConfigError` if `n` is not positive or the bundle does not fit the catalog, and `CatalogError` if there is
+    Raises `ConfigError` if `n` is not positive, `out` exists or the bundle does not fit the catalog, and `CatalogError` if there is
     nothing to ask for.
     """
     if n < 1:
@@ -75,12 +75,16 @@ def suggest(
     sheet = None if out is None else Path(out)
     if sheet is not None and sheet.suffix.lower() != ".csv":
         raise ConfigError(f"--out {sheet}: expected a file name that ends in .csv.")
+    if sheet is not None and sheet.exists():
+        raise ConfigError(
+            f"{sheet} exists, and people may have filled it in. Ingest it if they did, and choose another --out."
+        )
     catalog = Catalog.of(catalog)
     ids = _candidates(catalog)
     with storing(catalog.path):
         if bundle is None:
             recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-            photos, bundle = embedded_by_backbone(catalog, ids, recipe, weights, workers), None
+            photos = embedded_by_backbone(catalog, ids, recipe, weights, workers)
         else:
             bundle = ModelBundle.of(bundle)
             photos = embedded_by_bundle(catalog, ids, bundle, workers)
