@@ -67,8 +67,8 @@ def suggest(
     The table is kept in the catalog, for the queue "Most useful" of `attire review`. `out`: a CSV file with the
     products to fill in.
 
-    Raises `ConfigError` if `n` is not positive, `out` exists or the bundle does not fit the catalog, and `CatalogError` if there is
-    nothing to ask for.
+    Raises `ConfigError` if `n` is not positive, `out` exists or the bundle does not fit the catalog, and `CatalogError`
+    if there is nothing to ask for.
     """
     if n < 1:
         raise ConfigError(f"--n {n}: expected the number of products to choose, 1 or more.")
