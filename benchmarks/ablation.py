@@ -19,11 +19,11 @@ from rich.table import Table
 
 import attire
 from attire.config import Recipe
+from attire.embeddings import catalog_embeddings
 from attire.score.metrics import headline, match
 from attire.score.promise import PRECISION
 from attire.training.calibrate import collect_logits
 from attire.training.data import Subset
-from attire.embeddings import catalog_embeddings
 
 BINARY: dict[str, Any] = {  # the original's decision rule and labels
     "folds": 0,

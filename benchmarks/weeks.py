@@ -34,11 +34,11 @@ from support.weekly_feeds import Week, cut
 
 import attire
 from attire.catalog.splits import Splits
+from attire.embeddings import catalog_embeddings
 from attire.evaluation.tables import trend_sheets, trend_verdict
 from attire.evaluation.trend import Trend
 from attire.model.input_size import data_config
 from attire.pixels.preprocess import Preprocess
-from attire.embeddings import catalog_embeddings
 from attire.training.initial_weights import initial_network
 
 VAL, TEST = 0.15, 0.1

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attire.acquisition.suggest import Suggestions, suggest
+    from attire.auditing.audit import audit
     from attire.bundle import ModelBundle
     from attire.catalog.ingest import ingest
     from attire.catalog.splits import Splits, split
@@ -37,17 +38,21 @@ if TYPE_CHECKING:
     from attire.explanation.explain import Explanation, explain
     from attire.exporting.export import export
     from attire.filling.fill import fill
+    from attire.hub import pull, push
     from attire.inference.bulk import predict
     from attire.inference.predictor import Predictor
+    from attire.learning_curve.curve import LearningCurve, curve
     from attire.model.backbone_table import backbones
     from attire.pixels.photo_cache import cache_photos
     from attire.prediction import Abstained, Answer, Prediction
+    from attire.promotion.promote import promote, rollback
     from attire.removal.remove import remove
     from attire.review.apply import apply_reviews
     from attire.score.promise import Promise
     from attire.taxonomy import Taxonomy
     from attire.taxonomy_diff.diff import diff_taxonomy
     from attire.training.run import train
+    from attire.twins.duplicates import duplicates
 
 _HOMES = {
     "Abstained": "attire.prediction",
@@ -55,6 +60,7 @@ _HOMES = {
     "AttireError": "attire.errors",
     "Catalog": "attire.catalog.store",
     "Explanation": "attire.explanation.explain",
+    "LearningCurve": "attire.learning_curve.curve",
     "ModelBundle": "attire.bundle",
     "Prediction": "attire.prediction",
     "Predictor": "attire.inference.predictor",
@@ -65,11 +71,14 @@ _HOMES = {
     "Suggestions": "attire.acquisition.suggest",
     "Taxonomy": "attire.taxonomy",
     "apply_reviews": "attire.review.apply",
+    "audit": "attire.auditing.audit",
     "backbones": "attire.model.backbone_table",
     "cache_photos": "attire.pixels.photo_cache",
     "check_taxonomy": "attire.catalog.taxonomy_check",
     "compare": "attire.evaluation.compare",
+    "curve": "attire.learning_curve.curve",
     "diff_taxonomy": "attire.taxonomy_diff.diff",
+    "duplicates": "attire.twins.duplicates",
     "evaluate": "attire.evaluation.evaluate",
     "explain": "attire.explanation.explain",
     "export": "attire.exporting.export",
@@ -78,7 +87,11 @@ _HOMES = {
     "load_recipe": "attire.config",
     "open_engine": "attire.engines.engine",
     "predict": "attire.inference.bulk",
+    "promote": "attire.promotion.promote",
+    "pull": "attire.hub",
+    "push": "attire.hub",
     "remove": "attire.removal.remove",
+    "rollback": "attire.promotion.promote",
     "split": "attire.catalog.splits",
     "suggest": "attire.acquisition.suggest",
     "train": "attire.training.run",
@@ -91,6 +104,7 @@ __all__ = [
     "AttireError",
     "Catalog",
     "Explanation",
+    "LearningCurve",
     "ModelBundle",
     "Prediction",
     "Predictor",
@@ -101,11 +115,14 @@ __all__ = [
     "Suggestions",
     "Taxonomy",
     "apply_reviews",
+    "audit",
     "backbones",
     "cache_photos",
     "check_taxonomy",
     "compare",
+    "curve",
     "diff_taxonomy",
+    "duplicates",
     "evaluate",
     "explain",
     "export",
@@ -114,7 +131,11 @@ __all__ = [
     "load_recipe",
     "open_engine",
     "predict",
+    "promote",
+    "pull",
+    "push",
     "remove",
+    "rollback",
     "split",
     "suggest",
     "train",

@@ -7,8 +7,8 @@ calibration.safetensors  the answers that it was calibrated with, from which thr
 learned.safetensors      the photos that it was trained or calibrated on, by content
 README.md                model card
 
-Bundles of format 1 have thresholds for three precisions in bundle.json instead of calibration.safetensors; those of
-earlier versions also lack learned.safetensors.
+Bundles of format 3 have keys that were added later (`layout`). Those of format 1 have thresholds for three precisions
+in bundle.json instead of calibration.safetensors; those of earlier versions also lack learned.safetensors.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from attire.files import file_sha256, read_json, replacing, temporary_folder
 from attire.labels import labelled
 from attire.learned import LEARNED, Learned
 from attire.model.backbone import not_numbers
+from attire.model.layout import Layout, fits
 from attire.model.network import Logits, Network, build_backbone, build_network
 from attire.pixels.preprocess import Preprocess
 from attire.prediction import Prediction
@@ -51,6 +52,7 @@ from attire.score.decisions import Accepted, Decisions, abstain, decide, predict
 from attire.score.promise import Promise
 from attire.score.shortfall import promises, shortfall
 from attire.score.thresholds import Thresholds, fit_thresholds
+from attire.shelf import HISTORY, present_bundle
 from attire.taxonomy import Taxonomy
 from attire.titles import TitleReader
 
@@ -66,7 +68,7 @@ class BundleSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1, 2] = 1  # 2: calibrated with a record
+    format: Literal[1, 2, 3] = 1  # 2: calibrated with a record; 3: with a layout, calibrated with a record or not
     created: str
     network: Architecture
     taxonomy: Taxonomy
@@ -75,6 +77,8 @@ class BundleSpec(BaseModel):
     calibration: Calibration | None = None  # None: uncalibrated probabilities, no thresholds
     # Keys without any label in training, which are never answered. Not written if empty, as in older bundles.
     untaught: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
+    # The matrices of the attribute heads, if keys were added later. Not written if empty, as in older bundles.
+    layout: Layout = Field(default=(), exclude_if=operator.not_)
     provenance: dict[str, Any]
     scores: dict[str, float | None]
     sha256: dict[str, str]  # of the weights, the probe and the record of the calibration
@@ -86,6 +90,8 @@ class BundleSpec(BaseModel):
                 raise ValueError(f"provenance.{name} must be an object")
         if unknown := [key for key in self.untaught if key not in self.taxonomy.keys]:
             raise ValueError(f"untaught names '{unknown[0]}', which is not a key")
+        if not fits(self.layout, self.taxonomy):
+            raise ValueError("layout must have each key once")
         if self.calibration:
             lengths = {len(values) for values in self.calibration.thresholds.values()}
             if len(self.calibration.temperature) != len(self.taxonomy.keys) or lengths - {self.taxonomy.width}:
@@ -248,6 +254,11 @@ class ModelBundle:
         answers = with_coarse(self.taxonomy, decisions, accepted.coarse)
         return prediction(self.taxonomy, answers, accepted, 0, id, self.digest)
 
+    def card(self, address: str = "") -> str:
+        """The model card, in Markdown. `address`: where the bundle can be pulled from."""
+        sentences = promises(self.taxonomy, self.record, self.spec.untaught)
+        return model_card(self.spec.model_dump(), sentences, address)
+
     def shortfall(self, promise: Promise | float | None) -> str | None:
         """A sentence about keys that are never filled under `promise`; None if there are none.
 
@@ -270,8 +281,8 @@ class ModelBundle:
 
     @classmethod
     def of(cls, bundle: ModelBundle | str | Path) -> ModelBundle:
-        """Return `bundle` itself, or load it from a path."""
-        return cls.load(bundle) if isinstance(bundle, str | Path) else bundle
+        """Return `bundle` itself, or load it from a path: that of a bundle, or of a shelf, for its present version."""
+        return cls.load(present_bundle(Path(bundle))) if isinstance(bundle, str | Path) else bundle
 
     @classmethod
     def load(cls, path: str | Path) -> ModelBundle:
@@ -313,6 +324,7 @@ class ModelBundle:
         decision: DecisionRule,
         fitted: Fitted | None = None,
         untaught: Sequence[str] = (),
+        layout: Layout = (),
         learned: Learned | None = None,
         provenance: Mapping[str, Any],
         scores: Mapping[str, float | None],
@@ -345,7 +357,7 @@ class ModelBundle:
                 learned.save(folder)
                 facts = {_LEARNED: {"photos": len(learned), "sha256": file_sha256(folder / LEARNED)}}
             spec = BundleSpec(
-                format=1 if fitted is None else 2,
+                format=3 if layout else 1 if fitted is None else 2,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 network=architecture,
                 taxonomy=taxonomy,
@@ -353,6 +365,7 @@ class ModelBundle:
                 decision=decision,
                 calibration=None if fitted is None else fitted.calibration,
                 untaught=tuple(untaught),
+                layout=layout,
                 provenance={**provenance, **facts, "versions": library_versions()},
                 scores=dict(scores),
                 sha256={name: file_sha256(folder / name) for name in files},
@@ -370,16 +383,22 @@ def _read_spec(path: Path) -> BundleSpec:
     file = path / SPEC
     if not file.is_file():
         inner = path / "bundle"
-        hint = f" Its bundle is {inner}." if (inner / SPEC).is_file() else " Expected what `attire train` writes."
+        if (path / HISTORY).is_file():
+            hint = f" It is a shelf, whose present bundle is {present_bundle(path)}."
+        elif (inner / SPEC).is_file():
+            hint = f" Its bundle is {inner}."
+        else:
+            hint = " Expected what `attire train` writes."
         raise BundleError(f"{path} is not a model bundle: it has no {SPEC}.{hint}")
     try:
         content = read_json(file)
-        if isinstance(content, dict) and content.get("format") not in (1, 2):
+        if isinstance(content, dict) and content.get("format") not in (1, 2, 3):
             raise BundleError(
-                f"{file} has format {content.get('format')!r}; this attire reads formats 1 and 2. Update attire."
+                f"{file} has format {content.get('format')!r}; this attire reads formats 1 to 3. Update attire."
             )
         spec = checked(content, BundleSpec)
-        files = [WEIGHTS, PROBE] + [CALIBRATION] * (spec.format == 2)
+        has_record = spec.format == 2 or (spec.format == 3 and spec.calibration is not None)
+        files = [WEIGHTS, PROBE] + [CALIBRATION] * has_record
         if spec.sha256.keys() != set(files):
             raise ValueError(f"sha256 must name {', '.join(files)}, and nothing else")
         return spec
@@ -423,7 +442,7 @@ def _read_record(path: Path, spec: BundleSpec) -> CalibrationRecord | None:
 def _untrained(spec: BundleSpec) -> Network:
     """The bundle's network with random weights."""
     size_px = spec.preprocess.size_px
-    network = build_network(spec.network, spec.taxonomy, size_px=size_px)
+    network = build_network(spec.network, spec.taxonomy, size_px=size_px, layout=spec.layout)
     if not spec.network.shared:
         network.category_backbone = build_backbone(spec.network, size_px=size_px)
     return network

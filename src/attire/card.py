@@ -6,14 +6,26 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+import yaml
+
+# Licences by the names that the Hugging Face Hub knows; it shows others by `license_name`.
+_KNOWN_LICENCES = ("apache-2.0", "bsd-3-clause", "cc-by-nc-4.0", "mit")
 _CARD = """\
+---
+{metadata}---
+
 # {recipe} on {backbone}: product photo to category and attributes
 
 Predicts one of {categories} categories for a product photo, and the values of those of its {keys} attribute keys
 ({values} values) that apply. Made with [attire](https://pypi.org/project/attire/) {attire} on {created}.
 
-## Use
+## Intended use
 
+To fill categories and attributes of products in a shop's catalog from product photos. A field whose answer is not sure
+enough is left open for a person. Nothing about people in photos is meant to be read from its answers.
+
+## Use
+{pull}
 ```python
 import attire
 
@@ -60,11 +72,16 @@ it can only guess what they do not show (fabric, target group). It also learned 
 """
 
 
-def model_card(spec: Mapping[str, Any], fills: Sequence[str]) -> str:
-    """The model card in Markdown, from the content of `bundle.json` and sentences (`fills`) on the precision."""
+def model_card(spec: Mapping[str, Any], fills: Sequence[str], address: str = "") -> str:
+    """The model card in Markdown, from the content of `bundle.json` and sentences (`fills`) on the precision.
+
+    It starts with metadata for the Hugging Face Hub. `address`: where the bundle can be pulled from.
+    """
     provenance, taxonomy, preprocess = spec["provenance"], spec["taxonomy"], spec["preprocess"]
     height, width = preprocess["size_px"]
     return _CARD.format(
+        metadata=_metadata(provenance.get("weights_licence", "unknown")),
+        pull=f"\nTo get this directory: `attire pull {address} --out DIRECTORY`\n" if address else "",
         recipe=provenance.get("recipe", {}).get("name", "custom"),
         seed=provenance.get("recipe", {}).get("seed", "unknown"),
         backbone=spec["network"]["backbone"],
@@ -94,6 +111,18 @@ def model_card(spec: Mapping[str, Any], fills: Sequence[str]) -> str:
             + [f"- {name} ({key['arity']}): {', '.join(key['values'])}" for name, key in taxonomy["keys"].items()]
         ),
     )
+
+
+def _metadata(licence: str) -> str:
+    """YAML that the hub reads. The licence is that of the weights which the training started from."""
+    named = {"license": licence} if licence in _KNOWN_LICENCES else {"license": "other", "license_name": licence}
+    facts = {
+        **named,
+        "library_name": "attire",
+        "pipeline_tag": "image-classification",
+        "tags": ["attire", "e-commerce", "fashion", "multi-label-classification", "product-attributes"],
+    }
+    return str(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True))
 
 
 def _table(scores: Mapping[str, float | None]) -> str:

@@ -26,6 +26,7 @@ from attire.pixels.augment import AUGMENTS
 from attire.pixels.content_cache import cache_folder
 from attire.pixels.dataset import Draw, IngestedFiles, PhotoDataset
 from attire.pixels.embedding_cache import (
+    DAMAGE,
     EMBEDDINGS,
     FLOAT16,
     FLOAT32,
@@ -51,8 +52,17 @@ def catalog_embeddings(
     cache that grew may differ by that much from one that is computed at once.
     """
     photos = _Photos(catalog, preprocess, workers)
-    identity = _identity(network, name, preprocess) | {"flip": network.flip}
+    identity = _features_identity(network, name, preprocess)
     return photos.cached(_Features(network), identity, f"embedding with {name}", FLOAT32)
+
+
+def cached_embeddings(catalog: Catalog, network: Network, name: str, preprocess: Preprocess) -> EmbeddingCache | None:
+    """What `catalog_embeddings` has cached, for whichever photos; None if that is nothing, or damaged."""
+    try:
+        folder = embedding_folder(cache_folder(catalog), _features_identity(network, name, preprocess))
+        return EmbeddingCache.open(folder)
+    except DAMAGE:
+        return None
 
 
 def catalog_views(
@@ -88,6 +98,11 @@ def _check_room(parent: Path, identities: Sequence[dict[str, Any]], size: int) -
             "free. Set ATTIRE_CACHE to a folder on a larger disk, use fewer views (--set views=0) or a smaller "
             "backbone, or the recipe frozen."
         )
+
+
+def _features_identity(network: Network, name: str, preprocess: Preprocess) -> dict[str, Any]:
+    """What decides the network's features of a photo."""
+    return _identity(network, name, preprocess) | {"flip": network.flip}
 
 
 def _identity(network: Network, name: str, preprocess: Preprocess) -> dict[str, Any]:

@@ -61,6 +61,14 @@ class ReportError(AttireError):
     """A report directory is missing or damaged, or two reports cannot be compared."""
 
 
+class HubError(AttireError):
+    """The Hugging Face Hub refuses a request or cannot be reached, or an address is not that of a bundle."""
+
+
+class ShelfError(AttireError):
+    """A shelf of models is missing, damaged or busy, or lacks the version that was asked for."""
+
+
 class StorageError(AttireError):
     """A file cannot be written: the disk is full or read-only, or permission is denied."""
 

@@ -41,13 +41,14 @@ def tiny_networks() -> Iterator[None]:
     """Train tiny networks with random weights."""
 
     def small(recipe: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
-        stages = {"attributes": {"epochs": 1}, **({} if recipe == "frozen" else {"category": {"epochs": 1}})}
+        stages = {"attributes": {"epochs": 1}, **({} if recipe in ("audit", "frozen") else {"category": {"epochs": 1}})}
         return load_recipe(recipe, {**(overrides or {}), **SMALL, **stages})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("attire.model.network.create_backbone", lambda *_: create_backbone("test_resnet", "none"))
         patch.setattr(run, "load_recipe", small)
-        patch.setattr("attire.cli.training.load_recipe", small)
+        for module in ("cli.training", "cli.auditing", "auditing.audit", "learning_curve.curve"):
+            patch.setattr(f"attire.{module}.load_recipe", small)
         yield
 
 

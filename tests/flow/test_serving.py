@@ -36,10 +36,13 @@ from schemathesis.specs.openapi.checks import (
 
 from attire.bundle import ModelBundle
 from attire.errors import BundleError
+from attire.promotion.promote import rollback
+from attire.promotion.versions import add_version
 from attire.serve.app import create_app
 from attire.serve.live_bundle import Model
 from attire.serve.server import run
 from attire.serve.settings import Settings
+from attire.shelf import ShelfEntry, add_entry, read_shelf, require_shelf
 
 CHROMIUM = Path("/usr/bin/chromium")
 ADMIN = "a" * 24
@@ -109,6 +112,45 @@ def test_hangup_swaps_the_bundle_without_losing_a_request_and_refuses_a_broken_o
             seen = load.answers["200"]
             until(lambda: load.answers["200"] > seen + 5)
         assert load.answers.keys() == {"200"}
+
+
+@pytest.fixture
+def shelf(untrained: ModelBundle, tmp_path: Path) -> Path:
+    """A shelf with one version."""
+    on_shelf(tmp_path / "shelf", untrained.path)
+    return tmp_path / "shelf"
+
+
+def on_shelf(shelf: Path, bundle: Path) -> None:
+    """Make the bundle the present version without comparing it."""
+    entry = ShelfEntry(action="promote", version=1, digest="", who="test", when="now")
+    shelf.mkdir(exist_ok=True)
+    found = read_shelf(shelf)
+    add_version(shelf, ModelBundle.load(bundle), entry, found.present if found else None)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_server_follows_its_shelf_without_losing_a_request(
+    shelf: Path, bundle: Path, untrained: ModelBundle, workers: int
+) -> None:
+    replace(bundle, untrained, "2031-01-01T00:00:00")
+    with server(shelf, "--workers", str(workers)) as (address, _, log):
+        until(lambda: log().count("Application startup complete") == workers)
+        with Load(address, clients=2) as load:
+            on_shelf(shelf, bundle)
+            until(lambda: log().count("answers") == 2 * workers)
+            (old,) = load.bundles.keys() - {ModelBundle.load(bundle).digest[:12]}
+            rollback(shelf)
+            until(lambda: log().count("answers") == 3 * workers)
+            seen = load.bundles[old]
+            until(lambda: load.bundles[old] > seen + 5)
+            damage(shelf / "versions" / "0002")
+            add_entry(shelf, require_shelf(shelf).versions[1].model_copy(update={"action": "rollback"}))
+            until(lambda: "the old one stays" in log())
+            seen = load.bundles[old]
+            until(lambda: load.bundles[old] > seen + 5)
+        assert load.answers.keys() == {"200"}
+        assert len(load.bundles) == 2
 
 
 def test_termination_answers_what_is_in_flight(bundle: Path) -> None:

@@ -60,12 +60,16 @@ def test_every_public_function_takes_objects_and_paths() -> None:
         ("apply_reviews", "catalog"),
         ("cache_photos", "catalog"),
         ("diff_taxonomy", "catalog"),
+        ("duplicates", "catalog"),
         ("evaluate", "catalog"),
+        ("explain", "catalog"),
+        ("promote", "catalog"),
         ("remove", "catalog"),
         ("split", "catalog"),
         ("train", "catalog"),
     }
-    assert {("Predictor", "bundle"), ("evaluate", "bundle"), ("explain", "bundle"), ("train", "init_from")} <= checked
+    expected = {("Predictor", "bundle"), ("evaluate", "bundle"), ("explain", "bundle"), ("train", "init_from")}
+    assert expected | {("promote", "bundle"), ("push", "bundle")} <= checked
 
 
 @pytest.mark.parametrize("kind", [str, Path])

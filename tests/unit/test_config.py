@@ -13,7 +13,7 @@ from attire.errors import ConfigError
 
 
 def test_every_shipped_recipe_loads() -> None:
-    assert recipe_names() == ["base", "frozen", "original", "tuned"]
+    assert recipe_names() == ["audit", "base", "frozen", "original", "tuned"]
     for name in recipe_names():
         assert load_recipe(name).name == name
 

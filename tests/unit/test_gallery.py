@@ -15,6 +15,8 @@ from attire.errors import MissingExtraError
 from attire.evaluation import gallery
 from attire.evaluation.gallery import Pick
 from attire.explanation.explain import Explanation, Question
+from attire.neighbours.labelled_photos import Neighbour
+from attire.photos.data_uri import thumbnail
 from attire.taxonomy import CATEGORY
 
 EVIDENCE = synthetic_evidence()
@@ -107,6 +109,26 @@ def test_mistakes_are_shown_with_heat_maps(tmp_path: Path, monkeypatch: pytest.M
     assert gallery.with_heat_maps(bundle, cards, photos) == cards
 
 
+def test_mistakes_are_shown_with_similar_photos(tmp_path: Path) -> None:
+    Image.new("RGB", (90, 120), "red").save(tmp_path / "photo.png")
+    card = gallery.card(EVIDENCE, gallery.confident_mistakes(EVIDENCE, 1)[0], [])
+    asked: list[tuple[object, ...]] = []
+
+    class Photos:
+        def nearest_of(self, *question: object) -> list[Neighbour]:
+            asked.append(question)
+            values = [("red",), ("red", "blue")]
+            return [Neighbour(f"q{n}", 0, tmp_path / "photo.png", 0.9, words) for n, words in enumerate(values)]
+
+    photos: Any = Photos()
+    (found,) = gallery.with_similar(photos, [card])
+    assert asked == [(card.id, 0, card.key, gallery.SIMILAR)]
+    assert found.opinion == "2 of the 2 most similar photos state red."
+    assert [(other.id, other.stated) for other in found.similar] == [("q0", "red"), ("q1", "red, blue")]
+    assert Image.open(io.BytesIO(base64.b64decode(found.similar[0].photo.split(",")[1]))).size == (48, 64)
+    assert found._replace(similar=(), opinion="") == card
+
+
 def test_a_category_mistake_and_a_product_without_a_photo() -> None:
     pick = gallery.confident_category_mistakes(EVIDENCE, 1)[0]
     card = gallery.card(EVIDENCE, pick, [])
@@ -114,4 +136,4 @@ def test_a_category_mistake_and_a_product_without_a_photo() -> None:
     assert card.stated == TAXONOMY.categories[EVIDENCE.truth.category[pick.row]]
     assert card.answer == TAXONOMY.categories[EVIDENCE.decisions.category[pick.row]]
     assert card.photo == ""
-    assert gallery.thumbnail(Path("nowhere.jpg")) == ""
+    assert thumbnail(Path("nowhere.jpg"), 20) == ""

@@ -17,11 +17,14 @@ from attire.bundle import ModelBundle
 from attire.catalog.store import Catalog
 from attire.cli import app
 from attire.errors import ConfigError
-from attire.review.app import review_app, serve
+from attire.pixels.content_cache import FOLDER
+from attire.review.app import open_review, review_app, serve
 from attire.review.context import ReviewContext
+from attire.review.options import Options
 from attire.review.photos import Photos
 from attire.review.queues import Filters
 from attire.review.security import read_token
+from attire.review.seen import Seen
 from attire.review.store.claims import viewers
 from attire.review.store.events import Store
 from attire.taxonomy import CATEGORY
@@ -264,6 +267,40 @@ def test_heat_maps_need_a_bundle(context: ReviewContext, ann: TestClient, untrai
     assert with_bundle.get("/heat", params={**request, "key": CATEGORY, "value": "Belts"}).status_code == 200
     wrong = with_bundle.get("/heat", params={**request, "value": "reed"})
     assert (wrong.status_code, "did you mean 'red'" in wrong.text) == (422, True)
+
+
+def test_similar_products_need_a_bundle_that_has_seen_the_photos(
+    context: ReviewContext,
+    ann: TestClient,
+    untrained: ModelBundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path / "cache"))
+    catalog, request = context.data.catalog, {"product": "p001", "key": "colour"}
+    without = ann.get("/seen", params=request)
+    assert (without.status_code, "--bundle" in without.text) == (404, True)
+    not_yet = browser(replace(context, seen=Seen(catalog, untrained)))
+    assert "--embed" in not_yet.get("/seen", params=request).text
+    seen = Seen(catalog, untrained, embed=True)
+    client = browser(replace(context, seen=seen))
+    neighbours, opinion = seen.like("p001", "colour", context.store.held)
+    page = client.get("/seen", params=request).text
+    assert (opinion in page, page.count("<img"), len(neighbours)) == (True, 5, 5)
+    for neighbour in neighbours:
+        assert f"/photo?product={neighbour.id}&amp;index={neighbour.photo}" in page
+        assert neighbour.values == catalog[neighbour.id].labels["colour"]
+    other = next(value for value in ("red", "blue") if (value,) != neighbours[0].values)
+    decide(client, product=neighbours[0].id, values=[other])
+    assert seen.like("p001", "colour", context.store.held)[0][0].values == (other,), "what reviewers decided counts"
+    wrong = client.get("/seen", params={**request, "key": "color"})
+    assert (wrong.status_code, "did you mean 'colour'" in wrong.text) == (422, True)
+    assert client.get("/seen", params={**request, "product": "p9"}).status_code == 404
+
+
+def test_embedding_needs_a_bundle(catalog: Catalog, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="add --bundle"):
+        open_review(catalog.path, Options(predictions=tmp_path / "p.parquet", embed=True))
 
 
 def test_user_text_is_escaped(context: ReviewContext) -> None:

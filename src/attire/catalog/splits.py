@@ -99,6 +99,12 @@ class Splits:
         return _splits(ids, names, manifest.seed, manifest.shares)
 
 
+def kept_for_test(catalog: Catalog) -> frozenset[str]:
+    """Ids of the products in the saved test split, also if the catalog has changed since; raises `CatalogError`."""
+    saved = _read(catalog)
+    return frozenset(() if saved is None else (id for id, name in saved[1].items() if name == "test"))
+
+
 def split(
     catalog: Catalog | str | Path,
     val: float | None = None,

@@ -1,4 +1,4 @@
-"""Verbs for catalogs: ingest, history and split."""
+"""Verbs for catalogs: ingest, history, split and duplicates."""
 
 from __future__ import annotations
 
@@ -189,3 +189,32 @@ def split(
     )
     common = deviations.filter(pl.col("count") >= RARE).with_columns(pl.col("key").replace(CATEGORY, "category"))
     console.print(table(common.sort(pl.col("deviation").abs(), descending=True).head(10)))
+
+
+@app.command
+def duplicates(catalog: Path, /, *, out: Path, bundle: Path | None = None, similarity: float = 0.97) -> None:
+    """List products that share a photo or have nearly the same one, and what they state differently.
+
+    Parameters
+    ----------
+    out
+        .csv or .parquet for the table, .html for a page with the photos.
+    bundle
+        Also list products that this model can hardly tell apart. Photos that it has not looked at yet are embedded
+        first (minutes for thousands, once).
+    similarity
+        With --bundle: the least cosine similarity of two photos, at most 1.
+    """
+    from attire.twins.duplicates import duplicates as run
+
+    found = run(catalog, bundle, similarity=similarity, out=out)
+    contradicting = found.filter(pl.col("contradictions") != "")
+    console.print(
+        facts(
+            {
+                "products": f"{len(found):,} in {found['set'].n_unique():,} sets",
+                "contradicting sets": f"{contradicting['set'].n_unique():,}, {len(contradicting):,} products",
+            }
+        )
+    )
+    console.print(f"{out}")

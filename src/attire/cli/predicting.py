@@ -91,6 +91,7 @@ def explain(
     *,
     key: str | None = None,
     value: str | None = None,
+    catalog: Path | None = None,
     out: Path = Path("explained.png"),
 ) -> None:
     """Show the evidence for an answer as a heat map on the photo.
@@ -103,6 +104,9 @@ def explain(
         The attribute key to explain; by default the category.
     value
         Explain this value instead of the likeliest one.
+    catalog
+        Also show the labelled photos of this catalog that are most similar, and what they state. Photos that the bundle
+        has not looked at yet are embedded first (minutes for thousands, once).
     out
         Image file to write, such as .png.
     """
@@ -110,14 +114,17 @@ def explain(
     from attire.explanation.picture import grid, save
 
     pictures = []
-    for photo, explanation in zip(
-        photos, explanations(bundle, [Question(photo, key or CATEGORY, value) for photo in photos]), strict=True
-    ):
+    questions = [Question(photo, key or CATEGORY, value) for photo in photos]
+    for photo, explanation in zip(photos, explanations(bundle, questions, catalog), strict=True):
         console.print(
             f"{photo}: {explanation.title}{f' ({explanation.others})' if explanation.others else ''}", highlight=False
         )
         if explanation.warning:
             console.print(f"  {explanation.warning}", style="bold red", highlight=False)
+        if catalog is not None:
+            console.print(f"  {explanation.opinion or 'No photo of the catalog has a label for it.'}", highlight=False)
+        for seen in explanation.seen:
+            console.print(f"  {seen.similarity:.2f} {seen.id}: {seen.stated}", highlight=False)
         pictures.append(explanation.picture())
     save(grid(pictures), out)
     console.print(f"{out}")

@@ -39,7 +39,8 @@ def serve(
 ) -> None:
     """Serve predictions over HTTP: a JSON API, the Open Inference Protocol, metrics, and a page at / to try it.
 
-    SIGTERM finishes open requests and stops; SIGHUP reloads the bundle without dropping a request.
+    SIGTERM finishes open requests and stops; SIGHUP reloads the bundle without dropping a request. In place of a bundle
+    it takes a shelf (attire promote), whose present version it follows.
 
     Parameters
     ----------

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from attire.cli.app import WANTED, Wanted, app, console, drop_unset, facts
 from attire.config import load_recipe, merge, parse_assignments, recipe_fields
+from attire.errors import ConfigError
 
 FIELDS = {field.path: field.description for field in recipe_fields()}
 DEFAULTS = "\n".join(
@@ -29,6 +30,7 @@ def train(
     stage: Literal["category", "attributes", "both"] = "both",
     weights: str | None = None,
     init_from: Path | None = None,
+    only_keys: list[str] | None = None,
     resume: bool = False,
     workers: int | None = None,
     cache: bool | None = None,
@@ -53,7 +55,11 @@ def train(
     weights
         Safetensors file with the backbone's pretrained weights, or "none" to start from random ones.
     init_from
-        Bundle of the same taxonomy and architecture to start from, for example one of the recipe frozen.
+        Bundle of the same architecture to start from, for example one of the recipe frozen. Weights are carried over by
+        the names of words, so that the taxonomy may have changed.
+    only_keys
+        Train only the heads of these keys, on the frozen rest of the bundle in --init-from: seconds if its embeddings
+        are cached. The recipe is that of the bundle; its answers on other keys stay as they are.
     resume
         Continue an interrupted run with the same options.
     workers
@@ -82,6 +88,10 @@ def train(
     for name in ("category", "attributes") if stage == "both" else (stage,):
         if getattr(load_recipe(recipe), name).epochs:
             overrides[name] = drop_unset({"epochs": epochs, "lr": lr})
+    given = drop_unset(flags | {"epochs": epochs, "lr": lr, "set": fields})
+    if only_keys and given:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ConfigError(f"--only-keys keeps the bundle's recipe, so it has no use for {named}: leave them out.")
     bundle = run(
         catalog,
         recipe=load_recipe(recipe, merge(overrides, parse_assignments(fields or ()))),
@@ -89,6 +99,7 @@ def train(
         stage=stage,
         weights=weights,
         init_from=init_from,
+        only_keys=only_keys or (),
         resume=resume,
         workers=workers,
         cache=cache,

@@ -23,6 +23,7 @@ from attire.evaluation.split_summary import division
 from attire.evaluation.translation import Translation
 from attire.inference.logits import Inputs, catalog_logits
 from attire.labels import Targets, labelled
+from attire.neighbours.labelled_photos import cached_photos
 from attire.score.decisions import Decisions
 from attire.score.promise import PRECISION, Promise, percent
 from attire.score.verdicts import KeyPromise
@@ -110,8 +111,11 @@ def evaluate(
     )
     if out is not None:
         explainer = bundle if inputs != "title" and words.taxonomy.has_words_of(bundle.taxonomy) else None
+        photos = catalog.photo_paths(rows)
         with storing(Path(out)):
-            write_report(report, evidence, catalog.photo_paths(rows), Path(out), explainer)
+            write_report(
+                report, evidence, photos, Path(out), explainer, explainer and cached_photos(explainer, catalog)
+            )
     return report
 
 

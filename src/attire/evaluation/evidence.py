@@ -10,7 +10,7 @@ pairs.parquet     a row per product and key with a label or an answer: see `Evid
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,27 @@ class Evidence:
             None if self.accepted is None else Accepted._make(column[rows] for column in self.accepted),
         )
 
+    def of_keys(self, names: Sequence[str]) -> Evidence:
+        """The evidence on some of the keys, in that order."""
+        every = list(self.taxonomy.keys)
+        keys = np.array([every.index(name) for name in names], dtype=np.int64)
+        columns = np.array([i for name in names for i in _columns(self.taxonomy, name)], dtype=np.int64)
+        of_keys = {name: self.taxonomy.keys[name] for name in names}
+        accepted = self.accepted
+        return replace(
+            self,
+            taxonomy=Taxonomy(categories=self.taxonomy.categories, keys=of_keys),
+            truth=self.truth._replace(hot=self.truth.hot[:, columns], state=self.truth.state[:, keys]),
+            decisions=self.decisions._replace(
+                probability=self.decisions.probability[:, columns],
+                chosen=self.decisions.chosen[:, columns],
+                applies=self.decisions.applies[:, keys],
+            ),
+            accepted=None
+            if accepted is None
+            else accepted._replace(keys=accepted.keys[:, keys], coarse=accepted.coarse[:, columns]),
+        )
+
     def products(self) -> pl.DataFrame:
         """The table `products.parquet`: a row per product, with the columns of `PRODUCT`."""
         words = np.array([*self.taxonomy.categories, None], dtype=object)  # index -1 gives None
@@ -136,6 +157,25 @@ class Evidence:
             return _from_tables(Taxonomy.load(folder / TAXONOMY), products, pairs)
         except (pl.exceptions.PolarsError, OSError, KeyError, TypeError, ValueError) as error:
             raise ReportError(f"the evidence in {folder} is damaged ({error}): run 'attire evaluate' again.") from None
+
+
+def matches_of_both(a: Evidence, b: Evidence) -> Matches:
+    """The answers of two models to the same products, those of `a` first, compared with the labels."""
+    accepted = None
+    if a.accepted is not None and b.accepted is not None:
+        accepted = Accepted._make(np.concatenate(sides) for sides in zip(a.accepted, b.accepted, strict=True))
+    return match(
+        a.taxonomy,
+        Targets._make(np.concatenate(sides) for sides in zip(a.truth, b.truth, strict=True)),
+        Decisions._make(np.concatenate(sides) for sides in zip(a.decisions, b.decisions, strict=True)),
+        accepted,
+        copies=2,
+    )
+
+
+def _columns(taxonomy: Taxonomy, key: str) -> range:
+    columns = taxonomy.columns[key]
+    return range(columns.start, columns.stop)
 
 
 def _words(words: tuple[str, ...], marks: NDArray[np.bool_]) -> list[list[str]]:

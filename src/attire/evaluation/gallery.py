@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import logging
-from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from attire.bundle import ModelBundle
-from attire.errors import ConfigError, MissingExtraError, PhotoError
+from attire.errors import ConfigError, MissingExtraError
 from attire.evaluation.evidence import Evidence
 from attire.explanation.explain import Question, explanations
 from attire.explanation.picture import overlay
-from attire.photos.image import open_photo
+from attire.neighbours.labelled_photos import LabelledPhotos, opinion
+from attire.photos.data_uri import data_uri, thumbnail
 from attire.prediction import Alternative
 from attire.score.decisions import ALTERNATIVES
 from attire.taxonomy import CATEGORY, key_label
@@ -26,7 +24,7 @@ from attire.taxonomy import CATEGORY, key_label
 logger = logging.getLogger(__name__)
 SHOWN = 24  # examples per section
 THUMBNAIL_PX = 144  # the longer side
-QUALITY = 72  # JPEG
+SIMILAR, SIMILAR_PX = 3, 64  # similar photos of a card, and their longer side
 MIN_PROBABILITY = 0.01  # of a listed alternative
 
 
@@ -37,8 +35,19 @@ class Pick(NamedTuple):
     key: str
 
 
+class Similar(NamedTuple):
+    """A similar labelled photo: a data URI, the product, and what is stated of it."""
+
+    photo: str
+    id: str
+    stated: str
+
+
 class Card(NamedTuple):
-    """The text and pictures shown for a pick. photo: a data URI, "" without a readable photo; second: a heat map."""
+    """The text and pictures shown for a pick. photo: a data URI, "" without a readable photo; second: a heat map.
+
+    similar: labelled photos that are similar, and `opinion`, what most of them state.
+    """
 
     id: str
     key: str
@@ -50,6 +59,8 @@ class Card(NamedTuple):
     alternatives: tuple[Alternative, ...]
     photo: str
     second: str = ""
+    similar: tuple[Similar, ...] = ()
+    opinion: str = ""
 
     @property
     def label(self) -> str:
@@ -110,7 +121,7 @@ def card(evidence: Evidence, pick: Pick, photos: Sequence[Path]) -> Card:
         open=open,
         confidence=float(probability[chosen].prod()),
         alternatives=tuple(Alternative(words[i], float(probability[i])) for i in others[:ALTERNATIVES]),
-        photo=thumbnail(photos[0]) if photos else "",
+        photo=thumbnail(photos[0], THUMBNAIL_PX) if photos else "",
     )
 
 
@@ -125,26 +136,23 @@ def with_heat_maps(bundle: ModelBundle, cards: Sequence[Card], photos: Sequence[
     explained = list(cards)
     try:
         for i, explanation in zip(indices, explanations(bundle, questions), strict=True):
-            explained[i] = cards[i]._replace(second=_encode(overlay(explanation.photo, explanation.heat)))
+            explained[i] = cards[i]._replace(
+                second=data_uri(overlay(explanation.photo, explanation.heat), THUMBNAIL_PX)
+            )
     except (MissingExtraError, ConfigError) as error:
         logger.info("the report has no heat maps: %s", error)
     return explained
 
 
-def thumbnail(photo: Path) -> str:
-    """A small JPEG as a data URI; "" if the photo can no longer be opened."""
-    try:
-        return _encode(open_photo(photo, target_px=(THUMBNAIL_PX, THUMBNAIL_PX)))
-    except PhotoError:
-        return ""
+def with_similar(labelled: LabelledPhotos, cards: Sequence[Card]) -> list[Card]:
+    """Add the labelled photos of the catalog that are most similar to each card's photo."""
+    return [_with_similar(labelled, card) for card in cards]
 
 
-def _encode(picture: Image.Image) -> str:
-    small = picture.copy()
-    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    content = io.BytesIO()
-    small.save(content, "JPEG", quality=QUALITY, optimize=True)
-    return f"data:image/jpeg;base64,{b64encode(content.getvalue()).decode()}"
+def _with_similar(labelled: LabelledPhotos, card: Card) -> Card:
+    nearest = labelled.nearest_of(card.id, 0, card.key, SIMILAR)
+    similar = tuple(Similar(thumbnail(other.path, SIMILAR_PX), other.id, other.stated) for other in nearest)
+    return card._replace(similar=similar, opinion=opinion(nearest))
 
 
 def _one_per_group(evidence: Evidence, picks: Iterable[Pick], shown: int) -> list[Pick]:

@@ -23,7 +23,7 @@ from attire.records import read_as
 from attire.score.decisions import Decisions
 from attire.score.intervals import intervals
 from attire.score.label_errors import CorrectedPrecision
-from attire.score.metrics import MIN_LABELS, Floats, headline, match, per_category, per_key, weighted
+from attire.score.metrics import Floats, headline, match, per_category, per_key, weighted
 from attire.score.verdicts import KeyPromise
 
 SCORES = "scores.json"
@@ -264,7 +264,7 @@ def _counts(evidence: Evidence, left_out: int) -> Counts:
         known_pairs=int(matches.known.sum()),
         predicted_pairs=int(matches.predicted.sum()),
         categories=int(matches.true_category.any(axis=0).sum()),
-        keys=int((matches.known.sum(axis=0) >= MIN_LABELS).sum()),
+        keys=int(matches.counted.sum()),
         values=len(matches.rankings),
     )
 

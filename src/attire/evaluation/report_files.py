@@ -13,6 +13,7 @@ from attire.evaluation.evidence import PAIRS, PRODUCTS, TAXONOMY, Evidence
 from attire.evaluation.report import SCORES, Report
 from attire.evaluation.report_page import page
 from attire.files import replace_bytes
+from attire.neighbours.labelled_photos import LabelledPhotos
 from attire.spreadsheets import safe_table
 
 PAGE = "report.html"
@@ -24,8 +25,9 @@ def write_report(
     photos: Sequence[Sequence[Path]],
     out: Path,
     bundle: ModelBundle | None = None,
+    labelled: LabelledPhotos | None = None,
 ) -> None:
-    """Write the files into `out`, each atomically, `scores.json` last. `photos` and `bundle` are as for `page`."""
+    """Write the files into `out`, each atomically, `scores.json` last. `photos` and what follows are as for `page`."""
     out.mkdir(parents=True, exist_ok=True)
     (out / SCORES).unlink(missing_ok=True)
     content = {
@@ -34,7 +36,7 @@ def write_report(
         TAXONOMY: evidence.taxonomy.to_toml().encode(),
         PRODUCTS: _parquet(evidence.products()),
         PAIRS: _parquet(evidence.pairs()),
-        PAGE: page(report, evidence, photos, bundle).encode(),
+        PAGE: page(report, evidence, photos, bundle, labelled).encode(),
         SCORES: report.model_dump_json(indent=1).encode(),
     }
     for name, data in content.items():

@@ -31,6 +31,7 @@ from attire.evaluation.tables import (
     verdict,
 )
 from attire.evaluation.trend import Trend
+from attire.neighbours.labelled_photos import LabelledPhotos
 from attire.score.curves import (
     category_confusion,
     category_reliability,
@@ -56,11 +57,15 @@ UNANSWERED, OPEN = "no photo", "left open"
 
 
 def page(
-    report: Report, evidence: Evidence, photos: Sequence[Sequence[Path]], bundle: ModelBundle | None = None
+    report: Report,
+    evidence: Evidence,
+    photos: Sequence[Sequence[Path]],
+    bundle: ModelBundle | None = None,
+    labelled: LabelledPhotos | None = None,
 ) -> str:
     """Render the report. `photos` are the photos of each product in `evidence`.
 
-    With the `bundle` that was evaluated, mistakes are shown with heat maps.
+    With the `bundle` that was evaluated, mistakes are shown with heat maps; with `labelled`, also with similar photos.
     """
     figures, keys, categories = sheets(report)
     rows, category = key_rows(report), category_row(report)
@@ -68,6 +73,8 @@ def page(
 
     def cards(picks: list[gallery.Pick], explained: bool = False) -> list[gallery.Card]:
         plain = [gallery.card(evidence, pick, photos[pick.row]) for pick in picks]
+        if labelled and explained:
+            plain = gallery.with_similar(labelled, plain)
         if not (bundle and explained):
             return plain
         return gallery.with_heat_maps(bundle, plain, [photos[pick.row] for pick in picks])

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from attire.errors import CatalogError, first_few
 from attire.score.decisions import Accepted, Decisions
-from attire.spellings import fold
 from attire.taxonomy import Taxonomy
+from attire.word_places import WordPlaces
 
 Number = TypeVar("Number", np.bool_, np.float32)
 
@@ -32,7 +32,7 @@ class Translation:
 
     @classmethod
     def between(cls, bundle: Taxonomy, catalog: Taxonomy, where: str) -> Translation:
-        """Find each word of the bundle in the catalog's taxonomy, as a word or as an alias.
+        """Find each word of the bundle in the catalog's taxonomy, as a word, a title or an alias.
 
         The catalog may have more words, and two words of the bundle may have become one. A bundle that answers only the
         category needs only the categories.
@@ -42,30 +42,15 @@ class Translation:
         """
         if not bundle.keys:
             catalog = Taxonomy(categories=catalog.categories, category_aliases=catalog.category_aliases)
-        found = catalog.category_spellings.words
-        categories = [catalog.category_index.get(found.get(fold(word), ""), -1) for word in bundle.categories]
-        lost = [word for word, place in zip(bundle.categories, categories, strict=True) if place < 0]
-        values = []
-        for key, value in bundle.column_index:
-            words = catalog.keys[key].spellings.words if key in catalog.keys else {}
-            values.append(catalog.column_index.get((key, words.get(fold(value), "")), -1))
-            if words and values[-1] < 0:
-                lost.append(f"{key}: {value}")
-        if lost:
+        places = WordPlaces.between(bundle, catalog)
+        categories, gone, values = places.lost_words
+        if lost := [*categories, *values]:
             raise CatalogError(
                 f"the bundle was trained with another taxonomy than {where}, which lacks words that it answers "
                 f"({first_few(lost)}). Add them there, as words or as aliases, and ingest again; or evaluate the "
                 "bundle on the catalog that it was trained on."
             )
-        names = list(catalog.keys)
-        keys = [names.index(key) if key in names else -1 for key in bundle.keys]
-        return cls(
-            catalog,
-            np.array(categories, dtype=np.int64),
-            np.array(keys, dtype=np.int64),
-            np.array(values, dtype=np.int64),
-            tuple(_notes(bundle, catalog, categories, values)),
-        )
+        return cls(catalog, places.categories, places.keys, places.values, tuple(_notes(places, gone)))
 
     def decisions(self, decisions: Decisions) -> Decisions:
         """The same answers in the words of `taxonomy`. The probabilities of words that became one are added."""
@@ -94,10 +79,10 @@ def _moved(columns: NDArray[Number], places: NDArray[np.int64], width: int) -> N
     return moved
 
 
-def _notes(bundle: Taxonomy, catalog: Taxonomy, categories: list[int], values: list[int]) -> list[str]:
-    new = [word for i, word in enumerate(catalog.categories) if i not in set(categories)]
-    new += [f"{key}: {value}" for (key, value), i in catalog.column_index.items() if i not in set(values)]
-    gone = [key for key in bundle.keys if key not in catalog.keys]
+def _notes(places: WordPlaces, gone: list[str]) -> list[str]:
+    categories, values = set(places.categories.tolist()), set(places.values.tolist())
+    new = [word for i, word in enumerate(places.new.categories) if i not in categories]
+    new += [f"{key}: {value}" for (key, value), i in places.new.column_index.items() if i not in values]
     notes = []
     if new:
         notes.append(f"The bundle is older than words of the taxonomy, and cannot answer with them: {first_few(new)}.")

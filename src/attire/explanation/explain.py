@@ -1,4 +1,4 @@
-"""Explain a bundle's answer: its confidence and alternatives, and a heat map of the regions that support it."""
+"""Explain a bundle's answer: its confidence, a heat map of what supports it, and what similar photos state."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from attire.bundle import ModelBundle
+from attire.catalog.store import Catalog
 from attire.errors import ConfigError, PhotoError
 from attire.explanation.heatmaps import heat_maps
 from attire.explanation.picture import picture
+from attire.neighbours.labelled_photos import LabelledPhotos, Neighbour, opinion, sha256_of
 from attire.photos.image import open_photo
 from attire.pixels.preprocess import Preprocess
 from attire.prediction import Alternative
@@ -44,7 +46,8 @@ class Explanation:
 
     photo: upright RGB. heat: float32[h, w] of the same size, in [0, 1]; 1 where the evidence is strongest, all 0 if
     there is none. ranked: all values of the key (or categories), the likeliest first. category: the predicted one.
-    applies: whether the key applies to `category`.
+    applies: whether the key applies to `category`. seen: the most similar labelled photos of a catalog, if one was
+    given.
     """
 
     photo: Image.Image
@@ -54,6 +57,7 @@ class Explanation:
     ranked: tuple[Alternative, ...]
     category: str
     applies: bool
+    seen: tuple[Neighbour, ...] = ()
 
     @property
     def confidence(self) -> float:
@@ -78,34 +82,56 @@ class Explanation:
             return f"{self.key} does not apply to {self.category}, the predicted category"
         return "" if self.heat.any() else f"nothing in the photo supports {self.value}"
 
+    @property
+    def opinion(self) -> str:
+        """What most of the similar photos state, as a sentence; "" without any."""
+        return opinion(self.seen)
+
     def picture(self) -> Image.Image:
-        """Draw the photo next to the photo under its heat map, with key, value, confidence and alternatives."""
-        return picture(self.photo, self.heat, self.title, self.others, self.warning)
+        """Draw the photo next to the photo under its heat map, with key, value, confidence and alternatives.
+
+        Below are the similar photos, each with what it states.
+        """
+        lines = (self.title, self.others, self.warning, self.opinion)
+        return picture(self.photo, self.heat, lines, [(seen.path, seen.stated) for seen in self.seen])
 
 
 def explain(
-    bundle: ModelBundle | str | Path, photo: str | Photo, key: str = CATEGORY, value: str | None = None
+    bundle: ModelBundle | str | Path,
+    photo: str | Photo,
+    key: str = CATEGORY,
+    value: str | None = None,
+    catalog: Catalog | str | Path | None = None,
 ) -> Explanation:
     """Explain the bundle's answer for `key` (by default the category), or another `value`, in one photo.
 
+    With a `catalog`, the explanation has its labelled photos that are most similar. Those that the bundle has not
+    looked at yet are embedded first, which takes minutes for thousands.
+
     Raises `TaxonomyError` for a key or value that is not in the taxonomy, `ConfigError` for a key without labels in
-    training, `PhotoError` for a photo that cannot be read, and the errors of `heat_maps`.
+    training, `PhotoError` for a photo that cannot be read, and the errors of `heat_maps` and `LabelledPhotos`.
     """
-    (explanation,) = explanations(bundle, [Question(photo, key, value)])
+    (explanation,) = explanations(bundle, [Question(photo, key, value)], catalog)
     return explanation
 
 
 def explanations(
-    bundle: ModelBundle | str | Path, questions: Iterable[Question], batch_size: int = BATCH
+    bundle: ModelBundle | str | Path,
+    questions: Iterable[Question],
+    catalog: Catalog | str | Path | None = None,
+    batch_size: int = BATCH,
 ) -> Iterator[Explanation]:
     """Yield an `Explanation` for each question, in order, in batches of photos; raises as `explain` does."""
     bundle = ModelBundle.of(bundle)
+    labelled = None if catalog is None else LabelledPhotos(bundle, Catalog.of(catalog), compute=True)
     iterator = iter(questions)
     while batch := list(islice(iterator, batch_size)):
-        yield from _explain_batch(bundle, batch)
+        yield from _explain_batch(bundle, batch, labelled)
 
 
-def _explain_batch(bundle: ModelBundle, batch: Sequence[Question]) -> Iterator[Explanation]:
+def _explain_batch(
+    bundle: ModelBundle, batch: Sequence[Question], labelled: LabelledPhotos | None
+) -> Iterator[Explanation]:
     keys_and_values = [_check_words(bundle, question) for question in batch]
     photos, pixels = zip(*(_open(bundle.preprocess, question.photo) for question in batch), strict=True)
     inputs = torch.from_numpy(np.stack(pixels)).to(next(bundle.placed_network.parameters()).device)
@@ -114,6 +140,7 @@ def _explain_batch(bundle: ModelBundle, batch: Sequence[Question]) -> Iterator[E
     decisions = bundle.decide(*(tensor.float().cpu().numpy() for tensor in logits))
     targets = [_target(bundle, decisions, row, *words) for row, words in enumerate(keys_and_values)]
     heat = _compute_heat(bundle, inputs, targets)
+    seen = _seen(bundle, labelled, inputs, batch, [key for key, _ in keys_and_values])
     for row, (photo, target, (key, _)) in enumerate(zip(photos, targets, keys_and_values, strict=True)):
         yield Explanation(
             photo=photo,
@@ -123,7 +150,31 @@ def _explain_batch(bundle: ModelBundle, batch: Sequence[Question]) -> Iterator[E
             ranked=target.ranked,
             category=bundle.taxonomy.categories[decisions.category[row]],
             applies=key == CATEGORY or bool(decisions.applies[row, list(bundle.taxonomy.keys).index(key)]),
+            seen=seen[row],
         )
+
+
+def _seen(
+    bundle: ModelBundle,
+    labelled: LabelledPhotos | None,
+    inputs: Tensor,
+    batch: Sequence[Question],
+    keys: Sequence[str],
+) -> list[tuple[Neighbour, ...]]:
+    """The labelled photos that are most similar to each photo."""
+    if labelled is None:
+        return [()] * len(batch)
+    with torch.no_grad():
+        features = bundle.placed_network.features(inputs).float().cpu().numpy()
+    digests = [_digest(question.photo) for question in batch]
+    return [tuple(labelled.nearest(*question)) for question in zip(features, digests, keys, strict=True)]
+
+
+def _digest(photo: str | Photo) -> str | None:
+    """The SHA-256 of the photo's file; None for a photo in memory, which no catalog knows."""
+    if isinstance(photo, Image.Image):
+        return None
+    return sha256_of(Path(photo) if isinstance(photo, str) else photo)
 
 
 @dataclass(frozen=True, slots=True)

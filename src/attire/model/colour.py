@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from attire.config import Architecture
 from attire.model.heads import LinearHeads
+from attire.model.layout import KeyHeads, Layout, PartedHeads, laid_out
 from attire.taxonomy import Taxonomy
 
 VERSION = 1  # of the features; a change that gives other numbers needs another one
@@ -73,7 +74,7 @@ class Colours(nn.Module):
 class ColourHead(nn.Sequential):
     """What the colours add to the attribute logits: float32[B, COLOURS] -> float32[B, K]. The category ignores them."""
 
-    def __init__(self, taxonomy: Taxonomy, architecture: Architecture, dropout: float) -> None:
+    def __init__(self, taxonomy: Taxonomy, architecture: Architecture, dropout: float, layout: Layout = ()) -> None:
         width = architecture.colour
         super().__init__(
             # Many bins are nearly always empty: a larger eps keeps the few photos that fill them from being outliers.
@@ -82,8 +83,21 @@ class ColourHead(nn.Sequential):
             nn.Linear(COLOURS, width),
             nn.GELU(),
             nn.Dropout(dropout),
-            LinearHeads(width, taxonomy),
+            laid_out(taxonomy, layout, lambda part: LinearHeads(width, part)),
         )
+
+    @property
+    def values(self) -> KeyHeads | PartedHeads:
+        """The last layer."""
+        layer = self[-1]
+        assert isinstance(layer, KeyHeads | PartedHeads)
+        return layer
+
+    def hidden(self, colours: Tensor) -> Tensor:
+        """What the last layer sees: float32[B, COLOURS] -> float32[B, width]."""
+        for layer in list(self)[:-1]:
+            colours = layer(colours)
+        return colours
 
 
 def _lab(rgb: Tensor, xyz: Tensor) -> Tensor:

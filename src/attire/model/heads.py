@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attire.config import Architecture
+from attire.errors import ConfigError
 from attire.taxonomy import Taxonomy
 
 
@@ -43,6 +45,35 @@ class ValueLayout(nn.Module):
         self.register_buffer("key_of_column", torch.from_numpy(taxonomy.key_of_column), persistent=False)
 
 
+class Rows(NamedTuple):
+    """Copies of the parameters of a head, by the words that they belong to: [A, ...] for keys and [K, ...] for values.
+
+    The dimensions after the first are the same for all taxonomies.
+    """
+
+    of_keys: tuple[Tensor, ...]
+    of_values: tuple[Tensor, ...]
+
+    def put_linear(self, key: int, columns: slice, weight: Tensor, bias: Tensor) -> None:
+        """Make the logits of a key with V values a linear function: weight [V, F], bias [V].
+
+        A key's MLP computes it with two hidden units for each value, as x = relu(x) - relu(-x). Raises `ConfigError`
+        if it has fewer.
+        """
+        last, last_bias = self.of_values
+        if not self.of_keys:
+            last[columns], last_bias[columns] = weight, bias
+            return
+        values, hidden = len(bias), self.of_keys[1].shape[1]
+        if hidden < 2 * values:
+            raise ConfigError(f"mlp heads of hidden = {hidden} are too narrow for a key with {values} values.")
+        first, first_bias = self.of_keys
+        first[key], first_bias[key], last[columns], last_bias[columns] = 0, 0, 0, 0
+        first[key, : 2 * values] = torch.cat([weight, -weight])
+        first_bias[key, : 2 * values] = torch.cat([bias, -bias])
+        last[columns, : 2 * values] = torch.cat([torch.eye(values), -torch.eye(values)], dim=1)
+
+
 class FusedHeads(nn.Module):
     """One two-layer MLP with ReLU per key, computed together: float32[B, F] -> float32[B, K].
 
@@ -70,6 +101,25 @@ class FusedHeads(nn.Module):
         padded = torch.baddbmm(self.bias, activations, self.weight)  # [A, B, V]
         return padded.transpose(0, 1).flatten(1).index_select(1, self.layout.flat)
 
+    @torch.no_grad()
+    def rows(self) -> Rows:
+        """The first layers by key, the second ones by value."""
+        shape = self.weight.shape[:2]
+        second = self.weight.transpose(1, 2).flatten(0, 1)[self.layout.flat], self.bias.flatten()[self.layout.flat]
+        first = self.hidden.weight.reshape(*shape, -1).clone(), self.hidden.bias.reshape(shape).clone()
+        return Rows(first, second)
+
+    @torch.no_grad()
+    def set_rows(self, rows: Rows) -> None:
+        """Replace all parameters by `rows`."""
+        self.hidden.weight.copy_(rows.of_keys[0].flatten(0, 1))
+        self.hidden.bias.copy_(rows.of_keys[1].flatten())
+        keys, hidden, values = self.weight.shape
+        weight, bias = self.weight.new_zeros(keys * values, hidden), self.bias.new_zeros(keys * values)
+        weight[self.layout.flat], bias[self.layout.flat] = rows.of_values
+        self.weight.copy_(weight.view(keys, values, hidden).transpose(1, 2))
+        self.bias.copy_(bias.view(keys, 1, values))
+
 
 class LinearHeads(nn.Linear):
     """One linear layer per key, stored as one matrix: float32[B, F] -> float32[B, K]."""
@@ -78,6 +128,17 @@ class LinearHeads(nn.Linear):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # as above
             super().__init__(features, taxonomy.width)
+
+    @torch.no_grad()
+    def rows(self) -> Rows:
+        """The matrix and the biases by value."""
+        return Rows((), (self.weight.clone(), self.bias.clone()))
+
+    @torch.no_grad()
+    def set_rows(self, rows: Rows) -> None:
+        """Replace all parameters by `rows`."""
+        self.weight.copy_(rows.of_values[0])
+        self.bias.copy_(rows.of_values[1])
 
 
 class ResidualAttention(LinearHeads):
@@ -107,19 +168,19 @@ def pooled(features: Tensor) -> Tensor:
     return features.mean((2, 3)) if features.ndim == 4 else features
 
 
-def _linear(features: int, taxonomy: Taxonomy, _architecture: Architecture, _dropout: float) -> nn.Module:
+def _linear(features: int, taxonomy: Taxonomy, _architecture: Architecture, _dropout: float) -> LinearHeads:
     return LinearHeads(features, taxonomy)
 
 
-def _mlp(features: int, taxonomy: Taxonomy, architecture: Architecture, dropout: float) -> nn.Module:
+def _mlp(features: int, taxonomy: Taxonomy, architecture: Architecture, dropout: float) -> FusedHeads:
     return FusedHeads(features, taxonomy, architecture.hidden, dropout)
 
 
-def _csra(features: int, taxonomy: Taxonomy, architecture: Architecture, dropout: float) -> nn.Module:
+def _csra(features: int, taxonomy: Taxonomy, architecture: Architecture, dropout: float) -> LinearHeads:
     return ResidualAttention(features, taxonomy, architecture.csra.share, architecture.csra.temperature, dropout)
 
 
-HEADS: dict[str, Callable[[int, Taxonomy, Architecture, float], nn.Module]] = {
+HEADS: dict[str, Callable[[int, Taxonomy, Architecture, float], LinearHeads | FusedHeads]] = {
     "csra": _csra,
     "linear": _linear,
     "mlp": _mlp,

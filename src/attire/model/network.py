@@ -13,6 +13,7 @@ from attire.model.backbone import SCRATCH, create_backbone, without_pooling
 from attire.model.colour import COLOURS, ColourHead, Colours
 from attire.model.heads import HEADS, pooled
 from attire.model.input_size import data_config
+from attire.model.layout import Layout, laid_out
 from attire.model.multiscale import MultiScale, default_pooling, feature_width
 from attire.model.text import Title, drop_inputs
 from attire.taxonomy import Taxonomy
@@ -41,16 +42,23 @@ class Heads(nn.Module):
         architecture: Architecture,
         dropout: float = 0.0,
         text_dropout: float = 0.0,
+        layout: Layout = (),
     ) -> None:
         super().__init__()
+        create = HEADS[architecture.head]
         width = architecture.trunk or features
         self.trunk = _trunk(features, width, dropout) if architecture.trunk else nn.Sequential()
         self.activation = nn.Sequential(nn.GELU(), nn.Dropout(dropout)) if architecture.trunk else nn.Sequential()
         self.text = Title(architecture, width, dropout) if architecture.text == "title" else None
         self.category = nn.Linear(width, len(taxonomy.categories))
-        self.attributes = HEADS[architecture.head](width, taxonomy, architecture, dropout)
-        self.colour = ColourHead(taxonomy, architecture, dropout) if architecture.colour else None
+        self.attributes = laid_out(taxonomy, layout, lambda part: create(width, part, architecture, dropout))
+        self.colour = ColourHead(taxonomy, architecture, dropout, layout) if architecture.colour else None
         self.text_dropout = text_dropout
+
+    def joined(self, features: Tensor) -> Tensor:
+        """What the last layers see of a photo alone, from its features without those of the colours."""
+        joined: Tensor = self.activation(self.trunk(features))
+        return joined
 
     def forward(self, features: Tensor | None, text: Tensor | None = None) -> Logits:
         """`features=None` answers from the title alone, `text=None` from the photo alone."""
@@ -125,10 +133,11 @@ def build_network(
     dropout: float = 0.0,
     text_dropout: float = 0.0,
     size_px: tuple[int, int] | None = None,
+    layout: Layout = (),
 ) -> Network:
     """A network with one backbone (`weights` and `size_px` as in `create_backbone`) and randomly initialised heads."""
     backbone = build_backbone(architecture, weights, size_px)
-    heads = Heads(feature_width(backbone), taxonomy, architecture, dropout, text_dropout)
+    heads = Heads(feature_width(backbone), taxonomy, architecture, dropout, text_dropout, layout)
     config = data_config(backbone)
     colours = Colours(config["mean"], config["std"]) if architecture.colour else None
     return Network(backbone, heads, flip=architecture.flip, colours=colours)

@@ -24,6 +24,7 @@ from attire.review.photos import Photos
 from attire.review.queues import Queues
 from attire.review.refusals import refuse_by_error
 from attire.review.security import guard
+from attire.review.seen import Seen
 from attire.review.store.events import STORE, Store
 from attire.review.store.samples import add_sampled
 from attire.theme import THEME
@@ -38,14 +39,17 @@ def open_review(catalog: Path, options: Options) -> ReviewContext:
     """
     if options.audit < 0:
         raise ConfigError(f"--audit {options.audit}: expected the number of fields to sample, 0 or more.")
+    if options.embed and options.bundle is None:
+        raise ConfigError("--embed needs the model that is to look at the photos: add --bundle BUNDLE.")
     opened = Catalog.load(catalog)
     store = Store(options.store or catalog / STORE)
     opened = opened.before_review(store.held())  # the page shows what the feed states next to the decisions
     data = ReviewData(opened, options.predictions)
     queues = Queues(data, audit=options.audit, seed=options.seed)
     photos = Photos(opened, options.bundle)
+    seen = Seen(opened, photos.bundle, embed=options.embed)
     add_sampled(store, queues.sampled)
-    return ReviewContext(data, queues, store, photos, clean_name(options.reviewer))
+    return ReviewContext(data, queues, store, photos, seen, clean_name(options.reviewer))
 
 
 def review_app(context: ReviewContext, *, host: str = "127.0.0.1", token: str = "") -> FastAPI:

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from attire.review.data import ReviewData, values_of
 from attire.review.photos import Photos
 from attire.review.queues import QUEUES, Filters, Queues
+from attire.review.seen import Seen
 from attire.review.store.claims import claim, release, viewers
 from attire.review.store.events import Store
 from attire.review.views import FieldView, ProductView, field_view, product_view, title_of, value_title
@@ -32,6 +33,7 @@ class ReviewContext:
     queues: Queues
     store: Store
     photos: Photos
+    seen: Seen
     reviewer: str = ""
     # Pages that were closed, as far as this process knows. If a load balancer sends a page's last message to another
     # process, products that the page requested just before stay leased for `LEASE`; nothing else is lost.
@@ -82,6 +84,7 @@ class ReviewContext:
             self.store.held([id]),
             wanted=wanted,
             sampled=self.queues.sampled,
+            suspected=self.queues.suspected,
             other_viewer=viewer if viewer != reviewer else "",
         )
 
@@ -91,11 +94,20 @@ class ReviewContext:
 
     def cells(self, products: list[str], key: str) -> list[FieldView]:
         """Return one field of many products, for the grid."""
-        decisions, catalog, sampled = self.store.held(products), self.data.catalog, self.queues.sampled
+        decisions, catalog, queues = self.store.held(products), self.data.catalog, self.queues
 
         def cell(id: str) -> FieldView:
             field, answer = (id, key), self.data.answers(id).get(key)
-            return field_view(catalog, catalog[id], key, answer, decisions.get(field), True, field in sampled)
+            return field_view(
+                catalog,
+                catalog[id],
+                key,
+                answer,
+                decisions.get(field),
+                wanted=True,
+                sampled=field in queues.sampled,
+                suspected=field in queues.suspected,
+            )
 
         return [cell(id) for id in products]
 

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from attire.catalog.store import Catalog
+from attire.catalog.suspects import stated_labels
 from attire.errors import FeedError, TaxonomyError, did_you_mean
 from attire.files import file_sha256, read_json, read_ndjson, read_parquet
 from attire.inference.output import ALTERNATIVE, LONG, NOT_APPLICABLE
@@ -147,7 +148,7 @@ def _precision(record: Path) -> float | None:
 
 
 def _fields(rows: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
-    stated = _stated(catalog)
+    stated = stated_labels(catalog)
     order = pl.DataFrame({"product": catalog.ids}).with_row_index("place")
     categories = catalog.products.select(product="id", stated_category="category")
     answered = rows.filter(pl.col("key").is_not_null()).rename({"id": "product", "values": "answer"})
@@ -185,19 +186,6 @@ def _fields(rows: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
         .sort("place", pl.col("key") != CATEGORY, maintain_order=True)
         .drop("place", "stated_category", "likeliest_category")
     )
-
-
-def _stated(catalog: Catalog) -> pl.DataFrame:
-    """Return product, key, stated: the feed's labels and categories, with values in the taxonomy's order."""
-    columns = catalog.taxonomy.column_index
-    labels = catalog.labels.with_columns(
-        column=pl.Series([columns[pair] for pair in catalog.labels.select("key", "value").iter_rows()], dtype=pl.Int64)
-    )
-    by_key = labels.sort("column").group_by(product="id", key="key").agg(stated=pl.col("value").str.join(SEPARATOR))
-    categories = catalog.products.filter(pl.col("category").is_not_null()).select(
-        product="id", key=pl.lit(CATEGORY), stated="category"
-    )
-    return pl.concat([by_key, categories])
 
 
 def _answer(row: dict[str, Any]) -> Answer | Abstained:

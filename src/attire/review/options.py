@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +18,10 @@ class Options:
     predictions
         The output of `attire predict BUNDLE CATALOG --format long`.
     bundle
-        The bundle that made the predictions, for heat maps.
+        The bundle that made the predictions, for heat maps and similar photos.
+    embed
+        With --bundle, first let it look at the photos that it has not seen yet, for similar photos (minutes for
+        thousands, once).
     store
         Where decisions are saved: a file, or postgresql://user@host/database for a team on several machines.
         Default: CATALOG/review.sqlite.
@@ -29,6 +35,7 @@ class Options:
 
     predictions: Path
     bundle: Path | None = None
+    embed: Annotated[bool, Parameter(negative="")] = False
     store: str | None = None
     reviewer: str = ""
     audit: int = 300

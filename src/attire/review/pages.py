@@ -133,6 +133,13 @@ def heat(context: Context, product: str, index: int, key: str, value: str) -> Re
     return _image(context.photos.heat(product, index, key, value))
 
 
+@pages.get("/seen")
+def seen(context: Context, product: str, key: str) -> str:
+    """Return the labelled photos that are most similar to the product's first one, with their values of a key."""
+    neighbours, opinion = context.seen.like(product, key, context.store.held)
+    return context.draw("seen.html", key=key, neighbours=neighbours, opinion=opinion)
+
+
 @pages.get("/words.json")
 def words(context: Context) -> Response:
     """Return all values with titles and aliases, for the search."""

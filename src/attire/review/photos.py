@@ -35,6 +35,10 @@ class Photos:
         self.heat: Callable[[str, int, str | None, str], Encoded] = lru_cache(maxsize=200)(self._heat)
 
     @property
+    def bundle(self) -> ModelBundle | None:
+        return self._bundle
+
+    @property
     def explains(self) -> bool:
         return self._bundle is not None
 
@@ -79,7 +83,7 @@ class Photos:
 def _load(bundle: Path) -> ModelBundle:
     from attire.bundle import ModelBundle  # imports torch, which is needed only for heat maps
 
-    return ModelBundle.load(bundle)
+    return ModelBundle.of(bundle)
 
 
 def _jpeg(photo: Image.Image, quality: int) -> Encoded:

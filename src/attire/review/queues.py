@@ -11,6 +11,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from attire.catalog.suggestions import suggestions_of
+from attire.catalog.suspects import suspects_of
 from attire.review.data import ReviewData, ordered, values_of
 from attire.review.store.events import Store
 from attire.taxonomy import CATEGORY, SEPARATOR
@@ -60,9 +61,10 @@ QUEUES: dict[Name, Queue] = {
     ),
     "suspect": Queue(
         title="Suspected wrong labels",
-        purpose="The model is sure of a value that the feed does not state. Highest confidence first.",
-        pick=lambda fields, audit: pl.col("suspect"),  # noqa: ARG005
-        urgency=-pl.col("confidence").max().over("product"),
+        purpose="Labels that are probably wrong: found by attire audit or, without one, contradicted by a sure answer. "
+        "Most suspicious first.",
+        pick=lambda fields, audit: pl.col("suspicion").is_not_null(),  # noqa: ARG005
+        urgency=-pl.col("suspicion").max().over("product"),
     ),
     "audit": Queue(
         title="Random sample",
@@ -97,8 +99,10 @@ class Queues:
             for product, key, filled in zip(data.fields["product"], data.fields["key"], answered, strict=True)
         ]
         titles = data.catalog.products.select(product="id", title="title")
-        self.fields = data.fields.with_columns(ticket=pl.Series(tickets, dtype=pl.UInt64)).join(
-            titles, on="product", how="left", maintain_order="left"
+        self.fields = (
+            _with_suspicion(data)
+            .with_columns(ticket=pl.Series(tickets, dtype=pl.UInt64))
+            .join(titles, on="product", how="left", maintain_order="left")
         )
         suggestions = suggestions_of(data.catalog)
         self.offered = [name for name in QUEUES if name != "useful" or suggestions is not None]
@@ -138,6 +142,11 @@ class Queues:
         return self.fields.filter(QUEUES["audit"].pick(self.fields, self.audit)).sort("ticket")
 
     @cached_property
+    def suspected(self) -> frozenset[tuple[str, str]]:
+        """The fields (product, key) of the queue of suspected labels, without filters."""
+        return frozenset(self.of(Filters(queue="suspect")).iter_rows())
+
+    @cached_property
     def sampled(self) -> frozenset[tuple[str, str]]:
         """The fields (product, key) of the random sample."""
         return frozenset(self.sample().select("product", "key").iter_rows())
@@ -149,6 +158,18 @@ def _ranked(fields: pl.DataFrame, suggestions: pl.DataFrame | None) -> pl.DataFr
         return fields.with_columns(rank=pl.lit(None, pl.Int64))
     ranks = suggestions.select("product", "key", "rank")
     return fields.join(ranks, on=["product", "key"], how="left", maintain_order="left")
+
+
+def _with_suspicion(data: ReviewData) -> pl.DataFrame:
+    """The fields with a column `suspicion`: the score that the last audit gave to a label, null if it suspects none.
+
+    If the catalog was not audited, it is the confidence of answers that contradict a label.
+    """
+    suspects = suspects_of(data.catalog)
+    if suspects is None:
+        return data.fields.with_columns(suspicion=pl.when("suspect").then("confidence"))
+    scores = suspects.select("product", "key", suspicion="score")
+    return data.fields.join(scores, on=["product", "key"], how="left", maintain_order="left")
 
 
 def _best_alternative() -> pl.Expr:

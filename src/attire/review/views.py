@@ -51,6 +51,8 @@ class FieldView:
         Whether the field is in the queue.
     sampled
         Whether the field is in the random sample, which must be judged field by field to be a valid measurement.
+    suspected
+        Whether its label is probably wrong, by an audit or a sure answer.
     doubtful
         Whether "accept all" skips the field.
     """
@@ -69,6 +71,7 @@ class FieldView:
     version: int
     wanted: bool
     sampled: bool
+    suspected: bool
 
     @property
     def decided(self) -> bool:
@@ -76,7 +79,7 @@ class FieldView:
 
     @property
     def doubtful(self) -> bool:
-        return self.sampled or self.status in ("suspect", "abstained", "empty")
+        return self.sampled or self.suspected or self.status in ("suspect", "abstained", "empty")
 
     @property
     def status_title(self) -> str:
@@ -105,6 +108,7 @@ def product_view(
     *,
     wanted: Collection[str] = (),
     sampled: Collection[tuple[str, str]] = (),
+    suspected: Collection[tuple[str, str]] = (),
     other_viewer: str = "",
 ) -> ProductView:
     """Return a product with its category and every key that applies or is in the queue; raises `CatalogError`."""
@@ -112,8 +116,17 @@ def product_view(
     product, answers = catalog[id], data.answers(id)
 
     def view(key: str) -> FieldView:
-        decision = decisions.get((id, key))
-        return field_view(catalog, product, key, answers.get(key), decision, key in wanted, (id, key) in sampled)
+        field = (id, key)
+        return field_view(
+            catalog,
+            product,
+            key,
+            answers.get(key),
+            decisions.get(field),
+            wanted=key in wanted,
+            sampled=field in sampled,
+            suspected=field in suspected,
+        )
 
     category_field = view(CATEGORY)
     category = category_field.shown[0] if category_field.shown else ""
@@ -131,8 +144,10 @@ def field_view(
     key: str,
     answer: Answer | Abstained | None,
     decision: Decision | None,
+    *,
     wanted: bool,
     sampled: bool,
+    suspected: bool,
 ) -> FieldView:
     """Combine the answer, the feed's label and the decision of one field."""
     stated = _stated(catalog, product, key)
@@ -178,6 +193,7 @@ def field_view(
         version=decision.version if decision is not None else 0,
         wanted=wanted,
         sampled=sampled,
+        suspected=suspected,
     )
 
 

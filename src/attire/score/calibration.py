@@ -13,7 +13,7 @@ from attire.config import DecisionRule
 from attire.errors import ConfigError
 from attire.labels import State, Targets
 from attire.score.calibration_record import CalibrationRecord
-from attire.score.decisions import abstain, decide, log_odds, log_softmax, log_softmax_within_keys
+from attire.score.decisions import abstain, decide, log_odds, log_softmax
 from attire.score.promise import Promise
 from attire.score.thresholds import NEVER, Thresholds
 from attire.taxonomy import Taxonomy
@@ -102,7 +102,7 @@ def fit_temperatures(
     known = truth.category >= 0
     rows, true = np.flatnonzero(known), truth.category[known]
     category_loss = np.array([-log_softmax(category / np.float32(t))[rows, true].sum() for t in TEMPERATURES])
-    loss = np.stack([_key_losses(taxonomy, truth, attributes / np.float32(t)) for t in TEMPERATURES])  # [T, A]
+    loss = _key_losses(taxonomy, truth, attributes)
     log = np.log(TEMPERATURES)
     common = log[(loss.sum(axis=1) + TIE * log**2).argmin()]
     best_of_keys = (loss + SHRINKAGE / 2 * (log - common)[:, None] ** 2).argmin(axis=0)
@@ -111,10 +111,15 @@ def fit_temperatures(
 
 
 def _key_losses(taxonomy: Taxonomy, truth: Targets, logits: Floats) -> NDArray[np.float64]:
-    """float64[A]: negative log likelihood of the stated values, summed over the products with a known label."""
-    known = truth.state == State.KNOWN
-    one = taxonomy.one[taxonomy.key_of_column]
-    sign = np.where(truth.hot, 1, -1)
-    loss = np.where(one, -log_softmax_within_keys(taxonomy, logits) * truth.hot, np.logaddexp(0, -sign * logits))
-    per_pair = np.add.reduceat(loss, taxonomy.starts, axis=1, dtype=np.float64)
-    return np.asarray((per_pair * known).sum(axis=0))
+    """float64[T, A]: at each of `TEMPERATURES`, the negative log likelihood of the stated values, summed over the
+    products with a known label."""
+    loss = np.zeros((len(TEMPERATURES), len(taxonomy.keys)))
+    for number, columns in enumerate(taxonomy.columns.values()):
+        known = truth.state[:, number] == State.KNOWN  # a small part: most keys apply to few categories
+        own, hot = logits[known, columns], truth.hot[known, columns]
+        sign = np.where(hot, np.float32(1), np.float32(-1))
+        for step, t in enumerate(TEMPERATURES if known.any() else ()):
+            scaled = own / np.float32(t)
+            surprise = -log_softmax(scaled) * hot if taxonomy.one[number] else np.logaddexp(0, -sign * scaled)
+            loss[step, number] = surprise.sum(dtype=np.float64)
+    return loss

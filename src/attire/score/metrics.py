@@ -72,11 +72,17 @@ class Matches(NamedTuple):
     filled_confidence: NDArray[np.float32]  # [N, A], that of what is filled
     category_filled: Bools | None  # [N], the category is known and accepted; None without fitted thresholds
     spurious: Bools  # [N, A], predicted, but the true category rules the key out
+    counted: Bools  # [A], the key has enough labels for macro IoU
     rankings: tuple[Ranking, ...]
 
 
-def match(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, accepted: Accepted | None = None) -> Matches:
-    """Compare the decisions on N products with their labels. accepted: the answers that are filled."""
+def match(
+    taxonomy: Taxonomy, truth: Targets, decisions: Decisions, accepted: Accepted | None = None, copies: int = 1
+) -> Matches:
+    """Compare the decisions on N products with their labels. accepted: the answers that are filled.
+
+    copies: how many answers there are to each product, so that its labels count once.
+    """
     hot, chosen = np.asarray(truth.hot, dtype=bool), decisions.chosen
     known, predicted = labelled(taxonomy, hot), labelled(taxonomy, chosen)
     answers = decisions if accepted is None else with_coarse(taxonomy, decisions, accepted.coarse)
@@ -104,8 +110,9 @@ def match(taxonomy: Taxonomy, truth: Targets, decisions: Decisions, accepted: Ac
         spurious=predicted & rules_out,
         rankings=tuple(
             _rank(column, np.flatnonzero(known[:, taxonomy.key_of_column[column]]), hot, decisions.probability)
-            for column in np.flatnonzero(hot.sum(axis=0) >= MIN_POSITIVES)
+            for column in np.flatnonzero(hot.sum(axis=0) >= MIN_POSITIVES * copies)
         ),
+        counted=known.sum(axis=0) >= MIN_LABELS * copies,
     )
 
 
@@ -122,7 +129,6 @@ def weighted(matches: Matches, weights: NDArray[np.floating]) -> dict[str, Float
     m = matches
     true, right = m.true_category.T @ weights, (m.true_category & m.category).T @ weights
     f1 = _ratio(2 * right, np.where(true > 0, true + m.category.T @ weights, 0))
-    counted = m.known.sum(axis=0) >= MIN_LABELS
     agreed = np.where(m.predicted, m.iou, 0).sum(axis=1) / np.maximum(m.predicted.sum(axis=1), 1)
     with_label, with_category = m.known.any(axis=1), m.true_category.any(axis=1)
     known, predicted = m.known.sum(axis=1) @ weights, np.where(with_category, m.predicted.sum(axis=1), 0)
@@ -131,7 +137,7 @@ def weighted(matches: Matches, weights: NDArray[np.floating]) -> dict[str, Float
         "category_f1": _mean(f1),
         "attribute_iou": _ratio(m.iou.sum(axis=1) @ weights, known),
         **({} if m.coarse_iou is None else {"coarse_iou": _ratio(m.coarse_iou.sum(axis=1) @ weights, known)}),
-        "macro_iou": _mean(key_iou(m, weights)[counted]),
+        "macro_iou": _mean(key_iou(m, weights)[m.counted]),
         "original_iou": _ratio(np.where(with_label, agreed, 0) @ weights, with_label @ weights),
         "spurious_rate": _ratio(m.spurious.sum(axis=1) @ weights, predicted @ weights),
         **_confidence_figures(m, weights),

@@ -31,6 +31,7 @@ from attire.serve.schemas_v2 import InferRequest
 from attire.serve.service import Service
 from attire.serve.settings import MIB, Settings
 from attire.serve.tryit import tryit
+from attire.serve.watched_shelf import CHECK_S, WatchedShelf
 
 # How often memory is checked, and how much batches may use above the baseline before freed memory is returned.
 GIL_S = 0.0005  # torch takes the GIL between layers: with Python's 5 ms, a busy event loop would delay each of them
@@ -50,8 +51,10 @@ def create_app(settings: Settings, *, load: Load = load_model, fetch: Fetcher | 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = app.state.service = Service(settings, models, metrics, fetch or Fetcher(settings))
+        shelf = WatchedShelf(settings.bundle)  # before the bundle is loaded, so that no promotion is missed
         with _reload_on_hangup(models):
             memory_task = asyncio.create_task(_return_memory())
+            shelf_task = asyncio.create_task(_follow(shelf, models))
             interval_s = sys.getswitchinterval()
             sys.setswitchinterval(GIL_S)
             try:
@@ -60,6 +63,7 @@ def create_app(settings: Settings, *, load: Load = load_model, fetch: Fetcher | 
             finally:
                 sys.setswitchinterval(interval_s)
                 memory_task.cancel()
+                shelf_task.cancel()
                 await asyncio.to_thread(service.close)
                 await service.fetch.close()
 
@@ -125,17 +129,29 @@ async def _return_memory() -> None:
             wait_s = GIVE_BACK_S if useful else min(2 * wait_s, 8 * GIVE_BACK_S)
 
 
+async def _reload(models: Models) -> None:
+    with contextlib.suppress(AttireError):  # logged by `load`; the old bundle stays
+        await models.load()
+
+
+async def _follow(shelf: WatchedShelf, models: Models) -> None:
+    """Reload the bundle whenever the shelf has another present version.
+
+    Several workers have the path of a copy, which is no shelf: their supervisor follows it.
+    """
+    while True:
+        await asyncio.sleep(CHECK_S)
+        if await asyncio.to_thread(shelf.changed):
+            await _reload(models)
+
+
 @contextlib.contextmanager
 def _reload_on_hangup(models: Models) -> Any:
     """Reload the bundle on SIGHUP, if this thread can receive signals."""
     loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[None]]()
 
-    async def reload() -> None:
-        with contextlib.suppress(AttireError):  # logged by `load`; the old bundle stays
-            await models.load()
-
     def hangup() -> None:
-        task = loop.create_task(reload())
+        task = loop.create_task(_reload(models))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 

@@ -36,7 +36,7 @@ class Model:
 
 def load_model(settings: Settings) -> Model:
     """Load and verify the bundle on disk and warm up its engine; raises `AttireError`."""
-    bundle = ModelBundle.load(settings.bundle)
+    bundle = ModelBundle.of(settings.bundle)
     bundle.check_promise(settings.promise)
     engine = open_engine(bundle, settings.engine)
     height, width = bundle.preprocess.size_px

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 
-from attire.errors import AttireError, BundleError, MissingExtraError
+from attire.errors import AttireError, BundleError, MissingExtraError, ShelfError
 from attire.score.promise import Promise
 from attire.serve import json_bodies
 from attire.serve.fairness import client_of
@@ -160,7 +160,7 @@ async def reload(request: Request, response: Response) -> State:
         os.kill(os.getppid(), signal.SIGHUP)  # the supervisor copies the bundle and notifies all workers
         response.status_code = 202
         return State(status="reloading", bundle=model.version)
-    except BundleError as error:
+    except (BundleError, ShelfError) as error:
         raise ProblemError(409, f"The new bundle was refused and the old one stays in use: {error}") from None
 
 

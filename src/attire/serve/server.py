@@ -28,6 +28,8 @@ from attire.serve.compute_threads import once
 from attire.serve.connections import BoundedProtocol
 from attire.serve.logs import log_to_stderr
 from attire.serve.settings import Settings
+from attire.serve.watched_shelf import WatchedShelf
+from attire.shelf import present_bundle
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -45,11 +47,12 @@ def run(settings: Settings, port: int, workers: int = 1) -> None:
     if workers == 1:
         from attire.bundle import ModelBundle
 
-        once(ModelBundle.load, settings.bundle)  # load here so that a bad bundle gives a message, not a traceback
+        once(ModelBundle.of, settings.bundle)  # load here so that a bad bundle gives a message, not a traceback
         _check_address(settings.host, port)
         uvicorn.Server(_config(settings, port)).run()
         return
     with tempfile.TemporaryDirectory(prefix="attire-serve-") as folder:
+        shelf = WatchedShelf(settings.bundle)  # before the bundle is copied, so that no promotion is missed
         copies = Copies(settings.bundle, Path(folder))
         copies.renew()
         _check_address(settings.host, port)
@@ -58,7 +61,7 @@ def run(settings: Settings, port: int, workers: int = 1) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_folder)  # before prometheus_client is imported
         settings = settings.model_copy(update={"bundle": copies.current, "source": copies.source})
         config = _config(settings, port, workers)
-        Supervisor(config, [config.bind_socket()], copies).run()
+        Supervisor(config, [config.bind_socket()], copies, shelf).run()
 
 
 def _check_address(host: str, port: int) -> None:
@@ -128,11 +131,11 @@ class Copies:
         self._number += 1
         copy = self.folder / f"{self._number}"
         try:
-            shutil.copytree(self.source, copy)
+            shutil.copytree(present_bundle(self.source), copy)
             digest = ModelBundle.load(copy).digest
         except AttireError:
             shutil.rmtree(copy, ignore_errors=True)
-            ModelBundle.load(self.source)  # raises the same error with the path that the user knows
+            ModelBundle.of(self.source)  # raises the same error with the path that the user knows
             raise
         except (OSError, shutil.Error) as error:
             shutil.rmtree(copy, ignore_errors=True)
@@ -148,13 +151,21 @@ class Copies:
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's supervisor, but on SIGHUP workers reload the bundle; a restart would close idle connections."""
+    """uvicorn's supervisor, but on SIGHUP, and when a shelf has another present version, workers reload the bundle.
 
-    def __init__(self, config: uvicorn.Config, sockets: list[socket], copies: Copies) -> None:
+    A restart would close idle connections.
+    """
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket], copies: Copies, shelf: WatchedShelf) -> None:
         from attire.serve.metrics import Metrics  # after PROMETHEUS_MULTIPROC_DIR is set
 
         super().__init__(config, sockets)
-        self._copies, self._metrics = copies, Metrics()
+        self._copies, self._shelf, self._metrics = copies, shelf, Metrics()
+
+    def handle_signals(self) -> None:
+        super().handle_signals()
+        if self._shelf.changed():
+            self.handle_hup()
 
     def keep_subprocess_alive(self) -> None:
         from prometheus_client.multiprocess import mark_process_dead

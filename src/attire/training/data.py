@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -39,8 +39,8 @@ Batch = tuple[torch.Tensor, Targets] | tuple[torch.Tensor, Targets, torch.Tensor
 class Subset:
     """Photos, targets and titles of those products of a catalog that have a readable photo.
 
-    photos: the photos of each product; digests: their SHA-256; targets: `Targets` of N products; text: the titles
-    encoded by `reader`, or None.
+    ids, photos: the id and the photos of each product; digests: SHA-256 of the photos; targets: `Targets` of N
+    products; text: the titles encoded by `reader`, or None.
     """
 
     def __init__(self, catalog: Catalog, ids: Sequence[str], name: str, reader: TitleReader | None = None) -> None:
@@ -51,6 +51,7 @@ class Subset:
             raise CatalogError(
                 f"{catalog.path}: the {name} split has no product with a readable photo. Split it again."
             )
+        self.ids = [catalog.ids[row] for row in rows.tolist()]
         self.photos: list[tuple[Path, ...]] = [photos[row] for row in rows.tolist()]
         digests = catalog.photo_digests()
         self.digests = [digests[row] for row in rows.tolist()]
@@ -75,6 +76,11 @@ class Subset:
     def view_examples(self, views: Sequence[EmbeddingCache]) -> CachedViews:
         """Examples from cached views of the photos (`catalog_views`)."""
         return CachedViews(views, self._all_digests(), [len(photos) for photos in self.photos], self.targets, self.text)
+
+    @property
+    def learned(self) -> Learned:
+        """The photos of the products."""
+        return Learned.of(self._all_digests())
 
     def _all_digests(self) -> list[str]:
         return [digest for views in self.digests for digest in views]
@@ -143,13 +149,45 @@ class RunData:
     recipe: Recipe
     whole: Parts
     folds: tuple[Parts, ...]
-    val: Subset
+    val: Subset | None
     photos_px: int | None
     workers: int
 
     @classmethod
     def of(cls, catalog: Catalog, splits: Splits, recipe: Recipe, cache: bool | None, workers: int) -> RunData:
         """Raises `CatalogError` if a split has no product with a readable photo, or too few to calibrate on."""
+        # The split's seed, not the recipe's, so that a run that starts from another one has the same calibration set.
+        train, calibration = (
+            without_audited(catalog, ids) for ids in hold_out(catalog, splits.train, recipe.calibration, splits.seed)
+        )
+        folds = divide(catalog, train, recipe.folds, splits.seed) if recipe.folds else ()
+        val = Subset(catalog, splits.val, "val", TitleReader.of(recipe))
+        return cls._of(catalog, recipe, (train, calibration), folds, val, cache, workers)
+
+    @classmethod
+    def of_all(
+        cls, catalog: Catalog, splits: Splits, recipe: Recipe, folds: int, cache: bool | None, workers: int
+    ) -> RunData:
+        """All products of train and val in `folds` folds, in place of those of the recipe.
+
+        Products of `Catalog.audited` are answered in their fold, and not trained on.
+        """
+        ids = sorted((*splits.train, *splits.val))
+        parts = divide(catalog, ids, folds, splits.seed)
+        answered = ((without_audited(catalog, others), own) for others, own in parts)
+        return cls._of(catalog, recipe, (without_audited(catalog, ids), ()), answered, None, cache, workers)
+
+    @classmethod
+    def _of(
+        cls,
+        catalog: Catalog,
+        recipe: Recipe,
+        whole: tuple[Sequence[str], Sequence[str]],
+        folds: Iterable[tuple[Sequence[str], Sequence[str]]],
+        val: Subset | None,
+        cache: bool | None,
+        workers: int,
+    ) -> RunData:
         reader = TitleReader.of(recipe)
 
         def parts(train: Sequence[str], calibration: Sequence[str]) -> Parts:
@@ -158,20 +196,8 @@ class RunData:
                 Subset(catalog, calibration, "calibration", reader) if calibration else None,
             )
 
-        # The split's seed, not the recipe's, so that a run that starts from another one has the same calibration set.
-        train, calibration = (
-            without_audited(catalog, ids) for ids in hold_out(catalog, splits.train, recipe.calibration, splits.seed)
-        )
-        folds = [parts(*fold) for fold in divide(catalog, train, recipe.folds, splits.seed)] if recipe.folds else []
-        return cls(
-            catalog,
-            recipe,
-            parts(train, calibration),
-            tuple(folds),
-            Subset(catalog, splits.val, "val", reader),
-            cache_px(catalog, recipe.input_px, cache) if recipe.trained_stages == "all" else None,
-            workers,
-        )
+        photos_px = cache_px(catalog, recipe.input_px, cache) if recipe.trained_stages == "all" else None
+        return cls(catalog, recipe, parts(*whole), tuple(parts(*fold) for fold in folds), val, photos_px, workers)
 
     @property
     def learned(self) -> Learned:
@@ -183,7 +209,9 @@ class RunData:
         """The data of both stages: photos, or what is cached of them for a backbone that is wholly or partly frozen."""
         examples_of = self._maker(network, preprocess)
         calibration = None if parts.calibration is None else examples_of(parts.calibration, "none")
-        train, val = examples_of(parts.train, self.recipe.augment), examples_of(self.val, "none")
+        train = examples_of(parts.train, self.recipe.augment)
+        val = calibration if self.val is None else examples_of(self.val, "none")
+        assert val is not None  # folds have calibration products
         return StageData(train, val, calibration, self.recipe, self.workers)
 
     def _maker(self, network: Network, preprocess: Preprocess) -> Callable[[Subset, str], Examples]:

@@ -1,7 +1,8 @@
-"""Initial weights of a run: a pretrained or random backbone, or all weights of another run's bundle."""
+"""Initial weights of a run: a pretrained or random backbone, or those of another run's bundle."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
@@ -16,7 +17,11 @@ from attire.model.network import Network, build_network
 from attire.model.packaged_weights import packaged_weights
 from attire.model.presets import NO_WEIGHTS, UNKNOWN, licence
 from attire.taxonomy import Taxonomy
+from attire.training.carried_weights import carry_over, remark
+from attire.training.trainer import first_process
+from attire.word_places import WordPlaces
 
+logger = logging.getLogger(__name__)
 MAY_DIFFER = {"flip"}  # has no weights
 
 
@@ -25,15 +30,17 @@ def initial_network(
 ) -> tuple[Network, str]:
     """The network to train, and a description of where its weights come from.
 
-    Raises `ConfigError` if both `weights` and `init_from` are given, if the bundle has other words or another
-    architecture, and if the backbone does not accept photos of the recipe's size.
+    The weights of a bundle with other words are carried over by name, which is logged in a sentence.
+
+    Raises `ConfigError` if both `weights` and `init_from` are given, if the bundle has another architecture, and if the
+    backbone does not accept photos of the recipe's size.
     """
     if init_from is not None and weights is not None:
         raise ConfigError(
             f"{init_from.path} already has all weights: leave out either --init-from or --weights ({weights})."
         )
     if init_from is not None:
-        _check_start(recipe, taxonomy, init_from)
+        _check_start(recipe, init_from)
     network = build_network(
         recipe,
         taxonomy,
@@ -46,7 +53,10 @@ def initial_network(
         pretrained = packaged_weights(recipe.backbone) or "timm's pretrained"
         origin = pretrained if weights is None else Path(weights).name
     else:
-        network.load_state_dict(init_from.network.state_dict())
+        places = WordPlaces.between(init_from.taxonomy, taxonomy)
+        carry_over(init_from, network, places)
+        if first_process() and (sentence := remark(init_from, places)):
+            logger.info(sentence)
         resize(timm_model(network.backbone), recipe.backbone, recipe.input_px)
         origin = f"bundle {init_from.digest}"
     _try_photo(network, recipe)
@@ -62,13 +72,8 @@ def weights_licence(recipe: Recipe, weights: str | Path | None, init_from: Model
     return NO_WEIGHTS if str(weights) == SCRATCH else UNKNOWN
 
 
-def _check_start(recipe: Recipe, taxonomy: Taxonomy, start: ModelBundle) -> None:
+def _check_start(recipe: Recipe, start: ModelBundle) -> None:
     """Raise `ConfigError` if a run of `recipe` cannot start from the bundle `start`."""
-    if not start.taxonomy.has_words_of(taxonomy):
-        raise ConfigError(
-            f"{start.path} was trained with other words, or in another order, than the catalog's taxonomy.toml. "
-            "Ingest with the taxonomy of that run, or train without --init-from."
-        )
     expected, actual = recipe.architecture, start.spec.network
     differences = [
         f"  {name}: {getattr(actual, name)} in the bundle, {getattr(expected, name)} in the recipe"

@@ -86,7 +86,7 @@ class NetworkTraining:
         trainer.strategy.barrier()
 
 
-def start_of_folds(network: Network, recipe: Recipe, init_from: ModelBundle | None) -> Network:
+def start_of_folds(network: Network, recipe: Recipe, taxonomy: Taxonomy, init_from: ModelBundle | None) -> Network:
     """A copy of the untrained network, for the networks of the folds to start from.
 
     The heads of another run have seen the labels of all folds, so they start anew. If its backbone was trained too, the
@@ -96,7 +96,7 @@ def start_of_folds(network: Network, recipe: Recipe, init_from: ModelBundle | No
     if init_from is not None:
         new = build_network(
             recipe,
-            init_from.taxonomy,
+            taxonomy,
             SCRATCH,
             dropout=recipe.dropout,
             text_dropout=recipe.text_dropout,

@@ -9,9 +9,8 @@ RUN/bundle/                      the model
 
 from __future__ import annotations
 
-import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +35,15 @@ from attire.score.promise import PRECISION
 from attire.storage import storing
 from attire.taxonomy import Taxonomy
 from attire.training.backbone_defaults import with_backbone_defaults
-from attire.training.calibrate import Answers, calibrate
-from attire.training.data import Parts, RunData, default_workers
+from attire.training.calibrate import calibrate
+from attire.training.data import RunData, default_workers
+from attire.training.fold_answers import fold_answers
 from attire.training.initial_weights import initial_network, weights_licence
+from attire.training.key_training import train_keys
 from attire.training.module import StageName
 from attire.training.network_training import NetworkTraining, start_of_folds
 from attire.training.stage_folder import StageFolder
-from attire.training.supervision import STAGES, Taught, stages_to_train, taught_by
+from attire.training.supervision import Taught, stages_to_train, taught_by
 from attire.training.trainer import first_process
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ def train(
     stage: Literal["category", "attributes", "both"] = "both",
     weights: str | Path | None = None,
     init_from: ModelBundle | str | Path | None = None,
+    only_keys: Sequence[str] = (),
     resume: bool = False,
     workers: int | None = None,
     cache: bool | None = None,
@@ -65,8 +67,10 @@ def train(
 
     splits: by default those saved in the catalog. weights: None for timm's pretrained ones, "none" for random ones, or
     a safetensors file. stage: "category" stops after the first stage, with a bundle that answers no keys; "attributes"
-    continues from there. init_from: a bundle of the same taxonomy and architecture to start from; it was trained on
-    categories, so that stage is skipped. resume: continue an interrupted run; the result equals that of an
+    continues from there. init_from: a bundle of the same architecture to start from, whose weights are carried over by
+    the names of words; it was trained on categories, so that stage is skipped. only_keys: train only the heads of these
+    keys, on the frozen rest of `init_from`, in seconds if its embeddings are cached; the recipe is that of the bundle,
+    and its answers on other keys stay as they are. resume: continue an interrupted run; the result equals that of an
     uninterrupted one. workers: processes that prepare photos, by default one for every two cores. cache: use the
     catalog's photo cache if it is large enough (None), create it if needed (True), or decode photos every time (False).
 
@@ -75,6 +79,14 @@ def train(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     catalog = Catalog.of(catalog)
     init_from = None if init_from is None else ModelBundle.of(init_from)
+    workers = default_workers() if workers is None else workers
+    if only_keys:
+        if init_from is None or weights is not None or stage != "both" or resume:
+            raise ConfigError(
+                "--only-keys trains heads on the frozen rest of a bundle: name it with --init-from, and leave out "
+                "--weights, --stage and --resume."
+            )
+        return _train_only(catalog, Splits.of(splits, catalog), init_from, only_keys, Path(out), workers)
     if init_from is not None:
         recipe = recipe.model_copy(update={"category": Stage()})
     recipe = with_backbone_defaults(recipe, init_from)
@@ -85,10 +97,23 @@ def train(
             recipe,
             weights,
             init_from,
-            default_workers() if workers is None else workers,
+            workers,
             cache,
         )
         return run.train(Path(out), stage, init_from, resume)
+
+
+def _train_only(
+    catalog: Catalog, splits: Splits, start: ModelBundle, keys: Sequence[str], out: Path, workers: int
+) -> ModelBundle:
+    with storing(out), _only_run(out):
+        if (path := out / "bundle").exists():
+            raise ConfigError(f"{path} exists already: choose another --out.")
+        if start.provenance.get("splits") != splits.digest:
+            _tell_learned(start, catalog, splits)
+        bundle = train_keys(catalog, splits, start, keys, path, workers)
+        bundle.check_promise(PRECISION)
+        return bundle
 
 
 @dataclass(slots=True)
@@ -173,10 +198,27 @@ class _Run:
         if stage != "category" and first_process() and (remark := taught.remark(catalog.taxonomy)):
             logger.warning(remark)
         only_category = stage == "category" or not taught.keys.any()
-        start = start_of_folds(network, recipe, init_from) if self.data.folds and not only_category else None
-        training = self._training(network, self.data.whole, init_from)
+        start = (
+            start_of_folds(network, recipe, catalog.taxonomy, init_from)
+            if self.data.folds and not only_category
+            else None
+        )
+        training = NetworkTraining(
+            network,
+            recipe,
+            catalog.taxonomy,
+            self.preprocess,
+            self.data.examples(network, self.preprocess, self.data.whole),
+            freeze_batch_norm=init_from is not None,
+        )
         scores = training.run(out, stages)
-        answers = training.held_out_answers() if start is None else self._fold_answers(start, init_from, out)
+        answers = (
+            training.held_out_answers()
+            if start is None
+            else fold_answers(
+                self.data, start, self.preprocess, self.provenance, out, freeze_batch_norm=init_from is not None
+            )
+        )
         taxonomy = catalog.taxonomy
         if only_category:
             network, taxonomy = _without_keys(network, taxonomy, recipe)
@@ -208,34 +250,6 @@ class _Run:
         if first_process():
             bundle.check_promise(PRECISION)
         return bundle
-
-    def _fold_answers(self, start: Network, init_from: ModelBundle | None, out: Path) -> list[Answers]:
-        """Answers of a network for each fold, which is trained from `start` on the other folds."""
-        stages = [name for name in STAGES if getattr(self.recipe, name).epochs]
-        answers = []
-        for number, parts in enumerate(self.data.folds, 1):
-            title = f"fold {number} of {len(self.data.folds)}: "
-            training = self._training(copy.deepcopy(start), parts, init_from, title)
-            folder = out / f"fold-{number}"
-            if first_process():
-                for name in stages:
-                    StageFolder(folder, name).begin(self.provenance, resume=True)
-            training.run(folder, stages)
-            answers += training.held_out_answers()
-        return answers
-
-    def _training(
-        self, network: Network, parts: Parts, init_from: ModelBundle | None, title: str = ""
-    ) -> NetworkTraining:
-        return NetworkTraining(
-            network,
-            self.recipe,
-            self.data.catalog.taxonomy,
-            self.preprocess,
-            self.data.examples(network, self.preprocess, parts),
-            freeze_batch_norm=init_from is not None,
-            title=title,
-        )
 
     def _scored_on(self) -> str:
         inputs = "one photo each" if self.recipe.text == "none" else f"one photo and the {self.recipe.text} each"

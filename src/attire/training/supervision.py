@@ -14,6 +14,7 @@ from attire.errors import CatalogError, ConfigError
 from attire.labels import State, Targets
 from attire.taxonomy import Taxonomy
 from attire.training.module import StageName
+from attire.word_places import WordPlaces
 
 STAGES: tuple[StageName, ...] = ("category", "attributes")
 
@@ -43,7 +44,11 @@ def taught_by(targets: Targets, taxonomy: Taxonomy, init_from: ModelBundle | Non
     """What can be learned from `targets`, plus what `init_from` has learned. A single category needs no labels."""
     keys = (np.asarray(targets.state) == State.KNOWN).any(axis=0)
     category = len(taxonomy.categories) == 1 or bool((np.asarray(targets.category) >= 0).any())
-    return Taught(category, keys) if init_from is None else Taught(True, keys | init_from.taught)
+    if init_from is None:
+        return Taught(category, keys)
+    places = WordPlaces.between(init_from.taxonomy, taxonomy).keys
+    keys[places[(places >= 0) & init_from.taught]] = True
+    return Taught(True, keys)
 
 
 def stages_to_train(

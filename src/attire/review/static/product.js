@@ -1,12 +1,13 @@
 // The product page. The server renders each product as HTML; this script shows it and handles decisions.
 import { batch, describe, enqueue, lease, listen, parseHtml, pick, save, say, setLeft, valueText, vocabulary, warn } from "./common.js";
+import { Seen } from "./seen.js";
 import { Stage } from "./stage.js";
 import { Trail } from "./trail.js";
 
 const place = document.getElementById("card");
 const filters = JSON.parse(place.dataset.filters);
 const stage = new Stage(place, place.dataset.explains);
-const trail = new Trail(filters);
+const trail = new Trail(filters), seen = new Seen();
 const versions = new Map(), pending = new Set(); // pending: actions that are not saved yet
 let key = null, conflict = null;
 
@@ -90,6 +91,7 @@ function focus(name) {
   element?.focus({ preventScroll: true });
   element?.scrollIntoView({ block: "nearest" });
   stage.about(element);
+  seen.about(trail.id, element);
 }
 
 function step(by) {
@@ -145,6 +147,7 @@ function redraw(card) {
   read();
   for (const element of fields()) element.toggleAttribute("aria-current", element.dataset.key === key);
   current()?.setAttribute("aria-current", "true");
+  seen.about(trail.id, current());
   if (inside || document.activeElement === document.body) current()?.focus({ preventScroll: true });
 }
 
