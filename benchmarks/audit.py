@@ -19,7 +19,7 @@ cleanlab (AGPL-3.0) is not part of attire: pip install cleanlab.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +37,7 @@ from support.quick_heads import QuickHeads
 from support.wrong_labels import Flips, confusion_of, flip
 
 from attire import Catalog, Splits, load_recipe
-from attire.auditing.doubts import SUSPICIOUS, counted, doubts, mean_rate
+from attire.auditing.doubts import SUSPICIOUS, count_anchors, doubts, mean_rate
 from attire.auditing.field_labels import FieldLabels, calibrated, field_labels
 from attire.files import replacing
 from attire.training.data import divide
@@ -67,7 +67,7 @@ def ranked(fields: list[FieldLabels]) -> dict[str, list[Scores]]:
     from cleanlab.rank import get_label_quality_scores
 
     every = [np.ones(len(field.rows), dtype=bool) for field in fields]
-    rate = mean_rate([(field, counted(field, rows)) for field, rows in zip(fields, every, strict=True)])
+    rate = mean_rate([(field, count_anchors(field, rows)) for field, rows in zip(fields, every, strict=True)])
     scores: dict[str, list[Scores]] = {
         ATTIRE: [doubts(field, rows, rate).wrong for field, rows in zip(fields, every, strict=True)],
         DISAGREEMENT: [_disagreement(field) for field in fields],
@@ -93,7 +93,7 @@ def ranked(fields: list[FieldLabels]) -> dict[str, list[Scores]]:
 def _disagreement(field: FieldLabels) -> Scores:
     confidence = field.probability.max(axis=1)
     agrees = field.probability.argmax(axis=1) == field.stated.argmax(axis=1)
-    return np.where(agrees, -confidence, 1 + confidence)
+    return np.asarray(np.where(agrees, -confidence, 1 + confidence))
 
 
 def compare(answers: OutOfFold, flips: Flips) -> dict[str, Any]:
@@ -192,15 +192,15 @@ def plot(records: list[dict[str, Any]], file: Path) -> None:
 
 
 def _means(records: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """A row for each setting and method: the mean of its seeds, beside that of attire."""
+    """A row for each setting, figure and method: the mean of the seeds, beside that of attire."""
     for kind in KINDS:
         for rate in RATES:
             of_setting = [r for r in records if (r["kind"], r["rate"]) == (kind, rate)]
-            for figure in ("precision", "auprc"):
-                mean: Callable[[str], float] = lambda m, f=figure, s=of_setting: float(np.mean([r[f][m] for r in s]))  # noqa: E731
-                for method in of_setting[0][figure] if of_setting else ():
-                    what, value = f"{kind} {rate:.0%}, {figure}: {method}", mean(method)
-                    yield {"what": what, "value": value, "unit": "", "ratio": value / mean(ATTIRE), "against": ATTIRE}
+            for figure in ("precision", "auprc") if of_setting else ():
+                means = {m: float(np.mean([r[figure][m] for r in of_setting])) for m in of_setting[0][figure]}
+                for method, value in means.items():
+                    what, ratio = f"{kind} {rate:.0%}, {figure}: {method}", value / means[ATTIRE]
+                    yield {"what": what, "value": value, "unit": "", "ratio": ratio, "against": ATTIRE}
 
 
 def main(

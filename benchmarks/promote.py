@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from itertools import combinations
 from json import dumps, loads
 from pathlib import Path
@@ -163,7 +164,11 @@ def main(
 ) -> None:
     """Run all parts, each of which is kept in `work` and not repeated, and report them."""
     store = Catalog.load(catalog)
-    of_run = {run: answers(ModelBundle.load(run / "bundle"), store) for run in (*equal, *worse)}
+
+    @cache
+    def of_run(run: Path) -> Evidence:
+        return answers(ModelBundle.load(run / "bundle"), store)
+
     work.mkdir(parents=True, exist_ok=True)
 
     def kept(name: str, compute: Callable[[], list[Any]]) -> list[Any]:
@@ -174,34 +179,34 @@ def main(
         return found
 
     rows = []
-    first, second = (of_run[run] for run in equal[:2])
+    first, second = map(of_run, equal[:2])
     rows += [("equal", refused) for refused in kept("equal", lambda: by_chance(first, second))]
-    for part in range(0, bootstraps, 10):
-        pairs = [mixed(first, second, np.random.default_rng([part, i])) for i in range(10)]
-        found = kept(f"bootstrap-{part}", lambda: [bootstrapped(*pair) for pair in pairs])  # noqa: B023
-        rows += [("equal, bootstrap intervals of each figure", alone) for alone, _ in found]
-        rows += [("equal, bootstrap intervals and Bonferroni", corrected) for _, corrected in found]
+    known = dict(zip(first.taxonomy.keys, first.matches.known.sum(axis=0).tolist(), strict=True))
+    if plot is not None:
+        widths = kept("widths", lambda: [d.high - d.value for d in judged(first, second).keys.values()])
+        names = [key for key, count in known.items() if count]
+        draw([{"key": key, "labels": known[key], "loss": w} for key, w in zip(names, widths, strict=True)], plot)
     for a, b in combinations(equal, 2):
-        found = kept(f"{a.name}-{b.name}", lambda: both_ways(judged(of_run[a], of_run[b])))  # noqa: B023
+        found = kept(f"{a.name}-{b.name}", lambda: both_ways(judged(of_run(a), of_run(b))))  # noqa: B023
         rows += [("another seed", bool(names)) for names in found]
     named: dict[str, str] = {}
     for run in worse:
         for good in equal[:3]:
-            found = kept(f"{good.name}-{run.name}", lambda: both_ways(judged(of_run[good], of_run[run])))  # noqa: B023
+            found = kept(f"{good.name}-{run.name}", lambda: both_ways(judged(of_run(good), of_run(run))))  # noqa: B023
             rows += [(run.name, bool(found[0])), (f"back from {run.name}", bool(found[1]))]
             named[run.name] = ", ".join(found[0])
             named[f"back from {run.name}"] = ", ".join(found[1])
-    known = dict(zip(first.taxonomy.keys, first.matches.known.sum(axis=0).tolist(), strict=True))
     by_labels = sorted((count, key) for key, count in known.items() if count >= MIN_LABELS)
     for count, key in by_labels[5 :: max(1, len(by_labels) // 4)]:
         for share in BROKEN:
             candidate = broken(first, key, share, np.random.default_rng(0))
             found = kept(f"broken-{key}-{share}", lambda: lost(judged(first, candidate)))  # noqa: B023
             rows.append((f"{share:.0%} of the right answers to a key with {count} labels", key in found))
-    if plot is not None:
-        widths = kept("widths", lambda: [d.high - d.value for d in judged(first, second).keys.values()])
-        names = [key for key, count in known.items() if count]
-        draw([{"key": key, "labels": known[key], "loss": w} for key, w in zip(names, widths, strict=True)], plot)
+    for part in range(0, bootstraps, 10):
+        pairs = [mixed(first, second, np.random.default_rng([part, i])) for i in range(10)]
+        found = kept(f"bootstrap-{part}", lambda: [bootstrapped(*pair) for pair in pairs])  # noqa: B023
+        rows += [("equal, bootstrap intervals of each figure", alone) for alone, _ in found]
+        rows += [("equal, bootstrap intervals and Bonferroni", corrected) for _, corrected in found]
     kinds = dict.fromkeys(kind for kind, _ in rows)
     shares = {kind: [refused for other, refused in rows if other == kind] for kind in kinds}
     report(

@@ -56,10 +56,10 @@ class QuickHeads:
         heads.train()
         for _ in range(stage.epochs):
             order = torch.randperm(len(rows), generator=generator)
-            for batch in order[: per_epoch * recipe.batch_size].split(recipe.batch_size):
+            for batch in order[: per_epoch * recipe.batch_size].view(per_epoch, -1):
                 loss = module.loss(heads(inputs[batch]), Targets(*(column[batch] for column in labels)))
                 optimizer.zero_grad()
-                loss.backward()
+                torch.autograd.backward(loss)
                 optimizer.step()
                 schedule.step()
         return heads.eval()

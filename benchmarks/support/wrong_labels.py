@@ -71,9 +71,9 @@ def relabelled(catalog: Catalog, hot: NDArray[np.bool_], category: NDArray[np.in
 
 
 def confusion_of(
-    taxonomy: Taxonomy, truth: Targets, category: NDArray[np.float32], probability: NDArray[np.float32]
+    taxonomy: Taxonomy, truth: Targets, category: NDArray[np.float64], probability: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """float64[K + C, K + C] for `flip`, from probabilities float32[N, C] and float32[N, K]."""
+    """float64[K + C, K + C] for `flip`, from probabilities float64[N, C] and float64[N, K]."""
     stated = np.concatenate([truth.hot, np.eye(len(taxonomy.categories), dtype=bool)[truth.category]], axis=1)
     known = np.repeat(truth.state == State.KNOWN, np.bincount(taxonomy.key_of_column), axis=1)
     known = np.concatenate([known, np.ones_like(category, dtype=bool)], axis=1)

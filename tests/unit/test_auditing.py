@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from attire.auditing.audit import NETWORKS, audit
-from attire.auditing.doubts import counted, doubts, mean_rate, noise_rate
+from attire.auditing.doubts import count_anchors, doubts, mean_rate, noise_rate
 from attire.auditing.field_labels import FieldLabels
 from attire.auditing.noise import anchors, noise_matrix, posterior, without_noise
 from attire.auditing.suspecting import Suspects, find_suspects
@@ -56,7 +56,7 @@ def simulated(
 
 def judged(field: FieldLabels) -> NDArray[np.float64]:
     every = np.ones(len(field.rows), dtype=bool)
-    return doubts(field, every, mean_rate([(field, counted(field, every))])).wrong
+    return doubts(field, every, mean_rate([(field, count_anchors(field, every))])).wrong
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -81,10 +81,10 @@ def test_clear_errors_are_the_issues_of_cleanlab(values: int, seed: int) -> None
 @pytest.mark.parametrize("rate", [0.02, 0.1, 0.3])
 def test_anchors_count_the_flipped_labels(rate: float) -> None:
     field, wrong = simulated(5, 8000, rate, 3, skill=5)
-    found = counted(field, np.ones(8000, dtype=bool))
+    found = count_anchors(field, np.ones(8000, dtype=bool))
     every = noise_rate(field, doubts(field, np.ones(8000, dtype=bool), rate), found)
     assert every.low <= wrong.mean() <= every.high
-    assert every.anchors == found.count == pytest.approx(2000, abs=10)
+    assert every.anchors == found.number == pytest.approx(2000, abs=10)
     assert wrong[judged(field) >= 0.5].mean() > 0.9
 
 
@@ -162,11 +162,11 @@ def answered(catalog: Catalog) -> OutOfFold:
     category = np.full((width, 2), -logits / 2, np.float32)
     attributes = np.full((width, TAXONOMY.width), -logits / 2, np.float32)
     for row, product in enumerate(catalog):
-        ordinarily = (product.category, *product.labels.get("colour", ("red",)), product.labels.get("tags", ()))
-        name, colour, tags = ANSWERS.get(product.id, ordinarily)
-        category[row, TAXONOMY.category_index[str(name)]] = logits / 2
+        colours, tags = product.labels.get("colour", ("red",)), product.labels.get("tags", ())
+        name, colour, tags = ANSWERS.get(product.id, (str(product.category), colours[0], tags))
+        category[row, TAXONOMY.category_index[name]] = logits / 2
         for value in ("red", "navy") if colour == "unsure" else (colour,):
-            attributes[row, TAXONOMY.column_index["colour", str(value)]] = logits / 2
+            attributes[row, TAXONOMY.column_index["colour", value]] = logits / 2
         for tag in tags:
             attributes[row, TAXONOMY.column_index["tags", tag]] = logits / 2
         if product.id == "twin-1":

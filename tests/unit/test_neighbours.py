@@ -78,6 +78,8 @@ def test_the_graph_finds_nearly_all_of_the_nearest(allowed: float | None, monkey
     expected = oracle(vectors, queries, 10, marks)
     recall = np.mean([len({*a} & {*b}) / 10 for a, b in zip(found.rows.tolist(), expected.tolist(), strict=True)])
     assert recall >= 0.95
+    one = search.nearest(queries[:1], 10, None if allowed is None else marks)
+    assert {*one.rows[0]} == {*found.rows[0]}
     assert found.similarity == pytest.approx(np.einsum("qd,qkd->qk", queries, vectors[found.rows]), abs=2e-3)
 
 

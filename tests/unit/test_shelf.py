@@ -111,7 +111,7 @@ def test_a_worse_bundle_is_refused_unless_it_is_forced(
     promote(good, shelf, split_catalog, split="all")
     refused = promote(bad, shelf, split_catalog, split="all")
     assert (refused.promoted, refused.forced) == (False, False)
-    assert "Category accuracy is " in refused.verdict
+    assert "figures: category accuracy 0." in refused.verdict
     assert require_shelf(shelf).present.version == 1
     assert not (shelf / "versions" / "0002").exists()
 

@@ -111,7 +111,9 @@ def test_a_loss_is_named_and_a_gain_is_not() -> None:
     assert decided(good, good) == set()
     judgement = judge(good, bad, list(good.taxonomy.keys), 0.95)
     assert judgement.unlabelled == ("silent",)
-    assert any(reason.startswith("IoU of colour is 0.") for reason in judgement.reasons)
+    (reason,) = judgement.reasons
+    assert reason.startswith(f"Worse beyond chance in {len(judgement.losses)} of {len(judgement.changes)} figures: ")
+    assert reason.endswith(f"; and {len(judgement.losses) - 5} more.")
     for difference in judgement.changes.values():
         assert difference.low <= difference.value <= difference.high
 

@@ -48,18 +48,18 @@ class NoiseRate(NamedTuple):
     high: float
 
 
-def counted(field: FieldLabels, is_learned: NDArray[np.bool_]) -> Anchors:
+def count_anchors(field: FieldLabels, is_learned: NDArray[np.bool_]) -> Anchors:
     """The anchors among the labels that noise may be estimated from (bool[M])."""
     if not field.takes_many:
         stated, probability = field.stated[is_learned].argmax(axis=1), field.probability[is_learned]
         return anchors(stated, probability, field.agrees) if len(field.values) > 1 else Anchors(0, 0)
     found = [anchors(stated, both, EITHER) for stated, both in _questions(field, is_learned)]
-    return Anchors(sum(part.count for part in found), sum(part.wrong for part in found))
+    return Anchors(sum(part.number for part in found), sum(part.wrong for part in found))
 
 
 def mean_rate(fields: Sequence[tuple[FieldLabels, Anchors]]) -> float:
     """The noise rate of all labels together: all are judged by it, because that of a single key is too uncertain."""
-    labels = [(len(field.rows), found.rate) for field, found in fields if found.count]
+    labels = [(len(field.rows), found.rate) for field, found in fields if found.number]
     total = sum(count for count, _ in labels)
     mean = sum(count * rate for count, rate in labels) / total if total else 0.0
     return float(np.clip(mean, LOWEST, HIGHEST))
@@ -73,11 +73,11 @@ def doubts(field: FieldLabels, is_learned: NDArray[np.bool_], rate: float) -> Do
     return _of_many(field, is_learned, rate) if field.takes_many else _of_one(field, is_learned, rate)
 
 
-def noise_rate(field: FieldLabels, found: Doubts, count: Anchors) -> NoiseRate:
+def noise_rate(field: FieldLabels, found: Doubts, counted: Anchors) -> NoiseRate:
     """The noise rate of one key."""
-    low, high = wilson(count.wrong, count.count)
+    low, high = wilson(counted.wrong, counted.number)
     suspected = int((found.wrong >= SUSPICIOUS).sum())
-    return NoiseRate(field.key, len(field.rows), suspected, count.count, count.rate, float(low), float(high))
+    return NoiseRate(field.key, len(field.rows), suspected, counted.number, counted.rate, float(low), float(high))
 
 
 def _of_one(field: FieldLabels, is_learned: NDArray[np.bool_], rate: float) -> Doubts:
@@ -104,7 +104,7 @@ def _of_many(field: FieldLabels, is_learned: NDArray[np.bool_], rate: float) -> 
             rows = both.argmax(axis=1) == truth
             part = anchors(stated[rows], both[rows], EITHER)
             wrong[truth] += part.wrong
-            count[truth] += part.count
+            count[truth] += part.number
     rates = np.clip(wrong / count, LOWEST, HIGHEST)
     noise = np.array([[1 - rates[0], rates[0]], [rates[1], 1 - rates[1]]])
     every = np.ones(len(field.rows), dtype=bool)

@@ -83,4 +83,4 @@ def _agreement(taxonomy: Taxonomy, name: str) -> NDArray[np.bool_]:
     key = taxonomy.keys[name]
     coarser = [[other in with_ancestors([value], key.parents) for other in key.values] for value in key.values]
     related = np.array(coarser, dtype=bool)
-    return related | related.T
+    return np.asarray(related | related.T)

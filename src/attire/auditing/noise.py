@@ -31,13 +31,13 @@ STEPS = 3  # of `without_noise`
 class Anchors(NamedTuple):
     """The number of anchors of a field, and of those whose label the network contradicts."""
 
-    count: int
+    number: int
     wrong: int
 
     @property
     def rate(self) -> float:
         """The share of wrong labels; nan without anchors."""
-        return self.wrong / self.count if self.count else np.nan
+        return self.wrong / self.number if self.number else np.nan
 
 
 def anchors(stated: Stated, probability: Floats, agrees: NDArray[np.bool_]) -> Anchors:

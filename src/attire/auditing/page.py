@@ -14,8 +14,9 @@ from attire.auditing.doubts import NoiseRate
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.catalog.suspects import Kind
-from attire.evaluation.gallery import thumbnail
+from attire.evaluation.gallery import THUMBNAIL_PX
 from attire.evaluation.tables import Sheet, number
+from attire.photos.data_uri import thumbnail
 from attire.taxonomy import SEPARATOR, key_label
 from attire.theme import THEME
 
@@ -156,4 +157,4 @@ def _words(cell: str | float | None) -> str:
 
 def _photo(catalog: Catalog, id: str) -> str:
     photos = catalog.photo_paths(catalog.rows_of([id]))[0]
-    return thumbnail(photos[0]) if photos else ""
+    return thumbnail(photos[0], THUMBNAIL_PX) if photos else ""

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from attire.auditing.doubts import SUSPICIOUS, Doubts, NoiseRate, counted, doubts, mean_rate, noise_rate
+from attire.auditing.doubts import SUSPICIOUS, Doubts, NoiseRate, count_anchors, doubts, mean_rate, noise_rate
 from attire.auditing.field_labels import FieldLabels, Probabilities, calibrated, field_labels
 from attire.auditing.twins import twins
 from attire.catalog.content import IN_FORCE
@@ -40,7 +40,7 @@ def find_suspects(catalog: Catalog, answers: OutOfFold) -> Suspects:
     probabilities = calibrated(taxonomy, answers)
     pairs = _positions(twins(catalog), answers.row)
     fields = [
-        (field, counted(field, answers.is_learned[field.rows]))
+        (field, count_anchors(field, answers.is_learned[field.rows]))
         for field in field_labels(taxonomy, answers, probabilities)
     ]
     rate = mean_rate(fields)
@@ -63,8 +63,8 @@ def _doubtful(
 ) -> Iterator[Row]:
     """The suspects of a field: labels that the network doubts, and those that contradict a twin."""
     twin_of = _contradictions(field, found, pairs)
-    for place in np.flatnonzero((found.wrong >= SUSPICIOUS) | np.isin(np.arange(len(field.rows)), [*twin_of])):
-        twin, chance = twin_of.get(int(place), (-1, 0.0))
+    for place in np.flatnonzero((found.wrong >= SUSPICIOUS) | np.isin(np.arange(len(field.rows)), [*twin_of])).tolist():
+        twin, chance = twin_of.get(place, (-1, 0.0))
         if found.wrong[place] < SUSPICIOUS:
             kind, proposed = Kind.CONTRADICTS_TWIN, field.stated[twin]
             confidence = field.probability[place][proposed].min()
@@ -142,7 +142,7 @@ def _positions(pairs: NDArray[np.int64], row: NDArray[np.int64]) -> NDArray[np.i
     position = np.searchsorted(row, pairs)
     inside = (position < len(row)).all(axis=1)
     found = inside & (row[np.minimum(position, len(row) - 1)] == pairs).all(axis=1)
-    return position[found]
+    return np.asarray(position[found])
 
 
 def _joined(field: FieldLabels, marks: NDArray[np.bool_]) -> str:

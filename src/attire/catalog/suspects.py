@@ -47,7 +47,7 @@ SCHEMA: dict[str, Any] = {
 
 def save_suspects(catalog: Catalog, suspects: pl.DataFrame) -> None:
     """Write suspects.parquet into the catalog, atomically."""
-    replace_parquet(catalog.path / SUSPECTS, suspects.cast(SCHEMA))
+    replace_parquet(catalog.path / SUSPECTS, suspects.cast(pl.Schema(SCHEMA)))
 
 
 def suspects_of(catalog: Catalog) -> pl.DataFrame | None:
@@ -58,7 +58,7 @@ def suspects_of(catalog: Catalog) -> pl.DataFrame | None:
     """
     path = catalog.path / SUSPECTS
     try:
-        suspects = read_parquet(path).select(*SCHEMA).cast(SCHEMA)
+        suspects = read_parquet(path).select(*SCHEMA).cast(pl.Schema(SCHEMA))
     except FileNotFoundError:
         return None
     except (OSError, pl.exceptions.PolarsError) as error:

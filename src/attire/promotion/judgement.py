@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from attire.errors import first_few
 from attire.evaluation.compare import FIGURE, KEY, LOWER_IS_BETTER, Difference, better
 from attire.evaluation.evidence import Evidence, matches_of_both
 from attire.evaluation.tables import FIGURE_TITLES, number, signed
@@ -16,7 +18,8 @@ from attire.score.swaps import swapped
 
 CHANCE = 0.05  # how often a candidate that is as good as the present version is refused, at most
 # Of these more than what was promised is not asked for, because it costs filled fields.
-PROMISED = ("precision_95", "category_precision")
+PROMISED = ((FIGURE, "precision_95"), (FIGURE, "category_precision"))
+NAMED = 5  # changes that a sentence names
 Name = tuple[str, str]  # FIGURE or KEY, and its name
 
 
@@ -51,43 +54,53 @@ class Judgement(BaseModel):
         return {
             name: difference
             for name, difference in self.changes.items()
-            if better(name[1], difference) == "A" and not (name[1] in PROMISED and difference.b >= self.promised)
+            if side(name, difference) == "A" and not (name in PROMISED and difference.b >= self.promised)
         }
 
     @property
     def gains(self) -> dict[Name, Difference]:
         """What is better beyond chance."""
-        return {name: difference for name, difference in self.changes.items() if better(name[1], difference) == "B"}
+        return {name: difference for name, difference in self.changes.items() if side(name, difference) == "B"}
 
     @property
     def reasons(self) -> list[str]:
         """Why the candidate is refused, as sentences; empty if it is not."""
-        sentences = [sentence(name, difference) for name, difference in self.losses.items()]
+        sentences = []
+        if self.losses:
+            number_of = f"{len(self.losses)} of {len(self.changes)} figures"
+            sentences.append(f"Worse beyond chance in {number_of}: {_named(self.losses)}.")
         if self.uncalibrated:
             sentences.append("It was not calibrated, so it cannot promise a precision, as the present version does.")
         if self.gone:
-            sentences.append(f"It cannot answer with words that the present version knows: {', '.join(self.gone)}.")
+            sentences.append(f"It cannot answer with words that the present version knows: {first_few(self.gone, 10)}.")
         return sentences
 
 
-def sentence(name: Name, difference: Difference) -> str:
-    """How a figure changed, with its interval."""
-    kind, word = name
-    title = f"IoU of {word}" if kind == KEY else FIGURE_TITLES[word]
-    return (
-        f"{title[0].upper()}{title[1:]} is {number(difference.b)}, before {number(difference.a)}: "
-        f"{signed(difference.value)} ({signed(difference.low)} to {signed(difference.high)})."
-    )
+def side(name: Name, difference: Difference) -> Literal["A", "B", ""]:
+    """The side that is better beyond chance: A is the present version. Of a key, a higher IoU is."""
+    kind, figure = name
+    return better(figure if kind == FIGURE else KEY, difference)
 
 
 def summary(judgement: Judgement, split: str) -> str:
     """What the comparison of a candidate found that is not refused."""
-    gains = [sentence(name, difference) for name, difference in judgement.gains.items()]
     text = (
         f"Not worse beyond chance in any of {len(judgement.changes)} figures, on {judgement.products:,} products of "
         f"{split}."
     )
-    return " ".join([text, f"Better in {len(gains)}:", *gains] if gains else [text])
+    gains = judgement.gains
+    return f"{text} Better in {len(gains)}: {_named(gains)}." if gains else text
+
+
+def _named(changes: Mapping[Name, Difference]) -> str:
+    """The first changes, with their intervals, and the number of the others."""
+    texts = [
+        f"{f'IoU of {name}' if kind == KEY else FIGURE_TITLES[name]} {number(d.b)}, before {number(d.a)}: "
+        f"{signed(d.value)} ({signed(d.low)} to {signed(d.high)})"
+        for (kind, name), d in changes.items()
+    ]
+    more = [f"and {len(texts) - NAMED} more"] if len(texts) > NAMED else []
+    return "; ".join([*texts[:NAMED], *more])
 
 
 def judge(present: Evidence, candidate: Evidence, keys: Sequence[str], promised: float) -> Judgement:

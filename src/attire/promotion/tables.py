@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from attire.evaluation.compare import KEY, Difference, better
+from attire.evaluation.compare import FIGURE, KEY, Difference
 from attire.evaluation.tables import FIGURE_TITLES, Sheet, number, signed
-from attire.promotion.judgement import CHANCE, Judgement, Name
+from attire.promotion.judgement import CHANCE, Judgement, Name, side
 from attire.shelf import Shelf
 
 SHOWN = {"attribute_iou": "IoU", "coverage_95": "filled"}
@@ -13,11 +13,15 @@ HEADER = ("present", "candidate", "candidate − present", f"{1 - CHANCE:.0%} of
 
 def judgement_sheets(judgement: Judgement, split: str) -> list[Sheet]:
     """All headline figures, and the keys that differ beyond chance."""
-    figures = tuple((FIGURE_TITLES[name], *_cells(name, difference)) for name, difference in judgement.figures.items())
+    figures = tuple(
+        (FIGURE_TITLES[name], *_cells((FIGURE, name), difference)) for name, difference in judgement.figures.items()
+    )
     title = f"Figures, on {judgement.products:,} products ({judgement.groups:,} groups) of {split}"
     sheets = [Sheet(title, ("figure", *HEADER), figures, prose=("",))]
     changed: dict[Name, Difference] = judgement.losses | judgement.gains
-    keys = tuple((name, *_cells(name, difference)) for (kind, name), difference in changed.items() if kind == KEY)
+    keys = tuple(
+        (name, *_cells((kind, name), difference)) for (kind, name), difference in changed.items() if kind == KEY
+    )
     if keys:
         title = f"IoU of the {len(keys)} keys, of {len(judgement.keys)}, that differ beyond chance"
         sheets.append(Sheet(title, ("key", *HEADER), keys, prose=("",)))
@@ -54,7 +58,7 @@ def history_sentences(shelf: Shelf) -> list[str]:
     ]
 
 
-def _cells(name: str, difference: Difference) -> tuple[str, ...]:
-    word = {"A": "worse", "B": "better", "": ""}[better(name, difference)]
+def _cells(name: Name, difference: Difference) -> tuple[str, ...]:
+    word = {"A": "worse", "B": "better", "": ""}[side(name, difference)]
     interval = f"{signed(difference.low)} to {signed(difference.high)}"
     return number(difference.a), number(difference.b), signed(difference.value), interval, word
