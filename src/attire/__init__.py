@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attire.acquisition.suggest import Suggestions, suggest
     from attire.auditing.audit import audit
     from attire.bundle import ModelBundle
     from attire.catalog.ingest import ingest
@@ -69,6 +70,7 @@ _HOMES = {
     "Recipe": "attire.config",
     "Report": "attire.evaluation.report",
     "Splits": "attire.catalog.splits",
+    "Suggestions": "attire.acquisition.suggest",
     "Taxonomy": "attire.taxonomy",
     "apply_reviews": "attire.review.apply",
     "audit": "attire.auditing.audit",
@@ -95,6 +97,7 @@ _HOMES = {
     "remove": "attire.removal.remove",
     "rollback": "attire.promotion.promote",
     "split": "attire.catalog.splits",
+    "suggest": "attire.acquisition.suggest",
     "train": "attire.training.run",
     "trend": "attire.evaluation.trend",
 }
@@ -113,6 +116,7 @@ __all__ = [
     "Recipe",
     "Report",
     "Splits",
+    "Suggestions",
     "Taxonomy",
     "apply_reviews",
     "audit",
@@ -139,6 +143,7 @@ __all__ = [
     "remove",
     "rollback",
     "split",
+    "suggest",
     "train",
     "trend",
 ]

@@ -29,6 +29,7 @@ RUN = (
     "predict",
     "fill",
     "drift",
+    "what-to-label-next",
     "scale",
     "reference/api",
 )  # each runs in a copy of the folder after the tour

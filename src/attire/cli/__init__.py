@@ -19,6 +19,7 @@ from attire.cli import (  # noqa: E402
     serving,  # noqa: F401
     sharing,  # noqa: F401
     shelving,  # noqa: F401
+    suggesting,  # noqa: F401
     taxonomies,  # noqa: F401
     training,  # noqa: F401
 )
