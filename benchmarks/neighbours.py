@@ -94,7 +94,7 @@ def ways(bundle: ModelBundle, data: Data) -> Mapping[str, Callable[[Floats], Flo
     mean, std = data.train.mean(axis=0), data.train.std(axis=0) + 1e-3
 
     def standard(features: Floats) -> Floats:
-        return (features - mean) / std
+        return np.asarray((features - mean) / std, np.float32)
 
     values, axes = np.linalg.eigh(np.cov(standard(data.train)[:, :-COLOURS].T))
     axes, values = axes[:, ::-1][:, :256], values[::-1][:256]

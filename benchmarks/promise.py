@@ -95,15 +95,11 @@ def of_keys(
     taxonomy: Taxonomy, record: CalibrationRecord, thresholds: Thresholds
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """int64[A + 1] twice: by key and category, the checked answers that are filled, and those that are right."""
-    minimum = thresholds.minimum[record.key]
-    sure = surest = record.log_odds + thresholds.shift[record.column] >= minimum
-    if thresholds.coarse_shift is not None:
-        surest = sure | (record.coarse_log_odds + thresholds.coarse_shift[record.coarse_column] >= minimum)
-    right = np.where(sure, record.right, record.coarse_right) == 1
-    passing = surest & record.checked & (record.applicability >= thresholds.gate)
+    found = thresholds.filled_of(record)
+    passing = found.filled & record.checked
     count = len(taxonomy.keys) + 1
     return np.bincount(record.key[passing], minlength=count), np.bincount(
-        record.key[passing], weights=right[passing], minlength=count
+        record.key[passing], weights=found.right[passing] == 1, minlength=count
     ).astype(np.int64)
 
 

@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attire.acquisition.suggest import Suggestions, suggest
     from attire.auditing.audit import audit
     from attire.bundle import ModelBundle
     from attire.catalog.ingest import ingest
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from attire.engines.engine import open_engine
     from attire.errors import AttireError
     from attire.evaluation.compare import compare
+    from attire.evaluation.drift import drift
     from attire.evaluation.evaluate import evaluate
     from attire.evaluation.report import Report
     from attire.evaluation.trend import trend
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from attire.hub import pull, push
     from attire.inference.bulk import predict
     from attire.inference.predictor import Predictor
+    from attire.learning.learn import learn
     from attire.learning_curve.curve import LearningCurve, curve
     from attire.model.backbone_table import backbones
     from attire.pixels.photo_cache import cache_photos
@@ -67,6 +70,7 @@ _HOMES = {
     "Recipe": "attire.config",
     "Report": "attire.evaluation.report",
     "Splits": "attire.catalog.splits",
+    "Suggestions": "attire.acquisition.suggest",
     "Taxonomy": "attire.taxonomy",
     "apply_reviews": "attire.review.apply",
     "audit": "attire.auditing.audit",
@@ -76,12 +80,14 @@ _HOMES = {
     "compare": "attire.evaluation.compare",
     "curve": "attire.learning_curve.curve",
     "diff_taxonomy": "attire.taxonomy_diff.diff",
+    "drift": "attire.evaluation.drift",
     "duplicates": "attire.twins.duplicates",
     "evaluate": "attire.evaluation.evaluate",
     "explain": "attire.explanation.explain",
     "export": "attire.exporting.export",
     "fill": "attire.filling.fill",
     "ingest": "attire.catalog.ingest",
+    "learn": "attire.learning.learn",
     "load_recipe": "attire.config",
     "open_engine": "attire.engines.engine",
     "predict": "attire.inference.bulk",
@@ -91,6 +97,7 @@ _HOMES = {
     "remove": "attire.removal.remove",
     "rollback": "attire.promotion.promote",
     "split": "attire.catalog.splits",
+    "suggest": "attire.acquisition.suggest",
     "train": "attire.training.run",
     "trend": "attire.evaluation.trend",
 }
@@ -109,6 +116,7 @@ __all__ = [
     "Recipe",
     "Report",
     "Splits",
+    "Suggestions",
     "Taxonomy",
     "apply_reviews",
     "audit",
@@ -118,12 +126,14 @@ __all__ = [
     "compare",
     "curve",
     "diff_taxonomy",
+    "drift",
     "duplicates",
     "evaluate",
     "explain",
     "export",
     "fill",
     "ingest",
+    "learn",
     "load_recipe",
     "open_engine",
     "predict",
@@ -133,6 +143,7 @@ __all__ = [
     "remove",
     "rollback",
     "split",
+    "suggest",
     "train",
     "trend",
 ]

@@ -17,7 +17,7 @@ import hashlib
 import logging
 import operator
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -46,10 +46,12 @@ from attire.pixels.preprocess import Preprocess
 from attire.prediction import Prediction
 from attire.probe import PROBE, check_probe, library_versions, make_probe
 from attire.records import checked
+from attire.score.answer_counts import AnswerCounts
 from attire.score.calibration import Calibration, Fitted, Floats
 from attire.score.calibration_record import CALIBRATION, CalibrationRecord
 from attire.score.decisions import Accepted, Decisions, abstain, decide, prediction, with_coarse
-from attire.score.promise import Promise
+from attire.score.drift import Reference
+from attire.score.promise import PRECISION, Promise
 from attire.score.shortfall import promises, shortfall
 from attire.score.thresholds import Thresholds, fit_thresholds
 from attire.shelf import HISTORY, present_bundle
@@ -253,6 +255,28 @@ class ModelBundle:
         accepted = self.accepted(decisions, promise, known)
         answers = with_coarse(self.taxonomy, decisions, accepted.coarse)
         return prediction(self.taxonomy, answers, accepted, 0, id, self.digest)
+
+    def reference(self, promise: Promise | float | None) -> Reference | None:
+        """What the model answered at calibration, to find drift; None without a record of it.
+
+        `promise` decides what is filled, by default `PRECISION`.
+        """
+        if self.record is None:
+            return None
+        promise = Promise.of(PRECISION if promise is None else promise)
+        variety = self.provenance.get("variety", 1.0)
+        return Reference.of_record(self.taxonomy, self.record, self.thresholds(promise), promise, variety)
+
+    def answer_counts(
+        self, category: Floats, attributes: Floats, promise: Promise | float | None, groups: Iterable[str] = ()
+    ) -> AnswerCounts:
+        """Counts of the answers for logits float32[N, C] and float32[N, K], to find drift.
+
+        No category is known to the model, as at its calibration. `promise` decides what is filled, by default
+        `PRECISION`; `groups` are those of the products, "" where it is not known.
+        """
+        thresholds = None if self.calibration is None else self.thresholds(PRECISION if promise is None else promise)
+        return AnswerCounts.of(self.taxonomy, self.decide(category, attributes), thresholds, groups)
 
     def card(self, address: str = "") -> str:
         """The model card, in Markdown. `address`: where the bundle can be pulled from."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def catalog_views(
     identities = [identity | {"view": view} for view in views]
     with torch.inference_mode():
         width = first.eval()(torch.zeros(1, 3, *preprocess.size_px)).shape[1]
-    _check_room(cache_folder(catalog), identities, 2 * width * len(photos.path_of))
+    _check_room(cache_folder(catalog), identities, 2 * width * len(set(photos.sha256)))
     return [
         photos.cached(first, of_view, f"view {number} of {len(views)}", FLOAT16, view)
         for number, (view, of_view) in enumerate(zip(views, identities, strict=True), 1)
@@ -132,7 +133,11 @@ class _Photos:
         self.catalog, self.preprocess, self.workers = catalog, preprocess, workers
         self.augment = AUGMENTS[augment](preprocess)
         self.sha256 = [photo for views in catalog.photo_digests() for photo in views]
-        self.path_of = dict(zip(self.sha256, (p for views in catalog.photo_paths() for p in views), strict=True))
+
+    @cached_property
+    def path_of(self) -> dict[str, Path]:
+        """The file of each photo, which only new photos need."""
+        return dict(zip(self.sha256, (p for views in self.catalog.photo_paths() for p in views), strict=True))
 
     def cached(
         self, network: nn.Module, identity: dict[str, Any], title: str, dtype: str, view: str = PLAIN

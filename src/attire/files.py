@@ -92,15 +92,15 @@ class LockedError(Exception):
 
 
 @contextmanager
-def locked(path: Path, refusal: Exception | None = None) -> Iterator[None]:
+def locked(path: Path, refusal: Exception | None = None, *, wait_s: float = 0) -> Iterator[None]:
     """Hold a lock on the file `path`. It is released when the process ends, however it ends.
 
-    Raises `refusal`, or `LockedError` without one, at once if another process, or another call in this one, holds the
-    lock.
+    Raises `refusal`, or `LockedError` without one, after `wait_s` if another process, or another call in this one,
+    holds the lock.
     """
     lock = FileLock(path)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=wait_s)
     except Timeout:
         raise refusal or LockedError(str(path)) from None
     try:

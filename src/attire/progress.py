@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -16,6 +16,8 @@ SHORT_S = 2.0  # shorter work prints no line
 LINE_S = 30.0  # between two log lines
 
 Item = TypeVar("Item")
+Listener = Callable[[str, int, int | None], None]  # what is done, finished units, their total
+_listeners: list[Listener] = []
 
 
 class Tracker:
@@ -38,11 +40,17 @@ class Tracker:
     def advance(self, count: int = 1) -> None:
         """Count `count` more units as done."""
         self.done += count
+        self.tell()
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done)
         elif time.monotonic() - self._last_line >= LINE_S:
             self._last_line = time.monotonic()
             self.say(f"{self.what}: {self.state()}")
+
+    def tell(self) -> None:
+        """Tell listeners how far it is."""
+        for listener in _listeners:
+            listener(self.what, self.done, self.total)
 
     def describe(self, what: str) -> None:
         """Change the description of the work."""
@@ -81,9 +89,20 @@ class Tracker:
 
 
 @contextmanager
+def heard_by(listener: Listener) -> Iterator[None]:
+    """Tell `listener` about all progress within the block, beside showing it."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+@contextmanager
 def tracking(what: str, total: int | None = None, unit: str = "", *, done: int = 0) -> Iterator[Tracker]:
     """Show the progress of a block with `total` units of work, `done` of them finished by an earlier run."""
     tracker = Tracker(what, total, unit, done, Console(stderr=True))
+    tracker.tell()
     finished = False
     try:
         yield tracker

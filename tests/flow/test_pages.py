@@ -28,6 +28,8 @@ RUN = (
     "evaluate",
     "predict",
     "fill",
+    "drift",
+    "what-to-label-next",
     "scale",
     "reference/api",
 )  # each runs in a copy of the folder after the tour

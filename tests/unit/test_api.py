@@ -65,6 +65,7 @@ def test_every_public_function_takes_objects_and_paths() -> None:
         ("duplicates", "catalog"),
         ("evaluate", "catalog"),
         ("explain", "catalog"),
+        ("learn", "catalog"),
         ("promote", "catalog"),
         ("remove", "catalog"),
         ("split", "catalog"),
@@ -102,7 +103,7 @@ def test_training_takes_paths(
         calls.append(arguments)
         return Mock()
 
-    monkeypatch.setattr(run._Run, "prepare", prepare)
+    monkeypatch.setattr(run.Run, "prepare", prepare)
     folder = kind(catalog.path)
     attire.train(catalog, splits, out="run", init_from=untrained)
     attire.train(folder, folder, out="run", init_from=kind(untrained.path))

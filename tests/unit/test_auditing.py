@@ -163,11 +163,11 @@ def answered(catalog: Catalog) -> OutOfFold:
     attributes = np.full((width, TAXONOMY.width), -logits / 2, np.float32)
     for row, product in enumerate(catalog):
         colours, tags = product.labels.get("colour", ("red",)), product.labels.get("tags", ())
-        name, colour, tags = ANSWERS.get(product.id, (str(product.category), colours[0], tags))
+        name, colour, shown = ANSWERS.get(product.id, (str(product.category), colours[0], tags))
         category[row, TAXONOMY.category_index[name]] = logits / 2
         for value in ("red", "navy") if colour == "unsure" else (colour,):
             attributes[row, TAXONOMY.column_index["colour", value]] = logits / 2
-        for tag in tags:
+        for tag in shown:
             attributes[row, TAXONOMY.column_index["tags", tag]] = logits / 2
         if product.id == "twin-1":
             attributes[row, TAXONOMY.column_index["colour", "navy"]] += 1

@@ -128,7 +128,13 @@ def test_sure_answers_fill_blank_cells_only(filled: Fill) -> None:
         KeyCounts("fit", 3, 0, 1, 2, 0, 0),
     )
     assert (summary.products, summary.unread, summary.without_column) == (4, {}, ())
-    assert sorted(path.name for path in Path().iterdir()) == ["feed.csv", "out.csv", "out.fill.csv", "photos"]
+    assert sorted(path.name for path in Path().iterdir()) == [
+        "feed.csv",
+        "out.csv",
+        "out.csv.json",
+        "out.fill.csv",
+        "photos",
+    ]
 
 
 def test_the_stated_category_decides_which_keys_apply(filled: Fill) -> None:
@@ -514,7 +520,13 @@ def test_another_sheet_is_filled_with_thumbnails(bundle: ModelBundle, engine: An
     filled = openpyxl.load_workbook("out.xlsx")
     assert filled["Week 2"]["C2"].value == "red"
     assert len(filled["attire"]._images) == 2
-    assert sorted(path.name for path in Path().iterdir()) == ["feed.xlsx", "out.fill.csv", "out.xlsx", "photos"]
+    assert sorted(path.name for path in Path().iterdir()) == [
+        "feed.xlsx",
+        "out.fill.csv",
+        "out.xlsx",
+        "out.xlsx.json",
+        "photos",
+    ]
     Path("feed.csv").write_text("id,image,colour\n1,red.png,\n")
     with pytest.raises(ConfigError, match="thumbnails can only be put into"):
         fill(bundle, "feed.csv", "out.csv", images="photos", engine=engine, thumbnails=True)

@@ -20,6 +20,8 @@ from attire.embeddings import cached_embeddings
 from attire.errors import CatalogError, ConfigError, MissingExtraError, TaxonomyError
 from attire.explanation.explain import explain
 from attire.files import file_sha256
+from attire.model.colour import COLOURS
+from attire.model.multiscale import feature_width
 from attire.model.network import build_network
 from attire.neighbours import search as searching
 from attire.neighbours.labelled_photos import LabelledPhotos, cached_photos
@@ -189,8 +191,8 @@ def test_colours_count_half(catalog: Catalog, tmp_path: Path) -> None:
     architecture = Architecture(backbone="test_resnet", head="linear", trunk=16, colour=8, pooling="multiscale")
     network = build_network(architecture, catalog.taxonomy)
     bundle = save_bundle(tmp_path / "colour", network, architecture, catalog.taxonomy)
-    width = bundle.network.heads.trunk[0].num_features
-    features = np.random.default_rng(0).random((5, int(width) + 586), np.float32)  # type: ignore[arg-type]
+    width = feature_width(bundle.network.backbone) + COLOURS
+    features = np.random.default_rng(0).random((5, width), np.float32)
     vectors = photo_vectors(bundle, features)
     assert vectors.shape == (5, 24)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1)

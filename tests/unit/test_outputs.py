@@ -27,14 +27,16 @@ from attire.inference import bulk, chunks
 from attire.inference.bulk import Summary, predict
 from attire.inference.chunks import Chunks, Counts, Origin
 from attire.inference.output import SINKS, check_output
-from attire.inference.run_record import RunSettings
+from attire.inference.run_record import RunSettings, record_path
 from attire.photos.remote import Remote
 from attire.photos.shards import samples
+from attire.score.answer_counts import AnswerCounts
 from attire.score.promise import Promise
 from attire.spreadsheets import read_csv
 from attire.taxonomy import Key, Taxonomy
 
 CHUNK, COUNT = 4, 10
+NO_ANSWERS = AnswerCounts.none(Taxonomy(categories=("A",), keys={}))
 
 
 class Dying(MeanColour):
@@ -138,13 +140,25 @@ def test_chunks_that_were_changed_during_the_run_are_not_joined(tmp_path: Path) 
     rows = pl.DataFrame({"id": ["a"]})
     other = settings.model_copy(update={"engine": "onnx"})
     for number, origin in enumerate([folder.origin(0), Origin(other, "1")]):
-        folder.add(number, chunks.encode(rows, origin, chunks.Counts(1, 0, 0, 0)))
+        folder.add(number, chunks.encode(rows, origin, chunks.Counts(1, 0, 0, 0), NO_ANSWERS))
     with pytest.raises(ConfigError, match="was changed while its chunks were written"):
         folder.counts()
-    folder.add(2, chunks.encode(rows, folder.origin(2), chunks.Counts(1, 0, 0, 0)))
+    folder.add(2, chunks.encode(rows, folder.origin(2), chunks.Counts(1, 0, 0, 0), NO_ANSWERS))
     (tmp_path / "chunks" / "000001.parquet").unlink()
     with pytest.raises(ConfigError, match="was changed while its chunks were written"):
         folder.counts()
+
+
+def test_a_resumed_run_records_the_answers_of_all_chunks(shop: Shop) -> None:
+    shop.kill(2 * CHUNK)
+    shop.predict()
+    shop.predict(out=shop.folder / "at once.csv")
+    resumed, at_once = (
+        json.loads(record_path(out).read_text())["answers"] for out in (shop.out, shop.folder / "at once.csv")
+    )
+    assert resumed == at_once
+    assert sum(sum(bins.values()) for bins in resumed["keys"]["@category"]["answers"].values()) == COUNT
+    assert shop.predict()[0].answers is not None, "a finished output has them too"
 
 
 def test_a_finished_output_is_not_computed_again(shop: Shop) -> None:
@@ -360,7 +374,7 @@ def test_ids_of_separate_shards_are_those_of_one_machine(tmp_path: Path) -> None
     for number, shard in enumerate(shards):
         ids = [sample.id for sample in samples([shard], tmp_path, Remote())]
         table = pl.DataFrame({"id": [id for id in ids for _ in "ab"], "key": ["a", "b"] * len(ids)})
-        folder.add(number, chunks.encode(table, folder.origin(number), Counts(len(ids), 0, 0, 0)))
+        folder.add(number, chunks.encode(table, folder.origin(number), Counts(len(ids), 0, 0, 0), NO_ANSWERS))
     for _ in range(2):  # a resumed run does it again
         folder.make_ids_unique(shards)
         assert pl.read_parquet(tmp_path / "*.parquet")["id"].unique(maintain_order=True).to_list() == together

@@ -315,6 +315,7 @@ def test_metrics_count_by_route_and_not_by_path(api: TestClient) -> None:
     assert 'route="none",status="404"' in text
     assert "/some/path" not in text
     assert "attire_batch_photos_sum" in text
+    assert "attire_products_total 0.0" not in text, "the answers of a scrape are up to date"
 
 
 def test_other_origins_are_allowed_only_by_name(untrained: ModelBundle, api: TestClient) -> None:

@@ -107,10 +107,10 @@ def test_out_of_memory_names_the_options_to_change() -> None:
     for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError()):
         with (
             pytest.raises(ConfigError, match=r"with batch_size=64, .*smaller --batch-size"),
-            run._explain_memory(recipe),
+            run.explain_memory(recipe),
         ):
             raise error
-    with pytest.raises(RuntimeError, match="shape"), run._explain_memory(recipe):
+    with pytest.raises(RuntimeError, match="shape"), run.explain_memory(recipe):
         raise RuntimeError("shapes do not match")
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import polars as pl
 
 from attire.catalog.commit import writing
-from attire.catalog.content import FIELD, Changes, changes
+from attire.catalog.content import FIELD, REVIEWED, Changes, changes
 from attire.catalog.earlier import Earlier
 from attire.catalog.reviewed import Field, decided_anew, in_words_of
 from attire.catalog.row_words import UnknownWord
 from attire.catalog.store import TAXONOMY, Catalog
-from attire.catalog.versions import Origin, history, next_number, write_version
+from attire.catalog.versions import Origin, history, next_number, read_content, write_version
 from attire.catalog.writing import in_tables, write_catalog
 from attire.errors import CatalogError
 from attire.storage import not_written
@@ -63,6 +63,12 @@ def write_reviews(out: Path, decisions: pl.DataFrame, undone: Collection[Field],
             return ReviewVersion(catalog, number, changed, fields, unknown)
     except OSError as error:
         raise CatalogError(not_written(f"the catalog {out}", error)) from error
+
+
+def reviewed_in(catalog: Path, digest: object) -> pl.DataFrame:
+    """The decisions (`Content.reviewed`) in the version of the catalog with that digest; none if there is no such."""
+    version = next((entry for entry in reversed(history(catalog)) if entry.digest == digest), None)
+    return pl.DataFrame(schema=REVIEWED) if version is None else read_content(catalog, version).reviewed
 
 
 def _differing(before: pl.DataFrame, after: pl.DataFrame) -> int:

@@ -68,6 +68,7 @@ def fill(
     mapping
         For --as, the mapping.toml that attire taxonomy map has drafted.
     """
+    from attire.evaluation.drift_tables import drift_sentences
     from attire.filling.fill import fill as run
 
     summary = run(
@@ -98,6 +99,9 @@ def fill(
         console.print(f"{sum(summary.unread.values()):,} rows without a readable photo are unchanged: {reasons}")
     _print_counts("Not mapped", summary.unmapped)
     _print_counts("Not written", summary.left_out)
+    if summary.drift is not None:
+        for sentence in drift_sentences(summary.drift):
+            console.print(sentence)
     console.print(f"{summary.out}  (report: {summary.report})")
 
 

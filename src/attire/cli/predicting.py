@@ -60,6 +60,7 @@ def predict(
     feed_source
         Format of the feed, as in ingest --source.
     """
+    from attire.evaluation.drift_tables import drift_sentences
     from attire.inference.bulk import predict as run
 
     summary = run(
@@ -80,7 +81,10 @@ def predict(
     )
     resumed = f", {summary.resumed:,} of them by an earlier run" if summary.resumed else ""
     console.print(f"{summary.products:,} products{resumed}; {summary.unread:,} without a readable photo")
-    console.print(f"{summary.out}")
+    if summary.drift is not None:
+        for sentence in drift_sentences(summary.drift):
+            console.print(sentence)
+    console.print(f"{summary.out}  (attire drift {bundle} {summary.out} --out drift.html)")
 
 
 @app.command

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from attire.cli.app import WANTED, Wanted, app, console, facts
 from attire.errors import ConfigError, MissingExtraError
 from attire.hosts import host_of, is_local
+from attire.records import checked
 
 if TYPE_CHECKING:
     from attire.serve.settings import Settings
@@ -35,6 +36,7 @@ def serve(
     keys: Path | None = None,
     admin_keys: Path | None = None,
     cors_origins: list[str] = [],  # noqa: B006
+    drift_window: int = 2000,
     wanted: Wanted = WANTED,
 ) -> None:
     """Serve predictions over HTTP: a JSON API, the Open Inference Protocol, metrics, and a page at / to try it.
@@ -72,6 +74,8 @@ def serve(
         Keys for POST /admin/reload; or ATTIRE_ADMIN_KEYS. Without any, the route does not exist.
     cors_origins
         Origins whose pages may call the API; by default none.
+    drift_window
+        Products, at least 100, whose answers are compared with the bundle's calibration, for /metrics and the log.
     """
     try:
         from attire.serve.logs import log_to_stderr
@@ -88,7 +92,8 @@ def serve(
     for host_name in fetch_hosts:
         if "/" in host_name:
             raise ConfigError(f"--fetch-hosts {host_name}: expected a name, for example img.example.com.")
-    settings = Settings(
+    settings = _checked(
+        Settings,
         bundle=bundle,
         host=host,
         allow_hosts=tuple(allow_hosts),
@@ -106,6 +111,7 @@ def serve(
         keys=read_keys(keys, "ATTIRE_API_KEYS"),
         admin_keys=read_keys(admin_keys, "ATTIRE_ADMIN_KEYS"),
         cors_origins=tuple(cors_origins),
+        drift_window=drift_window,
     )
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     processes = f", {workers} processes" if workers > 1 else ""
@@ -122,6 +128,14 @@ def serve(
     console.print(facts(summary), highlight=False)
     log_to_stderr()
     run(settings, port, workers)
+
+
+def _checked(kind: type[Settings], **fields: object) -> Settings:
+    """The settings; raises `ConfigError` for a limit that is not possible."""
+    try:
+        return checked(fields, kind)
+    except ValueError as error:
+        raise ConfigError(f"an option is not possible: {error}.") from None
 
 
 def _accepted_names(settings: Settings) -> str:

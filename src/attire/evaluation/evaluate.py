@@ -25,6 +25,7 @@ from attire.inference.logits import Inputs, catalog_logits
 from attire.labels import Targets, labelled
 from attire.neighbours.labelled_photos import cached_photos
 from attire.score.decisions import Decisions
+from attire.score.intervals import RESAMPLES
 from attire.score.promise import PRECISION, Promise, percent
 from attire.score.verdicts import KeyPromise
 from attire.storage import storing
@@ -40,6 +41,7 @@ def evaluate(
     engine: str | Engine = AUTO,
     precision: Promise | float = PRECISION,
     out: str | Path | None = None,
+    brief: bool = False,
 ) -> Report:
     """Evaluate the bundle on a split of the catalog, on the whole catalog (`"all"`), or on a list of product ids.
 
@@ -50,7 +52,8 @@ def evaluate(
     does not record them. Answers are scored in the words of the catalog's taxonomy, which may have got more words and
     aliases since the bundle was trained. Baselines are fitted on train products that are not evaluated. If people
     judged a random sample of filled fields (`attire review apply`), their precision is also corrected for wrong labels.
-    With `out`, the report is written to that directory.
+    With `out`, the report is written to that directory; if it is `brief`, only the evidence, and
+    scores without intervals, which takes a tenth of the time and is enough for `compare`.
 
     Raises `CatalogError` if the catalog's taxonomy lacks words of the bundle, or if no product is left, `ConfigError`
     for `inputs` that the bundle does not read, and `BundleError` for an engine that it does not have.
@@ -108,13 +111,19 @@ def evaluate(
         promises=[_promise(bundle, promise, key) for key in words.taxonomy.keys] if bundle.calibration else (),
         category_promise=_held_promise(bundle, promise, CATEGORY) if bundle.calibration else None,
         corrected=corrected_by_review(catalog, evidence),
+        resamples=0 if brief else RESAMPLES,
     )
     if out is not None:
         explainer = bundle if inputs != "title" and words.taxonomy.has_words_of(bundle.taxonomy) else None
-        photos = catalog.photo_paths(rows)
         with storing(Path(out)):
             write_report(
-                report, evidence, photos, Path(out), explainer, explainer and cached_photos(explainer, catalog)
+                report,
+                evidence,
+                [] if brief else catalog.photo_paths(rows),
+                Path(out),
+                explainer,
+                None if brief or explainer is None else cached_photos(explainer, catalog),
+                page=not brief,
             )
     return report
 

@@ -135,7 +135,7 @@ class Evidence:
                 "applies": self.decisions.applies[rows, i],
                 "stated": _words(key.values, self.truth.hot[rows, columns]),
                 "chosen": _words(key.values, self.decisions.chosen[rows, columns]),
-                "probability": self.decisions.probability[rows, columns].tolist(),
+                "probability": pl.Series(self.decisions.probability[rows, columns]).arr.to_list(),
                 "confidence": m.confidence[rows, i],
                 "filled": [None] * len(rows) if self.accepted is None else self.accepted.keys[rows, i],
                 "coarse": None if self.accepted is None else _words(key.values, self.accepted.coarse[rows, columns]),

@@ -21,7 +21,7 @@ from attire.evaluation.promise_scores import advantage, category_promises, fille
 from attire.evaluation.split_summary import Division
 from attire.records import read_as
 from attire.score.decisions import Decisions
-from attire.score.intervals import intervals
+from attire.score.intervals import RESAMPLES, intervals
 from attire.score.label_errors import CorrectedPrecision
 from attire.score.metrics import Floats, headline, match, per_category, per_key, weighted
 from attire.score.verdicts import KeyPromise
@@ -198,8 +198,9 @@ def score_report(
     promises: Sequence[KeyPromise] = (),
     category_promise: KeyPromise | None = None,
     corrected: CorrectedPrecision | None = None,
+    resamples: int = RESAMPLES,
 ) -> Report:
-    """Score answers and `baselines` on the same products, with bootstrap intervals over groups.
+    """Score answers and `baselines` on the same products, with bootstrap intervals over groups (nan for 0 resamples).
 
     left_out: number of products of the split that are not in `evidence`. promises, category_promise: the promise of
     each key, and of the category, at which fields are filled; none if nothing was promised.
@@ -213,7 +214,7 @@ def score_report(
         margins = advantage(matches, lookup, weights) if lookup else ()
         return figures | {("key", name): values for name, values in zip(taxonomy.keys, margins, strict=False)}
 
-    interval = intervals(resampled, evidence.groups)
+    interval = intervals(resampled, evidence.groups, resamples)
     unknown = np.full(max(taxonomy.applies.shape), np.nan)
     keys: dict[str, Any] = per_key(taxonomy, matches) | key_promises(matches, promises)
     categories: dict[str, Any] = per_category(matches) | category_promises(matches, promises)
@@ -221,7 +222,7 @@ def score_report(
         keys[name] = per_key(taxonomy, rival)["iou"] if rival else unknown[: len(taxonomy.keys)]
     answers = (matches.known & matches.predicted).sum(axis=0)
     keys["beats_lookup"] = [
-        bool(interval["key", name].low > 0) if lookup and count else None
+        bool(interval["key", name].low > 0) if lookup and count and resamples else None
         for name, count in zip(taxonomy.keys, answers, strict=True)
     ]
     category = None if category_promise is None else filled_category(matches, category_promise)

@@ -31,7 +31,7 @@ def mapping_for(shop: Shop | None, path: str | Path | None) -> Mapping | None:
 def check_paths(
     feed: Path, outputs: Sequence[Path], images: Sequence[str | Path], shop: Shop | None, formats: Collection[str]
 ) -> None:
-    """Raise `ConfigError` if the filled feed and the report (`outputs`) could not be written."""
+    """Raise `ConfigError` if the filled feed and its other files (`outputs`) could not be written."""
     if feed.suffix.lower() not in formats:
         raise ConfigError(
             f"{feed}: '{feed.suffix}' is not a feed format that can be filled{did_you_mean(feed.suffix, formats)} "
@@ -51,9 +51,9 @@ def check_paths(
             raise ConfigError(f"{path} is also an input, which is never changed: choose another --out.")
 
 
-def check_existing(out: Path, report: Path, folder: Path) -> None:
-    """Raise `ConfigError` if an output exists; `folder` shows that an interrupted run may have left the report."""
-    for path in (out, report):
+def check_existing(out: Path, others: Sequence[Path], folder: Path) -> None:
+    """Raise `ConfigError` if an output exists; `folder` shows that an interrupted run may have left the others."""
+    for path in (out, *others):
         if path.exists() and (path == out or not folder.exists()):
             raise ConfigError(f"{path} exists. Replace it with --overwrite, or choose another --out.")
 

@@ -17,7 +17,7 @@ from attire.catalog.sources import SourceOptions
 from attire.catalog.sources.reading import read_table
 from attire.engines.engine import AUTO, Engine
 from attire.errors import ConfigError, FeedError
-from attire.files import file_sha256, locked, replace_parquet, replacing
+from attire.files import file_sha256, locked, read_json, replace_parquet, replacing
 from attire.filling.checks import check_existing, check_language, check_paths, check_promise, mapping_for
 from attire.filling.delimited_text import DelimitedText
 from attire.filling.feed_editor import FeedEditor
@@ -36,6 +36,7 @@ from attire.filling.thumbnails import thumbnails as thumbnails_of
 from attire.filling.workbook_file import WorkbookFile
 from attire.inference.bulk import predict
 from attire.inference.logits import BATCH
+from attire.inference.run_record import record_path
 from attire.photos.lookup import PhotoLookup, no_images
 from attire.photos.remote import Remote, is_url
 from attire.references.reference import Shop
@@ -80,7 +81,8 @@ def fill(
     Values are written with their title in `language`, if the taxonomy has one, and otherwise as the feed spells them
     most often. Titles, aliases and parents are those of the bundle, and of `taxonomy` (a taxonomy.toml or a catalog),
     which may have been edited since the bundle was trained. The report of all blank and suspected fields is written to
-    `out` with the suffix `.fill.csv`, and as a sheet of an .xlsx, with `thumbnails` of the products if asked for.
+    `out` with the suffix `.fill.csv`, and as a sheet of an .xlsx, with `thumbnails` of the products if asked for. The
+    bundle, the promise and what the model answered are recorded in `out`.json.
 
     `source` is the format of the feed, `table` or `shopify`. With `shop`, `out` is not the feed, but a file that the
     shop imports: Shopify's product CSV, or a TSV for Google Merchant Center. It has a row per product with what the
@@ -96,7 +98,8 @@ def fill(
     options = options or SourceOptions()
     images = [images] if isinstance(images, str | Path) else images
     report, folder = out.with_name(f"{out.stem}.fill.csv"), out.with_name(f"{out.name}.filling")
-    check_paths(feed, (out, report), images, shop, EDITORS)
+    record = record_path(out)
+    check_paths(feed, (out, report, record), images, shop, EDITORS)
     if thumbnails and out.suffix.lower() != ".xlsx":
         raise ConfigError(f"{out}: thumbnails can only be put into an .xlsx.")
     promise = Promise.of(precision)
@@ -110,7 +113,7 @@ def fill(
         busy = f"another attire fill is writing {out}: wait until it is done, or choose another --out."
         with locked(out.with_name(f".{out.name}.lock"), ConfigError(busy)):
             if not overwrite:
-                check_existing(out, report, folder)
+                check_existing(out, (report, record), folder)
             before = file_sha256(feed)
             # The editor comes first, because it refuses what cannot be edited.
             editor = (
@@ -121,7 +124,7 @@ def fill(
             found = survey(layout.rows, layout.labels, words)
             products = _products(feed, found, images, folder)
             predicted = folder / f"predictions-{_digest(bundle, promise, engine)}.parquet"
-            predict(
+            summary = predict(
                 bundle,
                 products,
                 predicted,
@@ -147,10 +150,14 @@ def fill(
                 language=language,
                 overwrite_suspects=overwrite_suspects,
             )
-            with replacing(out) as filled, replacing(report) as reported:  # the report is finished first
+            # The last of these is finished first, and the filled feed last.
+            with replacing(out) as filled, replacing(report) as reported, replacing(record) as recorded:
                 tally = Tally(filler.outcomes(layout.rows()), layout.columns, reported)
                 pictures = _pictures(found, images, folder, options) if thumbnails else None
                 editor.write(tally.edits(), tally.report()._replace(thumbnails=pictures), filled)
+                facts = read_json(record_path(predicted))
+                facts = {name: fact for name, fact in facts.items() if name not in ("made_of", "sha256")}
+                recorded.write_text(json.dumps(facts, indent=1), encoding="utf-8")
             shutil.rmtree(folder)
     except OSError as error:
         raise ConfigError(not_written(str(out), error)) from error
@@ -164,6 +171,7 @@ def fill(
         without_column=tuple(key for key in words.keys if key not in layout.columns),
         unmapped=dict(shop_file.unmapped.most_common()) if shop_file else {},
         left_out=dict(shop_file.left_out.most_common()) if shop_file else {},
+        drift=summary.drift,
     )
 
 

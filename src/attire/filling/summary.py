@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import polars as pl
 
 from attire.filling.feed_editor import Report, RowEdit
 from attire.filling.outcomes import Outcome, Status
+from attire.score.drift import Drift
 from attire.spreadsheets import csv_batches, safe_table
 from attire.taxonomy import SEPARATOR, key_label
 
@@ -54,6 +55,7 @@ class FillSummary:
     unread: rows of products without a readable photo, which are left as they are, by reason. keys: counts by key.
     without_column: keys of the bundle that the feed has no column for. unmapped, left_out: of a file for a shop, the
     number of products by own word that the mapping lacks, and by what is not written because of the shop's limits.
+    drift: how the answers compare with those at the bundle's calibration; None for a bundle that has no record of them.
     """
 
     out: Path
@@ -64,6 +66,7 @@ class FillSummary:
     without_column: tuple[str, ...]
     unmapped: Mapping[str, int]
     left_out: Mapping[str, int]
+    drift: Drift | None = field(default=None, compare=False, repr=False)
 
 
 class Tally:

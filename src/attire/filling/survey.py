@@ -20,6 +20,7 @@ PRODUCTS: dict[str, Any] = {
     "category": pl.String,
     "title": pl.String,
     "image": pl.List(pl.String),
+    "group": pl.String,
 }
 
 
@@ -47,7 +48,7 @@ def survey(rows: Callable[[], Iterator[Row]], labels: Mapping[str, str], taxonom
             for key, label in labels.items():
                 counts[key].update(stated_words(row, key, label))
         products = [
-            (row.id, known(taxonomy, CATEGORY, row.category) or "", row.title, list(row.images))
+            (row.id, known(taxonomy, CATEGORY, row.category) or "", row.title, list(row.images), row.group)
             for row in block
             if row.id
         ]

@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ from attire.inference.output import Format, check_output
 from attire.inference.run_record import Record, RunSettings, finished_record, overwrite_error, record_path, write_record
 from attire.inference.single_machine import SingleMachine
 from attire.probe import library_versions
+from attire.score.answer_counts import AnswerCounts
+from attire.score.drift import Drift, find_drift
 from attire.score.promise import PRECISION, Promise
 from attire.storage import not_written
 
@@ -38,13 +40,17 @@ logger = logging.getLogger(__name__)
 class Summary:
     """Product counts of a bulk prediction.
 
-    unread: products without a readable photo, which have no answer; resumed: products that an earlier run predicted.
+    unread: products without a readable photo, which have no answer; resumed: products that an earlier run predicted;
+    answers: what the model answered, and drift: how that compares with its calibration; both are None if an earlier
+    attire made the output, and drift without a calibration.
     """
 
     out: Path
     products: int
     unread: int
     resumed: int
+    answers: AnswerCounts | None = field(default=None, compare=False, repr=False)
+    drift: Drift | None = field(default=None, compare=False, repr=False)
 
 
 def predict(
@@ -125,7 +131,7 @@ def _write(
     products = read()
     if finished is not None:
         _clean_up(folder)
-        return _finished_summary(out, finished, products)
+        return _finished_summary(out, finished, products, builder)
     by_shard = compute.by_shard and bool(products.shards)
     chunks = Chunks(folder, CHUNK, lambda number: Origin(settings, _products_digest(number, products, by_shard)))
     done = chunks.resume()
@@ -135,10 +141,17 @@ def _write(
         raise FeedError("no photo was found in the archives. Expected .jpg, .png or .webp files in them.")
     record_path(out).unlink(missing_ok=True)  # it describes the previous output
     chunks.join(out)
-    facts = {"engine": compute.name, "versions": library_versions() | compute.versions} | _facts(builder, counts)
-    write_record(out, settings, products.digest(), facts)
+    answers = chunks.answers(bundle.taxonomy)
+    drift = _drift(builder, answers)
+    facts = {
+        "engine": compute.name,
+        "versions": library_versions() | compute.versions,
+        **_facts(builder, counts),
+        "drift": None if drift is None else drift.facts(),
+    }
+    write_record(out, settings, products.digest(), answers, facts)
     shutil.rmtree(folder)
-    return Summary(out, counts.products, counts.unread, Counts.total(done.values()).products)
+    return Summary(out, counts.products, counts.unread, Counts.total(done.values()).products, answers, drift)
 
 
 def _compute(
@@ -170,12 +183,20 @@ def _clean_up(folder: Path) -> None:
         folder.rmdir()
 
 
-def _finished_summary(out: Path, record: Record, products: Products) -> Summary:
+def _drift(builder: RowBuilder, answers: AnswerCounts) -> Drift | None:
+    """How the answers compare with those at calibration."""
+    reference = builder.bundle.reference(builder.promise)
+    return None if reference is None else find_drift(reference, answers)
+
+
+def _finished_summary(out: Path, record: Record, products: Products, builder: RowBuilder) -> Summary:
     """The summary of a finished `out`; raises `ConfigError` if it was made from other products or photos."""
     if record.made_of != products.digest():
         raise overwrite_error(out, "was made from other products, photos, titles or categories")
     logger.info("%s is already finished with the same bundle, options, products and photos: nothing to compute", out)
-    return Summary(out, record.products, record.unread, record.products)
+    answers = None if record.answers is None else record.answers.counts()
+    drift = None if answers is None else _drift(builder, answers)
+    return Summary(out, record.products, record.unread, record.products, answers, drift)
 
 
 def _facts(builder: RowBuilder, counts: Counts) -> dict[str, Any]:

@@ -22,10 +22,12 @@ from attire.inference.output import SINKS, Format, Outcomes, to_table
 from attire.inference.product_logits import LogitsTable
 from attire.inference.run_record import RunSettings
 from attire.photos.shards import UniqueIds
+from attire.score.answer_counts import AnswerCounts, SavedCounts
 from attire.score.decisions import with_coarse
 from attire.score.promise import Promise
+from attire.taxonomy import Taxonomy
 
-METADATA_KEY = "attire"  # key in the Parquet file's metadata
+METADATA_KEY, ANSWERS_KEY = "attire", "attire-answers"  # keys in the Parquet file's metadata
 logger = logging.getLogger(__name__)
 
 
@@ -43,6 +45,10 @@ class RowBuilder:
         accepted = self.bundle.accepted(decisions, self.promise, logits.known)
         answers = with_coarse(self.bundle.taxonomy, decisions, accepted.coarse)
         return to_table(Outcomes(logits, answers, accepted), self.bundle.taxonomy, self.format)
+
+    def counts(self, logits: LogitsTable) -> AnswerCounts:
+        """What the model answers for these products, to find drift."""
+        return self.bundle.answer_counts(logits.category, logits.attributes, self.promise, logits.groups)
 
 
 class Counts(NamedTuple):
@@ -109,7 +115,8 @@ class Chunks:
             names = read_parquet(chunk, ["id"])["id"].unique(maintain_order=True).to_list()
             renamed = {name: unique for name in names if (unique := ids(name, archive)) != name}
             if renamed and (header := _header(chunk)) is not None:
-                self.add(number, encode(read_parquet(chunk).with_columns(pl.col("id").replace(renamed)), *header))
+                renamed_rows = read_parquet(chunk).with_columns(pl.col("id").replace(renamed))
+                self.add(number, encode(renamed_rows, *header, _answers(chunk)))
 
     def counts(self) -> Counts:
         """The sum over all chunks; raises `ConfigError` if one is missing or has another origin."""
@@ -117,6 +124,10 @@ class Chunks:
         if [*usable] != [*range(len(usable))] or len(usable) != len(_files(self.folder)):
             raise ConfigError(f"{self.folder} was changed while its chunks were written: run the command again.")
         return Counts.total(usable.values())
+
+    def answers(self, taxonomy: Taxonomy) -> AnswerCounts:
+        """The answers in all chunks."""
+        return sum((_answers(chunk) for chunk in _files(self.folder)), AnswerCounts.none(taxonomy))
 
     def join(self, out: Path) -> None:
         """Stream all chunks into `out`; raises `ConfigError` if one is damaged."""
@@ -136,21 +147,27 @@ def has_chunks(folder: Path, settings: RunSettings) -> bool:
     return any(header[0].settings == settings for header in map(_header, _files(folder)) if header)
 
 
-def encode(table: pl.DataFrame, origin: Origin, counts: Counts) -> bytes:
+def encode(table: pl.DataFrame, origin: Origin, counts: Counts, answers: AnswerCounts) -> bytes:
     """A chunk as a Parquet file: the rows, with their origin and counts as metadata."""
     content = io.BytesIO()
     header = json.dumps([origin.settings.model_dump(), origin.products, counts])
-    table.write_parquet(content, metadata={METADATA_KEY: header})
+    table.write_parquet(content, metadata={METADATA_KEY: header, ANSWERS_KEY: answers.saved().model_dump_json()})
     return content.getvalue()
 
 
 def _header(chunk: Path) -> tuple[Origin, Counts] | None:
     """The origin and counts that a chunk records; None if it is damaged or of another version of attire."""
     try:
-        settings, products, counts = json.loads(read_parquet_metadata(chunk)[METADATA_KEY])
+        metadata = read_parquet_metadata(chunk)
+        settings, products, counts = json.loads(metadata[METADATA_KEY])
+        SavedCounts.model_validate_json(metadata[ANSWERS_KEY])
         return Origin(RunSettings.model_validate(settings), products), Counts(*counts)
     except (OSError, pl.exceptions.PolarsError, KeyError, ValueError, TypeError, RecursionError):
         return None
+
+
+def _answers(chunk: Path) -> AnswerCounts:
+    return SavedCounts.model_validate_json(read_parquet_metadata(chunk)[ANSWERS_KEY]).counts()
 
 
 def _files(folder: Path) -> list[Path]:

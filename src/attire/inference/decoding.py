@@ -48,7 +48,7 @@ class ProductPhotos:
     """A product to predict.
 
     faults: why some of its photos cannot be used, as far as that is known before they are opened; title: "" if there is
-    none; category: the known category, in the taxonomy's spelling.
+    none; category: the known category, in the taxonomy's spelling; group: "" if it is not known.
     """
 
     id: str
@@ -56,6 +56,7 @@ class ProductPhotos:
     faults: tuple[str, ...] = ()
     title: str = ""
     category: str | None = None
+    group: str = ""
 
 
 def decode(

@@ -38,6 +38,7 @@ FEED_COLUMNS: dict[str, Any] = {
     "images": pl.List(pl.String),
     "title": pl.String,
     "category": pl.String,
+    "group": pl.String,
 }
 
 
@@ -139,7 +140,7 @@ def _not_a_source(source: str | Path) -> str:
 
 
 def _of_catalog(catalog: Catalog, split: str | None, categories_of: Taxonomy | None) -> Products:
-    products = catalog.products.select("id", "title", "category").with_row_index("number", 1)
+    products = catalog.products.select("id", "title", "category", "group").with_row_index("number", 1)
     known = known_categories(catalog.path, products, categories_of)
     rows = catalog.rows_of(Splits.load(catalog)[split]) if split else np.arange(len(catalog))
     faults: dict[str, list[str]] = defaultdict(list)
@@ -149,9 +150,9 @@ def _of_catalog(catalog: Catalog, split: str | None, categories_of: Taxonomy | N
     def read() -> Iterator[ProductPhotos]:
         for start in range(0, len(rows), SLICE):
             block = rows[start : start + SLICE]
-            texts = products[block].select("id", "title", known=known.gather(block)).iter_rows()
-            for (id, title, category), photos in zip(texts, catalog.photo_paths(block), strict=True):
-                yield ProductPhotos(id, photos, tuple(faults.get(id, ())), title, category)
+            texts = products[block].select("id", "title", "group", known=known.gather(block)).iter_rows()
+            for (id, title, group, category), photos in zip(texts, catalog.photo_paths(block), strict=True):
+                yield ProductPhotos(id, photos, tuple(faults.get(id, ())), title, category, group)
 
     return Products.listed(read)
 
@@ -196,12 +197,12 @@ def _of_feed(source: str | Path, rows: Iterator[Row], lookup: PhotoLookup, categ
         first_title = pl.col("title").filter(pl.col("title") != "").first().fill_null("")
         images_ = pl.col("images").explode().drop_nulls().unique(maintain_order=True)
         table = table.group_by("id", maintain_order=True).agg(
-            images_, first_title, pl.col("known").drop_nulls().first()
+            images_, first_title, pl.col("group").first(), pl.col("known").drop_nulls().first()
         )
 
     def read() -> Iterator[ProductPhotos]:
         for block in table.iter_slices(SLICE):
-            for id, names, title, category in block.iter_rows():
+            for id, names, title, group, category in block.iter_rows():
                 photos: list[Photo] = []
                 faults = []
                 for name in names:
@@ -209,7 +210,7 @@ def _of_feed(source: str | Path, rows: Iterator[Row], lookup: PhotoLookup, categ
                         photos.append(lookup(name))
                     except PhotoError as error:
                         faults.append(f"{name}: {error}")
-                yield ProductPhotos(id, photos, tuple(faults), title, category)
+                yield ProductPhotos(id, photos, tuple(faults), title, category, group)
 
     return Products.listed(read)
 
@@ -217,6 +218,8 @@ def _of_feed(source: str | Path, rows: Iterator[Row], lookup: PhotoLookup, categ
 def _columns(rows: Iterator[Row]) -> pl.DataFrame:
     """The needed fields of a feed's rows as columns, which take a tenth of the memory of row objects."""
     blocks = []
-    while block := [(row.number, row.id, row.images, row.title, row.category) for row in islice(rows, SLICE)]:
+    while block := [
+        (row.number, row.id, row.images, row.title, row.category, row.group) for row in islice(rows, SLICE)
+    ]:
         blocks.append(pl.DataFrame(block, FEED_COLUMNS, orient="row"))
     return pl.concat(blocks)

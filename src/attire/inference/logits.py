@@ -15,6 +15,7 @@ from attire.catalog.store import Catalog
 from attire.engines.engine import Engine, TitleEngine
 from attire.errors import ConfigError
 from attire.inference.decoding import Pixels, ProductPhotos, decode
+from attire.inference.embedded import EmbeddedEngine
 from attire.inference.product_logits import LogitsTable, ProductLogits
 from attire.pixels.preprocess import Preprocess
 from attire.progress import track
@@ -38,12 +39,18 @@ def stream(
 
     A batch holds photos of several products, and a product may span two batches, because engines are fast on full
     batches only. After every `chunk` products the batch ends even if it is not full: rounding can depend on the other
-    photos in a batch, and a chunk must not depend on what was computed before it.
+    photos in a batch, and a chunk must not depend on what was computed before it. An `EmbeddedEngine` looks photos up
+    instead of decoding them.
     """
     pending: deque[_Pending] = deque()
     batch: list[tuple[_Pending, Pixels]] = []
     started = 0
-    for item in decode(preprocess, products, AHEAD * batch_size):
+    items: Iterator[ProductPhotos | Pixels | str] = (
+        engine.inputs(products)
+        if isinstance(engine, EmbeddedEngine)
+        else decode(preprocess, products, AHEAD * batch_size)
+    )
+    for item in items:
         if isinstance(item, ProductPhotos):
             if batch and chunk and started % chunk == 0:
                 _compute(engine, batch, reader)
@@ -138,7 +145,8 @@ class _Pending:
         if not self.logits:
             return ProductLogits(product.id, None, None, faults, product.category, bool(product.title))
         category, attributes = (np.mean(logits, axis=0) for logits in zip(*self.logits, strict=True))
-        return ProductLogits(product.id, category, attributes, faults, product.category, bool(product.title))
+        titled = bool(product.title)
+        return ProductLogits(product.id, category, attributes, faults, product.category, titled, product.group)
 
 
 def _compute(engine: Engine, batch: Sequence[tuple[_Pending, Pixels]], reader: TitleReader | None) -> None:

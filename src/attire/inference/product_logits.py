@@ -17,7 +17,7 @@ class ProductLogits:
     """Mean logits over a product's readable photos, float32[C] and float32[K], or None if there is no readable photo.
 
     faults: each photo that could not be used, with the reason; known: the category if it is known; titled: whether the
-    product has a title.
+    product has a title; group: "" if it is not known.
     """
 
     id: str
@@ -26,6 +26,7 @@ class ProductLogits:
     faults: tuple[str, ...]
     known: str | None = None
     titled: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class LogitsTable:
 
     ids and faults: as in `ProductLogits`; answered: int64[M], the positions of products with logits; category:
     float32[M, C]; attributes: float32[M, K]; known: int64[M], the known category or -1; stated and titled: how many of
-    the N products have a known category and a title.
+    the N products have a known category and a title; groups: those of the M products, "" where it is not known.
     """
 
     ids: list[str]
@@ -45,6 +46,7 @@ class LogitsTable:
     known: NDArray[np.int64]
     stated: int
     titled: int
+    groups: tuple[str, ...] = ()
 
     @classmethod
     def take(cls, products: Iterable[ProductLogits], limit: int, taxonomy: Taxonomy) -> LogitsTable:
@@ -58,6 +60,7 @@ class LogitsTable:
         ids, faults = [], []
         answered: list[int] = []
         known: list[int] = []
+        groups: list[str] = []
         stated = titled = 0
         for position, product in enumerate(islice(products, limit)):
             ids.append(product.id)
@@ -67,9 +70,12 @@ class LogitsTable:
             if product.category is not None:
                 category[len(answered)], attributes[len(answered)] = product.category, product.attributes
                 known.append(-1 if product.known is None else taxonomy.category_index[product.known])
+                groups.append(product.group)
                 answered.append(position)
         rows, positions, categories = len(answered), np.array(answered, np.int64), np.array(known, np.int64)
-        return cls(ids, faults, positions, category[:rows], attributes[:rows], categories, stated, titled)
+        return cls(
+            ids, faults, positions, category[:rows], attributes[:rows], categories, stated, titled, tuple(groups)
+        )
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -30,6 +30,7 @@ from attire.inference.logits import stream
 from attire.inference.output import Format
 from attire.inference.product_logits import LogitsTable
 from attire.progress import tracking
+from attire.score.answer_counts import AnswerCounts
 from attire.score.promise import Promise
 
 if TYPE_CHECKING:  # actors need not import the catalog reader
@@ -139,11 +140,11 @@ class _Actor:
         bundle = self.builder.bundle
         answers = stream(self.engine, bundle.preprocess, products, self.batch_size, bundle.title_reader)
         tables: list[pl.DataFrame] = []
-        counts = Counts.total([])
+        counts, given = Counts.total([]), AnswerCounts.none(bundle.taxonomy)
         while (logits := LogitsTable.take(answers, self.size, bundle.taxonomy)) or not tables:  # a shard may be empty
             tables.append(self.builder.rows(logits))
-            counts = Counts.total([counts, Counts.of(logits)])
-        chunk = encode(pl.concat(tables), origin, counts)
+            counts, given = Counts.total([counts, Counts.of(logits)]), given + self.builder.counts(logits)
+        chunk = encode(pl.concat(tables), origin, counts, given)
         return {"number": [int(batch["number"][0])], "chunk": [chunk], "products": [counts.products]}
 
 

@@ -13,6 +13,7 @@ from attire.errors import ConfigError
 from attire.files import file_sha256, replace_text
 from attire.inference.output import Format
 from attire.records import read_as
+from attire.score.answer_counts import AnswerCounts, SavedCounts
 from attire.score.promise import Promise, percent
 
 SHOWN = 12  # digits of a digest in a message
@@ -37,12 +38,18 @@ class RunSettings(BaseModel):
         )
 
 
-class Record(BaseModel):
-    """The record of a finished output. `made_of` is the digest of the products, `sha256` that of the file."""
+class AnswersRecord(BaseModel):
+    """What a model answered, as `predict` and `fill` record it; `answers` is None if an earlier attire wrote it."""
 
     model_config = ConfigDict(frozen=True)  # further fields are for people
 
     settings: RunSettings
+    answers: SavedCounts | None = None
+
+
+class Record(AnswersRecord):
+    """The record of a finished output. `made_of` is the digest of the products, `sha256` that of the file."""
+
     made_of: str
     sha256: str
     products: int
@@ -60,9 +67,17 @@ def record_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.json")
 
 
-def write_record(out: Path, settings: RunSettings, made_of: str, facts: Mapping[str, Any]) -> None:
+def write_record(
+    out: Path, settings: RunSettings, made_of: str, answers: AnswerCounts, facts: Mapping[str, Any]
+) -> None:
     """Write the record of the finished `out`; `facts` are its counts and further fields for people."""
-    record = {**facts, "settings": settings.model_dump(), "made_of": made_of, "sha256": file_sha256(out)}
+    record = {
+        **facts,
+        "settings": settings.model_dump(),
+        "made_of": made_of,
+        "sha256": file_sha256(out),
+        "answers": answers.saved().model_dump(),
+    }
     replace_text(record_path(out), json.dumps(record, indent=1))
 
 

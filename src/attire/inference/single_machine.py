@@ -44,7 +44,8 @@ class SingleMachine:
         missing = (number for number in count() if number not in done)
 
         def save(number: int, logits: LogitsTable) -> None:
-            chunks.add(number, encode(builder.rows(logits), chunks.origin(number), Counts.of(logits)))
+            rows, counts = builder.rows(logits), builder.counts(logits)
+            chunks.add(number, encode(rows, chunks.origin(number), Counts.of(logits), counts))
 
         with ThreadPoolExecutor(1, "write") as writer:
             saved: Future[None] | None = None

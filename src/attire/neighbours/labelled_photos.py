@@ -72,8 +72,8 @@ class LabelledPhotos:
         _, groups = np.unique(catalog.products["group"].to_numpy(), return_inverse=True)
         self._digests, hidden = catalog.photo_digests(), catalog.audited | kept_for_test(catalog)
         self._groups_of_photo: dict[str, set[int]] = defaultdict(set)
-        for row, photos in enumerate(self._digests):
-            for photo in photos:
+        for row, views in enumerate(self._digests):
+            for photo in views:
                 self._groups_of_photo[photo].add(int(groups[row]))
         photos = [
             (row, number, photo)
@@ -134,7 +134,8 @@ class LabelledPhotos:
     def _one_per_group(
         self, rows: NDArray[np.int64], similarity: NDArray[np.float32], own: set[int], key: str, count: int
     ) -> list[Neighbour]:
-        seen, neighbours = set(own), []
+        seen = set(own)
+        neighbours: list[Neighbour] = []
         for row, cosine in zip(rows.tolist(), similarity.tolist(), strict=True):
             group = int(self._group[row])
             if row >= 0 and group not in seen and len(neighbours) < count:

@@ -103,7 +103,7 @@ class GraphSearch:
         matches = self._index.search(queries, count)
         keys, distances = (np.atleast_2d(np.asarray(part)) for part in (matches.keys, matches.distances))
         # A batch is padded with zeros if fewer were found; one query is not padded, and has no counts.
-        counts = np.atleast_1d(getattr(matches, "counts", keys.shape[1]))
+        counts = np.atleast_1d(np.asarray(getattr(matches, "counts", keys.shape[1])))
         is_found = np.arange(keys.shape[1]) < counts[:, None]
         rows = np.where(is_found, keys.astype(np.int64), -1)
         return Nearest(rows, np.where(is_found, 1 - distances, -np.inf).astype(np.float32))

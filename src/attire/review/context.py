@@ -13,6 +13,7 @@ from fastapi import Depends, HTTPException, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from attire.review.data import ReviewData, values_of
+from attire.review.learner import Learner
 from attire.review.photos import Photos
 from attire.review.queues import QUEUES, Filters, Queues
 from attire.review.seen import Seen
@@ -35,6 +36,7 @@ class ReviewContext:
     photos: Photos
     seen: Seen
     reviewer: str = ""
+    learner: Learner | None = None  # None without a bundle
     # Pages that were closed, as far as this process knows. If a load balancer sends a page's last message to another
     # process, products that the page requested just before stay leased for `LEASE`; nothing else is lost.
     closed_pages: deque[str] = field(default_factory=lambda: deque(maxlen=1000))

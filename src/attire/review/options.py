@@ -18,7 +18,7 @@ class Options:
     predictions
         The output of `attire predict BUNDLE CATALOG --format long`.
     bundle
-        The bundle that made the predictions, for heat maps and similar photos.
+        The bundle that made the predictions, for heat maps, similar photos and the button Learn.
     embed
         With --bundle, first let it look at the photos that it has not seen yet, for similar photos (minutes for
         thousands, once).

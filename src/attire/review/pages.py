@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from attire.review.audit import audit
 from attire.review.context import REVIEWER, Context, Reviewer, clean_name
 from attire.review.photos import Encoded
-from attire.review.queues import QUEUES, Filters, after, waiting
+from attire.review.queues import Filters, after, waiting
 from attire.review.security import inside
 from attire.review.store.claims import viewers
 from attire.taxonomy import CATEGORY
@@ -34,7 +34,7 @@ def home(context: Context, reviewer: Reviewer) -> str:
     """Show the queues with their undecided fields, the active reviewers, and the measured precision."""
     decided = context.store.decided()
     counts = {}
-    for name in QUEUES:
+    for name in context.queues.offered:
         items = context.queues.of(Filters(queue=name))
         left = items.join(decided, on=["product", "key"], how="anti")
         counts[name] = {"fields": len(items), "left": len(left), "products": left["product"].n_unique()}
@@ -49,6 +49,7 @@ def home(context: Context, reviewer: Reviewer) -> str:
         products=len(context.data.products),
         wanted=context.data.precision,
         audit=audit(context.queues, context.store),
+        learning=None if context.learner is None else context.learner.view(context.store),
     )
 
 

@@ -1,4 +1,4 @@
-"""The four queues of fields to review, their order, and filters for them."""
+"""The queues of fields to review, their order, and filters for them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from attire.catalog.suggestions import suggestions_of
 from attire.catalog.suspects import suspects_of
 from attire.review.data import ReviewData, ordered, values_of
 from attire.review.store.events import Store
 from attire.taxonomy import CATEGORY, SEPARATOR
 
-Name = Literal["abstained", "suspect", "audit", "all"]
+Name = Literal["abstained", "useful", "suspect", "audit", "all"]
 Text = Annotated[str, Field(max_length=10_000)]  # the limit also makes pydantic refuse lone surrogates
 
 
@@ -52,6 +53,12 @@ QUEUES: dict[Name, Queue] = {
         pick=lambda fields, audit: _ABSTAINED,  # noqa: ARG005
         urgency=-pl.len().over("product").cast(pl.Float64),
     ),
+    "useful": Queue(
+        title="Most useful",
+        purpose="Fields without a label whose answers teach the next model most, by attire suggest. The best first.",
+        pick=lambda fields, audit: pl.col("rank").is_not_null() & pl.col("stated").is_null(),  # noqa: ARG005
+        urgency=pl.col("rank").min().over("product").cast(pl.Float64),
+    ),
     "suspect": Queue(
         title="Suspected wrong labels",
         purpose="Labels that are probably wrong: found by attire audit or, without one, contradicted by a sure answer. "
@@ -77,6 +84,8 @@ QUEUES: dict[Name, Queue] = {
 class Queues:
     """The queues of one predictions file. `audit` is the size of the random sample, `seed` its random seed.
 
+    offered: the names of those to show; "useful" is one if suggestions are kept in the catalog.
+
     Every filled field has a ticket, a hash of seed, product and key, and the sample is the fields with the lowest
     tickets. So a larger sample contains a smaller one, and fields that are filled again by a new model keep their place
     in it: judged fields keep counting.
@@ -95,6 +104,9 @@ class Queues:
             .with_columns(ticket=pl.Series(tickets, dtype=pl.UInt64))
             .join(titles, on="product", how="left", maintain_order="left")
         )
+        suggestions = suggestions_of(data.catalog)
+        self.offered = [name for name in QUEUES if name != "useful" or suggestions is not None]
+        self.fields = _ranked(self.fields, suggestions)
         self.of = lru_cache(maxsize=64)(self._of)
 
     def _of(self, filters: Filters) -> pl.DataFrame:
@@ -138,6 +150,14 @@ class Queues:
     def sampled(self) -> frozenset[tuple[str, str]]:
         """The fields (product, key) of the random sample."""
         return frozenset(self.sample().select("product", "key").iter_rows())
+
+
+def _ranked(fields: pl.DataFrame, suggestions: pl.DataFrame | None) -> pl.DataFrame:
+    """The fields with a column `rank`: that of the suggestion to label it, null if there is none."""
+    if suggestions is None:
+        return fields.with_columns(rank=pl.lit(None, pl.Int64))
+    ranks = suggestions.select("product", "key", "rank")
+    return fields.join(ranks, on=["product", "key"], how="left", maintain_order="left")
 
 
 def _with_suspicion(data: ReviewData) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from attire.progress import track
 
 LEVEL = 0.95
+RESAMPLES = 1000
 TWO_SIDED_95 = 1.959964  # quantile of the normal distribution
 Name = TypeVar("Name", bound=Hashable)
 _MAX_WEIGHTS = 8_000_000  # in memory at once
@@ -27,14 +28,17 @@ class Interval(NamedTuple):
 def intervals(
     figures: Callable[[NDArray[np.float32]], dict[Name, NDArray[np.float64]]],
     groups: Sequence[str],
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[Name, Interval]:
     """Compute an interval for each figure.
 
     `figures` maps product weights float32[N, R] of R resamples to float64[R] for each figure. `groups` is the group of
     each of the N products. Whole groups are resampled, because one product in two colours is not independent evidence.
+    Without `resamples`, all intervals are nan.
     """
+    if not resamples:
+        return dict.fromkeys(figures(np.ones((len(groups), 1), np.float32)), Interval(np.nan, np.nan))
     names, group_of_product = np.unique(np.asarray(groups), return_inverse=True)
     rng = np.random.default_rng(seed)
     step = max(1, min(_STEP, _MAX_WEIGHTS // max(1, len(groups))))

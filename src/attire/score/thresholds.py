@@ -57,6 +57,17 @@ class HeldBack(NamedTuple):
         return f"{self.checked:,} checked answers, about {self.missing:,} more are needed"
 
 
+class FilledAnswers(NamedTuple):
+    """Which of the M answers of a calibration are filled, how likely they are right, and whether they are.
+
+    filled: bool[M]; expected: float[M]; right: int8[M], as in the record, of the coarser value if that is filled.
+    """
+
+    filled: NDArray[np.bool_]
+    expected: Reals
+    right: NDArray[np.int8]
+
+
 @dataclass(frozen=True, eq=False)  # arrays have no truth value
 class Thresholds:
     """When an answer is filled: if its log odds, shifted for its value, reach the minimum of its key, and if its key is
@@ -98,10 +109,35 @@ class Thresholds:
             filled |= labelled(taxonomy, coarse)
         return Accepted(category, filled, coarse)
 
+    def corrected(self, taxonomy: Taxonomy, decisions: Decisions, accepted: Accepted) -> Reals:
+        """float[N, A + 1]: how likely the answers of each key and the category are right, corrected for their values.
+
+        Of an answer that is filled as a coarser value, that of the coarser value.
+        """
+        likeliest = decisions.category_probability[np.arange(len(decisions.category)), decisions.category]
+        category = log_odds(likeliest) + self.shift[taxonomy.width :][decisions.category]
+        if not taxonomy.keys:
+            return sigmoid(category[:, None])
+        keys = _shifted(taxonomy, decisions, self.shift)
+        if self.coarse_shift is not None:
+            coarse = _shifted(taxonomy, with_coarse(taxonomy, decisions, accepted.coarse), self.coarse_shift)
+            keys = np.where(labelled(taxonomy, accepted.coarse), coarse, keys)
+        return sigmoid(np.column_stack([keys, category]))
+
+    def filled_of(self, record: CalibrationRecord) -> FilledAnswers:
+        """What is filled of the answers of a calibration."""
+        minimum = self.minimum[record.key] - ROUNDING
+        shifted, right = record.log_odds + self.shift[record.column], record.right
+        filled = fine = shifted >= minimum
+        if self.coarse_shift is not None:
+            coarse = record.coarse_log_odds + self.coarse_shift[record.coarse_column]
+            filled = fine | (coarse >= minimum)
+            shifted, right = np.where(fine, shifted, coarse), np.where(fine, right, record.coarse_right)
+        return FilledAnswers(filled & (record.applicability >= self.gate), sigmoid(shifted), right)
+
     def _sure(self, taxonomy: Taxonomy, decisions: Decisions, shift: Reals) -> NDArray[np.bool_]:
         """bool[N, A]: whether answers reach the minimum of their key."""
-        shifted = log_odds(confidence(taxonomy, decisions)) + shift[least_confident(taxonomy, decisions)]
-        return np.asarray(shifted >= self.minimum[:-1] - ROUNDING)
+        return np.asarray(_shifted(taxonomy, decisions, shift) >= self.minimum[:-1] - ROUNDING)
 
 
 def fit_thresholds(taxonomy: Taxonomy, record: CalibrationRecord, promise: Promise) -> Thresholds:
@@ -172,6 +208,11 @@ def fixed_sequence(
     passed = binom.sf(right[candidates] - 1, n[candidates], precision) <= error
     count = len(passed) if passed.all() else int(passed.argmin())
     return float(confidence[candidates[count - 1]]) if count else NEVER
+
+
+def _shifted(taxonomy: Taxonomy, decisions: Decisions, shift: Reals) -> Reals:
+    """float[N, A]: log odds of the answers, shifted for their values."""
+    return np.asarray(log_odds(confidence(taxonomy, decisions)) + shift[least_confident(taxonomy, decisions)])
 
 
 def _least_answers(precision: float, error: float) -> int:

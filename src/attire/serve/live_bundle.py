@@ -38,6 +38,7 @@ def load_model(settings: Settings) -> Model:
     """Load and verify the bundle on disk and warm up its engine; raises `AttireError`."""
     bundle = ModelBundle.of(settings.bundle)
     bundle.check_promise(settings.promise)
+    bundle.reference(settings.promise)  # fits thresholds, which takes a moment the first time
     engine = open_engine(bundle, settings.engine)
     height, width = bundle.preprocess.size_px
     engine.logits(np.zeros((1, 3, height, width), dtype=np.uint8))  # warm up: the first call is slow

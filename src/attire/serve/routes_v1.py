@@ -136,7 +136,9 @@ async def readyz(request: Request) -> State:
 )
 async def metrics(request: Request) -> Response:
     """Return metrics for Prometheus."""
-    return Response(service_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
+    service = service_of(request)
+    await asyncio.wrap_future(service.watch.count())
+    return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 @admin.post(

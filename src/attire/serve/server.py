@@ -59,7 +59,7 @@ def run(settings: Settings, port: int, workers: int = 1) -> None:
         metrics_folder = Path(folder) / "metrics"
         metrics_folder.mkdir()
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_folder)  # before prometheus_client is imported
-        settings = settings.model_copy(update={"bundle": copies.current, "source": copies.source})
+        settings = settings.model_copy(update={"bundle": copies.current, "source": copies.source, "workers": workers})
         config = _config(settings, port, workers)
         Supervisor(config, [config.bind_socket()], copies, shelf).run()
 

@@ -17,6 +17,7 @@ import numpy as np
 from attire.engines.engine import Bytes, Floats
 from attire.errors import ConfigError, MissingExtraError, PhotoError
 from attire.score.promise import Promise
+from attire.serve.answer_watch import AnswerWatch
 from attire.serve.batching import Batcher, FullError
 from attire.serve.compute_threads import once
 from attire.serve.decoder_pool import Decoders
@@ -52,6 +53,7 @@ class Service:
     def __init__(self, settings: Settings, models: Models, metrics: Metrics, fetch: Fetcher) -> None:
         self.settings, self.models, self.metrics, self.fetch = settings, models, metrics, fetch
         self.batcher = Batcher(metrics, max_batch=settings.max_batch, capacity=settings.queue_photos)
+        self.watch = AnswerWatch(settings, metrics)
         self._decoders = Decoders(settings)
         self._fetches = asyncio.Semaphore(FETCHES)
         self._explainer = ThreadPoolExecutor(1, "explain")
@@ -62,6 +64,7 @@ class Service:
         self._decoders.close()
         self._explainer.shutdown(cancel_futures=True)
         self.batcher.close()
+        self.watch.close()
 
     async def run(self, client: str, job: Callable[..., T], *args: object) -> T:
         """Run a blocking job in a thread when it is the client's turn."""
@@ -132,6 +135,7 @@ class Service:
         titles = [question.title] * len(pixels) if question.title else []
         logits = await self.logits(question.client, model, pixels, titles)
         category, attributes = (rows.mean(axis=0) for rows in logits)
+        self.watch.add(model, category, attributes)
         answer = bundle.answer(category, attributes, promise, known_category=known, id=question.id)
         return Product.of(answer, faults, model.version)
 

@@ -45,6 +45,9 @@ class Settings(BaseModel):
     fetch_hosts: tuple[str, ...] = ()  # empty: URLs are refused
     fetch_s: float = Field(5, gt=0)
 
+    drift_window: int = Field(2000, ge=100)  # products whose answers are compared with the calibration
+    workers: int = Field(1, ge=1)  # processes, each with a window of its own
+
     keys: tuple[SecretStr, ...] = ()  # empty: no key is needed
     admin_keys: tuple[SecretStr, ...] = ()  # empty: no reload over HTTP
     cors_origins: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from attire.config import DecisionRule
 from attire.labels import Targets
 from attire.pixels.dataset import DrawSampler
+from attire.progress import tracking
 from attire.score.calibration import Fitted, fit_calibration
 from attire.score.calibration_record import frequencies
 from attire.taxonomy import Taxonomy
@@ -41,7 +42,8 @@ def calibrate(
     category = np.concatenate([part.category for part in answers])
     attributes = np.concatenate([part.attributes for part in answers])
     labels = Targets(*(np.asarray(column) for column in train))
-    return fit_calibration(taxonomy, rule, truth, category, attributes, frequencies(taxonomy, labels), taught)
+    with tracking("calibrating"):
+        return fit_calibration(taxonomy, rule, truth, category, attributes, frequencies(taxonomy, labels), taught)
 
 
 def collect_logits(model: nn.Module, examples: Examples, workers: int = 0) -> Answers:

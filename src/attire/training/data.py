@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ from attire.pixels.embedding_cache import EmbeddingCache
 from attire.pixels.photo_cache import CachedPhotos, PhotoCache, cache_photos, cached_px, caches
 from attire.pixels.preprocess import Preprocess
 from attire.titles import TitleReader
+from attire.training.folds import EarlierFold, divide, divide_again, shuffled_groups
 
 import lightning as L  # isort: skip  (after ops)
 
@@ -45,7 +47,7 @@ class Subset:
 
     def __init__(self, catalog: Catalog, ids: Sequence[str], name: str, reader: TitleReader | None = None) -> None:
         """`name` is the split's name, for messages. Raises `CatalogError` if none of `ids` has a readable photo."""
-        photos = catalog.photo_paths()
+        photos, digests, targets = _of_products(catalog)
         rows = np.array([row for row in catalog.rows_of(ids).tolist() if photos[row]], dtype=np.int64)
         if not len(rows):
             raise CatalogError(
@@ -53,9 +55,8 @@ class Subset:
             )
         self.ids = [catalog.ids[row] for row in rows.tolist()]
         self.photos: list[tuple[Path, ...]] = [photos[row] for row in rows.tolist()]
-        digests = catalog.photo_digests()
         self.digests = [digests[row] for row in rows.tolist()]
-        self.targets = Targets(*(column[rows] for column in catalog.targets()))
+        self.targets = Targets(*(column[rows] for column in targets))
         self.text = reader(catalog.products["title"].gather(rows).to_list()) if reader else None
 
     def photo_examples(self, preprocess: Preprocess, augment: str, cache: PhotoCache | None = None) -> PhotoDataset:
@@ -84,6 +85,12 @@ class Subset:
 
     def _all_digests(self) -> list[str]:
         return [digest for views in self.digests for digest in views]
+
+
+@lru_cache(1)  # of the catalog at hand, from which a run takes a subset for each part of each fold
+def _of_products(catalog: Catalog) -> tuple[list[tuple[Path, ...]], list[tuple[str, ...]], Targets]:
+    """Photos, their digests and the labels of all products."""
+    return catalog.photo_paths(), catalog.photo_digests(), catalog.targets()
 
 
 class StageData(L.LightningDataModule):
@@ -154,13 +161,28 @@ class RunData:
     workers: int
 
     @classmethod
-    def of(cls, catalog: Catalog, splits: Splits, recipe: Recipe, cache: bool | None, workers: int) -> RunData:
-        """Raises `CatalogError` if a split has no product with a readable photo, or too few to calibrate on."""
+    def of(
+        cls,
+        catalog: Catalog,
+        splits: Splits,
+        recipe: Recipe,
+        cache: bool | None,
+        workers: int,
+        earlier: Sequence[EarlierFold] = (),
+    ) -> RunData:
+        """The folds continue `earlier` ones, if there are any.
+
+        Raises `CatalogError` if a split has no product with a readable photo, or too few to calibrate on.
+        """
         # The split's seed, not the recipe's, so that a run that starts from another one has the same calibration set.
         train, calibration = (
             without_audited(catalog, ids) for ids in hold_out(catalog, splits.train, recipe.calibration, splits.seed)
         )
-        folds = divide(catalog, train, recipe.folds, splits.seed) if recipe.folds else ()
+        folds: Iterable[tuple[list[str], list[str]]] = ()
+        if earlier:
+            folds = divide_again(catalog, train, earlier, splits.seed)
+        elif recipe.folds:
+            folds = divide(catalog, train, recipe.folds, splits.seed)
         val = Subset(catalog, splits.val, "val", TitleReader.of(recipe))
         return cls._of(catalog, recipe, (train, calibration), folds, val, cache, workers)
 
@@ -202,8 +224,8 @@ class RunData:
     @property
     def learned(self) -> Learned:
         """The photos that the run is trained or calibrated on: those of whole groups, as train has whole groups."""
-        subsets = filter(None, self.whole)
-        return Learned.of(digest for subset in subsets for views in subset.digests for digest in views)
+        train, calibration = self.whole
+        return train.learned if calibration is None else train.learned | calibration.learned
 
     def examples(self, network: Network, preprocess: Preprocess, parts: Parts) -> StageData:
         """The data of both stages: photos, or what is cached of them for a backbone that is wholly or partly frozen."""
@@ -248,7 +270,7 @@ def hold_out(catalog: Catalog, ids: Sequence[str], share: float, seed: int) -> t
 
     If `share` is positive, both get at least one group. Raises `CatalogError` if there is only one group.
     """
-    group, groups = _shuffled_groups(catalog, ids, seed)
+    group, groups = shuffled_groups(catalog, ids, seed)
     if not share or not len(groups):
         return list(ids), []
     if len(groups) == 1:
@@ -258,31 +280,6 @@ def hold_out(catalog: Catalog, ids: Sequence[str], share: float, seed: int) -> t
         )
     held_out = set(groups[: min(max(1, round(share * len(groups))), len(groups) - 1)].tolist())
     return [id for id in ids if group[id] not in held_out], [id for id in ids if group[id] in held_out]
-
-
-def divide(catalog: Catalog, ids: Sequence[str], folds: int, seed: int) -> Iterator[tuple[list[str], list[str]]]:
-    """For each of `folds` parts of `ids`: the products of the other parts, and its own; groups stay together.
-
-    Raises `CatalogError` if there are fewer groups than folds.
-    """
-    group, groups = _shuffled_groups(catalog, ids, seed)
-    if len(groups) < folds:
-        raise CatalogError(
-            f"{catalog.path}: the train split has {len(groups):,} groups of products, too few for {folds} folds. Use "
-            "fewer (--set folds=2), or no calibration (--set folds=0), or ingest more products."
-        )
-    fold_of = {name: number % folds for number, name in enumerate(groups.tolist())}
-    for number in range(folds):
-        yield (
-            [id for id in ids if fold_of[group[id]] != number],
-            [id for id in ids if fold_of[group[id]] == number],
-        )
-
-
-def _shuffled_groups(catalog: Catalog, ids: Sequence[str], seed: int) -> tuple[dict[str, str], NDArray[np.str_]]:
-    """The group of each product of the catalog, and the groups of `ids` in random order."""
-    group = dict(zip(catalog.ids, catalog.products["group"].to_list(), strict=True))
-    return group, np.random.default_rng(seed).permutation(sorted({group[id] for id in ids}))
 
 
 def without_audited(catalog: Catalog, ids: Sequence[str]) -> list[str]:

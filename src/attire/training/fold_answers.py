@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from attire.pixels.preprocess import Preprocess
 from attire.training.backbone_defaults import with_backbone_defaults
 from attire.training.calibrate import Answers
 from attire.training.data import RunData
+from attire.training.folds import EarlierFold, fold_folder
 from attire.training.initial_weights import initial_network
 from attire.training.network_training import NetworkTraining
 from attire.training.stage_folder import StageFolder
@@ -37,10 +38,12 @@ def fold_answers(
     record: Mapping[str, Any],
     out: Path,
     *,
+    earlier: Sequence[EarlierFold] = (),
     freeze_batch_norm: bool = False,
 ) -> list[Answers]:
     """The answers to the products of each fold of `data`, of a network that is trained from `start` on the other folds.
 
+    It goes on from where the network of the `earlier` fold has ended, if there is one (see `divide_again`).
     The networks are kept in `out`/fold-N with `record`, so that an interrupted run resumes; raises `ConfigError` if
     they have another record. In other processes than the first one, the list is empty.
     """
@@ -48,7 +51,10 @@ def fold_answers(
     stages = [name for name in STAGES if getattr(recipe, name).epochs]
     answers = []
     for number, parts in enumerate(data.folds, 1):
-        network, folder = copy.deepcopy(start), out / f"fold-{number}"
+        network, folder, learned = copy.deepcopy(start), fold_folder(out, number), parts.train.learned
+        if earlier:
+            earlier[number - 1].folder.load_result(network)
+            learned = learned | earlier[number - 1].learned
         training = NetworkTraining(
             network,
             recipe,
@@ -61,6 +67,7 @@ def fold_answers(
         if first_process():
             for name in stages:
                 StageFolder(folder, name).begin(record, resume=True)
+            learned.save(folder)
         training.run(folder, stages)
         answers += training.held_out_answers()
     return answers

@@ -17,7 +17,8 @@ from attire.labels import State, Targets
 from attire.model.network import Heads
 from attire.pixels.dataset import DrawSampler, EmbeddingDataset
 from attire.taxonomy import Taxonomy
-from attire.training.data import Subset, divide
+from attire.training.data import Subset
+from attire.training.folds import divide
 from attire.training.linear_probe import Floats
 
 FOLDS = 5  # parts of a key's products, each answered by a head that learned the others

@@ -94,15 +94,7 @@ def start_of_folds(network: Network, recipe: Recipe, taxonomy: Taxonomy, init_fr
     """
     start = copy.deepcopy(network)
     if init_from is not None:
-        new = build_network(
-            recipe,
-            taxonomy,
-            SCRATCH,
-            dropout=recipe.dropout,
-            text_dropout=recipe.text_dropout,
-            size_px=recipe.input_px,
-        )
-        start.heads.load_state_dict(new.heads.state_dict())
+        renew_heads(start, recipe, taxonomy)
         if init_from.provenance.get("recipe", {}).get("trained_stages") != 0 and first_process():
             logger.warning(
                 "%s has a trained backbone, which has seen the labels of calibration products too, so promised "
@@ -110,6 +102,19 @@ def start_of_folds(network: Network, recipe: Recipe, taxonomy: Taxonomy, init_fr
                 init_from.path,
             )
     return start
+
+
+def renew_heads(network: Network, recipe: Recipe, taxonomy: Taxonomy) -> None:
+    """Give the network random heads."""
+    new = build_network(
+        recipe,
+        taxonomy,
+        SCRATCH,
+        dropout=recipe.dropout,
+        text_dropout=recipe.text_dropout,
+        size_px=recipe.input_px,
+    )
+    network.heads.load_state_dict(new.heads.state_dict())
 
 
 def _trained_module(network: Network, recipe: Recipe, preprocess: Preprocess) -> nn.Module:

@@ -4,11 +4,13 @@ RUN/STAGE/stage.json             recipe and data; checked when the run is resume
 RUN/STAGE/checkpoints/last.ckpt  after each epoch
 RUN/STAGE/logs/                  metrics.csv, TensorBoard events
 RUN/STAGE/network.safetensors    the stage's result; exists once the stage is finished
+RUN/fold-N/                      the network that answers the fold N; what it learned is in learned.safetensors
 RUN/bundle/                      the model
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +40,7 @@ from attire.training.backbone_defaults import with_backbone_defaults
 from attire.training.calibrate import calibrate
 from attire.training.data import RunData, default_workers
 from attire.training.fold_answers import fold_answers
+from attire.training.folds import EarlierFold
 from attire.training.initial_weights import initial_network, weights_licence
 from attire.training.key_training import train_keys
 from attire.training.module import StageName
@@ -90,8 +93,8 @@ def train(
     if init_from is not None:
         recipe = recipe.model_copy(update={"category": Stage()})
     recipe = with_backbone_defaults(recipe, init_from)
-    with storing(Path(out)), _explain_memory(recipe):
-        run = _Run.prepare(
+    with storing(Path(out)), explain_memory(recipe):
+        run = Run.prepare(
             catalog,
             Splits.of(splits, catalog),
             recipe,
@@ -117,11 +120,11 @@ def _train_only(
 
 
 @dataclass(slots=True)
-class _Run:
+class Run:
     """A network and its training data. `learned`, `licence` and `provenance` are recorded in the bundle.
 
     learned: None if the run starts from a bundle that does not record what it learned from. licence: that of the
-    pretrained weights.
+    pretrained weights. earlier: the folds that those of the run continue; none if they begin with new heads.
     """
 
     recipe: Recipe
@@ -132,6 +135,7 @@ class _Run:
     learned: Learned | None
     licence: str
     provenance: dict[str, Any]
+    earlier: Sequence[EarlierFold] = ()
 
     @classmethod
     def prepare(
@@ -143,10 +147,11 @@ class _Run:
         init_from: ModelBundle | None,
         workers: int,
         cache: bool | None,
-    ) -> _Run:
+        earlier: Sequence[EarlierFold] = (),
+    ) -> Run:
         torch.manual_seed(recipe.seed)
         network, origin = initial_network(recipe, catalog.taxonomy, weights, init_from)
-        data = RunData.of(catalog, splits, recipe, cache, workers)
+        data = RunData.of(catalog, splits, recipe, cache, workers, earlier)
         provenance = {
             "recipe": recipe.model_dump(mode="json"),
             "weights": origin,
@@ -154,19 +159,20 @@ class _Run:
             "catalog": catalog.digest,
             "splits": splits.digest,
             "products": len(catalog),
+            "variety": _variety(catalog, splits),
             "photo_cache_px": data.photos_px,
         }
         learned: Learned | None = data.learned
         if init_from is not None:
-            if (earlier := init_from.provenance.get("splits")) != splits.digest:
-                provenance["start_splits"] = earlier
+            if (start_splits := init_from.provenance.get("splits")) != splits.digest:
+                provenance["start_splits"] = start_splits
                 _tell_learned(init_from, catalog, splits)
             learned = None if init_from.learned is None else data.learned | init_from.learned
         preprocess = Preprocess.for_backbone(data_config(network.backbone), recipe.input_px, recipe.fit)
         licence = weights_licence(recipe, weights, init_from)
         if first_process() and (remark := terms(licence)):
             logger.warning("The weights of %s have the licence %s: %s.", recipe.backbone, licence, remark)
-        return cls(recipe, splits, data, network, preprocess, learned, licence, provenance)
+        return cls(recipe, splits, data, network, preprocess, learned, licence, provenance, earlier)
 
     def train(
         self,
@@ -198,11 +204,7 @@ class _Run:
         if stage != "category" and first_process() and (remark := taught.remark(catalog.taxonomy)):
             logger.warning(remark)
         only_category = stage == "category" or not taught.keys.any()
-        start = (
-            start_of_folds(network, recipe, catalog.taxonomy, init_from)
-            if self.data.folds and not only_category
-            else None
-        )
+        start = self._start_of_folds(init_from) if self.data.folds and not only_category else None
         training = NetworkTraining(
             network,
             recipe,
@@ -216,7 +218,13 @@ class _Run:
             training.held_out_answers()
             if start is None
             else fold_answers(
-                self.data, start, self.preprocess, self.provenance, out, freeze_batch_norm=init_from is not None
+                self.data,
+                start,
+                self.preprocess,
+                self.provenance,
+                out,
+                earlier=self.earlier,
+                freeze_batch_norm=init_from is not None,
             )
         )
         taxonomy = catalog.taxonomy
@@ -251,9 +259,20 @@ class _Run:
             bundle.check_promise(PRECISION)
         return bundle
 
+    def _start_of_folds(self, init_from: ModelBundle | None) -> Network:
+        if self.earlier:  # their results replace all weights
+            return copy.deepcopy(self.network)
+        return start_of_folds(self.network, self.recipe, self.data.catalog.taxonomy, init_from)
+
     def _scored_on(self) -> str:
         inputs = "one photo each" if self.recipe.text == "none" else f"one photo and the {self.recipe.text} each"
         return f"{len(self.splits.val):,} products of the val split, {inputs}"
+
+
+def _variety(catalog: Catalog, splits: Splits) -> float:
+    """How many independent products each product of train is worth, if products of a group are alike (Kish, 1965)."""
+    sizes = catalog.products["group"].gather(catalog.rows_of(splits.train)).value_counts()["count"].to_numpy()
+    return round(float(sizes.sum() / (sizes**2).sum()), 4) if len(sizes) else 1.0
 
 
 def _tell_learned(start: ModelBundle, catalog: Catalog, splits: Splits) -> None:
@@ -301,7 +320,7 @@ def _only_run(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _explain_memory(recipe: Recipe) -> Iterator[None]:
+def explain_memory(recipe: Recipe) -> Iterator[None]:
     """Turn an out-of-memory error into a `ConfigError` that names the options to change."""
     try:
         yield

@@ -1,0 +1,1 @@
+"""Which fields to label next (active learning)."""

@@ -1,0 +1,1 @@
+"""Learning from reviewers' decisions in about a minute: new heads, calibrated, and compared with those before."""
