@@ -69,6 +69,7 @@ def test_every_public_function_takes_objects_and_paths() -> None:
         ("promote", "catalog"),
         ("remove", "catalog"),
         ("split", "catalog"),
+        ("suggest", "catalog"),
         ("train", "catalog"),
     }
     expected = {("Predictor", "bundle"), ("evaluate", "bundle"), ("explain", "bundle"), ("train", "init_from")}

@@ -147,8 +147,8 @@ def test_weights_of_another_network_are_refused(bundle: Path) -> None:
 
 
 def test_specs_that_cannot_be_read(bundle: Path) -> None:
-    edit(bundle, lambda spec: spec.update(format=3))
-    with pytest.raises(BundleError, match="format 3; this attire reads formats 1 and 2"):
+    edit(bundle, lambda spec: spec.update(format=4))
+    with pytest.raises(BundleError, match="format 4; this attire reads formats 1 to 3"):
         ModelBundle.load(bundle)
     (bundle / SPEC).write_text("{")
     with pytest.raises(BundleError, match="damaged"):
