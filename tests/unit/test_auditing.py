@@ -20,11 +20,11 @@ from attire.auditing.doubts import count_anchors, doubts, mean_rate, noise_rate
 from attire.auditing.field_labels import FieldLabels
 from attire.auditing.noise import anchors, noise_matrix, posterior, without_noise
 from attire.auditing.suspecting import Suspects, find_suspects
-from attire.auditing.twins import twins
 from attire.catalog.ingest import ingest
 from attire.catalog.splits import Splits, split
 from attire.catalog.store import Catalog
 from attire.catalog.suspects import SCHEMA, SUSPECTS, Kind, forget_suspects, save_suspects, suspects_of
+from attire.catalog.twins import shared_photos
 from attire.cli import app
 from attire.config import load_recipe
 from attire.errors import CatalogError, ConfigError
@@ -225,7 +225,9 @@ def test_judged_products_are_audited_but_nothing_is_learned_from_them(odd: tuple
 
 def test_twins_share_their_first_photo(odd: tuple[Catalog, Suspects]) -> None:
     catalog, _ = odd
-    assert [[catalog.ids[row] for row in pair] for pair in twins(catalog)] == [["twin-1", "twin-2"]]
+    assert [[catalog.ids[row] for row in pair] for pair in shared_photos(catalog, only_first=True)] == [
+        ["twin-1", "twin-2"]
+    ]
 
 
 def test_folds_divide_train_and_val_and_keep_groups_together(catalog: Catalog, tmp_path: Path) -> None:

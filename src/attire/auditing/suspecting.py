@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from attire.auditing.doubts import SUSPICIOUS, Doubts, NoiseRate, count_anchors, doubts, mean_rate, noise_rate
 from attire.auditing.field_labels import FieldLabels, Probabilities, calibrated, field_labels
-from attire.auditing.twins import twins
 from attire.catalog.content import IN_FORCE
 from attire.catalog.store import Catalog
 from attire.catalog.suspects import SCHEMA, Kind
+from attire.catalog.twins import nearly_shared_photos, shared_photos
 from attire.labels import State, labelled
 from attire.score.decisions import applicability
 from attire.taxonomy import CATEGORY, SEPARATOR
@@ -38,7 +38,8 @@ def find_suspects(catalog: Catalog, answers: OutOfFold) -> Suspects:
     """The labels that are probably wrong, most suspicious first, from answers to N products."""
     taxonomy = catalog.taxonomy
     probabilities = calibrated(taxonomy, answers)
-    pairs = _positions(twins(catalog), answers.row)
+    photos = (find(catalog, only_first=True) for find in (shared_photos, nearly_shared_photos))
+    pairs = _positions(np.unique(np.concatenate([*photos]), axis=0), answers.row)
     fields = [
         (field, count_anchors(field, answers.is_learned[field.rows]))
         for field in field_labels(taxonomy, answers, probabilities)

@@ -14,24 +14,27 @@ from attire.catalog.store import Catalog, Product
 from attire.labels import contradicts
 from attire.taxonomy import CATEGORY, Taxonomy
 
-Pairs = NDArray[np.int64]  # [P, 2], rows of products
+Pairs = NDArray[np.int64]  # [P, 2], rows of products, the lower one first; each pair once
 
 
-def shared_photos(catalog: Catalog) -> Pairs:
-    """Pairs of products that have the same photo, each product with the first one that has it."""
+def shared_photos(catalog: Catalog, *, only_first: bool = False) -> Pairs:
+    """Pairs of products that have the same photo, each product with the first one that has it.
+
+    only_first: look at the first photo of each product, because many products share a size chart.
+    """
     owners: dict[str, list[int]] = defaultdict(list)
-    for row, photos in enumerate(catalog.photo_digests()):
+    for row, photos in enumerate(_photos(catalog, only_first)):
         for photo in dict.fromkeys(photos):
             owners[photo].append(row)
     return _pairs((rows[0], other) for rows in owners.values() for other in rows[1:])
 
 
-def nearly_shared_photos(catalog: Catalog) -> Pairs:
+def nearly_shared_photos(catalog: Catalog, *, only_first: bool = False) -> Pairs:
     """Pairs of products of which a photo is nearly the same (`near_duplicates`)."""
     photos = catalog.photos.unique("sha256", maintain_order=True)
     digests = photos["sha256"].to_list()
     owner: dict[str, int] = {}
-    for row, views in enumerate(catalog.photo_digests()):
+    for row, views in enumerate(_photos(catalog, only_first)):
         for photo in views:
             owner.setdefault(photo, row)
     pairs = near_duplicates(photos["phash"].to_list(), photos["thumb"].to_list())
@@ -60,5 +63,10 @@ def stated_of(product: Product, key: str) -> tuple[str, ...]:
     return product.labels.get(key, ())
 
 
+def _photos(catalog: Catalog, only_first: bool) -> list[Sequence[str]]:
+    """The SHA-256 of the photos of each product."""
+    return [views[:1] if only_first else views for views in catalog.photo_digests()]
+
+
 def _pairs(pairs: Iterator[tuple[int, int]]) -> Pairs:
-    return np.array(sorted(set(pairs)), dtype=np.int64).reshape(-1, 2)
+    return np.array(sorted({(min(pair), max(pair)) for pair in pairs}), dtype=np.int64).reshape(-1, 2)
