@@ -21,6 +21,7 @@ from attire.review.api import actions
 from attire.review.app import review_app
 from attire.review.bodies import MAX_BYTES, Bodies
 from attire.review.context import ReviewContext
+from attire.review.learning import learning
 from attire.review.pages import pages
 from attire.review.store.claims import viewers
 
@@ -44,7 +45,10 @@ QUERIES: dict[str, dict[str, str]] = {
     "/name": {"back": "/"},
     "/photo": {"product": "p001", "index": "0", "small": "true"},
     "/heat": {"product": "p001", "index": "0", "key": "colour", "value": "red"},
+    "/seen": {"product": "p001", "key": "colour"},
     "/words.json": {},
+    "/api/learn": {},
+    "/api/learn/continue": {},
 }
 WORDS = [
     *("", "nope", "a/b", "../x", "%", "\0", "\u202e", "é\U0001f600", "'\"<b>", "{{ 7 * 7 }}", "[]", "x" * 5000),
@@ -115,7 +119,7 @@ def replaced(document: dict[str, Any], path: tuple[str | int, ...], value: Any) 
 
 
 def test_every_route_is_fuzzed() -> None:
-    routes = {route.path for route in (*pages.routes, *actions.routes) if isinstance(route, APIRoute)}
+    routes = {route.path for route in (*pages.routes, *actions.routes, *learning.routes) if isinstance(route, APIRoute)}
     assert routes == {*QUERIES, *BODIES}
 
 
