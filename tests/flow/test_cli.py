@@ -86,7 +86,7 @@ def test_all_verbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "products added  51 (" in stdout_of("history", "copy", "--diff", 1, 2)
     assert len(pl.read_csv(tmp_path / "photos.csv")) == len(list((tmp_path / "photos").iterdir()))
     assert len(pl.read_parquet(tmp_path / "feed.parquet")) == 80
-    assert "colour" in stdout_of("suggest", "catalog", "--bundle", "run/bundle", "--n", 3, "--out", "ask.csv")
+    assert "products  3" in stdout_of("suggest", "catalog", "--bundle", "run/bundle", "--n", 3, "--out", "ask.csv")
     assert len(pl.read_csv(tmp_path / "ask.csv")) == 3
     message = attire("evaluate", "run/bundle", "catalog", "--inputs", "both", "--out", "report").err
     assert "reads photos only" in message

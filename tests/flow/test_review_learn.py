@@ -16,7 +16,7 @@ from helpers.review_context import write_predictions
 from helpers.serve_client import served
 from playwright.sync_api import Page, expect
 
-from attire.bundle import ModelBundle
+from attire.bundle import SPEC, ModelBundle
 from attire.catalog.store import Catalog
 from attire.files import locked
 from attire.review.app import open_review, review_app
@@ -62,6 +62,9 @@ def test_learning(catalog: Catalog, untrained: ModelBundle, tmp_path: Path, monk
     shutil.copytree(catalog.path, tmp_path / "catalog")
     shutil.copytree(catalog.path.parent / "photos", tmp_path / "photos")
     here, bundle = tmp_path / "catalog", shutil.copytree(untrained.path, tmp_path / "bundle")
+    learned = shutil.copytree(bundle, tmp_path / "learned")
+    spec = (learned / SPEC).read_text().replace(untrained.spec.created, "2031-01-01T00:00:00")
+    (learned / SPEC).write_text(spec)  # another digest
     predictions = write_predictions(catalog, tmp_path / "p.parquet")
     context = open_review(here, Options(predictions=predictions, bundle=bundle, reviewer="Ann", audit=5))
 
@@ -93,7 +96,7 @@ def test_learning(catalog: Catalog, untrained: ModelBundle, tmp_path: Path, monk
             ann.keyboard.press("Enter")
             expect(ann.locator("#saved")).to_have_class("saved good")
             new = write_predictions(catalog, tmp_path / "new.parquet", catalog.ids[:40])
-            finished = status.model_copy(update={"state": "finished", "outcome": outcome_of(bundle, new)})
+            finished = status.model_copy(update={"state": "finished", "outcome": outcome_of(learned, new)})
             write_status(here, finished)
             expect(ben.get_by_role("row", name="attribute IoU")).to_contain_text("+1.0 to +3.0")
             expect(ben.get_by_role("row", name="IoU of colour")).to_contain_text("worse")
@@ -102,10 +105,10 @@ def test_learning(catalog: Catalog, untrained: ModelBundle, tmp_path: Path, monk
         ben.get_by_role("button", name="Go on with the new predictions").click()
         expect(ben.get_by_text("40 products with predictions")).to_be_visible()
         assert context.store.held()
-        assert ben.evaluate("document.querySelector('#learn').innerText").count("not learned yet") == 1
-        write_status(
-            here, status.model_copy(update={"state": "failed", "error": "no space.", "began": datetime.now(UTC)})
-        )
+        expect(ben.locator("#learn")).to_contain_text("2 decisions are not learned yet.")
+        start = ModelBundle.load(learned).digest
+        failed = {"state": "failed", "error": "no space.", "began": datetime.now(UTC), "start": start}
+        write_status(here, status.model_copy(update=failed))
         ben.reload()
         expect(ben.get_by_text("Learning failed: no space.")).to_be_visible()
         check(ben)
