@@ -34,8 +34,11 @@ def check(page: Page) -> None:
     for width, scheme in itertools.product((390, 1366), ("light", "dark")):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.evaluate("scrollTo(0, 0)")  # links that are half below the header count as small
         violations = AXE.run(page, options=RULES).response["violations"]
-        assert not violations, [(width, scheme, violation["id"], violation["nodes"]) for violation in violations]
+        assert not violations, [
+            (width, scheme, violation["id"], [node["html"] for node in violation["nodes"]]) for violation in violations
+        ]
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
