@@ -26,6 +26,7 @@ from attire.pixels.embedding_cache import EmbeddingCache, cache_embeddings
 from attire.pixels.photo_cache import PhotoCache, cache_photos
 from attire.removal import remove as removal_module
 from attire.removal.remove import Removed, remove
+from attire.removal.traces import beside
 from attire.review.apply import apply_reviews
 from attire.review.store.events import STORE, Store, Verdict
 from attire.review.store.redaction import redact
@@ -319,6 +320,12 @@ def test_a_store_in_use_is_compacted_later(shop: Shop, monkeypatch: pytest.Monke
     reader.close()
     assert remove(shop.out, purge=True, look_in=[]).purged == 1
     assert traces_of(shop.out, "b-gone") == []
+
+
+def test_what_the_review_page_made_is_searched_too(tmp_path: Path) -> None:
+    for name in ("catalog/learned/001", "catalog/photos", "runs/a", ".hidden"):
+        (tmp_path / name).mkdir(parents=True)
+    assert sorted(beside(tmp_path / "catalog")) == [tmp_path / "catalog" / "learned", tmp_path / "runs"]
 
 
 def test_redaction_on_postgresql(postgres: Cluster) -> None:

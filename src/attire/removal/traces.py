@@ -15,6 +15,7 @@ from attire.evaluation.report import SCORES
 from attire.files import read_json, read_parquet
 from attire.learned import LEARNED, Learned
 from attire.progress import track
+from attire.review.learn_status import MADE
 
 
 class Trace(NamedTuple):
@@ -45,11 +46,15 @@ def find_traces(
 
 
 def beside(catalog: Path) -> list[Path]:
-    """The directories next to the catalog, without hidden ones."""
+    """The directories next to the catalog, without hidden ones, and that of the models which its review page made."""
+    made = catalog / MADE
     return [
-        path
-        for path in catalog.parent.iterdir()
-        if path != catalog and not path.name.startswith(".") and path.is_dir() and not path.is_symlink()
+        *([made] if made.is_dir() else []),
+        *(
+            path
+            for path in catalog.parent.iterdir()
+            if path != catalog and not path.name.startswith(".") and path.is_dir() and not path.is_symlink()
+        ),
     ]
 
 

@@ -3,6 +3,7 @@
 CATALOG/learning.json  a `LearnStatus`; replaced while a run works, and kept afterwards
 CATALOG/learning.lock  locked by the run that works
 CATALOG/learning.log   what a run that the page started has printed
+CATALOG/learned/NNN/   what that run made
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 from attire.files import LockedError, locked, replace_text
 from attire.records import read_as
 
-STATUS, LOCK, LOG = "learning.json", "learning.lock", "learning.log"
+STATUS, LOCK, LOG, MADE = "learning.json", "learning.lock", "learning.log", "learned"
 STOPPED = "it was stopped before it was finished. Nothing of it is used"
 Figure = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]  # JSON has no nan
 

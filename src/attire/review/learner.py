@@ -17,7 +17,7 @@ from attire.catalog.review_version import reviewed_in
 from attire.errors import ConfigError
 from attire.inference.run_record import Record, record_path
 from attire.records import read_as
-from attire.review.learn_status import LOG, LearnStatus, Outcome, is_running, read_status
+from attire.review.learn_status import LOG, MADE, LearnStatus, Outcome, is_running, read_status
 from attire.review.options import Options
 from attire.review.store.events import Store
 from attire.storage import storing
@@ -25,7 +25,6 @@ from attire.storage import storing
 if TYPE_CHECKING:  # it imports torch
     from attire.bundle import ModelBundle
 
-FOLDER = "learned"  # in the catalog, with a numbered folder for each run
 NICER = 5  # than the page, which should answer at once
 SHOWN = {  # figures of the page, with their titles
     "attribute_iou": "attribute IoU",
@@ -88,7 +87,7 @@ class Learner:
                 os.setpriority(os.PRIO_PROCESS, self._process.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICER)
 
     def _command(self) -> Iterator[str]:
-        folder = self.catalog.absolute() / FOLDER
+        folder = self.catalog.absolute() / MADE
         numbers = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
         yield from (sys.executable, "-m", "attire", "learn", str(self.catalog.absolute()))
         yield from (
