@@ -18,11 +18,12 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cyclopts
 import numpy as np
 import polars as pl
+from cyclopts import Parameter
 from rich.console import Console
 from support.common import machine
 
@@ -106,7 +107,14 @@ def summary(draws: Sequence[Mapping[str, Any]], full: Mapping[str, Any], kind: s
 
 
 def main(
-    data: Path, full: Path, /, *, held: Path, weights: Path, parts: Path | None = None, json_to: Path | None = None
+    data: Path,
+    full: Path,
+    /,
+    *,
+    held: Path,
+    weights: Path,
+    parts: Path | None = None,
+    json_to: Annotated[Path | None, Parameter(name="--json")] = None,
 ) -> None:
     """Measure; figures of finished draws are kept in the folder `parts`."""
     catalog = Catalog.load(data)

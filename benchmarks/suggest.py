@@ -37,13 +37,12 @@ import numpy as np
 import torch
 from cyclopts import Parameter
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.neighbors import NearestNeighbors
 from support.common import machine
 from torch import Tensor, nn
 
 from attire.acquisition.design import Fields, choose
 from attire.acquisition.evidence import GATE, SURE_CATEGORY, Photos, doubts, embedded_by_bundle, principal_components
+from attire.acquisition.typical import choose_typical
 from attire.bundle import ModelBundle
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
@@ -269,9 +268,11 @@ def cold_starts(world: World, seeds: Sequence[int]) -> dict[str, dict[str, float
         "random products": lambda seed: (
             (row, whole[row]) for row in np.random.default_rng(seed).permutation(len(known)).tolist()
         ),
-        "TypiClust": lambda seed: ((row, whole[row]) for row in typical(world.features, COLD // 5, seed)),
         "k-center (core-set)": lambda seed: ((row, whole[row]) for row in spread(world.features, COLD // 5, seed)),
-        "attire suggest": lambda _: ((choice.row, choice.fields) for choice in choose(fields)),
+        "equal doubts (BAIT)": lambda _: ((choice.row, choice.fields) for choice in choose(fields)),
+        "attire suggest (TypiClust)": lambda _: (
+            (choice.row, choice.fields) for choice in choose_typical(fields, COLD // 5)
+        ),
     }
     found: dict[str, dict[str, float]] = {}
     for name, order in orders.items():
@@ -287,18 +288,6 @@ def cold_starts(world: World, seeds: Sequence[int]) -> dict[str, dict[str, float
         found[name] = {figure: round(float(np.mean([score[figure] for score in scores])), 4) for figure in FIGURES}
         print(name, found[name])  # noqa: T201
     return found
-
-
-def typical(features: NDArray[np.float32], n: int, seed: int) -> Iterator[int]:
-    """TypiClust (Hacohen et al., ICML 2022): of each of n clusters, the largest first, the densest product."""
-    cluster = KMeans(n, random_state=seed, n_init=1, max_iter=30).fit_predict(features)
-    for label in np.argsort(-np.bincount(cluster, minlength=n)).tolist():
-        rows = np.flatnonzero(cluster == label)
-        if len(rows) < 2:
-            yield from rows.tolist()
-            continue
-        near, _ = NearestNeighbors(n_neighbors=min(20, len(rows) - 1) + 1).fit(features[rows]).kneighbors()
-        yield int(rows[near.mean(axis=1).argmin()])
 
 
 def spread(features: NDArray[np.float32], n: int, seed: int) -> Iterator[int]:

@@ -6,24 +6,29 @@ For simulations that train dozens of networks on the same photos. Each product h
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from attire import Catalog, Recipe
 from attire.embeddings import catalog_embeddings
 from attire.labels import Targets
 from attire.model.input_size import data_config
-from attire.model.network import Heads, build_network
+from attire.model.network import Heads, Logits, build_network
 from attire.pixels.preprocess import Preprocess
 from attire.training.backbone_defaults import with_backbone_defaults
 from attire.training.initial_weights import initial_network
 from attire.training.module import StageModule
 
 from timm.optim import param_groups_weight_decay  # isort: skip  (after the operators that attire declares)
+
+
+# From the logits, labels and catalog rows of a batch to a scalar.
+LabelLoss = Callable[[Logits, Targets, Tensor], Tensor]
 
 
 class QuickHeads:
@@ -36,13 +41,14 @@ class QuickHeads:
         cache = catalog_embeddings(catalog, network, self.recipe.backbone, preprocess, 0)
         self.inputs = torch.from_numpy(np.array(cache[[photos[0] for photos in catalog.photo_digests()]]))
 
-    def train(self, targets: Targets, rows: NDArray[np.int64], seed: int) -> Heads:
-        """Heads trained on the products at `rows`."""
+    def train(self, targets: Targets, rows: NDArray[np.int64], seed: int, loss_of: LabelLoss | None = None) -> Heads:
+        """Heads trained on the products at `rows`. loss_of: in place of the recipe's loss."""
         recipe = self.recipe
         torch.manual_seed(seed)
         heads = build_network(recipe, self.taxonomy, "none", dropout=recipe.dropout, size_px=recipe.input_px).heads
         labels = Targets(*(torch.from_numpy(np.ascontiguousarray(column[rows])) for column in targets))
         inputs, stage = self.inputs[rows], recipe.attributes
+        positions = torch.from_numpy(rows)
         module = StageModule(heads, heads, self.taxonomy, recipe, "attributes", labels)
         per_epoch = len(rows) // recipe.batch_size
         steps, generator = stage.epochs * per_epoch, torch.Generator().manual_seed(seed)
@@ -57,7 +63,8 @@ class QuickHeads:
         for _ in range(stage.epochs):
             order = torch.randperm(len(rows), generator=generator)
             for batch in order[: per_epoch * recipe.batch_size].view(per_epoch, -1):
-                loss = module.loss(heads(inputs[batch]), Targets(*(column[batch] for column in labels)))
+                logits, known = heads(inputs[batch]), Targets(*(column[batch] for column in labels))
+                loss = module.loss(logits, known) if loss_of is None else loss_of(logits, known, positions[batch])
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)
                 optimizer.step()

@@ -14,6 +14,7 @@ from helpers.review_context import write_predictions
 from attire.acquisition.design import BIAS, LEAST_DOUBT, PRIOR, Fields, choose
 from attire.acquisition.evidence import principal_components
 from attire.acquisition.suggest import suggest
+from attire.acquisition.typical import choose_typical
 from attire.bundle import ModelBundle
 from attire.catalog.ingest import ingest
 from attire.catalog.sources.options import SourceOptions
@@ -111,6 +112,45 @@ def test_a_batch_covers_clusters_and_keys_without_labels() -> None:
     first = list(choose(fields))[:4]
     assert sorted(cluster[choice.row] for choice in first) == [0, 1, 2, 3]
     assert {field for choice in first for field in choice.fields} == {2}
+
+
+@pytest.mark.parametrize("n", [1, 3, 8, 100])
+def test_without_a_model_each_cluster_gives_its_most_typical_product(n: int) -> None:
+    random = np.random.default_rng(n)
+    cluster = np.repeat(np.arange(3), (40, 25, 35))
+    features = (np.eye(3)[cluster] * 9 + random.normal(size=(100, 3))).astype(np.float32)
+    known = np.zeros((100, 2), dtype=bool)
+    known[:, 0] = True  # of the category, which says nothing about keys
+    every = np.ones_like(known)
+    fields = Fields(features, np.ones((100, 2), np.float32), every, known, every & ~known, np.zeros(100, dtype=bool))
+    choices = list(choose_typical(fields, n))
+    assert len({choice.row for choice in choices}) == len(choices) == n
+    assert all(choice.fields == (1,) for choice in choices)
+    assert all(0 < gain <= 1 for choice in choices for gain in choice.gains)
+    if n == 3:  # the largest cluster first; each time the one with the nearest others
+        assert [cluster[choice.row] for choice in choices] == [0, 2, 1]
+        for choice in choices:
+            own = np.flatnonzero(cluster == cluster[choice.row])
+            distance = np.linalg.norm(features[own, None] - features[None, own], axis=2)
+            nearest = np.sort(distance, axis=1)[:, 1:21].mean(axis=1)
+            assert own[nearest.argmin()] == choice.row
+
+
+def test_without_a_model_clusters_with_labels_wait() -> None:
+    features = np.repeat(np.array([[0.0, 0.0], [9.0, 9.0]], np.float32), 10, axis=0) + np.linspace(0, 1, 20)[:, None]
+    every = np.ones((20, 2), dtype=bool)
+    labelled = np.zeros_like(every)
+    labelled[3] = True
+    fields = Fields(
+        features.astype(np.float32), np.ones((20, 2), np.float32), every, labelled, every & ~labelled, every[:, 0]
+    )
+    (first,) = choose_typical(fields, 1)
+    assert first.row >= 10
+    assert first.fields == (0, 1)
+    assert len(list(choose_typical(fields, 50))) == 19
+    one = np.ones((5, 2), dtype=bool)
+    same = Fields(np.ones((5, 3), np.float32), one.astype(np.float32), one, ~one, one, one[:, 0])
+    assert [choice.row for choice in choose_typical(same, 9)] == [0, 1, 2, 3, 4]
 
 
 def test_principal_components_keep_the_distances() -> None:

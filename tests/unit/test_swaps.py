@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from helpers.synthetic_evidence import TAXONOMY, WITH_PARENTS, synthetic_evidence
 from numpy.typing import NDArray
 
+from attire.evaluation.compare import FIGURE, Difference
 from attire.evaluation.evidence import Evidence, matches_of_both
-from attire.promotion.judgement import judge
+from attire.promotion.judgement import Judgement, judge, side
 from attire.score.metrics import headline, key_iou, weighted
 from attire.score.swaps import swapped
 
@@ -81,13 +83,13 @@ def test_equal_answers_have_no_error_and_undefined_figures_are_left_out() -> Non
 def test_figures_of_both_models_are_those_of_each(parents: bool) -> None:
     sides = [synthetic_evidence(skill=skill, taxonomy=WITH_PARENTS if parents else TAXONOMY) for skill in (1, 3)]
     both, n = matches_of_both(*sides), len(sides[0].ids)
-    for i, side in enumerate(sides):
+    for i, one in enumerate(sides):
         weights = np.zeros((2 * n, 1))
         weights[i * n : (i + 1) * n] = 1
         values = {name: value[0] for name, value in weighted(both, weights).items()}
-        assert values == pytest.approx(headline(side.matches), nan_ok=True)
+        assert values == pytest.approx(headline(one.matches), nan_ok=True)
         ones = np.ones((n, 1))
-        np.testing.assert_allclose(key_iou(both, weights), key_iou(side.matches, ones))
+        np.testing.assert_allclose(key_iou(both, weights), key_iou(one.matches, ones))
 
 
 def test_evidence_of_some_keys_has_their_figures() -> None:
@@ -122,6 +124,22 @@ def test_a_precision_above_the_promised_one_is_no_loss() -> None:
     good, bad = synthetic_evidence(skill=4), synthetic_evidence(skill=0.5)
     assert "precision_95" in decided(good, bad)
     assert "precision_95" not in decided(good, bad, promised=0.4)
+
+
+@pytest.mark.parametrize(("share", "is_loss"), [(0.02, False), (0.2, True)])
+def test_a_little_less_coverage_is_no_loss(share: float, is_loss: bool) -> None:
+    evidence = synthetic_evidence(skill=4)
+    assert evidence.accepted is not None
+    open_now = (np.arange(len(evidence.ids)) < share * len(evidence.ids))[:, None]
+    fewer = replace(evidence, accepted=evidence.accepted._replace(keys=evidence.accepted.keys & ~open_now))
+    change = judge(evidence, fewer, list(evidence.taxonomy.keys), 0.95).figures["coverage_95"]
+    assert -change.value == pytest.approx(share * change.a, rel=0.3)
+    assert ("coverage_95" in decided(evidence, fewer)) is is_loss
+    if not is_loss:
+        certain = Difference(a=0.6, b=0.585, value=-0.015, low=-0.017, high=-0.013)
+        judgement = Judgement(products=1, groups=1, promised=0.95, figures={"coverage_95": certain}, keys={})
+        assert side((FIGURE, "coverage_95"), certain) == "A"
+        assert not judgement.losses
 
 
 def test_a_bundle_without_a_promise_does_not_replace_one_that_has_it() -> None:

@@ -4,13 +4,12 @@ Each field (the category, or one key) is seen as a linear model of its own on th
 in doubt makes that model surer, most of all about products that look alike. The next field to ask for is the one that
 lowers the doubt of all products most. After each choice the gain of what looks alike falls, so that a batch is diverse;
 and as the gain is that of a key, it falls with the number of labels that the key has, so that keys without labels are
-asked for. Where no model is in doubt yet, because there is none, every field counts the same, and the products chosen
-are those that are typical of many others.
+asked for. While there is no model, `typical.py` chooses instead.
 
 The criterion is that of BAIT (Ash et al., "Gone Fishing: Neural Active Learning with Fisher Embeddings", NeurIPS 2021),
-with one number for the Fisher information of a field. With equal doubts it is transductive experimental design (Yu, Bi
-& Tresp, "Active Learning via Transductive Experimental Design", ICML 2006). Both choose examples with one label each;
-here a product has several fields, each with its price.
+with one number for the Fisher information of a field; with equal doubts it would be transductive experimental design
+(Yu, Bi & Tresp, "Active Learning via Transductive Experimental Design", ICML 2006). Both choose examples with one label
+each; here a product has several fields, each with its price.
 """
 
 from __future__ import annotations

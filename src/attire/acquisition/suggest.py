@@ -12,6 +12,7 @@ import polars as pl
 
 from attire.acquisition.design import Choice, choose
 from attire.acquisition.evidence import Photos, embedded_by_backbone, embedded_by_bundle, fields_of
+from attire.acquisition.typical import choose_typical
 from attire.acquisition.worksheet import ingest_command, worksheet, worksheet_columns, write_worksheet
 from attire.bundle import ModelBundle
 from attire.catalog.splits import MANIFEST, Splits
@@ -59,10 +60,10 @@ def suggest(
 ) -> Suggestions:
     """Choose `n` products of the train split, and those of their fields whose labels would teach a model most.
 
-    With a `bundle`, fields count by how unsure it is of them; without one, by how typical a product is of many others,
-    on embeddings by the backbone of `recipe` (with `weights` as in `train`). Embeddings are computed once, and cached
-    where `train` with the recipe `frozen` finds them. Products of val, of test and of the judged random sample are
-    never chosen; a catalog that was not split yet has none.
+    With a `bundle`, fields count by how unsure it is of them. Without one, all fields of products are chosen that are
+    typical of many others, on embeddings by the backbone of `recipe` (with `weights` as in `train`). Embeddings are
+    computed once, and cached where `train` with the recipe `frozen` finds them. Products of val, of test and of the
+    judged random sample are never chosen; a catalog that was not split yet has none.
 
     The table is kept in the catalog, for the queue "Most useful" of `attire review`. `out`: a CSV file with the
     products to fill in.
@@ -89,7 +90,8 @@ def suggest(
             bundle = ModelBundle.of(bundle)
             photos = embedded_by_bundle(catalog, ids, bundle, workers)
         fields = fields_of(catalog, photos, bundle)
-        choices = list(track(islice(choose(fields), n), "choosing", "products", n))
+        chosen = choose_typical(fields, n) if bundle is None else choose(fields)
+        choices = list(track(islice(chosen, n), "choosing", "products", n))
         if not choices:
             raise CatalogError(
                 f"{catalog.path}: every field of the products that may be trained on has a label or a decision. Ingest "
