@@ -53,7 +53,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     opened = browser.new_page(reduced_motion="reduce")
-    opened.set_default_timeout(8000)
+    opened.set_default_timeout(30_000)
     yield opened
     opened.close()
 

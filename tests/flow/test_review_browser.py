@@ -54,7 +54,7 @@ class Person:
 
     def __init__(self, browser: Browser, address: str, width: int) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 800}, base_url=address)
-        self.context.set_default_timeout(8000)
+        self.context.set_default_timeout(30_000)
         self.page = self.context.new_page()
         self.faults: list[str] = []
         self.page.on(
@@ -355,12 +355,13 @@ def test_a_lost_connection_is_shown_and_retried(ann: Person, context: ReviewCont
 def test_a_field_that_could_not_be_saved_is_restored(ann: Person, context: ReviewContext) -> None:
     page = ann.open("/review?queue=suspect&key=colour")
     shown = page.locator(".field[aria-current=true]")
+    expect(shown.locator(".seen")).not_to_be_empty()  # it is loaded a moment later
     before = shown.inner_text()
     page.route("**/api/decide", lambda route: route.fulfill(status=503, body="the store is full."))
     ann.press("c")
     expect(page.locator("#saved")).to_have_text("Not saved: the store is full.")
     expect(page.locator(".saving")).to_have_count(0)
-    assert page.locator(".field[data-key=colour]").inner_text() == before
+    expect(page.locator(".field[data-key=colour]")).to_have_text(before, use_inner_text=True)
     assert not context.store.history()
     page.unroute("**/api/decide")
     ann.press("Enter")

@@ -79,7 +79,7 @@ def test_learning(catalog: Catalog, untrained: ModelBundle, tmp_path: Path, monk
     with chromium() as browser, served(review_app(context)) as address:
         ann, ben = browser.new_page(), browser.new_page()
         for page in (ann, ben):
-            page.set_default_timeout(8000)
+            page.set_default_timeout(30_000)
             page.goto(address)
         expect(ann.get_by_text("1 decision is not learned yet.")).to_be_visible()
         check(ann)
