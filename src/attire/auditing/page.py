@@ -7,18 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from attire.auditing.doubts import NoiseRate
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.catalog.suspects import Kind
 from attire.evaluation.gallery import THUMBNAIL_PX
+from attire.evaluation.rendering import render
 from attire.evaluation.tables import Sheet, number
 from attire.photos.data_uri import thumbnail
 from attire.taxonomy import SEPARATOR, key_label
-from attire.theme import THEME
 
 SHOWN = {  # suspects with photos
     Kind.WRONG_VALUE: 100,
@@ -65,13 +63,10 @@ def page(
     decided: int,
 ) -> str:
     """Render the page. decided: suspects that are left out, because a reviewer has decided them."""
-    loader = ChoiceLoader([PackageLoader("attire.auditing"), PackageLoader("attire.evaluation")])
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     stray = suspects.filter(kind=Kind.DOES_NOT_APPLY)
-    return environment.get_template("audit.html").render(
-        theme=Markup(THEME),  # noqa: S704  (our own file)
+    return render(
+        "audit.html",
+        "attire.auditing",
         title="Suspected wrong labels",
         extent=_extent(catalog, splits, products),
         verdict=_verdict(suspects, rates),

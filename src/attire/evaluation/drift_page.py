@@ -9,7 +9,7 @@ from markupsafe import Markup
 from attire.evaluation.charts import Chart
 from attire.evaluation.drift_charts import confidence_chart, values_chart
 from attire.evaluation.drift_tables import MEANINGS, belief, drift_sentences, drift_sheet
-from attire.evaluation.report_page import render
+from attire.evaluation.rendering import render
 from attire.progress import track
 from attire.score.drift import Drift, KeyDrift
 from attire.score.promise import percent

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from attire.bundle import ModelBundle
@@ -17,6 +16,7 @@ from attire.evaluation.compare import Comparison
 from attire.evaluation.evidence import Evidence
 from attire.evaluation.promise_chart import promise_chart
 from attire.evaluation.promise_tables import MEANINGS, category_row, key_rows, promise_sentences, promise_sheets
+from attire.evaluation.rendering import render
 from attire.evaluation.report import Report
 from attire.evaluation.tables import (
     FIGURE_TITLES,
@@ -42,7 +42,6 @@ from attire.score.curves import (
     precision_coverage,
 )
 from attire.score.metrics import COARSE_FIGURES, FIGURES
-from attire.theme import THEME
 
 MORE_DEFINITIONS = {
     "IoU": "number of values both chosen and stated, divided by the number chosen or stated; 0 for a field left open "
@@ -152,15 +151,6 @@ def trend_page(trend: Trend) -> str:
         sheets=trend_sheets(trend),
         definitions=_definitions(trend.figures),
     )
-
-
-def render(template: str, **content: Any) -> str:
-    """Render a template; text in `content` is escaped, `Markup` is not."""
-    loader = PackageLoader("attire.evaluation")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template(template).render(content | {"theme": Markup(THEME)})  # noqa: S704  (our own file)
 
 
 def _definitions(figures: Iterable[str]) -> dict[str, str]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from attire.evaluation.charts import Chart, drawn, inline
+from attire.evaluation.rendering import render
 from attire.learning_curve.curve import KeyCurve, LearningCurve
 from attire.learning_curve.tables import MEANINGS, in_order, sheet, verdict
-from attire.theme import THEME
 
 PLOT_PX = (240, 150)
 STEPS = 30  # points of a drawn power law
@@ -25,16 +24,10 @@ LIMITS = {
 
 def page(curve: LearningCurve) -> str:
     """Render the page; it needs no network."""
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("attire.learning_curve"), PackageLoader("attire.evaluation")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     charts = map(key_chart, in_order(curve))
-    return environment.get_template("curve.html").render(
-        theme=Markup(THEME),  # noqa: S704  (our own file)
+    return render(
+        "curve.html",
+        "attire.learning_curve",
         title="How many labels it takes",
         extent=f"Recipe {curve.recipe}, backbone {curve.backbone}: trained on parts of the {curve.products:,} products "
         "of train, each part inside the next one, and scored on val with one photo of each product.",

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from attire.catalog.store import Catalog
+from attire.evaluation.rendering import render
 from attire.photos.data_uri import thumbnail
 from attire.progress import track
-from attire.theme import THEME
 
 SHOWN = 200  # sets; the table has all
 EACH = 8  # products of a set
@@ -21,17 +19,14 @@ SIDE_PX = 112
 
 def page(catalog: Catalog, table: pl.DataFrame) -> str:
     """Render the first sets of a table of duplicates, with a thumbnail of each product."""
-    loader = PackageLoader("attire.twins")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("duplicates.html").render(
+    return render(
+        "duplicates.html",
+        "attire.twins",
         catalog=str(catalog.path),
         products=len(table),
         number=table["set"].n_unique(),
         contradicting=table.filter(pl.col("contradictions") != "")["set"].n_unique(),
         sets=list(_sets(catalog, table.filter(pl.col("set") <= SHOWN))),
-        theme=Markup(THEME),  # noqa: S704  (our own file)
     )
 
 
