@@ -23,7 +23,7 @@ from attire.auditing.suspecting import Suspects, find_suspects
 from attire.catalog.ingest import ingest
 from attire.catalog.splits import Splits, split
 from attire.catalog.store import Catalog
-from attire.catalog.suspects import SCHEMA, SUSPECTS, Kind, forget_suspects, save_suspects, suspects_of
+from attire.catalog.suspects import SCHEMA, SUSPECT_TABLE, SUSPECTS, Kind, suspects_of
 from attire.catalog.twins import shared_photos
 from attire.cli import app
 from attire.config import load_recipe
@@ -307,7 +307,7 @@ def labelled(catalog: Catalog, count: int) -> list[tuple[str, str]]:
 def test_stale_suspects_are_left_out(copied: Catalog) -> None:
     (a, red), (b, _), (c, blue) = labelled(copied, 3)
     rows = [row(c, "colour", blue, 0.9), row(a, "colour", red, 0.8), row(b, "colour", "another", 0.7)]
-    save_suspects(copied, pl.DataFrame([*rows, row("gone", "colour", "red", 0.6)], SCHEMA))
+    SUSPECT_TABLE.save(copied, pl.DataFrame([*rows, row("gone", "colour", "red", 0.6)], SCHEMA))
     found = suspects_of(copied)
     assert found is not None
     assert found["product"].to_list() == [c, a]
@@ -317,10 +317,10 @@ def test_stale_suspects_are_left_out(copied: Catalog) -> None:
 
 
 def test_a_purge_erases_suspects(copied: Catalog) -> None:
-    save_suspects(
+    SUSPECT_TABLE.save(
         copied, pl.DataFrame([row("a", "k", "x", 0.9), row("b", "k", "x", 0.8, "a"), row("c", "k", "x", 0.7)], SCHEMA)
     )
-    forget_suspects(copied.path, ["a"])
+    SUSPECT_TABLE.forget(copied.path, ["a"])
     assert pl.read_parquet(copied.path / SUSPECTS)["product"].to_list() == ["c"]
 
 
@@ -332,7 +332,7 @@ def test_review_takes_the_suspects_of_the_audit(copied: Catalog) -> None:
     contradicted = set(data.fields.filter("suspect").select("product", "key").iter_rows())
     agreeing = [(id, value) for id, value in labelled(copied, 20) if (id, "colour") not in contradicted]
     (a, of_a), (b, of_b) = agreeing[:2]
-    save_suspects(copied, pl.DataFrame([row(b, "colour", of_b, 0.99), row(a, "colour", of_a, 0.7)], SCHEMA))
+    SUSPECT_TABLE.save(copied, pl.DataFrame([row(b, "colour", of_b, 0.99), row(a, "colour", of_a, 0.7)], SCHEMA))
     queues = Queues(data)
     assert queues.of(Filters(queue="suspect")).rows() == [(b, "colour"), (a, "colour")]
     field = next(f for f in product_view(data, a, {}, suspected=queues.suspected).fields if f.key == "colour")

@@ -20,7 +20,7 @@ from attire.catalog.ingest import ingest
 from attire.catalog.sources.options import SourceOptions
 from attire.catalog.splits import Splits, split
 from attire.catalog.store import Catalog
-from attire.catalog.suggestions import SUGGESTIONS, forget_suggestions, suggestions_of
+from attire.catalog.suggestions import SUGGESTION_TABLE, SUGGESTIONS, suggestions_of
 from attire.config import load_recipe
 from attire.errors import CatalogError, ConfigError
 from attire.removal.remove import remove
@@ -276,7 +276,7 @@ def test_refusals(own: Catalog, untrained: ModelBundle, tmp_path: Path) -> None:
     (own.path / SUGGESTIONS).write_bytes(b"no parquet")
     with pytest.raises(CatalogError, match=r"suggestions\.parquet cannot be read .*Run attire suggest .* again"):
         suggestions_of(own)
-    forget_suggestions(own.path, ["p001"])
+    SUGGESTION_TABLE.forget(own.path, ["p001"])
     assert suggestions_of(own) is None
 
 

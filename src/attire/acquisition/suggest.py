@@ -17,7 +17,7 @@ from attire.acquisition.worksheet import ingest_command, worksheet, worksheet_co
 from attire.bundle import ModelBundle
 from attire.catalog.splits import MANIFEST, Splits
 from attire.catalog.store import Catalog
-from attire.catalog.suggestions import SCHEMA, save_suggestions
+from attire.catalog.suggestions import SCHEMA, SUGGESTION_TABLE
 from attire.config import Recipe, load_recipe
 from attire.errors import CatalogError, ConfigError
 from attire.progress import track
@@ -98,7 +98,7 @@ def suggest(
                 "new products, or check labels with attire review."
             )
         table = _table(catalog, photos, choices)
-        save_suggestions(catalog, table)
+        SUGGESTION_TABLE.save(catalog, table)
     if sheet is None:
         return Suggestions(table, None, 0, "")
     columns = worksheet_columns(catalog.taxonomy)

@@ -24,7 +24,7 @@ from attire.auditing.page import page
 from attire.auditing.suspecting import find_suspects
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
-from attire.catalog.suspects import SUSPECTS, save_suspects
+from attire.catalog.suspects import SUSPECT_TABLE, SUSPECTS
 from attire.config import Recipe, load_recipe
 from attire.errors import ConfigError
 from attire.files import locked, replace_bytes, replace_parquet, replace_text, replacing
@@ -102,7 +102,7 @@ def audit(
             for left in out.glob(f"{NETWORKS}*"):
                 shutil.rmtree(left, ignore_errors=True)
     with storing(catalog.path):
-        save_suspects(catalog, found.table)
+        SUSPECT_TABLE.save(catalog, found.table)
     return result
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from attire.catalog.field_table import FieldTable
 from attire.catalog.store import Catalog
-from attire.errors import CatalogError
-from attire.files import read_parquet, replace_parquet
 from attire.taxonomy import CATEGORY, SEPARATOR
 
 SUSPECTS = "suspects.parquet"
@@ -45,9 +42,7 @@ SCHEMA: dict[str, Any] = {
 }
 
 
-def save_suspects(catalog: Catalog, suspects: pl.DataFrame) -> None:
-    """Write suspects.parquet into the catalog, atomically."""
-    replace_parquet(catalog.path / SUSPECTS, suspects.cast(pl.Schema(SCHEMA)))
+SUSPECT_TABLE = FieldTable(SUSPECTS, pl.Schema(SCHEMA), "attire audit", ("product", "twin"))
 
 
 def suspects_of(catalog: Catalog) -> pl.DataFrame | None:
@@ -56,14 +51,9 @@ def suspects_of(catalog: Catalog) -> pl.DataFrame | None:
     Those are left out whose product is gone, or whose label is another one now. Raises `CatalogError` if the file
     cannot be read.
     """
-    path = catalog.path / SUSPECTS
-    try:
-        suspects = read_parquet(path).select(*SCHEMA).cast(pl.Schema(SCHEMA))
-    except FileNotFoundError:
+    suspects = SUSPECT_TABLE.read(catalog)
+    if suspects is None:
         return None
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise CatalogError(f"{path} cannot be read ({reason}). Run attire audit {catalog.path} again.") from None
     # The most suspicious row counts if somebody else wrote several for a field, so that joins stay one to one.
     suspects = suspects.unique(FIELDS, keep="first", maintain_order=True)
     return suspects.join(stated_labels(catalog), on=[*FIELDS, "stated"], how="semi", maintain_order="left")
@@ -80,16 +70,3 @@ def stated_labels(catalog: Catalog) -> pl.DataFrame:
         product="id", key=pl.lit(CATEGORY), stated="category"
     )
     return pl.concat([by_key, categories])
-
-
-def forget_suspects(folder: Path, ids: Collection[str]) -> None:
-    """Erase all rows that name one of the products, for a purge. A damaged file is removed."""
-    path = folder / SUSPECTS
-    if not path.is_file():
-        return
-    try:
-        suspects, gone = read_parquet(path).select(*SCHEMA), list(ids)
-        named = pl.col("product").is_in(gone) | pl.col("twin").is_in(gone).fill_null(False)
-        replace_parquet(path, suspects.filter(~named))
-    except pl.exceptions.PolarsError:
-        path.unlink()

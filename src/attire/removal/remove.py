@@ -14,8 +14,8 @@ from attire.catalog.content import Changes
 from attire.catalog.ingest import PHOTOS, WORK
 from attire.catalog.removal import Purge, Removal, refuse_unknown, without_products
 from attire.catalog.store import Catalog
-from attire.catalog.suggestions import forget_suggestions
-from attire.catalog.suspects import forget_suspects
+from attire.catalog.suggestions import SUGGESTION_TABLE
+from attire.catalog.suspects import SUSPECT_TABLE
 from attire.errors import CatalogError, ConfigError, MissingExtraError
 from attire.photos.index import remove_unlisted
 from attire.pixels.forgetting import forget_photos
@@ -134,8 +134,8 @@ def _erase_traces(
     files = remove_unlisted(out / PHOTOS, (out / path for path in catalog.photos["path"]))
     shutil.rmtree(out / WORK, ignore_errors=True)
     cached = forget_photos(catalog, todo.photos)
-    forget_suggestions(out, todo.ids)
-    forget_suspects(out, todo.ids)
+    SUGGESTION_TABLE.forget(out, todo.ids)
+    SUSPECT_TABLE.forget(out, todo.ids)
     reviews = _redact(decisions, todo.ids)
     (out / PURGE).unlink()
     from attire.removal.traces import beside, find_traces  # imports torch
