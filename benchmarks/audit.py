@@ -33,7 +33,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from sklearn.metrics import average_precision_score
 from support.common import machine, table
-from support.quick_heads import QuickHeads
+from support.plots import save_plot
+from support.quick_heads import SMALL, QuickHeads
 from support.wrong_labels import Flips, confusion_of, flip
 
 from attire import Catalog, Splits, load_recipe
@@ -44,7 +45,6 @@ from attire.training.fold_answers import OutOfFold
 from attire.training.folds import divide
 
 RATES, KINDS, FOLDS = (0.05, 0.1, 0.2), ("uniform", "confusion"), 3
-HEADS = {"trunk": 256, "colour": 64, "attributes": {"epochs": 8, "lr": 3e-3}}  # small: 57 are trained
 ATTIRE, DISAGREEMENT = "attire", "disagreement"
 Scores = NDArray[np.float64]
 
@@ -122,7 +122,7 @@ class Simulation:
 
     def __init__(self, catalog: Catalog, weights: Path, work: Path, backbone: str, size_px: tuple[int, int]) -> None:
         self.catalog, self.weights, self.work = catalog, weights, work
-        self.recipe = load_recipe("audit", {"backbone": backbone, "size_px": list(size_px), **HEADS})
+        self.recipe = load_recipe("audit", {"backbone": backbone, "size_px": list(size_px), **SMALL})
         splits = Splits.of(None, catalog)
         self.ids = sorted((*splits.train, *splits.val))
         parts = divide(catalog, self.ids, FOLDS, splits.seed)
@@ -160,7 +160,6 @@ class Simulation:
 def plot(records: list[dict[str, Any]], file: Path) -> None:
     """Precision at k by the share of flipped labels, a panel for each kind of flips; the bars show the seeds' range."""
     import altair as alt
-    import vl_convert
 
     shown = [ATTIRE, "cleanlab: self confidence", "cleanlab: normalized margin", "cleanlab: issues first", DISAGREEMENT]
     points = [
@@ -184,12 +183,7 @@ def plot(records: list[dict[str, Any]], file: Path) -> None:
     chart = panels.facet(
         column=alt.Column("kind:N", title=None, sort=["uniform flips"]), data=alt.InlineData(values=points)
     )
-    grey = "#808890"
-    text = {"labelColor": grey, "titleColor": grey, "labelFontSize": 12, "titleFontSize": 12}
-    look: dict[str, Any] = {"axis": {**text, "gridColor": "#80889040", "domainColor": grey, "tickColor": grey}}
-    look |= {"legend": text, "header": {"labelColor": grey, "labelFontSize": 13}}
-    look |= {"view": {"stroke": None}, "background": "transparent", "font": "sans-serif"}
-    file.write_text(vl_convert.vegalite_to_svg(chart.to_dict() | {"config": look}), encoding="utf-8")
+    save_plot(chart, file)
 
 
 def _means(records: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -245,7 +239,7 @@ def main(
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
             "machine": machine(),
             "folds": FOLDS,
-            "heads": HEADS,
+            "heads": SMALL,
             "ahead": ahead,
             "settings": records,
         }

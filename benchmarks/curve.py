@@ -18,6 +18,7 @@ import cyclopts
 import numpy as np
 from rich.console import Console
 from support.common import machine
+from support.plots import GREY, save_plot
 
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
@@ -70,9 +71,8 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
 def plot(curves: list[Any], file: Path) -> None:
     """Measured points with intervals, the power law, and its forecasts, a panel for each of some keys."""
     import altair as alt
-    import vl_convert
 
-    grey, panels = "#808890", []
+    panels = []
     for one in (curve for name in SHOWN for curve in curves if curve.key == name and curve.law):
         a, b, c = one.law
         n = np.geomspace(one.points[0].labels, one.forecasts[-1].labels, 30)
@@ -81,17 +81,14 @@ def plot(curves: list[Any], file: Path) -> None:
         x = x.axis(format=".2~s", tickCount=3, grid=False)
         y = alt.Y("iou:Q", title=None, scale=alt.Scale(domain=[0, 1])).axis(format=".0%", tickCount=4)
         line = alt.Chart(alt.InlineData(values=[{"labels": p, "iou": q} for p, q in zip(n, law, strict=True)]))
-        layers: list[Any] = [line.mark_line(strokeDash=[4, 4], strokeWidth=1, color=grey).encode(x=x, y=y)]
+        layers: list[Any] = [line.mark_line(strokeDash=[4, 4], strokeWidth=1, color=GREY).encode(x=x, y=y)]
         for rows, colour in ((one.points, "#3b7dd8"), (one.forecasts, "#d9822b")):
             base = alt.Chart(alt.InlineData(values=[row.model_dump() for row in rows]))
             layers.append(base.mark_rule(color=colour).encode(x=x, y=alt.Y("low:Q"), y2="high:Q"))
             layers.append(base.mark_point(color=colour, filled=True, opacity=1).encode(x=x, y=y))
         panels.append(alt.layer(*layers).properties(width=200, height=140, title=f"{one.key}: {one.limit}"))
     chart = alt.concat(*panels, columns=3)
-    text = {"labelColor": grey, "titleColor": grey, "labelFontSize": 12, "titleFontSize": 12}
-    look: dict[str, Any] = {"axis": {**text, "gridColor": "#80889040", "domainColor": grey, "tickColor": grey}}
-    look |= {"title": {"color": grey}, "view": {"stroke": None}, "background": "transparent", "font": "sans-serif"}
-    file.write_text(vl_convert.vegalite_to_svg(chart.to_dict() | {"config": look}), encoding="utf-8")
+    save_plot(chart, file)
 
 
 def main(

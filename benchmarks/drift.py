@@ -24,6 +24,7 @@ from cyclopts import Parameter
 from numpy.typing import NDArray
 from support.changed_photos import CHANGES, changed_logits
 from support.common import machine
+from support.plots import GREY, save_plot
 
 from attire.bundle import ModelBundle
 from attire.catalog.splits import Splits
@@ -247,9 +248,7 @@ def shift_row(study: Study, name: str, answers: Answers, resamples: int) -> dict
 def plot(rows: list[dict[str, Any]], file: Path) -> None:
     """For each shift the precision of filled fields, of the keys that are believed and of those in doubt."""
     import altair as alt
-    import vl_convert
 
-    grey = "#808890"
     names = {"precision of believed keys": "can be believed", "precision of keys in doubt": "in doubt"}
     points = [
         {"shift": row["shift"], "keys whose promise": words, "precision": row[field]}
@@ -259,18 +258,16 @@ def plot(rows: list[dict[str, Any]], file: Path) -> None:
     ]
     scale = alt.Scale(domain=[min(0.8, *(point["precision"] for point in points)), 1])
     y = alt.Y("shift:N", title=None, sort=None, scale=alt.Scale(domain=[row["shift"] for row in rows]))
+    y = y.axis(labelLimit=200)
     x = alt.X("precision:Q", title="measured precision of filled fields", scale=scale, axis=alt.Axis(format=".0%"))
     legend = alt.Legend(orient="bottom")
     shape = alt.Shape("keys whose promise:N", scale=alt.Scale(range=["circle", "diamond"]), legend=legend)
     colour = alt.Color("keys whose promise:N", scale=alt.Scale(range=["#3a86c8", "#e07020"]), legend=legend)
     marks = alt.Chart(alt.InlineData(values=points)).mark_point(filled=True, size=90, opacity=1)
-    rule = alt.Chart(alt.InlineData(values=[{"precision": PROMISE.precision}])).mark_rule(color=grey, strokeDash=[5, 4])
+    rule = alt.Chart(alt.InlineData(values=[{"precision": PROMISE.precision}])).mark_rule(color=GREY, strokeDash=[5, 4])
     chart = alt.layer(rule.encode(x=x), marks.encode(x=x, y=y, shape=shape, color=colour))
     chart = chart.properties(width=360, height=alt.Step(20))
-    text = {"labelColor": grey, "titleColor": grey, "labelFontSize": 12, "titleFontSize": 12}
-    look = {"axis": {**text, "labelLimit": 200, "gridColor": "#80889040", "domainColor": grey}, "legend": text}
-    look |= {"view": {"stroke": None}, "background": "transparent", "font": "sans-serif"}  # type: ignore[dict-item]
-    file.write_text(vl_convert.vegalite_to_svg(chart.to_dict() | {"config": look}), encoding="utf-8")
+    save_plot(chart, file)
 
 
 if __name__ == "__main__":

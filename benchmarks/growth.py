@@ -22,6 +22,7 @@ from cyclopts import Parameter
 from heads import words
 from support.common import Row, device, interleaved, report
 from support.drawn import draw_shop
+from support.plots import save_plot
 from torch.utils.data import DataLoader
 
 import attire
@@ -139,9 +140,8 @@ def rows(points: list[Point]) -> Iterator[Row]:
 def plot(points: list[Point], file: Path) -> None:
     """Plot a panel per axis with logarithmic scales; dashed lines show exactly linear growth."""
     import altair as alt
-    import vl_convert
 
-    grey, panels = "#808890", []
+    panels = []
     for axis in ("photos", "keys", "values"):
         measured = [point._asdict() for point in points if point.axis == axis]
         first = {point["what"]: point for point in reversed(measured)}
@@ -157,10 +157,7 @@ def plot(points: list[Point], file: Path) -> None:
         dashed = alt.Chart(alt.InlineData(values=linear)).mark_line(strokeDash=[4, 4], strokeWidth=1, opacity=0.6)
         panels.append(alt.layer(dashed.encode(x=x, y=y, color=colour), lines).properties(width=220, height=220))
     chart = alt.hconcat(*panels).resolve_scale(color="independent")
-    text = {"labelColor": grey, "titleColor": grey, "labelFontSize": 12, "titleFontSize": 12}
-    look = {"axis": {**text, "gridColor": "#80889040", "domainColor": grey, "tickColor": grey}, "legend": text}
-    look |= {"view": {"stroke": None}, "background": "transparent", "font": "sans-serif"}  # type: ignore[dict-item]
-    file.write_text(vl_convert.vegalite_to_svg(chart.to_dict() | {"config": look}), encoding="utf-8")
+    save_plot(chart, file)
 
 
 def main(

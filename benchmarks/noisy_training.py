@@ -30,7 +30,7 @@ from cyclopts import Parameter
 from numpy.typing import NDArray
 from rich.console import Console
 from support.common import machine
-from support.quick_heads import LabelLoss, QuickHeads
+from support.quick_heads import SMALL, LabelLoss, QuickHeads
 from support.wrong_labels import confusion_of, flip
 from torch import Tensor
 
@@ -48,7 +48,6 @@ from attire.training.fold_answers import OutOfFold
 from attire.training.folds import divide
 
 NOISE, FOLDS, RATE = ("none", "uniform", "confusion"), 3, 0.1
-HEADS = {"trunk": 256, "colour": 64, "attributes": {"epochs": 8, "lr": 3e-3}}
 FIGURES = ("attribute_iou", "macro_iou", "category_accuracy", "map")
 console = Console()
 
@@ -146,7 +145,7 @@ class Simulation:
 
     def __init__(self, catalog: Catalog, weights: Path, work: Path, backbone: str, size_px: tuple[int, int]) -> None:
         self.catalog, self.work, splits = catalog, work, Splits.of(None, catalog)
-        recipe = load_recipe("audit", {"backbone": backbone, "size_px": list(size_px), **HEADS})
+        recipe = load_recipe("audit", {"backbone": backbone, "size_px": list(size_px), **SMALL})
         self.heads = QuickHeads(catalog, recipe, weights)
         self.train, self.val = (np.sort(catalog.rows_of(ids)) for ids in (splits.train, splits.val))
         parts = divide(catalog, sorted(splits.train), FOLDS, splits.seed)

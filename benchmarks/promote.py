@@ -25,18 +25,19 @@ from typing import Annotated, Any
 
 import cyclopts
 import numpy as np
-import torch
 from cyclopts import Parameter
 from numpy.typing import NDArray
 from scipy.stats import norm
 from support.common import Row, report
+from support.plots import save_plot
 
 from attire.bundle import ModelBundle
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
-from attire.embeddings import catalog_embeddings
 from attire.evaluation.compare import LOWER_IS_BETTER
 from attire.evaluation.evidence import Evidence, matches_of_both
+from attire.inference.embedded import EmbeddedEngine
+from attire.inference.logits import catalog_logits
 from attire.labels import Targets
 from attire.progress import track
 from attire.promotion.judgement import CHANCE, Judgement, judge
@@ -52,19 +53,9 @@ def answers(bundle: ModelBundle, catalog: Catalog) -> Evidence:
     """The answers to the products of val, from the catalog's cached embeddings."""
     ids = Splits.load(catalog).val
     rows = catalog.rows_of(ids)
-    features = catalog_embeddings(catalog, bundle.network, bundle.spec.network.backbone, bundle.preprocess, 0)
-    digests = catalog.photo_digests()
-    photos = [digests[row] for row in rows]
-    product = np.repeat(np.arange(len(ids)), [len(of_product) for of_product in photos])
-    with torch.inference_mode():
-        logits = bundle.network.heads(torch.from_numpy(features[[photo for views in photos for photo in views]]), None)
-    totals = [np.zeros((len(ids), values.shape[1]), dtype=np.float32) for values in logits]
-    for total, values in zip(totals, logits, strict=True):
-        np.add.at(total, product, values.numpy())
-    count = np.bincount(product, minlength=len(ids))
-    assert count.all(), "a product of val has no photo"
-    category, attributes = ((total / count[:, None]).astype(np.float32) for total in totals)
-    decisions = bundle.decide(category, attributes)
+    logits = catalog_logits(bundle, catalog, ids, EmbeddedEngine(bundle, catalog))
+    assert len(logits.answered) == len(ids), "a product of val has no photo"
+    decisions = bundle.decide(logits.category, logits.attributes)
     truth = Targets(*(column[rows] for column in catalog.targets()))
     accepted = bundle.accepted(decisions, PRECISION)
     groups = tuple(catalog.products["group"].gather(rows))
@@ -101,8 +92,9 @@ def mixed(a: Evidence, b: Evidence, rng: np.random.Generator) -> tuple[Evidence,
     swap = rng.integers(0, 2, len(groups)).astype(bool)[of_product]
 
     def side(first: Evidence, second: Evidence) -> Evidence:
-        pairs: list[tuple[NDArray[Any], NDArray[Any]]] = [*zip(first.decisions, second.decisions, strict=True)]
-        chosen = [np.where(swap.reshape(-1, *[1] * (x.ndim - 1)), y, x) for x, y in pairs]
+        own: list[NDArray[Any]] = [*first.decisions]
+        others: list[NDArray[Any]] = [*second.decisions]
+        chosen = [np.where(swap.reshape(-1, *[1] * (x.ndim - 1)), y, x) for x, y in zip(own, others, strict=True)]
         return replace(first, decisions=Decisions._make(chosen), accepted=None)
 
     return side(a, b), side(b, a)
@@ -222,7 +214,6 @@ def main(
 def draw(keys: list[dict[str, Any]], file: Path) -> None:
     """Draw the smallest loss of IoU that is refused, over the labels of a key, each of which is a point."""
     import altair as alt
-    import vl_convert
 
     points = alt.Chart(alt.InlineData(values=[key for key in keys if key["loss"] > 0])).mark_point(filled=True, size=36)
     chart = points.encode(
@@ -230,11 +221,7 @@ def draw(keys: list[dict[str, Any]], file: Path) -> None:
         y=alt.Y("loss:Q", title="smallest loss of IoU that is refused"),
         tooltip=["key:N"],
     ).properties(width=460, height=220)
-    grey = "#808890"
-    text = {"labelColor": grey, "titleColor": grey, "labelFontSize": 12, "titleFontSize": 12}
-    look: dict[str, Any] = {"axis": {**text, "gridColor": "#80889040", "domainColor": grey, "tickColor": grey}}
-    look |= {"view": {"stroke": None}, "background": "transparent", "font": "sans-serif"}
-    file.write_text(vl_convert.vegalite_to_svg(chart.to_dict() | {"config": look}), encoding="utf-8")
+    save_plot(chart, file)
 
 
 def both_ways(judgement: Judgement) -> list[list[str]]:

@@ -27,6 +27,7 @@ from attire.training.module import StageModule
 from timm.optim import param_groups_weight_decay  # isort: skip  (after the operators that attire declares)
 
 
+SMALL = {"trunk": 256, "colour": 64, "attributes": {"epochs": 8, "lr": 3e-3}}  # fields of a recipe
 # From the logits, labels and catalog rows of a batch to a scalar.
 LabelLoss = Callable[[Logits, Targets, Tensor], Tensor]
 
