@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
@@ -161,13 +162,14 @@ class _Photos:
         draws = [Draw(i, _seed(photo, view) if random else None) for i, photo in enumerate(photos)]
         loader = DataLoader(examples, BATCH, sampler=draws, num_workers=self.workers)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        # A copy: what goes on with the network itself expects it where it is.
+        placed = copy.deepcopy(network).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         normalise = Normalise(self.preprocess).to(device)
         half = torch.autocast(device.type, torch.bfloat16, enabled=fastest_precision() == "bf16-mixed")
         for pixels, _ in loader:
             with torch.inference_mode(), half:
                 batch = normalise(pixels.to(device, memory_format=torch.channels_last))
-                yield network(batch.flip(3) if view == MIRRORED else batch).float().cpu().numpy()
+                yield placed(batch.flip(3) if view == MIRRORED else batch).float().cpu().numpy()
 
 
 def _seed(photo: str, view: str) -> int:

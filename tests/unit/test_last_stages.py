@@ -14,7 +14,7 @@ import torch
 from attire.catalog.splits import Splits
 from attire.catalog.store import Catalog
 from attire.config import Architecture, Recipe, load_recipe
-from attire.embeddings import catalog_views
+from attire.embeddings import catalog_embeddings, catalog_views
 from attire.errors import ConfigError, StorageError
 from attire.model.input_size import data_config
 from attire.model.last_stages import FirstStages, LastStages
@@ -137,6 +137,15 @@ def test_a_view_costs_new_photos_only_and_is_always_the_same(catalog: Catalog, t
     before = {file: file.stat().st_mtime_ns for file in (copies[0].path / "cache").glob("*/embeddings.f4")}
     views_of(copies[0])
     assert {file: file.stat().st_mtime_ns for file in before} == before
+
+
+def test_the_network_stays_where_and_as_it_is_while_photos_are_embedded(catalog: Catalog) -> None:
+    network = build_network(tiny(), catalog.taxonomy)
+    preprocess = Preprocess.for_backbone(data_config(network.backbone), SIZE, "pad")
+    before = {name: (value.device, value.stride()) for name, value in network.state_dict().items()}
+    catalog_views(catalog, network, tiny(), preprocess, workers=0)
+    catalog_embeddings(catalog, network, tiny().backbone, preprocess, workers=0)
+    assert {name: (value.device, value.stride()) for name, value in network.state_dict().items()} == before
 
 
 def test_a_full_disk_is_noticed_before_anything_is_computed(

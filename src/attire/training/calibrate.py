@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -49,7 +50,7 @@ def calibrate(
 def collect_logits(model: nn.Module, examples: Examples, workers: int = 0) -> Answers:
     """The logits of `model` for N examples, and their targets."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.to(device).eval()
+    model = copy.deepcopy(model).to(device).eval()  # it goes on where it is
     loader = DataLoader(examples, BATCH, sampler=DrawSampler(len(examples), None), num_workers=workers)
     category, attributes, targets = [], [], []
     with torch.inference_mode():
