@@ -20,10 +20,11 @@ from attire.catalog.splits import Splits, split
 from attire.catalog.store import Catalog
 from attire.cli import app
 from attire.config import load_recipe
-from attire.errors import ConfigError
+from attire.errors import CatalogError, ConfigError
 from attire.evaluation.report import Report
 from attire.files import locked, read_parquet
 from attire.inference.bulk import predict
+from attire.inference.decoding import ProductPhotos
 from attire.inference.embedded import EmbeddedEngine
 from attire.learning.learn import learn
 from attire.review import learner as learner_module
@@ -118,6 +119,17 @@ def test_predictions_are_those_of_predict(shop: Path) -> None:
     assert_frame_equal(ours.select(columns), theirs.select(columns), abs_tol=1e-5)
     again = predict(bundle, catalog, shop / "looked-up.parquet", format="long", engine="torch")
     assert again.resumed == again.products  # so `attire predict` takes the file for finished
+
+
+def test_photos_are_looked_up_by_relative_paths_too(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = Catalog.load(shop / "catalog")
+    engine = EmbeddedEngine(ModelBundle.load(shop / "run" / "bundle"), catalog)
+    photo = catalog.photo_paths()[0][0]
+    monkeypatch.chdir(photo.parent)
+    absolute, relative = (list(engine.inputs([ProductPhotos("p", (path,))])) for path in (photo, Path(photo.name)))
+    np.testing.assert_array_equal(absolute[1], relative[1])  # type: ignore[arg-type]
+    with pytest.raises(CatalogError, match="not in the catalog's cache"):
+        list(engine.inputs([ProductPhotos("p", (photo.with_name("other.jpg"),))]))
 
 
 def test_folds_go_on_without_what_they_answer(shop: Path) -> None:

@@ -38,7 +38,7 @@ class EmbeddedEngine:
         self.half = fastest_precision() == "bf16-mixed"
         self.embeddings = cache.embeddings
         digests = [digest for photos in catalog.photo_digests() for digest in photos]
-        paths = (path for photos in catalog.photo_paths() for path in photos)
+        paths = (path.absolute() for photos in catalog.photo_paths() for path in photos)
         self._row_of: dict[Path, int] = dict(zip(paths, cache.rows(digests).tolist(), strict=True))
 
     def inputs(self, products: Iterable[ProductPhotos]) -> Iterator[ProductPhotos | NDArray[Any]]:
@@ -49,7 +49,7 @@ class EmbeddedEngine:
         for product in products:
             yield product
             for photo in product.photos:
-                row = self._row_of.get(photo) if isinstance(photo, Path) else None
+                row = self._row_of.get(photo.absolute()) if isinstance(photo, Path) else None
                 if row is None:
                     raise CatalogError(f"product '{product.id}' has a photo that is not in the catalog's cache.")
                 yield self.embeddings[row]
