@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from attire.score.promise import Promise
     from attire.taxonomy import Taxonomy
     from attire.taxonomy_diff.diff import diff_taxonomy
+    from attire.training.blend import blend
     from attire.training.run import train
     from attire.twins.duplicates import duplicates
 
@@ -75,6 +76,7 @@ _HOMES = {
     "apply_reviews": "attire.review.apply",
     "audit": "attire.auditing.audit",
     "backbones": "attire.model.backbone_table",
+    "blend": "attire.training.blend",
     "cache_photos": "attire.pixels.photo_cache",
     "check_taxonomy": "attire.catalog.taxonomy_check",
     "compare": "attire.evaluation.compare",
@@ -121,6 +123,7 @@ __all__ = [
     "apply_reviews",
     "audit",
     "backbones",
+    "blend",
     "cache_photos",
     "check_taxonomy",
     "compare",

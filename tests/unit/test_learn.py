@@ -127,7 +127,7 @@ def test_photos_are_looked_up_by_relative_paths_too(shop: Path, monkeypatch: pyt
     photo = catalog.photo_paths()[0][0]
     monkeypatch.chdir(photo.parent)
     absolute, relative = (list(engine.inputs([ProductPhotos("p", (path,))])) for path in (photo, Path(photo.name)))
-    np.testing.assert_array_equal(absolute[1], relative[1])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(absolute[1], relative[1])
     with pytest.raises(CatalogError, match="not in the catalog's cache"):
         list(engine.inputs([ProductPhotos("p", (photo.with_name("other.jpg"),))]))
 

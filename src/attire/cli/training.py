@@ -1,10 +1,10 @@
-"""Verbs for models: train, evaluate and compare."""
+"""Verbs for models: train, blend, evaluate and compare."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.text import Text
@@ -12,6 +12,9 @@ from rich.text import Text
 from attire.cli.app import WANTED, Wanted, app, console, drop_unset, facts
 from attire.config import load_recipe, merge, parse_assignments, recipe_fields
 from attire.errors import ConfigError
+
+if TYPE_CHECKING:
+    from attire.bundle import ModelBundle
 
 FIELDS = {field.path: field.description for field in recipe_fields()}
 DEFAULTS = "\n".join(
@@ -104,9 +107,27 @@ def train(
         workers=workers,
         cache=cache,
     )
-    scores = bundle.scores.items()
-    console.print(facts({n.replace("_", " "): "–" if value is None else f"{value:.4f}" for n, value in scores}))
-    console.print(f"{bundle.path}  (attire evaluate {bundle.path} {catalog} --out REPORT)")
+    _print_trained(bundle, catalog)
+
+
+@app.command
+def blend(*bundles: Path, catalog: Path, out: Path, workers: int | None = None) -> None:
+    """Blend bundles into one that answers with the mean of theirs, more accurately, and takes as long as all of them.
+
+    Parameters
+    ----------
+    bundles
+        Two bundles or more, each in the folder of its run, whose folds calibrate the blend.
+    catalog
+        Catalog with the split that all of them were trained on.
+    out
+        Folder for the bundle, which is OUT/bundle.
+    workers
+        Processes that prepare photos that are not in the catalog's cache yet.
+    """
+    from attire.training.blend import blend as run
+
+    _print_trained(run(bundles, catalog, out, workers=workers), catalog)
 
 
 @app.command
@@ -211,6 +232,12 @@ def _over_time(reports: Sequence[Path]) -> Callable[[], str]:
     console.print(trend_verdict(trend))
     _print_notes(trend.notes)
     return lambda: trend_page(trend)
+
+
+def _print_trained(bundle: ModelBundle, catalog: Path) -> None:
+    scores = bundle.scores.items()
+    console.print(facts({n.replace("_", " "): "–" if value is None else f"{value:.4f}" for n, value in scores}))
+    console.print(f"{bundle.path}  (attire evaluate {bundle.path} {catalog} --out REPORT)")
 
 
 def _print_notes(notes: Sequence[str]) -> None:

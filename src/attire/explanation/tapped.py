@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attire.errors import ConfigError
+from attire.model.joined import Joined
 from attire.model.last_stages import after_last_stage
 from attire.model.multiscale import MultiScale, has_tokens, own_vector, timm_model
 
@@ -18,6 +19,11 @@ def features_of(backbone: nn.Module, pixels: Tensor, tap: nn.Module) -> Tensor:
 
     Only what follows the map is differentiated. Raises `ConfigError` if that part cannot be computed alone.
     """
+    if isinstance(backbone, Joined):
+        raise ConfigError(
+            "a blend has several networks, whose answers cannot be located on one map. Explain one of the bundles that "
+            "it was made of."
+        )
     compute = _from_tokens if has_tokens(timm_model(backbone)) else _from_last_stage
     try:
         features, expected = compute(backbone, pixels, tap)

@@ -58,8 +58,8 @@ def timm_model(backbone: nn.Module) -> nn.Module:
 
 
 def has_tokens(backbone: nn.Module) -> bool:
-    """Whether the backbone is a transformer that turns a photo into a list of tokens instead of a map."""
-    return hasattr(backbone, "num_prefix_tokens")
+    """Whether the backbone is, or contains, a transformer that turns a photo into a list of tokens instead of a map."""
+    return any(hasattr(module, "num_prefix_tokens") for module in backbone.modules())
 
 
 def default_pooling(backbone: nn.Module) -> Literal["multiscale", "both"]:

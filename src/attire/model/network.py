@@ -13,6 +13,7 @@ from attire.model.backbone import SCRATCH, create_backbone, without_pooling
 from attire.model.colour import COLOURS, ColourHead, Colours
 from attire.model.heads import HEADS, pooled
 from attire.model.input_size import data_config
+from attire.model.joined import SEPARATOR, Joined
 from attire.model.layout import Layout, laid_out
 from attire.model.multiscale import MultiScale, default_pooling, feature_width
 from attire.model.text import Title, drop_inputs
@@ -146,7 +147,14 @@ def build_network(
 def build_backbone(
     architecture: Architecture, weights: str | Path | None = SCRATCH, size_px: tuple[int, int] | None = None
 ) -> nn.Module:
-    """The backbone with the architecture's pooling, or without pooling for heads that need a map."""
+    """The backbone with the architecture's pooling, or without pooling for heads that need a map.
+
+    For names of several backbones, their features side by side.
+    """
+    if SEPARATOR in architecture.backbone:
+        names = architecture.backbone.split(SEPARATOR)
+        parts = [architecture.model_copy(update={"backbone": name}) for name in names]
+        return Joined([build_backbone(part, weights, size_px) for part in parts])
     backbone = create_backbone(architecture.backbone, weights, size_px)
     if architecture.spatial:
         return without_pooling(backbone, size_px)
