@@ -23,7 +23,7 @@ from attire.auditing.suspecting import Suspects, find_suspects
 from attire.catalog.ingest import ingest
 from attire.catalog.splits import Splits, split
 from attire.catalog.store import Catalog
-from attire.catalog.suspects import SCHEMA, SUSPECT_TABLE, SUSPECTS, Kind, suspects_of
+from attire.catalog.suspects import SCHEMA, SUSPECT_TABLE, SUSPECTS, Kind, stated_labels, suspects_of
 from attire.catalog.twins import shared_photos
 from attire.cli import app
 from attire.config import load_recipe
@@ -31,7 +31,7 @@ from attire.errors import CatalogError, ConfigError
 from attire.review.data import ReviewData
 from attire.review.queues import Filters, Queues
 from attire.review.views import product_view
-from attire.taxonomy import CATEGORY, Key, Taxonomy
+from attire.taxonomy import CATEGORY, SEPARATOR, Key, Taxonomy
 from attire.training.data import RunData
 from attire.training.fold_answers import OutOfFold
 
@@ -337,3 +337,27 @@ def test_review_takes_the_suspects_of_the_audit(copied: Catalog) -> None:
     assert queues.of(Filters(queue="suspect")).rows() == [(b, "colour"), (a, "colour")]
     field = next(f for f in product_view(data, a, {}, suspected=queues.suspected).fields if f.key == "colour")
     assert field.doubtful  # "accept all" must not confirm it
+
+
+def test_labels_of_keys_that_do_not_apply_are_reviewed_too(copied: Catalog) -> None:
+    """The model has no answer to them, so predictions have no row."""
+    predictions = write_predictions(copied, copied.path.parent / "p.parquet")
+    id, key, value = stated_labels(copied).filter(pl.col("key") == "tags").row(0)
+    rows = pl.read_parquet(predictions)
+    rows.filter(~((pl.col("id") == id) & (pl.col("key") == key))).write_parquet(predictions)
+    data = ReviewData(copied, predictions)
+    suspect = row(id, key, value, 0.9) | {"kind": Kind.DOES_NOT_APPLY, "proposed": None}
+    SUSPECT_TABLE.save(copied, pl.DataFrame([suspect], SCHEMA))
+    queues = Queues(data)
+    assert queues.of(Filters(queue="suspect")).rows() == [(id, "tags")]
+    everything = queues.of(Filters(queue="all"))
+    assert len(everything) == len(data.fields) + 1
+    assert everything["product"].rle_id().n_unique() == len(data.products)  # a product's fields are in one place
+    assert (id, "tags") not in queues.sampled
+    view = product_view(data, id, {}, wanted=["tags"], suspected=queues.suspected)
+    field = next(field for field in view.fields if field.key == "tags")
+    assert (field.status_title, field.proposal, field.doubtful) == (
+        "does not apply?",
+        tuple(value.split(SEPARATOR)),
+        True,
+    )

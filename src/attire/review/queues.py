@@ -74,7 +74,7 @@ QUEUES: dict[Name, Queue] = {
     ),
     "all": Queue(
         title="Everything",
-        purpose="Every field that the model filled or left open, in the catalog's order.",
+        purpose="Every field that the model filled or left open, in the catalog's order, and suspected labels.",
         pick=lambda fields, audit: pl.lit(True),  # noqa: ARG005
         urgency=pl.lit(0.0),
     ),
@@ -93,16 +93,14 @@ class Queues:
 
     def __init__(self, data: ReviewData, *, audit: int = 300, seed: int = 0) -> None:
         self.data, self.audit = data, audit
-        answered = data.fields["answer"].is_not_null()
+        fields = _with_suspicion(data)
         tickets = [
-            _ticket(seed, product, key) if filled else None
-            for product, key, filled in zip(data.fields["product"], data.fields["key"], answered, strict=True)
+            None if answer is None else _ticket(seed, product, key)
+            for product, key, answer in fields.select("product", "key", "answer").iter_rows()
         ]
         titles = data.catalog.products.select(product="id", title="title")
-        self.fields = (
-            _with_suspicion(data)
-            .with_columns(ticket=pl.Series(tickets, dtype=pl.UInt64))
-            .join(titles, on="product", how="left", maintain_order="left")
+        self.fields = fields.with_columns(ticket=pl.Series(tickets, dtype=pl.UInt64)).join(
+            titles, on="product", how="left", maintain_order="left"
         )
         suggestions = suggestions_of(data.catalog)
         self.offered = [name for name in QUEUES if name != "useful" or suggestions is not None]
@@ -163,13 +161,23 @@ def _ranked(fields: pl.DataFrame, suggestions: pl.DataFrame | None) -> pl.DataFr
 def _with_suspicion(data: ReviewData) -> pl.DataFrame:
     """The fields with a column `suspicion`: the score that the last audit gave to a label, null if it suspects none.
 
-    If the catalog was not audited, it is the confidence of answers that contradict a label.
+    Labels of keys that do not apply, so that the model has no answer, are fields only if they are suspected. If the
+    catalog was not audited, the suspicion is the confidence of answers that contradict a label.
     """
     suspects = suspects_of(data.catalog)
     if suspects is None:
         return data.fields.with_columns(suspicion=pl.when("suspect").then("confidence"))
-    scores = suspects.select("product", "key", suspicion="score")
-    return data.fields.join(scores, on=["product", "key"], how="left", maintain_order="left")
+    suspects = suspects.select("product", "key", "stated", suspicion="score")
+    scored = data.fields.join(suspects.drop("stated"), on=["product", "key"], how="left", maintain_order="left")
+    categories = data.fields.select("product", "category").unique("product")
+    unanswered = (
+        suspects.join(data.fields, on=["product", "key"], how="anti", maintain_order="left")
+        .join(categories, on="product", maintain_order="left")
+        .with_columns(confidence=pl.lit(0.0), suspect=pl.lit(False))
+    )
+    places = pl.DataFrame({"product": data.products}).with_row_index("place")
+    fields = pl.concat([scored, unanswered], how="diagonal_relaxed").join(places, on="product", maintain_order="left")
+    return fields.sort("place", maintain_order=True).drop("place")
 
 
 def _best_alternative() -> pl.Expr:

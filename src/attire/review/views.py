@@ -20,6 +20,7 @@ TITLES = {
     "suspect": "feed differs",
     "abstained": "left open",
     "stated": "from the feed",
+    "foreign": "does not apply?",
     "empty": "unknown",
 }
 
@@ -164,7 +165,7 @@ def field_view(
         else:
             status, proposal = ("stated", stated) if stated and {*stated} != {*answered} else ("sure", answered)
     elif stated:
-        status, proposal = "stated", stated
+        status, proposal = "foreign" if suspected and answer is None else "stated", stated
     else:
         status = "abstained" if answer is not None else "empty"
         proposal = tuple(alternative.value for alternative in alternatives[:1])
