@@ -19,6 +19,7 @@ from attire.labels import Targets
 from attire.model.backbone import weights_digest
 from attire.model.blend import blend_networks, blended_architecture
 from attire.model.network import Network
+from attire.model.presets import UNKNOWN
 from attire.score.decisions import decide
 from attire.score.metrics import headline, match
 from attire.score.promise import PRECISION
@@ -87,12 +88,14 @@ def blend(
             fitted=fitted,
             untaught=tuple(key for key in taxonomy.keys if key in untaught),
             learned=learned,
-            provenance={name: first.provenance[name] for name in SHARED}
+            provenance={name: first.provenance[name] for name in SHARED if name in first.provenance}
             | {
                 "recipe": recipe.model_dump(mode="json"),
                 "weights": " and ".join(f"bundle {part.digest}" for part in parts),
                 "weights_sha256": weights_digest(network.backbone),
-                "weights_licence": " and ".join(dict.fromkeys(part.provenance["weights_licence"] for part in parts)),
+                "weights_licence": " and ".join(
+                    dict.fromkeys(part.provenance.get("weights_licence", UNKNOWN) for part in parts)
+                ),
                 "blend": [part.provenance for part in parts],
             },
             scores=_scores(first, _mean([member.val for member in members])),
