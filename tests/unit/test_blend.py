@@ -164,6 +164,9 @@ def test_a_blend_is_a_bundle_like_any_other(runs: Path, tmp_path: Path) -> None:
     assert blended.learned is not None
     assert in_learned_groups(catalog, blended.learned)[catalog.rows_of(Splits.load(catalog).train)].all()
     assert len(blended.provenance["blend"]) == 2
+    assert (
+        blended.provenance["recipe"]["trained_stages"] == 1
+    )  # so that `learn` warns of a backbone that has seen labels
     assert blended.scores.keys() == ModelBundle.load(runs / "frozen" / "bundle").scores.keys()
     with pytest.raises(ConfigError, match="a blend has several networks"):
         attire.explain(blended, catalog.photo_paths()[0][0])

@@ -75,9 +75,8 @@ def blend(
             first.decision,
             np.array([key not in untaught for key in taxonomy.keys]),
         )
-        recipe = _recipe(first).model_copy(
-            update=dict(architecture) | {"name": NAME, "trained_stages": 0, "augment": "none", "views": 0}
-        )
+        recipes = [_recipe(part) for part in parts]
+        trained = next((recipe for recipe in recipes if recipe.trained_stages != 0), recipes[0])
         bundle = ModelBundle.save(
             path,
             network,
@@ -90,7 +89,7 @@ def blend(
             learned=learned,
             provenance={name: first.provenance[name] for name in SHARED if name in first.provenance}
             | {
-                "recipe": recipe.model_dump(mode="json"),
+                "recipe": trained.model_copy(update=dict(architecture) | {"name": NAME}).model_dump(mode="json"),
                 "weights": " and ".join(f"bundle {part.digest}" for part in parts),
                 "weights_sha256": weights_digest(network.backbone),
                 "weights_licence": " and ".join(
@@ -118,7 +117,7 @@ def _check(part: ModelBundle, first: ModelBundle, expected: dict[str, str]) -> N
     if ours != theirs:
         raise ConfigError(
             f"{part.path} takes photos of {_photos(part)}, but {first.path} those of {_photos(first)}. Train all "
-            "bundles of a blend with the same --size-px, fit and interpolation."
+            "bundles of a blend with the same --size-px and fit, on backbones with the same interpolation."
         )
     if part.spec.layout:
         raise ConfigError(f"{part.path} has keys that were added with --only-keys: blend first, and add them then.")
