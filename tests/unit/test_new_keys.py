@@ -174,6 +174,25 @@ def test_picked_examples_are_corrected_for_how_frequent_values_are() -> None:
     torch.testing.assert_close(nothing.bias, probe.bias, atol=0.05, rtol=0)
 
 
+def test_a_new_value_of_a_key_with_many_labels_is_counted_at_once() -> None:
+    """Eight labels of it beside a thousand of the others; every tenth product has it. A fourth value has no label."""
+    rng = np.random.default_rng(0)
+    value = rng.choice(3, size=4000, p=[0.45, 0.45, 0.1])
+    features = (np.eye(3)[value] * 3 + rng.normal(size=(4000, 3))).astype(np.float32)
+    new = np.flatnonzero(value == 2)
+    known = np.concatenate([np.flatnonzero(value < 2)[:1000], new[:8]])
+    hot = np.eye(4, dtype=bool)[value[known]]
+    probe = LinearProbe.fit(features[known], hot, Scaling.of(features), one=True)
+    others = np.setdiff1d(np.arange(4000), known)
+    corrected = probe.for_frequencies_of(features[others], hot)
+
+    def found(probe: LinearProbe) -> float:
+        return float((probe(features[new[8:]]).argmax(axis=1) == 2).mean())
+
+    assert found(corrected) > found(probe) + 0.2
+    assert corrected.bias[3] == probe.bias[3]
+
+
 def without(catalog: Catalog, key: str) -> Catalog:
     keys = {name: words for name, words in catalog.taxonomy.keys.items() if name != key}
     smaller = Catalog(catalog.path, Taxonomy(categories=catalog.taxonomy.categories, keys=keys), catalog.digest)

@@ -14,7 +14,7 @@ STEPS = 60  # of L-BFGS, at most
 PENALTY = 0.3  # of the squared weights on features of variance 1 / F; chosen on val (docs/experiments.md)
 EM_STEPS = 100
 SMOOTHING = 0.01  # share of all products that is added to the count of each value
-CAUTIOUS = 10  # labels of a value from which half of the correction of its frequency is believed
+CAUTIOUS = 10  # labels of a value, on average, from which half of the correction of frequencies is believed
 CONSTANT = 1e-3  # added to a feature's standard deviation
 
 Floats = NDArray[np.float32]
@@ -82,8 +82,9 @@ class LinearProbe(NamedTuple):
 
         Examples that people pick are not: often there are equally many of each value. How frequent values are among
         `unlabelled` products, float32[M, F], is estimated by expectation maximisation from their answers: Saerens et
-        al., "Adjusting the Outputs of a Classifier to New a Priori Probabilities", Neural Computation 2002. With few
-        labels of a value, the answers say little, so less of the correction is believed. hot: bool[N, V], as in `fit`.
+        al., "Adjusting the Outputs of a Classifier to New a Priori Probabilities", Neural Computation 2002. Answers
+        learned from few labels of each value say little, so less of the correction is believed; a key with many labels
+        counts a new value of it well. hot: bool[N, V], as in `fit`.
         """
         counts = hot.sum(axis=0).astype(np.float64)
         total, values = counts.sum() + len(unlabelled), len(counts)
@@ -96,7 +97,8 @@ class LinearProbe(NamedTuple):
             answers /= answers.sum(axis=1, keepdims=True)
             frequency = counts + answers.sum(axis=0) + SMOOTHING * total
             frequency /= frequency.sum()
-        shift = counts / (counts + CAUTIOUS) * np.log(frequency / learned)
+        belief = np.where(counts > 0, counts.mean() / (counts.mean() + CAUTIOUS), 0)
+        shift = belief * np.log(frequency / learned)
         return self._replace(bias=self.bias + torch.from_numpy(shift.astype(np.float32)))
 
     def __call__(self, features: Floats) -> Floats:
