@@ -59,6 +59,7 @@ def test_every_public_function_takes_objects_and_paths() -> None:
     assert {(name, parameter) for name, parameter in checked if parameter == "catalog"} == {
         ("apply_reviews", "catalog"),
         ("audit", "catalog"),
+        ("blend", "catalog"),
         ("cache_photos", "catalog"),
         ("curve", "catalog"),
         ("diff_taxonomy", "catalog"),
